@@ -1,0 +1,9 @@
+"""Index the catalogue's files: pictures, products, classes, parts and folds.
+
+python 01_extract.py --config configs/sample.toml
+"""
+
+from lib.cli import run_stage
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage("extract", __doc__))

@@ -1,0 +1,9 @@
+"""Train every network of the config, once or over the folds.
+
+python 02_train_cnn.py --config configs/sample.toml
+"""
+
+from lib.cli import run_stage
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage("train", __doc__))

@@ -1,0 +1,9 @@
+"""Candidates of each product and the columns the boosters see.
+
+python 04_features.py --config configs/sample.toml
+"""
+
+from lib.cli import run_stage
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage("features", __doc__))

@@ -1,0 +1,135 @@
+"""What the numbered scripts share: arguments, the order of the stages, one line for an error."""
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib import pipeline
+from lib.artifacts import ensure, survey
+from lib.config import Config, load
+from lib.errors import UserError
+
+SCRIPTS = {
+    "extract": "01_extract.py",
+    "train": "02_train_cnn.py",
+    "predict": "03_predict_tta.py",
+    "features": "04_features.py",
+    "stack": "05_stack.py",
+    "submit": "06_submit.py",
+}
+DEFAULT_CONFIG = "configs/sample.toml"
+LEAST_FREE = 8 << 20  # bytes; with less than this left, a failed write means a full disk
+
+
+def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -> int:
+    """Run one stage as a script would; returns the exit status.
+
+    0 done, 1 an unexpected fault (with its traceback), 2 something the user can mend, 130 stopped.
+    """
+    arguments = _parser(stage, description).parse_args(argv)
+    folder = Path(arguments.config).parent
+    try:
+        config = load(arguments.config, arguments.set)
+        folder = config.folder
+        _limit_threads(config)
+        if arguments.dry_run:
+            return _dry_run(config, stage)
+        _run(config, stage, arguments.rebuild)
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped; the same command goes on from here", 130)
+    except Exception as error:
+        if _disk_is_full(error, folder):
+            return _fail(
+                f"{folder}: no space left on the disk; free some and run the same command again:"
+                " what is finished is kept"
+            )
+        raise
+    return 0
+
+
+def _parser(stage: str, description: str) -> argparse.ArgumentParser:
+    script = SCRIPTS[stage]
+    parser = argparse.ArgumentParser(
+        prog=script,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n  python {script} --config configs/fashion.toml\n"
+        f"  python {script} --config configs/fashion.toml --set train.lr=0.01 --dry-run",
+    )
+    parser.add_argument("--config", default=DEFAULT_CONFIG, help="TOML file (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, as in --set train.lr=0.01; may be given many times",
+    )
+    parser.add_argument(
+        "--rebuild", action="store_true", help="make stale artifacts anew (fresh ones are kept)"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show what is fresh, stale or missing; change nothing",
+    )
+    return parser
+
+
+def _run(config: Config, stage: str, rebuild: bool) -> None:
+    stages = pipeline.stages(config)
+    earlier = [a for name in _before(stage) for a in stages[name]]
+    states = survey(earlier)
+    for name in _before(stage):
+        for artifact in stages[name]:
+            state = states[artifact.path]
+            if state.state != "fresh":
+                raise UserError(f"{artifact.path} is {state}; run {SCRIPTS[name]} first")
+    built = [ensure(artifact, rebuild, _say) for artifact in stages[stage]]
+    if built and not any(built):
+        _say(f"{stage}: all {len(built)} artifacts are fresh")
+    pipeline.closing_words(config, stage, _say)
+
+
+def _dry_run(config: Config, stage: str) -> int:
+    stages = pipeline.stages(config)
+    names = [*_before(stage), stage]
+    states = survey([artifact for name in names for artifact in stages[name]])
+    for artifact in stages[stage]:
+        print(f"{artifact.path}: {states[artifact.path]}")
+    return 0
+
+
+def _before(stage: str) -> list[str]:
+    names = list(SCRIPTS)
+    return names[: names.index(stage)]
+
+
+def _limit_threads(config: Config) -> None:
+    """Bound every library's pool before it is imported: two pools on the same cores crawl."""
+    threads = str(pipeline.threads(config))
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = threads
+
+
+def _disk_is_full(error: Exception, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # Several libraries say it in words of their own, so look at the disk itself.
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free < LEAST_FREE
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _fail(text: str, status: int = 2) -> int:
+    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,324 @@
+"""One TOML file an experiment, read into frozen dataclasses.
+
+    cfg = load("configs/sample.toml", ["train.lr=0.01", "models.small.epochs=2"])
+
+Unknown keys and values of the wrong type are errors that name the nearest known key. `[train]`
+holds the defaults of every model, a `[models.NAME]` table overrides them, and `--set` overrides
+the file. Only `[run]` may differ between two runs without making an artifact stale.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError
+
+BOOSTERS_L2 = ("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees")
+BOOSTERS_L3 = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the catalogue lies. With `source = "sample"` stage 01 draws one first."""
+
+    source: str = "bson"  # "bson" (files below) or "sample" (generated from [sample])
+    root: str = "."  # folder that the three names below are relative to
+    train: str = "train.bson"
+    test: str = "test.bson"
+    categories: str = "category_names.csv"
+    max_damaged: float = 0.01  # share of rotten records above which stage 01 stops
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Dials of the catalogue that `lib/catalogue/sample.py` draws; defaults are Cdiscount's own."""
+
+    train_products: int = 4000
+    test_products: int = 1000
+    classes: int = 60  # leaves of the three-level tree
+    image_size: int = 64  # pixels a side
+    image_counts: tuple[float, ...] = (67.0, 7.0, 3.0, 5.0)  # weights of 1, 2, 3, 4 images
+    copies: float = 0.37  # share of train images that are copies of another
+    conflicts: float = 0.015  # share of distinct pictures with more than one label
+    test_shared: float = 0.42  # share of test products that share a picture with train
+    test_unambiguous: float = 0.36  # share of test products whose shared pictures have one label
+    placeholders: int = 3  # pictures shared by very many classes
+    label_noise: float = 0.03  # share of products with a wrong label
+    tail: float = 1.0  # Zipf exponent of the class sizes
+    batch: int = 40  # mean length of a seller's run of ids with few classes
+    difficulty: float = 0.5  # 0 clean drawings, 1 hardly readable
+
+
+@dataclass(frozen=True)
+class Split:
+    """Shares of the labelled products; what is left is `fit`. `locked` is only ever scored."""
+
+    holdout: float = 0.0
+    locked: float = 0.1
+    folds: int = 4  # of `fit` and, apart, of `holdout`; the boosters use them all
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network and how it is trained. The same keys in `[train]` are defaults for all."""
+
+    network: str = "resnet18"
+    weights: str = "imagenet"  # "imagenet", "none" or the path of a state dict
+    folds: int = 4  # nets, each trained without its share of `fit`; 1 = one net on all of `fit`
+    resize: tuple[int, int] = (180, 180)  # height, width that every picture is brought to
+    crop: tuple[int, int] = (160, 160)  # height, width of the network's input, cut from `resize`
+    flip: bool = True
+    trainable_from: int = 0  # layers before this index of the network's children stay as loaded
+    head_epochs: int = 1  # epochs with everything but the head frozen
+    epochs: int = 5  # epochs after that with all layers that `trainable_from` leaves
+    batch: int = 64
+    optimizer: str = "sgd"  # "sgd" (Nesterov) or "adamw"
+    lr: float = 0.05  # peak of the one-cycle schedule
+    head_lr: float = 0.001  # Adam's, while the head trains alone
+    weight_decay: float = 0.0005
+    label_smoothing: float = 0.0
+    clip_norm: float = 5.0
+    precision: str = "auto"  # "auto" (bf16 on a GPU, float32 on a CPU), "bf16" or "float32"
+    checkpoint: str = "last"  # which epoch predicts: "last", or "best" on the validation fold
+    seed: int = 0  # added to the experiment's seed
+    weight: float = 1.0  # in the weighted means and in the published blend
+
+
+@dataclass(frozen=True)
+class Predict:
+    views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
+    top_k: int = 20  # classes kept an image
+    shard: int = 50_000  # images in one resumable piece
+    embeddings: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    top_k: int = 5  # classes of an image and a model that become candidates and raw columns
+    hash_k: int = 5  # classes of a picture's hash that do
+    near_k: int = 0  # products nearest by id whose classes do
+    windows: tuple[int, ...] = (50_000,)  # nearest products by |id difference| in the local priors
+    raw: bool = True  # the 80 raw columns of the document
+    test_uses_locked: bool = True  # labels of `locked` count in the tables behind `test` features
+
+
+@dataclass(frozen=True)
+class Stack:
+    layer2: tuple[str, ...] = BOOSTERS_L2
+    layer3: tuple[str, ...] = BOOSTERS_L3
+    multi: tuple[str, ...] = ("xgboost",)  # boosters that see every CNN's columns side by side
+    trees: int = 200  # boosting rounds of the second and third layer
+    forest_trees: int = 100
+    learning_rate: float = 0.1
+    leaves: int = 31
+    min_leaf: int = 20
+
+
+@dataclass(frozen=True)
+class Blend:
+    final: str = "fitted"  # which blend is submitted: "fitted" or "published"
+    steps: int = 50  # rounds of the greedy selection
+
+
+@dataclass(frozen=True)
+class Run:
+    """Never part of an artifact: may change from one call to the next."""
+
+    threads: int = 0  # 0 = all cores
+    device: str = "auto"  # "auto", "cpu", "cuda"
+    predict_batch: int = 256
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = "experiment"
+    work: str = "work"
+    seed: int = 1
+    data: Data = field(default_factory=Data)
+    sample: Sample = field(default_factory=Sample)
+    split: Split = field(default_factory=Split)
+    train: Model = field(default_factory=Model)
+    models: dict[str, Model] = field(default_factory=dict)
+    predict: Predict = field(default_factory=Predict)
+    features: Features = field(default_factory=Features)
+    stack: Stack = field(default_factory=Stack)
+    blend: Blend = field(default_factory=Blend)
+    run: Run = field(default_factory=Run)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.work) / self.name
+
+    @property
+    def stack_part(self) -> str:
+        """Which labelled part trains the boosters: the one that every CNN scores out-of-fold.
+
+        One part for all sources, not one for each: the blend needs rows that every member scored.
+        """
+        return "fit" if all(model.folds > 1 for model in self.models.values()) else "holdout"
+
+
+def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read `path`, apply `key.sub=value` overrides in order, check every key and type.
+
+    Raises UserError for a missing or unreadable file, an unknown key, or a value of a wrong type.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config; the ready ones lie in configs/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not a readable TOML file: {error}") from None
+    for override in overrides:
+        _override(tree, override)
+    _inherit_train(tree, str(path))
+    config = _build(Config, tree, str(path), "")
+    _check(config, str(path))
+    return config
+
+
+def plain(section: Any, *skip: str) -> dict[str, Any]:
+    """A dataclass as the plain dict that goes into a manifest, less the keys in `skip`."""
+    values = dataclasses.asdict(section)
+    return {key: value for key, value in values.items() if key not in skip}
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key.strip():
+        raise UserError(f"--set {override}: write key=value, as in --set train.lr=0.01")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string: the shell has eaten its quotes
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"--set {override}: {parent} is a value, not a table")
+    tree[last] = value
+
+
+def _inherit_train(tree: dict[str, Any], origin: str) -> None:
+    """Lay `[train]` under every `[models.NAME]`, so that a model's table names only differences."""
+    models = tree.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
+        raise UserError(f"{origin}: models: write one table for each model, [models.NAME]")
+    defaults = tree.get("train", {})
+    if isinstance(defaults, dict):
+        tree["models"] = {name: defaults | own for name, own in models.items()}
+
+
+def _build(kind: Any, tree: dict[str, Any], origin: str, where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]
+    values = {}
+    for key, value in tree.items():
+        full = f"{where}{key}"
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {where}{near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise UserError(f"{origin}: unknown key {full}; {hint}")
+        values[key] = _convert(hints[key], value, origin, full)
+    return kind(**values)
+
+
+def _convert(kind: Any, value: Any, origin: str, where: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(kind, value, origin, f"{where}.")
+    if isinstance(kind, types.GenericAlias):
+        base, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if base is dict and isinstance(value, dict):
+            return {k: _convert(arguments[1], v, origin, f"{where}.{k}") for k, v in value.items()}
+        if base is tuple and isinstance(value, list):
+            if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+                raise UserError(f"{origin}: {where} takes {len(arguments)} values, not {value!r}")
+            return tuple(_convert(arguments[0], v, origin, where) for v in value)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(kind, type) and type(value) is kind:
+        return value
+    raise UserError(f"{origin}: {where} takes {_name(kind)}, not {value!r}")
+
+
+def _name(kind: Any) -> str:
+    if dataclasses.is_dataclass(kind):
+        return "a table"
+    if isinstance(kind, types.GenericAlias):
+        return "a list" if typing.get_origin(kind) is tuple else "a table"
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[kind]
+
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "data.source": ("bson", "sample"),
+    "predict.views": (1, 2, 5, 10),
+    "blend.final": ("fitted", "published"),
+    "run.device": ("auto", "cpu", "cuda"),
+}
+MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
+    "optimizer": ("sgd", "adamw"),
+    "precision": ("auto", "bf16", "float32"),
+    "checkpoint": ("last", "best"),
+}
+
+
+def _check(config: Config, origin: str) -> None:
+    """Values that have the right type and still cannot work."""
+
+    def one_of(where: str, value: Any, choices: tuple[Any, ...]) -> None:
+        if value not in choices:
+            listed = ", ".join(map(str, choices))
+            raise UserError(f"{origin}: {where} = {value!r}; choose one of {listed}")
+
+    def need(good: bool, message: str) -> None:
+        if not good:
+            raise UserError(f"{origin}: {message}")
+
+    for where, choices in CHOICES.items():
+        section, key = where.split(".")
+        one_of(where, getattr(getattr(config, section), key), choices)
+    for name, model in config.models.items():
+        need(name not in ("mean", "multi"), f"models.{name}: this name is taken by a source")
+        need(name.replace("_", "").replace("-", "").isalnum(), f"models.{name}: use a-z 0-9 _ -")
+        for key, choices in MODEL_CHOICES.items():
+            one_of(f"models.{name}.{key}", getattr(model, key), choices)
+        need(min(model.crop) >= 16, f"models.{name}.crop = {model.crop}: at least 16 pixels")
+        need(
+            model.crop[0] <= model.resize[0] and model.crop[1] <= model.resize[1],
+            f"models.{name}.crop {model.crop} is larger than resize {model.resize}",
+        )
+        need(model.epochs + model.head_epochs > 0, f"models.{name}: epochs and head_epochs are 0")
+        need(model.batch > 1, f"models.{name}.batch = {model.batch}: at least 2")
+    split = config.split
+    need(0 < split.locked < 1, f"split.locked = {split.locked}: a share between 0 and 1")
+    need(0 <= split.holdout < 1, f"split.holdout = {split.holdout}: a share from 0 to 1")
+    need(split.locked + split.holdout < 0.9, "split: locked and holdout leave too little to fit")
+    need(split.folds >= 2, f"split.folds = {split.folds}: at least 2")
+    for name, model in config.models.items():
+        need(
+            model.folds > 1 or split.holdout > 0,
+            f"models.{name}.folds = 1 leaves no out-of-fold rows, so the boosters need"
+            " split.holdout above 0",
+        )
+        need(
+            model.folds == 1 or (model.folds > 1 and split.folds % model.folds == 0),
+            f"models.{name}.folds = {model.folds}: 1, or a divisor of split.folds {split.folds}",
+        )
+    need(
+        config.features.top_k <= config.predict.top_k,
+        f"features.top_k {config.features.top_k} is above predict.top_k {config.predict.top_k}",
+    )
+    for layer, allowed in (
+        ("layer2", BOOSTERS_L2),
+        ("layer3", BOOSTERS_L3),
+        ("multi", BOOSTERS_L2),
+    ):
+        for booster in getattr(config.stack, layer):
+            one_of(f"stack.{layer}", booster, allowed)

@@ -1,0 +1,59 @@
+"""Accuracies with intervals (B1). Every reported figure passes through here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share with the ends of its 95 % bootstrap interval over n products."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def accuracy(correct: np.ndarray, seed: int = 0) -> Estimate:
+    """Share of true entries of bool [n], resampled by product.
+
+    A resample of n yes-or-no values is a binomial draw, so no index array is needed.
+    Raises ValueError for no products.
+    """
+    n = len(correct)
+    if n == 0:
+        raise ValueError("accuracy of no products")
+    value = float(np.mean(correct))
+    draws = np.random.default_rng(seed).binomial(n, value, RESAMPLES) / n
+    return Estimate(value, *_ends(draws), n)
+
+
+def fewer_errors(correct: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Estimate:
+    """Share of the baseline's errors that are gone: 1 - errors / baseline's errors.
+
+    Both bool [n] over the same products; the bootstrap draws pairs, since errors on the same
+    products go together. A value with `low` above zero is a gain, anything else is none.
+    Raises ValueError where the baseline makes no error.
+    """
+    if len(correct) != len(baseline):
+        raise ValueError(f"{len(correct)} products against {len(baseline)}")
+    n, wrong = len(correct), int((~baseline).sum())
+    if not wrong:
+        raise ValueError("the baseline makes no error")
+    mended = int((correct & ~baseline).sum())
+    broken = int((~correct & baseline).sum())
+    both = wrong - mended
+    draws = np.random.default_rng(seed).multinomial(
+        n, np.array([mended, broken, both, n - mended - broken - both]) / n, RESAMPLES
+    )
+    errors, before = draws[:, 1] + draws[:, 2], np.maximum(draws[:, 0] + draws[:, 2], 1)
+    return Estimate(1 - (broken + both) / wrong, *_ends(1 - errors / before), n)
+
+
+def _ends(draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
