@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The whole pipeline, from the original files to a scored submission.
+#
+#   ./run_all.sh                              the generated sample catalogue, minutes on two cores
+#   ./run_all.sh configs/fashion.toml         a real one
+#   ./run_all.sh configs/fashion.toml --set train.lr=0.02 --rebuild
+#   ./run_all.sh configs/fashion.toml --dry-run
+#
+# What is fresh is skipped; what is stale stops the run unless --rebuild is given.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./setup_env.sh
+
+case "${1:-}" in
+  -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
+esac
+config=configs/sample.toml
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+  config=$1
+  shift
+fi
+if [ ! -f "$config" ]; then
+  echo "error: $config: no such config; the ready ones lie in configs/" >&2
+  exit 2
+fi
+
+setup_env requirements.txt
+for stage in 01_extract 02_train_cnn 03_predict_tta 04_features 05_stack 06_submit; do
+  .venv/bin/python "$stage.py" --config "$config" "$@"
+done

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.catalogue.splits import assign, build_splits
+from lib.catalogue.tables import FIT, HOLDOUT, LOCKED, read_splits
+from lib.config import Split
+from lib.errors import UserError
+
+
+def catalogue(products: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(products * 3)[:products]
+    return ids, np.sort(rng.zipf(1.5, products) % classes)[rng.permutation(products)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(200, 3000),
+    st.integers(2, 60),
+    st.floats(0.0, 0.3),
+    st.floats(0.05, 0.3),
+    st.integers(2, 5),
+    st.integers(0, 99),
+)
+def test_every_product_has_one_part_and_its_share_holds(n, classes, holdout, locked, folds, seed):
+    ids, label = catalogue(n, classes, seed)
+    part, fold = assign(ids, label, Split(holdout, locked, folds), seed)
+    assert np.isin(part, [FIT, HOLDOUT, LOCKED]).all()
+    assert abs((part == LOCKED).sum() - locked * n) <= 3
+    assert abs((part == HOLDOUT).sum() - holdout * n) <= 5
+    assert ((fold == -1) == (part == LOCKED)).all()
+    for kind in (FIT, HOLDOUT):
+        sizes = np.bincount(fold[part == kind], minlength=folds)
+        assert len(sizes) == folds
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_classes_are_spread_over_parts_and_folds():
+    ids, label = catalogue(6000, 40, 1)
+    split = Split(0.1, 0.2, 4)
+    part, fold = assign(ids, label, split, 3)
+    for c in np.unique(label):
+        mine = label == c
+        assert abs((part[mine] == LOCKED).sum() - 0.2 * mine.sum()) <= 3
+        inside = np.bincount(fold[mine & (part == FIT)], minlength=4)
+        assert inside.max() - inside.min() <= 1
+
+
+def test_parts_are_random_along_the_ids():
+    ids, label = catalogue(8000, 40, 2)
+    part, _ = assign(ids, label, Split(0.0, 0.2, 4), 3)
+    quarter = np.argsort(np.argsort(ids)) * 4 // len(ids)
+    for q in range(4):
+        assert (part[quarter == q] == LOCKED).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_same_seed_same_split_and_another_seed_another():
+    ids, label = catalogue(500, 9, 5)
+    split = Split(0.1, 0.2, 4)
+    one, again, other = (assign(ids, label, split, seed)[0] for seed in (1, 1, 2))
+    assert (one == again).all()
+    assert (one != other).any()
+
+
+def test_the_order_of_the_file_does_not_matter():
+    ids, label = catalogue(500, 9, 5)
+    order = np.random.default_rng(0).permutation(500)
+    for whole, shuffled in zip(
+        assign(ids, label, Split(), 1), assign(ids[order], label[order], Split(), 1), strict=True
+    ):
+        assert (whole[order] == shuffled).all()
+
+
+def test_written_and_too_small(tmp_path):
+    ids, label = catalogue(300, 5, 1)
+    build_splits(tmp_path, ids, label, Split(0.1, 0.1, 4), 1)
+    splits = read_splits(tmp_path)
+    assert len(splits.products("fit")) + len(splits.products("holdout", "locked")) == 300
+    with pytest.raises(UserError, match="too few for part"):
+        build_splits(tmp_path, ids[:9], label[:9], Split(0.1, 0.1, 4), 1)

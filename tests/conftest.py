@@ -1,0 +1,57 @@
+"""Small real parts for all tests: BSON files, JPEGs, and the shared data where it is at hand."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import bson
+import cv2
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the shared data folder is not on this machine (SHARED_DATA)")
+    return SHARED
+
+
+def jpeg(seed: int, height: int = 40, width: int = 32) -> bytes:
+    """A picture of its own for each seed."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (4, 4, 3), np.uint8)
+    picture = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def product(number: int, pictures: Sequence[bytes], category: int | None = None) -> dict:
+    record: dict = {"_id": number, "imgs": [{"picture": picture} for picture in pictures]}
+    return record if category is None else record | {"category_id": category}
+
+
+@pytest.fixture
+def write_bson(tmp_path: Path) -> Callable[..., Path]:
+    def write(records: Sequence[dict], name: str = "train.bson") -> Path:
+        path = tmp_path / name
+        path.write_bytes(b"".join(bson.encode(record) for record in records))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_categories(tmp_path: Path) -> Callable[..., Path]:
+    def write(categories: Sequence[int]) -> Path:
+        path = tmp_path / "category_names.csv"
+        lines = ["category_id,category_level1,category_level2,category_level3"]
+        lines += [f"{c},TOP,MIDDLE {c % 2},LEAF {c}" for c in categories]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from lib.config import load
+from lib.errors import UserError
+from tests.conftest import ROOT
+
+SMALL = """
+[train]
+epochs = 3
+[models.a]
+network = "small"
+[models.b]
+epochs = 7
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "x.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*.toml")), ids=lambda p: p.stem)
+def test_every_ready_config_loads(path):
+    assert load(path).name == path.stem
+
+
+def test_models_inherit_the_train_table(config_file):
+    models = load(config_file).models
+    assert (models["a"].epochs, models["b"].epochs) == (3, 7)
+    assert models["a"].network == "small"
+
+
+def test_set_reaches_the_models_through_train(config_file):
+    config = load(config_file, ["train.epochs=4", "models.b.crop=[32, 48]", "name=other"])
+    assert config.models["a"].epochs == 4
+    assert config.models["b"].epochs == 7
+    assert config.models["b"].crop == (32, 48)
+    assert config.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.epoch=1", "unknown key train.epoch; did you mean train.epochs?"),
+        ("models.a.learning=1", "unknown key models.a.learning"),
+        ("train.epochs=1.5", "takes a whole number, not 1.5"),
+        ("train.flip=1", "takes true or false"),
+        ("train.crop=[1,2,3]", "takes 2 values"),
+        ("train=3", "takes a table"),
+        ("models=3", "one table for each model"),
+        ("train.lr", "write key=value"),
+        ("seed.x.y=1", "is a value, not a table"),
+        ("predict.views=3", "choose one of 1, 2, 5, 10"),
+        ("models.a.folds=3", "a divisor of split.folds 4"),
+        ("models.a.folds=1", "need split.holdout above 0"),
+        ("models.mean.epochs=1", "this name is taken"),
+        ("train.crop=[200,160]", "larger than resize"),
+        ("split.locked=0.0", "a share between 0 and 1"),
+        ('stack.layer2=["xgboots"]', "choose one of xgboost"),
+        ("features.top_k=50", "above predict.top_k"),
+    ],
+)
+def test_a_bad_setting_is_one_clear_line(config_file, override, words):
+    if override.startswith("seed.x"):
+        config_file.write_text("seed = 1\n" + SMALL)
+    with pytest.raises(UserError) as error:
+        load(config_file, [override])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_and_a_broken_file(tmp_path):
+    with pytest.raises(UserError, match="no such config"):
+        load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(UserError, match="not a readable TOML"):
+        load(tmp_path / "bad.toml")
+
+
+def test_one_network_fitted_once_moves_the_boosters_to_the_holdout(config_file):
+    assert load(config_file).stack_part == "fit"
+    once = load(config_file, ["split.holdout=0.1", "models.a.folds=1"])
+    assert once.stack_part == "holdout"

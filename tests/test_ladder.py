@@ -1,0 +1,43 @@
+import json
+
+import numpy as np
+
+from lib import ladder
+from lib.ladder import Rung
+
+
+def rungs() -> list[Rung]:
+    rng = np.random.default_rng(0)
+    easy = rng.random(1000)
+    return [
+        Rung("a", "cnn", easy < 0.70),
+        Rung("a ", "cnn tta", easy < 0.72),
+        Rung("b ", "cnn tta", easy < 0.75),
+        Rung("fitted", "blend", easy < 0.80),
+    ]
+
+
+def test_rows_for_machines_and_a_table_for_people(tmp_path):
+    ladder.write(tmp_path, rungs(), "fitted")
+    rows = json.loads((tmp_path / "scores.json").read_text())
+    assert [set(row) for row in rows] == [
+        {"name", "layer", "part", "accuracy", "low", "high", "n"}
+    ] * 4
+    assert rows[3]["n"] == 1000
+    assert rows[3]["low"] < rows[3]["accuracy"] < rows[3]["high"]
+    text = (tmp_path / "ladder.txt").read_text()
+    assert text.count("<- submitted") == 1
+    assert "fewer errors than the best single CNN with TTA (b ;" in text
+
+
+def test_gain_is_against_the_best_single_network():
+    single, fewer = ladder.gain(rungs(), "fitted")
+    assert single.name == "b "
+    assert 0.15 < fewer.value < 0.25
+    assert fewer.low > 0
+
+
+def test_no_gain_is_called_no_gain():
+    same = rungs()
+    same[3] = Rung("fitted", "blend", same[2].correct)
+    assert "no gain, the interval holds zero" in ladder.text(same, "fitted")
