@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib import pipeline
-from lib.artifacts import ensure, survey
+from lib import jobs, pipeline
+from lib.artifacts import survey
 from lib.config import Config, load
 from lib.errors import UserError
 
@@ -90,10 +90,8 @@ def _run(config: Config, stage: str, rebuild: bool) -> None:
             state = states[artifact.path]
             if state.state != "fresh":
                 raise UserError(f"{artifact.path} is {state}; run {SCRIPTS[name]} first")
-    built = [ensure(artifact, rebuild, _say) for artifact in stages[stage]]
-    if built and not any(built):
-        _say(f"{stage}: all {len(built)} artifacts are fresh")
-    pipeline.closing_words(config, stage, _say)
+    jobs.ensure_all(config, stage, rebuild, jobs.print_line)
+    pipeline.closing_words(config, stage, jobs.print_line)
 
 
 def _dry_run(config: Config, stage: str) -> int:
@@ -124,10 +122,6 @@ def _disk_is_full(error: Exception, folder: Path) -> bool:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free < LEAST_FREE
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _fail(text: str, status: int = 2) -> int:

@@ -252,7 +252,9 @@ class _Chain:
             config={"final": self.config.blend.final, "weights": _weights(self.config)},
             inputs=self._inputs(
                 "extract/classes",
+                "extract/train",
                 "extract/test",
+                "extract/splits",
                 "features/candidates/locked",
                 "features/candidates/test",
                 "blend",
@@ -375,6 +377,7 @@ def _build_blend(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def _build_submission(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.submission import build_submission
+    from lib.final import build_submission
 
-    return build_submission(config, _catalogue(config, "test"), folder)
+    labelled, query = _catalogue(config, "train"), _catalogue(config, "test")
+    return build_submission(config, labelled, query, folder)

@@ -22,7 +22,9 @@ def write(path: Path, product_id: np.ndarray, category_id: np.ndarray) -> None:
         for start in range(0, len(product_id), 100_000):
             ids = product_id[start : start + 100_000].tolist()
             categories = category_id[start : start + 100_000].tolist()
-            packed.write("".join(f"{i},{c}\n" for i, c in zip(ids, categories)).encode())
+            packed.write(
+                "".join(f"{i},{c}\n" for i, c in zip(ids, categories, strict=True)).encode()
+            )
 
 
 def check(path: Path, product_id: np.ndarray, category_id: np.ndarray) -> int:

@@ -84,6 +84,7 @@ def look_up(
     query: Catalogue,
     images: np.ndarray,
     query_fold: np.ndarray,
+    same: bool,
     hash_k: int,
     class_count: int,
 ) -> PictureLabels:
@@ -91,7 +92,7 @@ def look_up(
 
     reference bool [P]: products whose labels may count. reference_fold int8 [P]: their fold where
     it is a fold of the queried part, else -1. query_fold int8 [n]: fold of each image's product.
-    With `query is labelled` the own product is left out.
+    same: `query` is the labelled catalogue itself, so rows leave out their own product.
     """
     rows = np.flatnonzero(reference[labelled.image_product])
     known, asked = picture_ids(labelled.md5[rows], query.md5[images])
@@ -110,7 +111,7 @@ def look_up(
     group[by_fold] = _fold_group(crowd, asked[by_fold], query_fold[by_fold])
 
     own_class = np.full(len(images), -1, np.int16)
-    if query is labelled:
+    if same:
         own = query.image_product[images]
         counted = reference[own] & ~by_fold  # a group less a fold has lost the own product already
         own_class[counted] = labelled.label[own[counted]]
@@ -157,9 +158,7 @@ def _tabulate(
     )
 
 
-def _rank(
-    held: Holdings, group: np.ndarray, own_class: np.ndarray, hash_k: int
-) -> PictureLabels:
+def _rank(held: Holdings, group: np.ndarray, own_class: np.ndarray, hash_k: int) -> PictureLabels:
     n = len(group)
     classes = np.full((n, hash_k), -1, np.int16)
     counts = np.zeros((n, hash_k), np.int32)

@@ -1,0 +1,89 @@
+"""Builds the artifacts of a stage, those that do not need each other side by side.
+
+On a CPU several networks that each train on one thread finish far sooner than one after the other
+on all threads: small networks spend much of a step waiting for the slowest thread, and on a busy
+machine nearly all of it. A GPU takes one at a time.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import current_process, get_context
+
+from lib import pipeline
+from lib.artifacts import Artifact, ensure, status
+from lib.config import Config
+
+INDEPENDENT = ("train", "predict")  # stages whose artifacts are not made of each other
+PR_SET_PDEATHSIG = 1
+
+Say = Callable[[str], None]
+
+
+def ensure_all(config: Config, stage: str, rebuild: bool, say: Say) -> int:
+    """Build what is not fresh of a stage; returns how many artifacts were built.
+
+    Raises what `artifacts.ensure` raises. Side by side, the others that have begun end first.
+    """
+    artifacts = pipeline.stages(config)[stage]
+    waiting = [place for place, one in enumerate(artifacts) if status(one).state != "fresh"]
+    jobs = _jobs(config, len(waiting)) if stage in INDEPENDENT else 1
+    if jobs == 1:
+        return sum(ensure(artifact, rebuild, say) for artifact in artifacts)
+    for place in set(range(len(artifacts))) - set(waiting):
+        ensure(artifacts[place], rebuild, say)
+    if not rebuild:
+        _stop_at_stale([artifacts[place] for place in waiting], say)
+    _side_by_side(config, stage, rebuild, waiting, jobs)
+    return len(waiting)
+
+
+def _jobs(config: Config, waiting: int) -> int:
+    if waiting < 2 or config.run.jobs == 1:
+        return 1
+    if not config.run.jobs and config.run.device != "cpu":
+        import torch  # only now, when something is about to be built
+
+        if torch.cuda.is_available():
+            return 1
+    return min(config.run.jobs or pipeline.threads(config), waiting)
+
+
+def _stop_at_stale(artifacts: list[Artifact], say: Say) -> None:
+    """Before anything is started: `ensure` raises for a stale one."""
+    for artifact in artifacts:
+        if status(artifact).state == "stale":
+            ensure(artifact, False, say)
+
+
+def _side_by_side(config: Config, stage: str, rebuild: bool, waiting: list[int], jobs: int) -> None:
+    threads = max(1, pipeline.threads(config) // jobs)
+    inner = replace(config, run=replace(config.run, threads=threads))
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # inherited; read when torch is imported
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
+        tasks = [pool.submit(_build, inner, stage, place, rebuild) for place in waiting]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin() -> None:
+    """In each process: die with the parent, be silent on Ctrl-C, have a line for the bar."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ["TQDM_POSITION"] = str(current_process()._identity[0] - 1)
+
+
+def _build(config: Config, stage: str, place: int, rebuild: bool) -> None:
+    ensure(pipeline.stages(config)[stage][place], rebuild, print_line)
+
+
+def print_line(text: str) -> None:
+    """To stderr in one write, so that lines of several processes do not mix."""
+    os.write(2, f"{text}\n".encode())

@@ -1,0 +1,73 @@
+"""The candidate rows against sets."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.errors import UserError
+from lib.ranking import candidates as module
+from lib.ranking.candidates import candidates, check_rows, chunks, most_frequent, queried
+from tests.ranking.toy_catalogue import CLASSES, catalogue, dump
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seeds, st.integers(0, 25), st.booleans(), st.integers(1, 30))
+def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, products, 10, most_images=3)
+    query = queried(known, np.flatnonzero(rng.random(products) < 0.7))
+    lists = [rng.integers(-1, CLASSES, (len(query.images), k)).astype(np.int16) for k in (3, 2)]
+    of_product = rng.integers(-1, CLASSES, (len(query.products), 2)).astype(np.int16)
+    fallback = np.tile(np.array([5, 1], np.int16), (len(query.products), 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "chunks", lambda slots: chunks(slots, chunk))
+        slot, cls = candidates(query, lists, of_product if near else None, fallback, CLASSES)
+    expected = []
+    for place, product in enumerate(query.products):
+        images = np.flatnonzero(known.image_product[query.images] == product)
+        some = {int(c) for part in lists for c in part[images].ravel()}
+        some |= set(of_product[place].tolist()) if near else set()
+        some -= {-1}
+        expected += [(place, c) for c in sorted(some or {5, 1})]
+    assert list(zip(slot.tolist(), cls.tolist(), strict=True)) == expected
+    assert cls.dtype == np.int16
+
+
+@given(seeds)
+def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 15, 10)
+    query = queried(known, np.flatnonzero(rng.random(15) < 0.6))
+    slot = np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
+    slot = slot.astype(np.int64)
+    row, image = query.pairs(slot)
+    products = query.products[slot]
+    assert (known.image_product[query.images[image]] == products[row]).all()
+    np.testing.assert_array_equal(
+        np.bincount(row, minlength=len(slot)), known.image_count[products]
+    )
+    assert len(set(zip(row.tolist(), image.tolist(), strict=True))) == len(row)
+    for position in range(6):
+        at = query.at(slot, position)
+        there = at >= 0
+        np.testing.assert_array_equal(there, known.image_count[products] > position)
+        assert (known.image_position[query.images[at[there]]] == position).all()
+        assert (known.image_product[query.images[at[there]]] == products[there]).all()
+
+
+def test_fallback_is_chosen_without_the_own_fold() -> None:
+    prior = np.array([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
+    best = most_frequent(prior, np.array([1, 0, -1]))
+    assert best[:, 0].tolist() == [0, 1, 2]
+
+
+def test_dumps_of_other_pictures_are_refused() -> None:
+    known = catalogue(np.random.default_rng(0), 15, 10)
+    query = queried(known, np.arange(5))
+    good, _ = dump(np.random.default_rng(0), query.images)
+    check_rows(query, [good], ["small"])
+    bad, _ = dump(np.random.default_rng(0), query.images + 1)
+    with pytest.raises(UserError, match=r"predictions of other.*03_predict_tta"):
+        check_rows(query, [good, bad], ["small", "other"])

@@ -1,0 +1,377 @@
+"""Columns against loops, and the honesty of the rows that train (DESIGN: honest numbers)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lib.catalogue.tables import Catalogue, Splits
+from lib.config import Features
+from lib.ranking import features as module
+from lib.ranking.features import Columns, build_candidates, build_source, read
+from lib.topk import TopK
+from tests.ranking.toy_catalogue import CLASSES, catalogue, dump, relabelled, splits
+
+DIALS = Features(top_k=3, hash_k=5, near_k=2, windows=(4, 50_000))
+slow_folder = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@dataclass
+class Toy:
+    labelled: Catalogue
+    splits: Splits
+    test: Catalogue
+    dumps: dict[str, list[TopK]]
+
+    def query(self, part: str) -> Catalogue:
+        return self.test if part == "test" else self.labelled
+
+
+def toy(seed: int, products: int = 60) -> Toy:
+    rng = np.random.default_rng(seed)
+    labelled = catalogue(rng, products, 40, placeholder=0.15)
+    parts = splits(rng, products)
+    test = catalogue(rng, 15, 40, placeholder=0.15)
+    images = {p: labelled.images_of(parts.products(p)) for p in ("fit", "holdout", "locked")}
+    images["test"] = np.arange(len(test.image_product))
+    dumps = {part: [dump(rng, rows)[0] for _ in range(2)] for part, rows in images.items()}
+    return Toy(labelled, parts, test, dumps)
+
+
+@dataclass
+class Built:
+    product: np.ndarray
+    cls: np.ndarray
+    fold: np.ndarray
+    columns: Columns
+    facts: dict
+
+    def of(self, product: int) -> tuple[list[int], np.ndarray]:
+        rows = self.product == product
+        return self.cls[rows].tolist(), np.asarray(self.columns.values[rows])
+
+    def column(self, name: str) -> np.ndarray:
+        return np.asarray(self.columns.values[:, self.columns.names.index(name)])
+
+
+def build(
+    folder: Path, data: Toy, part: str, dials: Features = DIALS, stack_part: str = "fit"
+) -> Built:
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = build_candidates(
+        folder,
+        dials,
+        data.labelled,
+        data.splits,
+        data.query(part),
+        part,
+        stack_part,
+        data.dumps[part],
+        CLASSES,
+    )
+    product, cls, fold = (np.load(folder / f"{name}.npy") for name in ("product", "cls", "fold"))
+    return Built(product, cls, fold, read(folder), facts)
+
+
+def sourced(
+    folder: Path, data: Toy, part: str, names: Sequence[str], dials: Features = DIALS
+) -> Columns:
+    build(folder / "candidates", data, part, dials)
+    (folder / "source").mkdir(exist_ok=True)
+    topks = data.dumps[part][: len(names)]
+    query = data.query(part)
+    build_source(folder / "source", dials, folder / "candidates", query, topks, names, CLASSES)
+    return read(folder / "source")
+
+
+# Honesty
+
+
+@slow_folder
+@given(seeds)
+def test_labels_of_locked_rows_reach_no_feature(tmp_path: Path, seed: int) -> None:
+    """Not their own, and not those that train."""
+    data = toy(seed)
+    rng = np.random.default_rng(seed)
+    label = data.labelled.label.copy()
+    locked = data.splits.products("locked")
+    label[locked] = rng.permutation(label[locked])
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    for part in ("fit", "holdout", "locked"):
+        before, after = build(tmp_path / "a", data, part), build(tmp_path / "b", other, part)
+        np.testing.assert_array_equal(before.cls, after.cls)
+        np.testing.assert_array_equal(before.columns.values, after.columns.values)
+
+
+@slow_folder
+@given(seeds, st.sampled_from(["fit", "holdout"]))
+def test_a_row_that_trains_never_sees_its_own_label(tmp_path: Path, seed: int, part: str) -> None:
+    data = toy(seed)
+    rng = np.random.default_rng(seed)
+    products = data.splits.products(part)
+    if not len(products):
+        return
+    changed = int(rng.choice(products))
+    label = data.labelled.label.copy()
+    label[changed] = (label[changed] + rng.integers(1, CLASSES)) % CLASSES
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    before = build(tmp_path / "a", data, part, stack_part=part).of(changed)
+    after = build(tmp_path / "b", other, part, stack_part=part).of(changed)
+    assert before[0] == after[0]
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+def test_a_changed_label_is_seen_by_others(tmp_path: Path) -> None:
+    """Else the two tests above would pass for columns that see no label at all."""
+    data = toy(5)
+    changed = int(data.splits.products("fit")[0])
+    label = data.labelled.label.copy()
+    label[changed] = (label[changed] + 1) % CLASSES
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    before, after = build(tmp_path / "a", data, "locked"), build(tmp_path / "b", other, "locked")
+    assert (before.column("global_prior") != after.column("global_prior")).any()
+
+
+def test_global_shares_come_from_other_folds(tmp_path: Path) -> None:
+    data = toy(2)
+    label, part, fold = data.labelled.label, data.splits.part, data.splits.fold
+    built = build(tmp_path, data, "fit")
+    prior = built.column("global_prior")
+    for row in range(len(prior)):
+        own = fold[built.product[row]]
+        counted = (part == 1) | ((part == 0) & (fold != own))
+        assert prior[row] == pytest.approx(np.mean(label[counted] == built.cls[row]), rel=1e-5)
+
+
+def test_locked_labels_count_for_test_rows_only_if_asked(tmp_path: Path) -> None:
+    data = toy(3)
+    asked = build(tmp_path / "a", data, "test", Features(test_uses_locked=True))
+    spared = build(tmp_path / "b", data, "test", Features(test_uses_locked=False))
+    unlocked = (data.splits.part != 2).sum()
+    assert asked.facts["references"] == len(data.labelled.label)
+    assert spared.facts["references"] == unlocked
+    assert not (tmp_path / "a" / "target.npy").exists()
+
+
+# Columns
+
+
+def test_rows_targets_and_recall(tmp_path: Path) -> None:
+    data = toy(7)
+    built = build(tmp_path, data, "fit")
+    key = built.product.astype(np.int64) * CLASSES + built.cls
+    assert (np.diff(key) > 0).all()
+    np.testing.assert_array_equal(np.unique(built.product), data.splits.products("fit"))
+    target = np.load(tmp_path / "target.npy")
+    np.testing.assert_array_equal(target, built.cls == data.labelled.label[built.product])
+    np.testing.assert_array_equal(built.fold, data.splits.fold[built.product])
+    assert built.facts["recall"] == pytest.approx(target.sum() / len(np.unique(built.product)))
+    assert built.facts["rows"] == len(key)
+    dtypes = [np.load(tmp_path / f"{n}.npy").dtype for n in ("product", "cls", "fold", "target")]
+    assert dtypes == [np.int32, np.int16, np.int8, np.int8]
+
+
+def test_only_the_part_that_trains_has_folds(tmp_path: Path) -> None:
+    data = toy(7)
+    assert (build(tmp_path / "a", data, "locked").fold == -1).all()
+    assert (build(tmp_path / "b", data, "test").fold == -1).all()
+    assert (build(tmp_path / "c", data, "fit", stack_part="holdout").fold == -1).all()
+    assert (build(tmp_path / "d", data, "holdout", stack_part="holdout").fold >= 0).all()
+
+
+def test_every_candidate_has_a_reason(tmp_path: Path) -> None:
+    """In a dump, under the hash, or near; or the product has no picture and nothing near."""
+    data = toy(11)
+    dials = Features(top_k=2, near_k=0, windows=(4,))
+    built = build(tmp_path, data, "locked", dials)
+    query_images = data.dumps["locked"][0].image
+    for product in np.unique(built.product):
+        images = np.flatnonzero(data.labelled.image_product[query_images] == product)
+        listed = {int(c) for t in data.dumps["locked"] for c in t.classes[images, :2].ravel()}
+        rows = built.product == product
+        under_hash = set(built.cls[rows & (built.column("hash_count_sum") > 0)].tolist())
+        if len(images):
+            assert set(built.cls[rows].tolist()) == listed | under_hash
+        else:
+            assert rows.sum() == 5
+
+
+def test_columns_by_position_are_nan_without_a_picture(tmp_path: Path) -> None:
+    data = toy(13)
+    columns = sourced(tmp_path, data, "fit", ["small"])
+    built = build(tmp_path / "candidates", data, "fit")
+    count = data.labelled.image_count[built.product]
+    assert {0, 5} <= set(count.tolist())  # the toy has both ends
+    for position in range(4):
+        for values in (
+            built.column(f"hash_count_{position}"),
+            columns.values[:, columns.names.index(f"small_prob_{position}")],
+        ):
+            np.testing.assert_array_equal(np.isnan(values), count <= position)
+    for name in ("mean", "max", "geometric", "rank", "of_best", "rest"):
+        values = columns.values[:, columns.names.index(f"small_{name}")]
+        np.testing.assert_array_equal(np.isnan(values), count == 0)
+
+
+def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
+    data = toy(17)
+    columns = sourced(tmp_path, data, "locked", ["first", "second"])
+    product = np.load(tmp_path / "candidates" / "product.npy")
+    cls = np.load(tmp_path / "candidates" / "cls.npy")
+    for name, topk in zip(("first", "second"), data.dumps["locked"], strict=True):
+        table = {
+            column: columns.values[:, columns.names.index(f"{name}_{column}")]
+            for column in ("mean", "max", "geometric", "rank", "of_best", "rest", "prob_1")
+        }
+        for some in np.unique(product):
+            rows = np.flatnonzero(product == some)
+            images = np.flatnonzero(data.labelled.image_product[topk.image] == some)
+            if not len(images):
+                continue
+            probs = np.empty((len(rows), len(images)))
+            for i, row in enumerate(rows):
+                for j, image in enumerate(images):
+                    at = np.flatnonzero(topk.classes[image] == cls[row])
+                    floor = min(topk.rest[image] / (CLASSES - 5), topk.probs[image, -1])
+                    probs[i, j] = topk.probs[image, at[0]] if len(at) else floor
+            average = probs.mean(axis=1)
+            order = np.argsort(-average, kind="stable")
+            np.testing.assert_allclose(table["mean"][rows], average, rtol=1e-5)
+            np.testing.assert_allclose(table["max"][rows], probs.max(axis=1), rtol=1e-5)
+            geometric = np.exp(np.log(np.maximum(probs, 1e-7)).mean(axis=1))
+            np.testing.assert_allclose(table["geometric"][rows], geometric, rtol=1e-4)
+            np.testing.assert_array_equal(table["rank"][rows][order], np.arange(len(rows)))
+            np.testing.assert_allclose(table["of_best"][rows], average / average.max(), rtol=1e-4)
+            np.testing.assert_allclose(table["rest"][rows], topk.rest[images].mean(), rtol=1e-5)
+            if len(images) > 1:
+                np.testing.assert_allclose(table["prob_1"][rows], probs[:, 1], rtol=1e-5)
+
+
+def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
+    data = toy(19)
+    built = build(tmp_path, data, "test")
+    known, test = data.labelled, data.test
+    words = [tuple(word) for word in known.md5.tolist()]
+    for row in range(len(built.cls)):
+        images = np.flatnonzero(test.image_product == built.product[row])
+        counts, shares, totals, distinct = [], [], [], []
+        for image in images:
+            held = [i for i, word in enumerate(words) if word == tuple(test.md5[image].tolist())]
+            label = known.label[np.unique(known.image_product[held])] if held else np.empty(0)
+            counts.append(int((label == built.cls[row]).sum()))
+            totals.append(len(label))
+            distinct.append(len(np.unique(label)))
+            if len(label):
+                shares.append(counts[-1] / len(label))
+        names = ("count_sum", "share_sum", "total", "pictures", "classes")
+        found = [float(built.column(f"hash_{name}")[row]) for name in names]
+        if not len(images):
+            assert np.isnan(found).all()
+            continue
+        share = sum(shares) if shares else np.nan
+        expected = [sum(counts), share, sum(totals), len(shares), max(distinct)]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_local_shares_use_the_capped_window(tmp_path: Path) -> None:
+    data = toy(23)
+    built = build(tmp_path, data, "locked")
+    references = int((data.splits.part != 2).sum())
+    assert built.facts["windows"] == {"4": 4, "50000": references // 4}
+    rows = np.flatnonzero(data.splits.part != 2)
+    ids, label = data.labelled.product_id, data.labelled.label
+    for row in range(len(built.cls)):
+        gap = np.abs(ids[rows] - ids[built.product[row]])
+        near = rows[np.lexsort((ids[rows], gap))][:4]
+        share = np.mean(label[near] == built.cls[row])
+        assert built.column("near_4_share")[row] == pytest.approx(share)
+
+
+def test_the_80_raw_columns(tmp_path: Path) -> None:
+    """C8: 4 pictures x (5 probabilities + 5 hash frequencies), and as many classes."""
+    data, dials = toy(29), Features()
+    columns = sourced(tmp_path, data, "fit", ["mean"], dials)
+    common = read(tmp_path / "candidates")
+    names = common.names + columns.names
+    raw = [n for n in names if "_top_" in n or n.startswith(("hash_freq_", "hash_class_"))]
+    assert len(raw) == 80
+    assert len(set(names)) == len(names)
+    categorical = [n for n in common.categorical + columns.categorical if n in raw]
+    assert len(categorical) == 40
+    assert "candidate_class" in common.categorical
+    # And what they hold: the dump itself, at the row's first picture.
+    product = np.load(tmp_path / "candidates" / "product.npy")
+    topk = data.dumps["fit"][0]
+    has = data.labelled.image_count[product] > 0
+    at = np.searchsorted(topk.image, data.labelled.first_image[product[has]])
+    for rank in range(5):
+        probs = columns.values[has, columns.names.index(f"mean_top_prob_0_{rank}")]
+        classes = columns.values[has, columns.names.index(f"mean_top_class_0_{rank}")]
+        np.testing.assert_array_equal(probs, topk.probs[at, rank])
+        np.testing.assert_array_equal(classes, topk.classes[at, rank])
+        missing = columns.values[~has, columns.names.index(f"mean_top_class_0_{rank}")]
+        assert (missing == -1).all()
+
+
+def test_without_raw_there_are_none(tmp_path: Path) -> None:
+    data = toy(29)
+    columns = sourced(tmp_path, data, "fit", ["mean"], Features(raw=False))
+    common = read(tmp_path / "candidates")
+    assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
+    assert common.categorical == ["candidate_class"]
+
+
+def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:
+    """A dump of two classes still gives five raw ranks."""
+    data = toy(31)
+    rng = np.random.default_rng(0)
+    data.dumps["fit"] = [dump(rng, data.dumps["fit"][0].image, k=2)[0]]
+    columns = sourced(tmp_path, data, "fit", ["mean"], Features())
+    lost = [columns.names.index(f"mean_top_{kind}_0_4") for kind in ("prob", "class")]
+    assert np.isnan(columns.values[:, lost[0]]).all()
+    assert (columns.values[:, lost[1]] == -1).all()
+
+
+def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = toy(37)
+    whole = sourced(tmp_path / "a", data, "fit", ["x", "y"])
+    monkeypatch.setattr(module, "CHUNK", 3)
+    pieces = sourced(tmp_path / "b", data, "fit", ["x", "y"])
+    np.testing.assert_array_equal(whole.values, pieces.values)
+    one, other = (read(tmp_path / side / "candidates").values for side in "ab")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    for side in "ab":
+        sourced(tmp_path / side, toy(41), "fit", ["x"])
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        assert path.read_bytes() == twin.read_bytes(), path
+
+
+def test_a_test_file_without_products_or_pictures(tmp_path: Path) -> None:
+    data = toy(43)
+    rng = np.random.default_rng(0)
+    for products, most_images, side in ((0, 3, "a"), (4, 0, "b")):
+        data.test = catalogue(rng, products, 5, most_images=most_images)
+        data.dumps["test"] = [dump(rng, np.empty(0, np.int64))[0]]
+        columns = sourced(tmp_path / side, data, "test", ["x"], Features())
+        assert len(columns.values) == products * 5
+
+
+def test_columns_come_back_as_saved(tmp_path: Path) -> None:
+    columns = Columns(np.array([[1, np.nan]], np.float32), ["a", "b"], ["b"])
+    columns.save(tmp_path)
+    back = read(tmp_path)
+    np.testing.assert_array_equal(back.values, columns.values)
+    assert (back.names, back.categorical) == (["a", "b"], ["b"])
+    assert json.loads((tmp_path / "columns.json").read_text())["names"] == ["a", "b"]

@@ -1,0 +1,253 @@
+"""The six scripts on a tiny generated catalogue: whole runs, second runs, changes and kills."""
+
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib import pipeline
+from lib.cli import SCRIPTS
+from lib.config import Config, load
+from tests.conftest import ROOT
+
+TINY = """
+name = "tiny"
+[data]
+source = "sample"
+[sample]
+train_products = 400
+test_products = 100
+classes = 8
+image_size = 32
+[split]
+locked = 0.2
+folds = 2
+[train]
+network = "small"
+weights = "none"
+resize = [32, 32]
+crop = [28, 28]
+head_epochs = 0
+epochs = 2
+folds = 2
+[models.a]
+[models.b]
+seed = 1
+[predict]
+shard = 100
+[features]
+windows = [5, 50]
+[stack]
+trees = 8
+forest_trees = 8
+[run]
+threads = 1
+"""
+
+
+def run(folder: Path, *stages: str, extra: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """Run scripts in order until one fails; the last result."""
+    for stage in stages or SCRIPTS:
+        command = [sys.executable, SCRIPTS[stage], "--config", str(folder / "tiny.toml")]
+        result = subprocess.run(
+            [*command, "--set", f"work={folder}", *extra],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode:
+            break
+    return result
+
+
+def settings(folder: Path) -> Config:
+    return load(folder / "tiny.toml", [f"work={folder}"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run; read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(TINY)
+    result = run(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def test_the_submission_and_the_ladder(finished):
+    submit = finished / "tiny" / "submit"
+    lines = gzip.decompress((submit / "submission.csv.gz").read_bytes()).decode().splitlines()
+    assert lines[0] == "_id,category_id"
+    assert len(lines) == 101
+    rows = json.loads((submit / "scores.json").read_text())
+    layers = {row["layer"] for row in rows}
+    assert layers == {"cnn", "cnn tta", "cnn mean", "candidates", "l2", "l3", "blend"}
+    assert len([r for r in rows if r["layer"] == "l2"]) == 3 * 5 + 1
+    assert len([r for r in rows if r["layer"] == "l3"]) == 3 * 4
+    assert {r["name"] for r in rows if r["layer"] == "blend"} == {"fitted", "published"}
+    assert all(row["part"] == "locked" and row["n"] == 80 for row in rows)
+    assert all(0 <= r["low"] <= r["accuracy"] <= r["high"] <= 1 for r in rows)
+
+
+def test_a_second_call_builds_nothing_and_loads_no_torch(finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.suffix == ".json"}
+    result = run(finished)
+    assert result.returncode == 0
+    assert "building" not in result.stderr
+    after = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.suffix == ".json"}
+    assert before == after
+    probe = (
+        "import sys; from lib.cli import run_stage;"
+        f"run_stage('stack', '', ['--config', '{finished}/tiny.toml', '--set', 'work={finished}']);"
+        "sys.exit('torch' in sys.modules or 'lightgbm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
+    changed = ("--set", "stack.trees=9")
+    dry = run(copied, "stack", extra=(*changed, "--dry-run"))
+    assert dry.returncode == 0
+    assert "stack.trees 8 -> 9" in dry.stdout
+    refused = run(copied, extra=changed)
+    assert refused.returncode == 2
+    assert "stack.trees 8 -> 9" in refused.stderr.splitlines()[-1]
+    done = run(copied, extra=(*changed, "--rebuild"))
+    assert done.returncode == 0
+    config = load(copied / "tiny.toml", [f"work={copied}", "stack.trees=9"])
+    for name, artifacts in pipeline.stages(config).items():
+        for artifact in artifacts:
+            made = artifact.path.relative_to(copied)
+            old = artifact.path / "_manifest.json"
+            touched = old.stat().st_mtime > (copied / "tiny.toml").stat().st_mtime + 1e9
+            assert not touched, made
+            if name in ("extract", "train", "predict", "features"):
+                assert "stale" not in str(artifact.path)
+
+
+def test_settings_of_the_run_touch_nothing(copied):
+    result = run(copied, extra=("--set", "run.threads=2", "--set", "run.predict_batch=8"))
+    assert result.returncode == 0
+    assert "building" not in result.stderr
+
+
+def test_a_stage_refuses_to_run_before_its_inputs(copied):
+    shutil.rmtree(copied / "tiny" / "predictions" / "b")
+    result = run(copied, "stack")
+    assert result.returncode == 2
+    assert "run 03_predict_tta.py first" in result.stderr
+
+
+def test_no_product_crosses_parts_or_folds(finished):
+    from lib.catalogue.tables import read_splits
+    from lib.ranking.stage import candidate_rows
+
+    config = settings(finished)
+    splits = read_splits(finished / "tiny" / "extract" / "splits")
+    seen: set[int] = set()
+    for part in ("fit", "locked"):
+        products = candidate_rows(config, part)["product"]
+        assert set(products) == set(splits.products(part))
+        assert not seen & set(products.tolist())
+        seen |= set(products.tolist())
+    rows = candidate_rows(config, "fit")
+    assert (rows["fold"] == splits.fold[rows["product"]]).all()
+
+
+def test_locked_labels_reach_no_fit(copied):
+    """Other labels on the locked part: every network, booster and weight stays to the byte."""
+    import pyarrow as pa
+
+    from lib.catalogue.tables import read_splits, read_table, write_table
+
+    def trained() -> dict[str, bytes]:
+        root = copied / "tiny"
+        return {
+            str(p.relative_to(root)): p.read_bytes()
+            for kind in ("cnn/**/*.pt", "stack/**/*", "features/*/fit/*.npy", "blend/*.json")
+            for p in root.glob(kind)
+            if p.is_file() and p.name != "_manifest.json"
+        }
+
+    before = trained()
+    locked = read_splits(copied / "tiny" / "extract" / "splits").products("locked")
+    path = copied / "tiny" / "extract" / "train" / "products.arrow"
+    table = read_table(path)
+    label = table["class"].to_numpy().copy()
+    label[locked] = np.random.default_rng(0).permutation(8)[label[locked]]
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    write_table(path, columns | {"class": pa.array(label)})
+    for stage in ("cnn", "predictions", "features", "stack", "scores", "blend", "submit"):
+        shutil.rmtree(copied / "tiny" / stage)
+    result = run(copied)
+    assert result.returncode == 0, result.stderr
+    after = trained()
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+@pytest.mark.parametrize("stage", ["train", "predict", "features", "stack", "submit"])
+def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    wanted = (finished / "tiny" / "submit" / "submission.csv.gz").read_bytes()
+    later = list(SCRIPTS)[list(SCRIPTS).index(stage) :]
+    stages = pipeline.stages(settings(folder))
+    for name in later:
+        for artifact in stages[name]:
+            shutil.rmtree(artifact.path)
+    command = [sys.executable, SCRIPTS[stage], "--config", str(folder / "tiny.toml")]
+    process = subprocess.Popen(
+        [*command, "--set", f"work={folder}"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "building" in line:
+            time.sleep(random.Random(stage).uniform(0.2, 2.5))
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    result = run(folder, *later)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "tiny" / "submit" / "submission.csv.gz").read_bytes() == wanted
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    for extra, words in (
+        (("--set", "train.epoch=3"), "did you mean train.epochs?"),
+        (("--set", "data.source=bson", "--set", f"data.root={tmp_path}"), "no such file"),
+        (("--set", 'train.network="resnet8"'), "resnet8"),
+    ):
+        result = run(tmp_path, extra=extra)
+        assert result.returncode == 2, result.stderr
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert words in last
+        assert "Traceback" not in result.stderr
+
+
+def test_help_shows_an_example():
+    for script in SCRIPTS.values():
+        result = subprocess.run(
+            [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert result.returncode == 0
+        assert f"python {script} --config" in result.stdout
