@@ -24,7 +24,7 @@ class Rung:
 
 def scores(rungs: list[Rung], part: str = "locked") -> list[dict[str, str | float | int]]:
     """Machine-readable rows: name, layer, part, accuracy, low, high, n."""
-    rows = []
+    rows: list[dict[str, str | float | int]] = []
     for rung in rungs:
         estimate = accuracy(rung.correct)
         rows.append(

@@ -104,7 +104,7 @@ def _cut(
     count, whole_height, whole_width = pictures.shape[:3]
     tops = rng.integers(0, whole_height - height + 1, count)
     lefts = rng.integers(0, whole_width - width + 1, count)
-    mirrored = rng.random(count) < 0.5 if flip else np.zeros(count, bool)
+    mirrored = np.logical_and(rng.random(count) < 0.5, flip)
     cut = np.empty((count, height, width, 3), np.uint8)
     for i, (top, left, mirror) in enumerate(zip(tops, lefts, mirrored, strict=True)):
         window = pictures[i, top : top + height, left : left + width]

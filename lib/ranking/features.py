@@ -253,8 +253,8 @@ def _near_share(context: _Context, slot: np.ndarray, cls: np.ndarray, window: in
     """Share of the class among the nearest products outside the row's fold: float64 [rows].
 
     Leaving out the own product alone would not do: where a wide window holds all of a class its
-    count is the same for all rows but for the row's own label. With random labels boosters then
-    rank the truth right 65 times of 100 out-of-fold and 50 times on locked rows.
+    count is the same for all rows but for the row's own label. With random labels a booster then
+    reached an AUC of 0.65 out-of-fold and 0.50 on locked rows.
     NaN for an empty window.
     """
     share = np.full(len(slot), np.nan)

@@ -10,7 +10,6 @@ from lib import pipeline, topk
 from lib.catalogue.tables import Catalogue, read_classes, read_splits
 from lib.config import Config
 from lib.ranking import blend, features, stack
-from lib.ranking.features import Columns
 from lib.ranking.means import mean
 from lib.topk import TopK
 
@@ -167,7 +166,7 @@ def read_dump(config: Config, name: str, part: str, prefix: str = "top") -> TopK
     return topk.read(config.folder / "predictions" / name / part, prefix)
 
 
-def _layer_columns(config: Config, source: str, layer: str, part: str) -> list[Columns]:
+def _layer_columns(config: Config, source: str, layer: str, part: str) -> list[stack.Table]:
     common = features.read(config.folder / "features" / "candidates" / part)
     own = features.read(config.folder / "features" / source / part)
     if layer == "l2":
@@ -178,7 +177,8 @@ def _layer_columns(config: Config, source: str, layer: str, part: str) -> list[C
         for booster in config.stack.layer2
     }
     return [
-        *(stack.categories_as_priors(seen, common) for seen in (common, own)),
+        stack.categories_as_priors(common, common, rows["product"]),
+        stack.categories_as_priors(own, common, rows["product"]),
         stack.layer_columns(below, rows["product"]),
     ]
 

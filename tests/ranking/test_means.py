@@ -34,8 +34,9 @@ def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None
     listed = np.zeros((9, CLASSES), bool)
     np.put_along_axis(listed, topk.classes.astype(np.int64), True, axis=1)
     np.testing.assert_array_equal(found[listed], dense[listed])
-    if k < CLASSES:
-        assert (found[~listed] > 0).all()
+    # Float32 may round a rest to zero; wherever it did not, no class is impossible.
+    some_left = ((topk.rest > 0) & (topk.probs[:, -1] > 0))[:, None] & ~listed
+    assert (found[some_left] > 0).all()
 
 
 @given(seeds, st.integers(1, 3))
