@@ -57,7 +57,7 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
     script = SCRIPTS[stage]
     parser = argparse.ArgumentParser(
         prog=script,
-        description=description,
+        description=description.strip().splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"examples:\n  python {script} --config configs/fashion.toml\n"
         f"  python {script} --config configs/fashion.toml --set train.lr=0.01 --dry-run",

@@ -149,6 +149,16 @@ def test_settings_of_the_run_touch_nothing(copied):
     assert "building" not in result.stderr
 
 
+def test_networks_side_by_side_are_the_same_networks(copied):
+    nets = sorted((copied / "tiny" / "cnn").rglob("*.pt"))
+    before = [path.read_bytes() for path in nets]
+    assert len(before) == 8
+    shutil.rmtree(copied / "tiny" / "cnn")
+    result = run(copied, "train", extra=("--set", "run.jobs=2"))
+    assert result.returncode == 0, result.stderr
+    assert [path.read_bytes() for path in nets] == before
+
+
 def test_a_stage_refuses_to_run_before_its_inputs(copied):
     shutil.rmtree(copied / "tiny" / "predictions" / "b")
     result = run(copied, "stack")
@@ -215,7 +225,8 @@ def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage
             shutil.rmtree(artifact.path)
     command = [sys.executable, SCRIPTS[stage], "--config", str(folder / "tiny.toml")]
     process = subprocess.Popen(
-        [*command, "--set", f"work={folder}"],
+        # Side by side where a stage can: the kill must take the children along.
+        [*command, "--set", f"work={folder}", "--set", "run.jobs=2"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

@@ -25,8 +25,16 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 NON_SEQUENTIAL = ("bninception", "nasnetalarge", "nasnetamobile", "pnasnet5large")
 RELU_AFTER = ("densenet", "xception", "nasnet", "pnasnet")  # their maps end before the activation
-LEAST = {"inception": 75, "bninception": 33, "squeezenet": 32}  # else 32; by the start of the name
-MULTIPLE = {"bninception": 32, "nasnetamobile": 32}  # maps of other sizes do not meet in them
+# By the start of the name. The pools of these shrink anything smaller to nothing.
+LEAST_SIZE = {"alexnet": 63, "densenet": 32, "vgg": 32, "squeezenet": 32}
+PADDED_TO = {"inception": 75, "polynet": 75}
+# In these, branches meet whose maps agree only where (side - start) % period < width.
+MEETING = {
+    "bninception": (32, 31, 8),
+    "nasnetamobile": (32, 31, 4),
+    "nasnetalarge": (16, 11, 8),
+    "pnasnet5large": (16, 11, 8),
+}
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,8 @@ class Network(nn.Module):
         self.units = units
         self.width = width
         self.head = nn.Linear(width, classes)
-        self.least_size = _by_start(name, LEAST, 32)
+        self.least_size = _by_start(name, LEAST_SIZE, 16)
         self._in_turn = in_turn
-        self._multiple = _by_start(name, MULTIPLE, 1)
         self._relu_after = name.startswith(RELU_AFTER)
         self._bgr = given.bgr
         self._frozen_units = 0
@@ -134,7 +141,7 @@ class Network(nn.Module):
 
     def _padded(self, pictures: torch.Tensor) -> torch.Tensor:
         height, width = pictures.shape[-2:]
-        bottom, right = -height % self._multiple, -width % self._multiple
+        bottom, right = (_next_side(self.name, side) - side for side in (height, width))
         return functional.pad(pictures, (0, right, 0, bottom)) if bottom or right else pictures
 
 
@@ -172,6 +179,15 @@ def check_size(net: Network, size: tuple[int, int]) -> None:
         )
 
 
+def _next_side(name: str, side: int) -> int:
+    """The least side from `side` up that the body can take; the mean colour fills the rest."""
+    side = max(side, _by_start(name, PADDED_TO, 1))
+    period, start, width = MEETING.get(name, (1, 0, 1))
+    while (side - start) % period >= width:
+        side += 1
+    return side
+
+
 def _by_start(name: str, table: dict[str, int], otherwise: int) -> int:
     return next((value for start, value in table.items() if name.startswith(start)), otherwise)
 
@@ -198,7 +214,7 @@ def _lite(network: str, classes: int) -> Network:
     width = body._fc.in_features
     body._fc = nn.Identity()
     for module in body.modules():
-        if hasattr(module, "static_padding"):
+        if isinstance(module, nn.Conv2d):
             _pad_as_trained(module)
     units: Units = [[block] for block in body._blocks]
     units[0] = [body._conv_stem, body._bn0, body._swish, *units[0]]
@@ -217,21 +233,22 @@ class SamePadding(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        height, width = (self._total(size) for size in maps.shape[-2:])
-        around = (width // 2, width - width // 2, height // 2, height - height // 2)
+        height, width = maps.shape[-2:]
+        down, across = self._total(height), self._total(width)
+        around = (across // 2, across - across // 2, down // 2, down - down // 2)
         return functional.pad(maps, around)
 
     def _total(self, size: int) -> int:
         return max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
 
 
-def _pad_as_trained(convolution: nn.Module) -> None:
-    kernel, stride = convolution.kernel_size[0], convolution.stride[0]  # type: ignore[index]
+def _pad_as_trained(convolution: nn.Conv2d) -> None:
+    kernel, stride = convolution.kernel_size[0], convolution.stride[0]
     if stride == 1:  # symmetric: the convolution's own padding saves a copy of the map
-        convolution.padding = (kernel // 2, kernel // 2)  # type: ignore[operator]
+        convolution.padding = (kernel // 2, kernel // 2)
         convolution.static_padding = nn.Identity()
     else:
-        convolution.static_padding = SamePadding(kernel, stride)  # type: ignore[arg-type]
+        convolution.static_padding = SamePadding(kernel, stride)
 
 
 def _pretrained_settings() -> dict[str, dict]:

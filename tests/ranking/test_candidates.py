@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import UserError
@@ -10,9 +10,12 @@ from lib.ranking import candidates as module
 from lib.ranking.candidates import candidates, check_rows, chunks, most_frequent, queried
 from tests.ranking.toy_catalogue import CLASSES, catalogue, dump
 
+untimed = settings(deadline=None)  # the machine may be busy
+
 seeds = st.integers(0, 2**32 - 1)
 
 
+@untimed
 @given(seeds, st.integers(0, 25), st.booleans(), st.integers(1, 30))
 def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> None:
     rng = np.random.default_rng(seed)
@@ -35,6 +38,7 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
     assert cls.dtype == np.int16
 
 
+@untimed
 @given(seeds)
 def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
     rng = np.random.default_rng(seed)

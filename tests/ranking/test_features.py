@@ -139,9 +139,10 @@ def test_local_shares_use_the_capped_window(tmp_path: Path) -> None:
     ids, label = data.labelled.product_id, data.labelled.label
     for row in range(len(built.cls)):
         gap = np.abs(ids[rows] - ids[built.product[row]])
-        near = rows[np.lexsort((ids[rows], gap))][:4]
-        share = np.mean(label[near] == built.cls[row])
-        assert built.column("near_4_share")[row] == pytest.approx(share)
+        by_distance = rows[np.lexsort((ids[rows], gap))]
+        for window, size in ((4, 4), (50_000, references // 4)):
+            share = np.mean(label[by_distance[:size]] == built.cls[row])
+            assert built.column(f"near_{window}_share")[row] == pytest.approx(share)
 
 
 def test_the_80_raw_columns(tmp_path: Path) -> None:

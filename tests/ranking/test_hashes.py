@@ -3,13 +3,15 @@
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.catalogue.tables import Catalogue
 from lib.ranking import hashes
 from lib.ranking.hashes import PictureLabels, look_up, picture_ids
 from tests.ranking.toy_catalogue import CLASSES, catalogue, relabelled
+
+untimed = settings(deadline=None)  # the machine may be busy
 
 K = 3
 
@@ -48,6 +50,7 @@ def by_hand(
     return Counter(int(labelled.label[product]) for product in holders)
 
 
+@untimed
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 40), st.booleans())
 def test_equal_to_a_loop(seed: int, products: int, pictures: int, same: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -79,6 +82,7 @@ def test_the_toy_reaches_both_sides_of_a_crowd() -> None:
     assert (found.total < hashes.CROWD).any()
 
 
+@untimed
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 200]))
 def test_the_own_label_changes_nothing_of_the_own_rows(seed: int, pictures: int) -> None:
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.ranking import means
@@ -10,6 +10,8 @@ from lib.ranking.candidates import Queried, queried
 from lib.ranking.means import best_classes, mean, probability
 from lib.topk import TopK
 from tests.ranking.toy_catalogue import CLASSES, catalogue, dump
+
+untimed = settings(deadline=None)  # the machine may be busy
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -24,6 +26,7 @@ def dense_from(topk: TopK) -> np.ndarray:
     return dense
 
 
+@untimed
 @given(seeds, st.integers(1, CLASSES))
 def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
@@ -39,6 +42,7 @@ def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None
     assert (found[some_left] > 0).all()
 
 
+@untimed
 @given(seeds, st.integers(1, 3))
 def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
     """With every class listed there is no floor, so the mean is exact."""
@@ -51,6 +55,7 @@ def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
     assert (np.diff(found.probs, axis=1) <= 0).all()
 
 
+@untimed
 @given(seeds, st.integers(1, 4))
 def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
@@ -74,6 +79,7 @@ def test_mean_of_one_dump_is_that_dump() -> None:
     np.testing.assert_allclose(found.probs, topk.probs, rtol=1e-6)
 
 
+@untimed
 @given(seeds, st.sampled_from(["arithmetic", "geometric"]), st.integers(1, CLASSES))
 def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
     rng = np.random.default_rng(seed)
