@@ -1,4 +1,4 @@
-"""Draws the pictures of the sample catalogue: a recipe for each class, a variation for each product.
+"""Draws the pictures of the sample catalogue: a recipe a class, a variation a product.
 
 A category's recipe is inherited down its tree: the department (level 1) sets the colours, the
 family (level 2) the outline and the texture, the leaf small changes to all of them. So leaves of

@@ -1,0 +1,273 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lib.config import Run
+from lib.errors import UserError
+from lib.vision import train as training
+from lib.vision import zoo
+from tests.vision.conftest import folder_of
+
+TRAIN, VALID = np.arange(0, 42), np.arange(42, 60)
+TIMED = ("images_per_second", "seconds")
+
+
+class Stop(Exception):
+    """Stands for a kill in the middle of a step."""
+
+
+def run(folder, model, reader, labels, valid=VALID, classes=3, seed=1):
+    return training.train(folder, model, reader, labels, TRAIN, valid, classes, seed, Run())
+
+
+def state_of(folder, name="last.pt"):
+    return torch.load(folder / name, weights_only=True)
+
+
+def history(folder):
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def untimed(lines):
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def stop_after(monkeypatch, steps):
+    """Raise once in the middle of training, after this many steps."""
+    whole, taken = training._Training._step, 0
+
+    def counted(self, *arguments):
+        nonlocal taken
+        if taken == steps:
+            taken += 1
+            raise Stop
+        taken += 1
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(training._Training, "_step", counted)
+
+
+@pytest.fixture
+def with_dropout(monkeypatch):
+    """A body that draws random numbers in every step."""
+    plain = zoo.build
+
+    def build(*arguments):
+        net = plain(*arguments)
+        net.body.add_module("dropout", nn.Dropout(0.2))
+        net.units.append([net.body.get_submodule("dropout")])
+        return net
+
+    monkeypatch.setattr(zoo, "build", build)
+
+
+def test_colours_are_learnt(tmp_path, model, reader, labels):
+    facts = run(tmp_path, replace(model, epochs=8), reader, labels)
+    assert facts["last_accuracy"] > 0.9  # one of the 18 is rotten
+    assert facts["images"] == len(TRAIN)
+    lines = history(tmp_path)
+    assert [line["phase"] for line in lines] == ["head"] + ["body"] * 8
+    assert [line["epoch"] for line in lines] == list(range(1, 10))
+    assert lines[-1]["valid_accuracy"] == facts["last_accuracy"]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "history.jsonl", "last.pt"]
+
+
+def test_the_accuracy_is_that_of_the_stored_network(tmp_path, model, reader, labels):
+    facts = run(tmp_path, model, reader, labels)
+    net = zoo.build("small", 3, "none").eval()
+    net.load_state_dict(state_of(tmp_path)["model"])
+    pictures = np.stack([reader.decode(row) for row in VALID]).transpose(0, 3, 1, 2)
+    middle = torch.from_numpy(np.ascontiguousarray(pictures[:, :, 2:22, 2:18]))
+    with torch.inference_mode():
+        found = net(net.normalise(middle)).argmax(1).numpy()
+    assert facts["last_accuracy"] == pytest.approx((found == labels[VALID]).mean())
+
+
+def test_final_files_hold_weights_alone(tmp_path, model, reader, labels):
+    run(tmp_path, model, reader, labels)
+    for name in ("last.pt", "best.pt"):
+        saved = state_of(tmp_path, name)
+        assert saved.keys() == {"network", "classes", "model"}
+        assert (saved["network"], saved["classes"]) == ("small", 3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("steps", [0, 3, 5, 7, 12, 14])
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    tmp_path, model, reader, labels, monkeypatch, with_dropout, steps, optimizer
+):
+    """5 steps an epoch in segments of 2; stops in the head, between epochs and within them."""
+    monkeypatch.setattr(training, "SEGMENT_STEPS", 2)
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    model = replace(model, optimizer=optimizer, lr=0.02 if optimizer == "sgd" else 0.002)
+    whole, stopped = folder_of(tmp_path, "whole"), folder_of(tmp_path, "stopped")
+    run(whole, model, reader, labels)
+    stop_after(monkeypatch, steps)
+    with pytest.raises(Stop):
+        run(stopped, model, reader, labels)
+    torch.manual_seed(999)
+    run(stopped, model, reader, labels)
+    assert_same(state_of(whole)["model"], state_of(stopped)["model"])
+    assert_same(state_of(whole, "best.pt")["model"], state_of(stopped, "best.pt")["model"])
+    assert untimed(history(whole)) == untimed(history(stopped))
+
+
+def test_a_resume_does_not_start_from_the_beginning(tmp_path, model, reader, labels, monkeypatch):
+    stop_after(monkeypatch, 7)
+    with pytest.raises(Stop):
+        run(tmp_path, model, reader, labels)
+    epochs = []
+    whole = training._Training._run_epoch
+    monkeypatch.setattr(
+        training._Training,
+        "_run_epoch",
+        lambda self, bar: (epochs.append(self.progress.epoch), whole(self, bar)),
+    )
+    run(tmp_path, model, reader, labels)
+    assert epochs == [1, 2]
+
+
+def test_what_is_finished_is_not_trained_again(tmp_path, model, reader, labels, monkeypatch):
+    facts = run(tmp_path, model, reader, labels)
+    stop_after(monkeypatch, 0)
+    assert run(tmp_path, model, reader, labels) == facts
+
+
+def test_another_seed_gives_another_network(tmp_path, model, reader, labels):
+    folders = [folder_of(tmp_path, str(seed)) for seed in (1, 2)]
+    for seed, folder in enumerate(folders):
+        run(folder, model, reader, labels, seed=seed)
+    one, other = (state_of(folder)["model"]["head.weight"] for folder in folders)
+    assert not torch.equal(one, other)
+
+
+def test_watched_labels_never_reach_the_weights(tmp_path, model, reader, labels):
+    honest, lying = folder_of(tmp_path, "honest"), folder_of(tmp_path, "lying")
+    run(honest, model, reader, labels)
+    wrong = labels.copy()
+    wrong[VALID] = (wrong[VALID] + 1) % 3
+    run(lying, model, reader, wrong)
+    assert_same(state_of(honest)["model"], state_of(lying)["model"])
+
+
+def test_without_watched_pictures_best_is_last(tmp_path, model, reader, labels):
+    facts = run(tmp_path, model, reader, labels, valid=np.arange(0))
+    assert facts["best_accuracy"] is None
+    assert_same(state_of(tmp_path)["model"], state_of(tmp_path, "best.pt")["model"])
+
+
+def test_best_is_the_epoch_of_the_highest_accuracy(tmp_path, model, reader, labels, monkeypatch):
+    accuracies = iter([0.2, 0.9, 0.4])
+    seen = {}
+
+    def watch(self):
+        accuracy = next(accuracies)
+        seen[accuracy] = self.net.head.weight.detach().clone()
+        return 1.0, accuracy
+
+    monkeypatch.setattr(training._Training, "_watch", watch)
+    facts = run(tmp_path, model, reader, labels)
+    assert facts["best_accuracy"] == 0.9
+    assert torch.equal(state_of(tmp_path, "best.pt")["model"]["head.weight"], seen[0.9])
+    assert torch.equal(state_of(tmp_path)["model"]["head.weight"], seen[0.4])
+
+
+def test_the_head_epochs_leave_the_body_alone(tmp_path, model, reader, labels):
+    torch.manual_seed(1)
+    fresh = zoo.build("small", 3, "none").state_dict()
+    run(tmp_path, replace(model, epochs=0, head_epochs=2), reader, labels)
+    trained = state_of(tmp_path)["model"]
+    changed = {k for k in fresh if not torch.equal(fresh[k], trained[k])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_units_before_trainable_from_stay_as_loaded(tmp_path, model, reader, labels):
+    torch.manual_seed(1)
+    fresh = zoo.build("small", 3, "none").state_dict()
+    run(tmp_path, replace(model, trainable_from=2), reader, labels)
+    trained = state_of(tmp_path)["model"]
+    changed = {k.split(".")[1] for k in fresh if not torch.equal(fresh[k], trained[k])}
+    assert changed == {"2", "3", "4", "weight", "bias"}
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
+    tmp_path, model, reader, labels, monkeypatch
+):
+    whole = training._Training._step
+
+    def spoilt(self, *arguments):
+        loss = whole(self, *arguments)
+        return loss * float("nan") if self.progress.epoch == 1 else loss
+
+    monkeypatch.setattr(training._Training, "_step", spoilt)
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 2.*lower lr"):
+        run(tmp_path, model, reader, labels)
+    saved = state_of(tmp_path)
+    assert saved["progress"]["epoch"] == 1
+    assert all(torch.isfinite(v).all() for v in saved["model"].values())
+
+
+def test_bf16_trains_on_a_cpu(tmp_path, model, reader, labels):
+    run(tmp_path, replace(model, precision="bf16"), reader, labels)
+    plain = folder_of(tmp_path, "plain")
+    run(plain, model, reader, labels)
+    rounded, full = (state_of(f)["model"]["head.weight"] for f in (tmp_path, plain))
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, full)
+
+
+def test_fewer_pictures_than_a_batch_still_train(tmp_path, model, reader, labels):
+    facts = run(tmp_path, replace(model, batch=500), reader, labels)
+    assert facts["epochs"] == 3
+
+
+def test_pictures_without_a_class_are_refused(tmp_path, model, reader, labels):
+    labels = labels.copy()
+    labels[5] = -1
+    with pytest.raises(ValueError, match="picture row 5 has no class"):
+        run(tmp_path, model, reader, labels)
+
+
+def test_nothing_to_train_on_is_refused(tmp_path, model, reader, labels):
+    with pytest.raises(UserError, match="1 pictures are left to train on"):
+        training.train(tmp_path, model, reader, labels, TRAIN[:1], VALID, 3, 1, Run())
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, model, reader, labels, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        training.train(tmp_path, model, reader, labels, TRAIN, VALID, 3, 1, Run(device="cuda"))
+
+
+@given(st.integers(4, 500), st.floats(1e-4, 1.0))
+def test_the_rate_rises_once_and_falls_once(steps, peak):
+    rates = [training.one_cycle(step, steps, peak) for step in range(steps)]
+    top = int(np.argmax(rates))
+    assert 0 < max(rates) <= peak
+    assert abs(top - training.WARM_UP * steps) <= 1
+    assert all(a < b for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
+    assert all(a > b for a, b in zip(rates[top:], rates[top + 1 :], strict=False))
+    assert rates[0] == pytest.approx(0.04 * peak)
+
+
+def test_watched_rows_are_spread_evenly():
+    rows = np.arange(1000)
+    assert training._spread(rows, 2000) is rows
+    few = training._spread(rows, 10)
+    assert len(few) == len(set(few.tolist())) == 10
+    assert few[0] == 0
+    assert few[-1] == 999

