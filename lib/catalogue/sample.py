@@ -30,7 +30,7 @@ from lib.errors import UserError
 LEAVES_PER_NODE = 4  # of a level-2 node, and level-2 nodes of a level-1 node
 BATCH_CLASSES = 3  # classes that a seller's batch holds, at most
 STRAYS = 0.2  # products of a batch that are of any class
-PLACEHOLDER_SHARE = 0.003  # of the pictures, for each placeholder
+PLACEHOLDER_SHARE = 0.006  # of the pictures, for each placeholder
 FIRST_CATEGORY = 1_000_000_000
 
 
@@ -160,11 +160,12 @@ def _share_in_train(
     wanted = min(len(free), round(dials.copies * len(slots)))
     copies, originals = free[:wanted], np.concatenate([slots[first], free[wanted:]])
 
-    held = max(2, round(PLACEHOLDER_SHARE * len(slots)))
+    held = max(4, round(PLACEHOLDER_SHARE * len(slots)))
     blank = min(dials.placeholders, len(copies) // (4 * held))
+    spread = _round_robin(copies, label_of)
     for number in range(blank):
-        source[copies[:held]] = -1 - number
-        copies = copies[held:]
+        source[spread[number * held : (number + 1) * held]] = -1 - number
+    copies = rng.permutation(spread[blank * held :])
 
     quarrels = round(dials.conflicts * (len(originals) + blank)) - blank
     quarrels = max(0, min(quarrels, len(copies), len(originals)))
@@ -181,6 +182,14 @@ def _share_in_train(
     copies = copies[quarrels:]
     source[copies] = _same_label(copies, originals, product, label_of, rng)
     return shown
+
+
+def _round_robin(slots: np.ndarray, label_of: np.ndarray) -> np.ndarray:
+    """The slots so that labels take turns: whatever comes first is of very many classes."""
+    by_label = slots[np.argsort(label_of[slots], kind="stable")]
+    labels = label_of[by_label]
+    turn = np.arange(len(labels)) - np.searchsorted(labels, labels)
+    return by_label[np.argsort(turn, kind="stable")]
 
 
 def _same_label(

@@ -92,7 +92,7 @@ def test_shares_of_the_bytes_are_those_of_the_dials(train, test, folder):
     assert len(shared) / 400 == pytest.approx(DIALS.test_shared, abs=0.01)
     assert (len(shared) - len(odd)) / 400 == pytest.approx(DIALS.test_unambiguous, abs=0.01)
     widest = sorted((len(found) for found in labels.values()), reverse=True)
-    assert min(widest[: DIALS.placeholders]) >= 3
+    assert min(widest[: DIALS.placeholders]) >= 9
 
 
 def test_an_unambiguous_picture_names_the_products_class(train, test, folder):
