@@ -97,10 +97,9 @@ def ensure(artifact: Artifact, rebuild: bool, say: Callable[[str], None]) -> boo
     Raises UserError for a stale artifact without `rebuild`, for a missing input, and when another
     process is building the same folder.
     """
-    name = _short(artifact.path)
+    name = artifact.path
     state = status(artifact)
     if state.state == "fresh":
-        say(f"{name}: fresh")
         return False
     if state.state == "stale" and not rebuild:
         raise UserError(
@@ -332,7 +331,3 @@ def _libraries() -> dict[str, str]:
 def _listed(facts: dict[str, Any]) -> str:
     shown = [f"{key} {value}" for key, value in facts.items() if isinstance(value, int | float)]
     return f": {', '.join(shown)}" if shown else ""
-
-
-def _short(path: Path) -> str:
-    return "/".join(path.parts[-3:])

@@ -130,7 +130,7 @@ class Run:
     """Never part of an artifact: may change from one call to the next."""
 
     threads: int = 0  # 0 = all cores
-    jobs: int = 0  # networks side by side; 0 = one a thread on a CPU, one at a time on a GPU
+    jobs: int = 0  # networks side by side on a CPU; 0 = one for each thread
     device: str = "auto"  # "auto", "cpu", "cuda"
     predict_batch: int = 256
 

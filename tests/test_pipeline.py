@@ -266,3 +266,55 @@ def test_help_shows_an_example():
         )
         assert result.returncode == 0
         assert f"python {script} --config" in result.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 KB that can grow."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_next_call_goes_on(small_disk):
+    (small_disk / "tiny.toml").write_text(TINY)
+    result = run(small_disk, "extract")
+    assert result.returncode == 2
+    assert "no space left on the disk" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    result = run(small_disk, "extract")
+    assert result.returncode == 0, result.stderr
+
+
+def test_rotten_pictures_are_counted_and_the_run_goes_on(copied):
+    """A catalogue with a rotten picture, a product without pictures and an unknown category."""
+    import bson
+
+    root = copied / "data"
+    shutil.copytree(copied / "tiny" / "extract" / "sample", root)
+    for name in ("train.bson", "test.bson"):
+        with (root / name).open("rb") as file:
+            records = list(bson.decode_file_iter(file))
+        records[0]["imgs"] = [{"picture": b"rotten"}]
+        records[1]["imgs"] = []
+        if name == "train.bson":
+            records[2]["category_id"] = 7
+        (root / name).write_bytes(b"".join(bson.encode(record) for record in records))
+    extra = ("--set", "name=odd", "--set", "data.source=bson", "--set", f"data.root={root}")
+    result = run(copied, extra=extra)
+    assert result.returncode == 0, result.stderr
+    packed = (copied / "odd" / "submit" / "submission.csv.gz").read_bytes()
+    assert len(gzip.decompress(packed).splitlines()) == 101
+    damage = json.loads((copied / "odd" / "extract" / "train" / "damage.json").read_text())
+    assert damage["counts"] == {"product without pictures": 1, "unknown category_id": 1}
+    log = run(copied, "extract", extra=(*extra, "--set", "name=again")).stderr
+    assert "1 x unknown category_id" in log
+    manifest = json.loads(
+        (copied / "odd" / "predictions" / "a" / "test" / "_manifest.json").read_text()
+    )
+    assert manifest["facts"]["rotten"] == 1

@@ -8,11 +8,28 @@ import torch
 from lib.config import Model, Run
 from lib.errors import UserError
 
+NARROWEST_BF16 = 33  # pixels
 
-def choose(run: Run) -> torch.device:
-    """The device of `run.device`; bounds torch's threads by `run.threads`."""
+
+def choose(run: Run, model: Model) -> torch.device:
+    """The device of `run.device`; bounds torch's threads by `run.threads`.
+
+    Raises UserError where the device is absent or cannot compute the model as it is set.
+    """
     if run.threads:
         torch.set_num_threads(run.threads)
+    device = _find(run)
+    if device.type == "cpu" and model.precision == "bf16" and model.crop[1] < NARROWEST_BF16:
+        # oneDNN's bf16 convolutions with a stride of 2 read memory that nobody wrote where their
+        # result is one pixel wide (torch 2.13.0, AMX; test_device.py shows it).
+        raise UserError(
+            f'precision = "bf16" on a CPU computes wrongly on crops less than {NARROWEST_BF16}'
+            f' pixels wide, and crop = {list(model.crop)}; set precision = "float32"'
+        )
+    return device
+
+
+def _find(run: Run) -> torch.device:
     if run.device == "cuda" and not torch.cuda.is_available():
         raise UserError('run.device = "cuda": torch sees no GPU here; use "auto" or "cpu"')
     if run.device == "cpu" or not torch.cuda.is_available():

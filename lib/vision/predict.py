@@ -64,7 +64,7 @@ def predict(
     """
     if net_of_row is not None and not ((net_of_row >= 0) & (net_of_row < len(checkpoints))).all():
         raise ValueError("net_of_row names a network that is not there")
-    device = devices.choose(run)
+    device = devices.choose(run, model)
     views = places(model.resize, model.crop, settings.views, model.flip)
     nets = [load(path, model, device) for path in checkpoints]
     scorer = _Scorer(model, settings, nets, views, reader, run.predict_batch, device)

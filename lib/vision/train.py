@@ -74,7 +74,7 @@ def train(
     _check_rows(labels, train_rows, classes)
     if not _finished(folder):
         training = _Training(folder, model, reader, labels, train_rows, valid_rows, classes, seed)
-        training.start(devices.choose(run))
+        training.start(devices.choose(run, model))
         training.run()
     return _facts(folder, len(train_rows))
 

@@ -79,7 +79,7 @@ def test_a_checkpoint_of_ours_also_fills_a_head_that_fits(tmp_path):
 
 
 def test_a_file_of_another_network_is_refused(resnet_file):
-    with pytest.raises(UserError, match="does not fit resnet34: .* missing"):
+    with pytest.raises(UserError, match=r"does not fit resnet34: .* missing"):
         zoo.build("resnet34", 3, str(resnet_file))
     with pytest.raises(UserError, match="does not fit resnet50"):
         zoo.build("resnet50", 3, str(resnet_file))

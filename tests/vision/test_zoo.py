@@ -54,7 +54,7 @@ def test_every_network_of_pretrainedmodels_is_known():
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UserError, match="unknown network 'resnet17'.*resnet18"):
+    with pytest.raises(UserError, match=r"unknown network 'resnet17'.*resnet18"):
         zoo.build("resnet17", 3, "none")
 
 
