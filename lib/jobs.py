@@ -78,8 +78,9 @@ def _side_by_side(config: Config, stage: str, rebuild: bool, waiting: list[int],
         try:
             for task in as_completed(tasks):
                 task.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:
+            print_line(f"{stage}: failed ({error}); what has begun beside it ends first")
+            pool.shutdown(cancel_futures=True)
             raise
 
 

@@ -31,6 +31,7 @@ LEAVES_PER_NODE = 4  # of a level-2 node, and level-2 nodes of a level-1 node
 BATCH_CLASSES = 3  # classes that a seller's batch holds, at most
 STRAYS = 0.2  # products of a batch that are of any class
 PLACEHOLDER_SHARE = 0.006  # of the pictures, for each placeholder
+NEARNESS = 0.3  # of a copy's original: the chance that it is the very next of its label by id
 FIRST_CATEGORY = 1_000_000_000
 
 
@@ -199,11 +200,18 @@ def _same_label(
     label_of: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """An original of the same label for each slot; few originals get many copies."""
-    order = originals[np.argsort(label_of[originals], kind="stable")]
+    """An original of the same label for each slot, of a product not far away by id.
+
+    Variants and offers of one seller share their pictures, so hashes and ids tell much the same.
+    """
+    span = 1 + int(product[-1])
+    order = originals[np.lexsort((product[originals], label_of[originals]))]
     start = np.searchsorted(label_of[order], label_of[copies])
     size = np.searchsorted(label_of[order], label_of[copies], side="right") - start
-    place = (rng.random(len(copies)) ** 2 * size).astype(np.int64)
+    keys = label_of[order] * span + product[order]
+    nearest = np.searchsorted(keys, label_of[copies] * span + product[copies]) - start
+    away = rng.geometric(NEARNESS, len(copies)) * rng.choice([-1, 1], len(copies))
+    place = (nearest + away) % size
     own = product[order[start + place]] == product[copies]
     place[own] = (place[own] + 1) % size[own]  # of another product, where there is one
     return order[start + place]
