@@ -116,7 +116,8 @@ def test_a_second_call_builds_nothing_and_loads_no_torch(finished):
     assert manifests(finished) == before
     probe = (
         "import sys; from lib.cli import run_stage;"
-        f"run_stage('stack', 'x', ['--config', '{finished}/tiny.toml', '--set', 'work={finished}']);"
+        f"run_stage('stack', 'x', ['--config', '{finished}/tiny.toml',"
+        f"'--set', 'work={finished}']);"
         "sys.exit('torch' in sys.modules or 'lightgbm' in sys.modules)"
     )
     assert (
