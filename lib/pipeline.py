@@ -170,13 +170,14 @@ class _Chain:
             )
             for source in [*self.averaged, "multi"]:
                 alone = source in self.single
+                weights = _weights(self.config) if source == "mean" else {}
                 made.append(
                     self._add(
                         f"features/{source}/{part}",
                         partial(_build_source, self.config, source, part),
                         config={
                             "features": plain(self.config.features),
-                            "weights": {} if alone else _weights(self.config),
+                            "weights": weights,
                         },
                         inputs=self._inputs(
                             f"features/candidates/{part}",
