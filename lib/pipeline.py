@@ -8,14 +8,12 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lib import fill
 from lib.artifacts import Artifact
 from lib.config import Config, Model, plain
 from lib.errors import UserError
-
-if TYPE_CHECKING:
-    from lib.catalogue.tables import Catalogue
 
 Stages = dict[str, list[Artifact]]
 
@@ -73,17 +71,19 @@ class _Chain:
         if data.source == "sample":
             sample = self._add(
                 "extract/sample",
-                partial(_build_sample, config),
+                partial(fill.sample, config),
                 config={"sample": plain(config.sample), "seed": config.seed},
             )
             made.append(sample)
             files = dict.fromkeys(("train", "test", "categories"), sample)
         else:
-            files = {side: source_file(config, side) for side in ("train", "test", "categories")}
+            files = {
+                side: fill.source_file(config, side) for side in ("train", "test", "categories")
+            }
         made.append(
             self._add(
                 "extract/classes",
-                partial(_build_classes, config),
+                partial(fill.classes, config),
                 inputs={"categories": files["categories"]},
             )
         )
@@ -91,14 +91,14 @@ class _Chain:
             made.append(
                 self._add(
                     f"extract/{side}",
-                    partial(_build_index, config, side),
+                    partial(fill.index, config, side),
                     inputs={side: files[side], **self._inputs("extract/classes")},
                 )
             )
         made.append(
             self._add(
                 "extract/splits",
-                partial(_build_splits, config),
+                partial(fill.splits, config),
                 config={"split": plain(config.split), "seed": config.seed},
                 inputs=self._inputs("extract/train"),
             )
@@ -111,7 +111,7 @@ class _Chain:
         return [
             self._add(
                 f"cnn/{name}/{net}",
-                partial(_build_cnn, self.config, name, net),
+                partial(fill.cnn, self.config, name, net),
                 config={
                     "train": plain(model, "weight", "checkpoint"),
                     "seed": self.config.seed,
@@ -132,7 +132,7 @@ class _Chain:
         return [
             self._add(
                 f"predictions/{name}/{part}",
-                partial(_build_predictions, self.config, name, part),
+                partial(fill.predictions, self.config, name, part),
                 config={
                     "predict": plain(self.config.predict, "shard"),
                     "checkpoint": model.checkpoint,
@@ -158,7 +158,7 @@ class _Chain:
             made.append(
                 self._add(
                     f"features/candidates/{part}",
-                    partial(_build_candidates, self.config, part),
+                    partial(fill.candidates, self.config, part),
                     config=settings,
                     inputs=self._inputs(
                         "extract/train",
@@ -174,7 +174,7 @@ class _Chain:
                 made.append(
                     self._add(
                         f"features/{source}/{part}",
-                        partial(_build_source, self.config, source, part),
+                        partial(fill.source, self.config, source, part),
                         config={
                             "features": plain(self.config.features),
                             "weights": weights,
@@ -211,7 +211,7 @@ class _Chain:
         made = [
             self._add(
                 f"stack/{source}/{layer}/{booster}",
-                partial(_build_booster, self.config, source, layer, booster),
+                partial(fill.booster, self.config, source, layer, booster),
                 config={"stack": settings, "below": below, "seed": self.config.seed},
                 inputs=self._inputs(*self._columns(source, stack_part), *below),
                 resumable=True,
@@ -224,7 +224,7 @@ class _Chain:
             made.append(
                 self._add(
                     f"scores/{source}/{layer}/{part}",
-                    partial(_build_scores, self.config, source, layer, part),
+                    partial(fill.scores, self.config, source, layer, part),
                     config={"boosters": boosters},
                     inputs=self._inputs(*self._columns(source, part), *lower, *fitted),
                 )
@@ -243,13 +243,13 @@ class _Chain:
         stack_part = self.config.stack_part
         blend = self._add(
             "blend",
-            partial(_build_blend, self.config),
+            partial(fill.blend, self.config),
             config={"steps": self.config.blend.steps},
             inputs=self._inputs(f"features/candidates/{stack_part}", *oof),
         )
         submit = self._add(
             "submit",
-            partial(_build_submission, self.config),
+            partial(fill.submission, self.config),
             config={"final": self.config.blend.final, "weights": _weights(self.config)},
             inputs=self._inputs(
                 "extract/classes",
@@ -274,14 +274,6 @@ def nets(model: Model) -> list[str]:
     return ["full"] if model.folds == 1 else [f"fold{i}" for i in range(model.folds)]
 
 
-def source_file(config: Config, side: str) -> Path:
-    """Path of `train`, `test` or `categories` of the catalogue."""
-    if config.data.source == "sample":
-        names = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
-        return config.folder / "extract" / "sample" / names[side]
-    return Path(config.data.root) / getattr(config.data, side)
-
-
 def _weights(config: Config) -> dict[str, float]:
     return {name: model.weight for name, model in config.models.items()}
 
@@ -289,96 +281,3 @@ def _weights(config: Config) -> dict[str, float]:
 def _weights_file(model: Model) -> dict[str, Artifact | Path]:
     named = model.weights not in ("imagenet", "none")
     return {"weights": Path(model.weights)} if named else {}
-
-
-def _catalogue(config: Config, part: str) -> "Catalogue":
-    from lib.catalogue.tables import read_catalogue
-
-    side = "test" if part == "test" else "train"
-    return read_catalogue(config.folder / "extract" / side, source_file(config, side))
-
-
-# What fills the folders. Rooms are imported here, when they are needed: a call that finds
-# everything fresh loads no torch and no booster.
-
-
-def _build_sample(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.sample import generate
-
-    return generate(folder, config.sample, config.seed)
-
-
-def _build_classes(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.index import build_classes
-
-    return build_classes(folder, source_file(config, "categories"))
-
-
-def _build_index(config: Config, side: str, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.index import build_index
-    from lib.catalogue.tables import read_classes
-
-    classes = read_classes(config.folder / "extract" / "classes")
-    source = source_file(config, side)
-    return build_index(folder, source, classes, side == "train", config.data.max_damaged)
-
-
-def _build_splits(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.splits import build_splits
-
-    known = _catalogue(config, "train")
-    return build_splits(folder, known.product_id, known.label, config.split, config.seed)
-
-
-def _build_cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
-    from lib.vision.stage import build_net
-
-    return build_net(config, name, net, _catalogue(config, "train"), folder)
-
-
-def _build_predictions(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
-    from lib.vision.stage import build_predictions
-
-    return build_predictions(config, name, part, _catalogue(config, part), folder)
-
-
-def _build_candidates(config: Config, part: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_candidates
-
-    labelled, query = _catalogue(config, "train"), _catalogue(config, part)
-    return build_candidates(config, part, labelled, query, folder)
-
-
-def _build_source(config: Config, source: str, part: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_source
-
-    return build_source(config, source, part, _catalogue(config, part), folder)
-
-
-def _build_booster(
-    config: Config, source: str, layer: str, booster: str, folder: Path
-) -> dict[str, Any]:
-    from lib.ranking.stage import build_booster
-
-    return build_booster(config, source, layer, booster, folder)
-
-
-def _build_scores(
-    config: Config, source: str, layer: str, part: str, folder: Path
-) -> dict[str, Any]:
-    from lib.ranking.stage import build_scores
-
-    return build_scores(config, source, layer, part, folder)
-
-
-def _build_blend(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_blend
-
-    return build_blend(config, folder)
-
-
-def _build_submission(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.final import build_submission
-
-    labelled, query = _catalogue(config, "train"), _catalogue(config, "test")
-    return build_submission(config, labelled, query, folder)
