@@ -4,7 +4,7 @@
 
 Unknown keys and values of the wrong type are errors that name the nearest known key. `[train]`
 holds the defaults of every model, a `[models.NAME]` table overrides them, and `--set` overrides
-the file. Only `[run]` may differ between two runs without making an artifact stale.
+the file. `[run]` may differ between two runs without making an artifact stale.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ class Model:
     resize: tuple[int, int] = (180, 180)  # height, width that every picture is brought to
     crop: tuple[int, int] = (160, 160)  # height, width of the network's input, cut from `resize`
     flip: bool = True
-    trainable_from: int = 0  # layers before this index of the network's children stay as loaded
+    trainable_from: int = 0  # units (blocks, or stem and layers) before this one stay as loaded
     head_epochs: int = 1  # epochs with everything but the head frozen
     epochs: int = 5  # epochs after that with all layers that `trainable_from` leaves
     batch: int = 64
@@ -82,9 +82,9 @@ class Model:
     head_lr: float = 0.001  # Adam's, while the head trains alone
     weight_decay: float = 0.0005
     label_smoothing: float = 0.0
-    clip_norm: float = 5.0
+    clip_norm: float = 5.0  # of the gradient; 0 = no clipping
     precision: str = "auto"  # "auto" (bf16 on a GPU, float32 on a CPU), "bf16" or "float32"
-    checkpoint: str = "last"  # which epoch predicts: "last", or "best" on the validation fold
+    checkpoint: str = "last"  # which epoch predicts: "last", or "best" on the pictures left out
     seed: int = 0  # added to the experiment's seed
     weight: float = 1.0  # in the weighted means and in the published blend
 
@@ -94,7 +94,7 @@ class Predict:
     views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
     top_k: int = 20  # classes kept an image
     shard: int = 50_000  # images in one resumable piece
-    embeddings: bool = False
+    embeddings: bool = False  # also keep what the head sees of each picture
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ class Stack:
     layer3: tuple[str, ...] = BOOSTERS_L3
     multi: tuple[str, ...] = ("xgboost",)  # boosters that see every CNN's columns side by side
     trees: int = 200  # boosting rounds of the second and third layer
-    forest_trees: int = 100
+    forest_trees: int = 100  # of random forest and extra trees
     learning_rate: float = 0.1
-    leaves: int = 31
-    min_leaf: int = 20
+    leaves: int = 31  # of a tree, at most
+    min_leaf: int = 20  # rows in a leaf, at least
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Run:
     """Never part of an artifact: may change from one call to the next."""
 
     threads: int = 0  # 0 = all cores
-    jobs: int = 0  # networks side by side on a CPU; 0 = one for each thread
+    jobs: int = 0  # networks side by side on a CPU (a GPU takes one); 0 = one a thread
     device: str = "auto"  # "auto", "cpu", "cuda"
     predict_batch: int = 256
 
