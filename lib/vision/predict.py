@@ -20,12 +20,13 @@ from lib.errors import UserError
 from lib.topk import TopK
 from lib.vision import device as devices
 from lib.vision import zoo
+from lib.vision.network import Network
 from lib.vision.views import Place, cut, places
 
 Arrays = dict[str, np.ndarray]
 
 
-def load(checkpoint: Path, model: Model, device: torch.device) -> zoo.Network:
+def load(checkpoint: Path, model: Model, device: torch.device) -> Network:
     """The network of a `last.pt` or `best.pt`, ready to predict.
 
     Raises UserError for a file that is missing, damaged or of another network.
@@ -41,6 +42,7 @@ def load(checkpoint: Path, model: Model, device: torch.device) -> zoo.Network:
         raise UserError(f"{checkpoint} holds {saved['network']}, the config says {model.network}")
     net = zoo.build(model.network, saved["classes"], "none")
     net.load_state_dict(saved["model"])
+    net.freeze_body(True)
     return net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -87,7 +89,7 @@ class _Scorer:
         self,
         model: Model,
         settings: Predict,
-        nets: list[zoo.Network],
+        nets: list[Network],
         views: list[Place],
         reader: PictureReader,
         batch: int,
@@ -117,7 +119,7 @@ class _Scorer:
 
     def _turns(
         self, count: int, net_of_row: np.ndarray | None
-    ) -> Iterator[tuple[np.ndarray, list[zoo.Network]]]:
+    ) -> Iterator[tuple[np.ndarray, list[Network]]]:
         """(places in the shard, networks that score them), one network at a time out-of-fold."""
         if net_of_row is None:
             yield np.arange(count), self.nets
@@ -126,7 +128,7 @@ class _Scorer:
             yield np.flatnonzero(net_of_row == number), [self.nets[number]]
 
     @torch.inference_mode()
-    def _score(self, pictures: np.ndarray, nets: list[zoo.Network]) -> Arrays:
+    def _score(self, pictures: np.ndarray, nets: list[Network]) -> Arrays:
         whole = devices.moved(pictures, self.device)
         mean: torch.Tensor | float = 0.0
         centre: torch.Tensor | float = 0.0

@@ -28,6 +28,7 @@ from lib.config import Model, Run
 from lib.errors import UserError
 from lib.vision import device as devices
 from lib.vision import zoo
+from lib.vision.network import Network
 from lib.vision.views import centre, cut
 
 SEGMENT_STEPS = 250  # between two moments at which a checkpoint may be written
@@ -111,7 +112,7 @@ class _Training:
         torch.manual_seed(self.seed)
         weights = "none" if saved else self.model.weights
         net = zoo.build(self.model.network, self.classes, weights)
-        zoo.check_size(net, self.model.crop)
+        net.check_size(self.model.crop)
         if saved:
             net.load_state_dict(saved["model"])
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -281,7 +282,7 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
 
 
-def _optimizer(net: zoo.Network, model: Model, phase: str) -> torch.optim.Optimizer:
+def _optimizer(net: Network, model: Model, phase: str) -> torch.optim.Optimizer:
     """Over what trains in the phase. Biases and BatchNorm's scales do not decay."""
     trained = [p for p in net.parameters() if p.requires_grad]
     groups = [

@@ -90,13 +90,17 @@ def test_colours_are_learnt(tmp_path, model, reader, labels):
 
 def test_the_accuracy_is_that_of_the_stored_network(tmp_path, model, reader, labels):
     facts = run(tmp_path, model, reader, labels)
+    truth = torch.from_numpy(labels[VALID].astype(np.int64))
     net = zoo.build("small", 3, "none").eval()
     net.load_state_dict(state_of(tmp_path)["model"])
     pictures = np.stack([reader.decode(row) for row in VALID]).transpose(0, 3, 1, 2)
     middle = torch.from_numpy(np.ascontiguousarray(pictures[:, :, 2:22, 2:18]))
     with torch.inference_mode():
-        found = net(net.normalise(middle)).argmax(1).numpy()
-    assert facts["last_accuracy"] == pytest.approx((found == labels[VALID]).mean())
+        logits = net(net.normalise(middle))
+    accuracy = float((logits.argmax(1) == truth).float().mean())
+    assert facts["last_accuracy"] == pytest.approx(accuracy)
+    loss = float(nn.functional.cross_entropy(logits, truth))
+    assert history(tmp_path)[-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def test_final_files_hold_weights_alone(tmp_path, model, reader, labels):

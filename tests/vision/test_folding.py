@@ -1,0 +1,51 @@
+import torch
+from torch import nn
+
+from lib.vision.folding import fold
+
+
+def layers(*parts: nn.Module) -> nn.Sequential:
+    """With statistics that matter."""
+    torch.manual_seed(1)
+    made = nn.Sequential(*parts).eval()
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    return made
+
+
+def norms(module: nn.Module) -> int:
+    return sum(isinstance(child, nn.BatchNorm2d) for child in module.modules())
+
+
+def check(given: nn.Module, left: int) -> None:
+    sample = torch.randn(2, 3, 9, 8)
+    with torch.no_grad():
+        wanted = given(sample)
+        folded = fold(given, sample[:1])
+        torch.testing.assert_close(folded(sample), wanted, rtol=1e-4, atol=1e-4)
+    assert norms(folded) == left
+
+
+def test_a_norm_after_a_convolution_goes():
+    given = layers(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+    check(given, 0)
+    assert norms(given) == 1
+
+
+def test_a_norm_after_anything_else_stays():
+    check(layers(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), 2)
+
+
+def test_a_convolution_that_runs_twice_stays():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    check(layers(shared, nn.BatchNorm2d(3), shared, nn.BatchNorm2d(3)), 2)
+
+
+def test_nothing_of_it_learns():
+    folded = fold(layers(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), torch.randn(1, 3, 9, 8))
+    assert not any(p.requires_grad for p in folded.parameters())
+    assert not folded.training
