@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib import jobs, pipeline
+from lib import fill, jobs, pipeline
 from lib.artifacts import survey
 from lib.config import Config, load
 from lib.errors import UserError
@@ -38,7 +38,7 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
         _limit_threads(config)
         if arguments.dry_run:
             return _dry_run(config, stage)
-        _run(config, stage, arguments.rebuild)
+        _run(config, stage, arguments.rebuild, arguments.strict)
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -74,6 +74,11 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
         "--rebuild", action="store_true", help="make stale artifacts anew (fresh ones are kept)"
     )
     parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="stage 01: stop if any record or picture had to be passed over",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="show what is fresh, stale or missing; change nothing",
@@ -81,7 +86,7 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _run(config: Config, stage: str, rebuild: bool) -> None:
+def _run(config: Config, stage: str, rebuild: bool, strict: bool) -> None:
     stages = pipeline.stages(config)
     earlier = [a for name in _before(stage) for a in stages[name]]
     states = survey(earlier)
@@ -91,6 +96,8 @@ def _run(config: Config, stage: str, rebuild: bool) -> None:
             if state.state != "fresh":
                 raise UserError(f"{artifact.path} is {state}; run {SCRIPTS[name]} first")
     jobs.ensure_all(config, stage, rebuild, jobs.print_line)
+    if strict and stage == "extract":
+        fill.stop_if_strict(config)
     pipeline.closing_words(config, stage, jobs.print_line)
 
 

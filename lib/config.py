@@ -32,6 +32,7 @@ class Data:
     test: str = "test.bson"
     categories: str = "category_names.csv"
     max_damaged: float = 0.01  # share of rotten records above which stage 01 stops
+    sha256: dict[str, str] = field(default_factory=dict)  # published digests by file name
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,12 @@ def source_file(config: Config, side: str) -> Path:
     return Path(config.data.root) / getattr(config.data, side)
 
 
+def digest_setting(config: Config, side: str) -> dict[str, Any]:
+    """The part of the manifest that says which digest a file was checked against."""
+    name = source_file(config, side).name
+    return {"sha256": config.data.sha256[name]} if name in config.data.sha256 else {}
+
+
 def _catalogue(config: Config, part: str) -> "Catalogue":
     from lib.catalogue.tables import read_catalogue
 
@@ -35,18 +41,38 @@ def sample(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def classes(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.index import build_classes
+    from lib.catalogue.classes import build_classes
+    from lib.catalogue.digests import verify
 
-    return build_classes(folder, source_file(config, "categories"))
+    source = source_file(config, "categories")
+    verify(source, config.data.sha256)
+    return build_classes(folder, source)
 
 
 def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.index import build_index
+    from lib import pipeline
+    from lib.catalogue.digests import verify
+    from lib.catalogue.index import index_bson
     from lib.catalogue.tables import read_classes
 
-    classes = read_classes(config.folder / "extract" / "classes")
     source = source_file(config, side)
-    return build_index(folder, source, classes, side == "train", config.data.max_damaged)
+    verify(source, config.data.sha256)
+    return index_bson(
+        folder,
+        source,
+        read_classes(config.folder / "extract" / "classes"),
+        labelled=side == "train",
+        most_damaged=config.data.max_damaged,
+        jobs=pipeline.threads(config),
+    )
+
+
+def stop_if_strict(config: Config) -> None:
+    """Raise UserError if stage 01 passed anything over."""
+    from lib.catalogue.index import stop_if_strict
+
+    for side in ("train", "test"):
+        stop_if_strict(config.folder / "extract" / side, source_file(config, side))
 
 
 def splits(config: Config, folder: Path) -> dict[str, Any]:

@@ -5,20 +5,16 @@ on all threads: small networks spend much of a step waiting for the slowest thre
 machine nearly all of it. A GPU takes one at a time, in the calling process.
 """
 
-import ctypes
 import os
-import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import replace
-from multiprocessing import current_process, get_context
 
-from lib import pipeline
+from lib import pipeline, processes
 from lib.artifacts import Artifact, ensure, status
 from lib.config import Config
 
 INDEPENDENT = ("train", "predict")  # stages whose artifacts are not made of each other
-PR_SET_PDEATHSIG = 1
 
 # glibc hands every large tensor back to the kernel and takes it anew, page by page, in each step:
 # two fifths of a CPU training's time. Keep the memory, in huge pages. Read when a process starts.
@@ -73,7 +69,7 @@ def _side_by_side(config: Config, stage: str, rebuild: bool, waiting: list[int],
     inner = replace(config, run=replace(config.run, threads=threads))
     # Inherited, and read when torch is imported.
     os.environ |= {"OMP_NUM_THREADS": str(threads)} | KEEP_MEMORY
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
+    with processes.pool(jobs) as pool:
         tasks = [pool.submit(_build, inner, stage, place, rebuild) for place in waiting]
         try:
             for task in as_completed(tasks):
@@ -82,13 +78,6 @@ def _side_by_side(config: Config, stage: str, rebuild: bool, waiting: list[int],
             print_line(f"{stage}: failed ({error}); what has begun beside it ends first")
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _begin() -> None:
-    """In each process: die with the parent, be silent on Ctrl-C, have a line for the bar."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ["TQDM_POSITION"] = str(current_process()._identity[0] - 1)
 
 
 def _build(config: Config, stage: str, place: int, rebuild: bool) -> None:

@@ -84,6 +84,7 @@ class _Chain:
             self._add(
                 "extract/classes",
                 partial(fill.classes, config),
+                config=fill.digest_setting(config, "categories"),
                 inputs={"categories": files["categories"]},
             )
         )
@@ -92,7 +93,9 @@ class _Chain:
                 self._add(
                     f"extract/{side}",
                     partial(fill.index, config, side),
+                    config=fill.digest_setting(config, side),
                     inputs={side: files[side], **self._inputs("extract/classes")},
+                    resumable=True,
                 )
             )
         made.append(

@@ -1,182 +1,325 @@
-"""Stage 01: category table and index of the original files (C1)."""
+"""Stage 01: the tables of a catalogue, from the records that a source found (C1).
 
-import csv
-import hashlib
+    products.arrow, images.arrow   see `lib/catalogue/tables.py`
+    files.arrow                    only where the pictures lie in more than one file
+    damage.json                    what was passed over: counts, and the first places
+
+Every kind of source (BSON, lists, folders, arrays) yields `Found` pieces; what is usable of them
+and how it is numbered is decided here, once. Pieces are loaded one at a time, so memory is some
+tens of bytes a product, whatever the number of pictures.
+"""
+
 import json
 import sys
-from array import array
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
-from lib.catalogue.bson_scan import Damage, Record, scan
+from lib.catalogue.bson_ranges import load, scan_file
+from lib.catalogue.bson_scan import NO_CATEGORY, Damage, Found
 from lib.catalogue.tables import Classes, write_table
 from lib.errors import UserError
 
-LEVELS = ["category_level1", "category_level2", "category_level3"]
-MOST_REPORTED = 1000  # damaged records listed in damage.json; all are counted
+MOST_REPORTED = 1000  # places listed in damage.json; all are counted
+NO_BYTES, NO_PICTURES = "picture of no bytes", "product without pictures"  # the record stays
+IMAGE_COLUMNS = {
+    "product": np.int32,
+    "position": np.int16,
+    "offset": np.int64,
+    "length": np.int32,
+}
+
+Piece = Callable[[], Found]
 
 
-def build_classes(folder: Path, source: Path) -> dict[str, Any]:
-    """Write `classes.arrow` from `category_names.csv` (category_id and three names)."""
-    rows: dict[int, list[str]] = {}
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [c for c in ["category_id", *LEVELS] if c not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(f"{source}: line 1: no column {missing[0]}; the header of Cdiscount's")
-        for row in reader:
-            try:
-                category = int(row["category_id"])
-            except (TypeError, ValueError):
-                raise UserError(
-                    f"{source}: line {reader.line_num}: category_id {row['category_id']!r}"
-                    " is not a whole number"
-                ) from None
-            if category in rows:
-                raise UserError(f"{source}: line {reader.line_num}: {category} stands twice")
-            rows[category] = [row[level] or "" for level in LEVELS]
-    if not rows:
-        raise UserError(f"{source}: no categories")
-    if len(rows) > np.iinfo(np.int16).max:
-        raise UserError(f"{source}: {len(rows)} categories; at most 32,767 are supported")
-    order = sorted(rows)
-    columns: dict[str, Any] = {
-        "class": np.arange(len(order), dtype=np.int16),
-        "category_id": np.array(order, np.int64),
-    }
-    for i in range(3):
-        columns[f"level{i + 1}"] = pa.array([rows[c][i] for c in order], pa.string())
-    write_table(folder / "classes.arrow", columns)
-    return {"classes": len(order)}
+@dataclass(frozen=True)
+class Origin:
+    """Where the records come from.
 
-
-def build_index(
-    folder: Path, source: Path, classes: Classes, labelled: bool, most_damaged: float
-) -> dict[str, Any]:
-    """Write `images.arrow`, `products.arrow` and `damage.json` of one BSON file.
-
-    A record without an id, with an unknown category, or seen before is passed over; a picture of
-    no bytes is left out of its product; a product without pictures stays. All are counted, and a
-    share of passed-over records above `most_damaged` raises UserError.
+    path: the file that messages name; unit: what `Found.place` counts in it ("byte" or "line").
+    size: bytes of a file that is read as a whole, so that damaged bytes can be weighed; 0: none.
+    keys: the source's own name of each record, where `product_id` is only a number for it.
+    groups int32 [R]: products that must not be parted by the split.
+    files: names, relative to the source's folder, that `Found.file` numbers; codec: what they hold.
     """
-    if source.stat().st_size == 0:
+
+    path: Path
+    unit: str = "byte"
+    size: int = 0
+    keys: Sequence[str] | None = None
+    groups: np.ndarray | None = None
+    files: Sequence[str] | None = None
+    codec: str = "image"
+
+
+@dataclass
+class Faults:
+    """What cannot be used, counted by reason; the first places are kept."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, reason: str, places: np.ndarray, names: np.ndarray | None = None) -> None:
+        """`names`: what distinguishes each place, shown after the reason."""
+        if len(places) == 0:
+            return
+        self.counts[reason] += len(places)
+        shown = min(len(places), MOST_REPORTED)
+        for i in range(shown):
+            what = reason if names is None else f"{reason} {names[i]}"
+            self.places.append((int(places[i]), what))
+
+    def write(self, path: Path, unit: str) -> None:
+        records = [{unit: place, "reason": reason} for place, reason in sorted(self.places)]
+        report = {"counts": self.counts, "records": records[:MOST_REPORTED]}
+        path.write_text(json.dumps(report, indent=1))
+
+
+def index_bson(
+    folder: Path,
+    source: Path,
+    classes: Classes,
+    labelled: bool,
+    most_damaged: float,
+    jobs: int = 1,
+) -> dict[str, Any]:
+    """Write the tables of one BSON file, scanned in `jobs` processes.
+
+    A range that an earlier, stopped call has finished is not scanned again. Raises as
+    `write_index` does.
+    """
+    size = source.stat().st_size
+    if size == 0:
         raise UserError(f"{source}: the file is empty; fetch it again")
-    rows = _Rows({int(c): i for i, c in enumerate(classes.category_id)}, labelled)
-    with tqdm(
-        total=source.stat().st_size, unit="B", unit_scale=True, desc=source.name, disable=None
-    ) as bar:
-        for record in scan(source):
-            rows.add(record)
-            bar.update(record.offset - bar.n)
-        bar.update(source.stat().st_size - bar.n)
-    passed_over = len(rows.damage)
-    for reason, count in rows.counts.items():
-        print(f"warning: {source}: {count} x {reason}", file=sys.stderr)
-    if passed_over > most_damaged * (len(rows.ids) + passed_over):
-        first = rows.damage[0]
+    ranges = folder / "ranges"
+    files, damage = scan_file(source, ranges, jobs)
+    pieces = [lambda file=file: load(file) for file in files]
+    facts = write_index(
+        folder, Origin(source, "byte", size), pieces, damage, classes, labelled, most_damaged
+    )
+    for file in files:
+        file.unlink()
+    ranges.rmdir()
+    return facts
+
+
+def write_index(
+    folder: Path,
+    origin: Origin,
+    pieces: Sequence[Piece],
+    damage: Sequence[Damage],
+    classes: Classes,
+    labelled: bool,
+    most_damaged: float,
+) -> dict[str, Any]:
+    """Write the tables of the records in `pieces`, in their order; returns counts.
+
+    A record with an unknown category, or with the id of an earlier one, is passed over; a picture
+    of no bytes is left out of its product; a product without pictures stays. All are counted,
+    listed by place and reported. Raises UserError where more than the share `most_damaged` of the
+    records, or of the bytes, is passed over.
+    """
+    faults = Faults()
+    for one in damage:
+        faults.add(one.reason, np.array([one.offset]))
+    heads = [(p.place, p.product_id, p.category_id) for p in (piece() for piece in pieces)]
+    place, product_id, category = (np.concatenate(columns) for columns in zip(*heads, strict=True))
+    label = _labels(category, classes) if labelled else np.full(len(category), -1, np.int16)
+    usable = _usable(faults, place, product_id, category, label, labelled)
+    lost = len(damage) + int((~usable).sum())
+    images = _write_images(folder, origin, pieces, usable, faults)
+    counts = np.bincount(images, minlength=int(usable.sum()))
+    faults.add(NO_PICTURES, place[usable][counts == 0])
+    _report(origin, faults)
+    _stop_at_too_much(origin, faults, damage, lost, len(usable) + len(damage), most_damaged)
+    write_table(folder / "products.arrow", _products(origin, usable, product_id, label, counts))
+    facts = {
+        "products": int(usable.sum()),
+        "images": len(images),
+        "distinct_images": _finish_images(folder),
+        "passed_over": lost,
+    }
+    faults.write(folder / "damage.json", origin.unit)
+    return facts
+
+
+def stop_if_strict(folder: Path, source: Path) -> None:
+    """Raise UserError if anything of the source of this index was passed over (`--strict`)."""
+    report = json.loads((folder / "damage.json").read_text())
+    if report["counts"]:
+        listed = ", ".join(f"{count} x {reason}" for reason, count in report["counts"].items())
+        (unit, place), *_ = report["records"][0].items()
         raise UserError(
-            f"{source}: {passed_over} of {len(rows.ids) + passed_over} records cannot be used,"
-            f" the first at byte {first.offset}: {first.reason};"
-            " mend the file or raise data.max_damaged"
+            f"{source}: --strict: {listed}; the first at {unit} {place}, more in"
+            f" {folder / 'damage.json'}; mend the file or leave --strict out"
         )
-    rows.write(folder)
-    report = {
-        "counts": rows.counts,
-        "records": [{"offset": d.offset, "reason": d.reason} for d in rows.damage[:MOST_REPORTED]],
+
+
+def _labels(category: np.ndarray, classes: Classes) -> np.ndarray:
+    """int16 [R]: class of each category id, -1 for an unknown one."""
+    at = np.searchsorted(classes.category_id, category)
+    at[at == len(classes)] = 0
+    return np.where(classes.category_id[at] == category, at, -1).astype(np.int16)
+
+
+def _usable(
+    faults: Faults,
+    place: np.ndarray,
+    product_id: np.ndarray,
+    category: np.ndarray,
+    label: np.ndarray,
+    labelled: bool,
+) -> np.ndarray:
+    """bool [R]: records that become products."""
+    usable = np.ones(len(place), bool)
+    if labelled:
+        without = category == NO_CATEGORY
+        unknown = (label < 0) & ~without
+        faults.add("no category_id", place[without])
+        faults.add("unknown category_id", place[unknown], category[unknown])
+        usable = label >= 0
+    rows = np.flatnonzero(usable)
+    order = rows[np.argsort(product_id[rows], kind="stable")]
+    again = order[1:][product_id[order[1:]] == product_id[order[:-1]]]
+    again.sort()
+    faults.add("duplicate _id", place[again], product_id[again])
+    usable[again] = False
+    return usable
+
+
+def _write_images(
+    folder: Path,
+    origin: Origin,
+    pieces: Sequence[Piece],
+    usable: np.ndarray,
+    faults: Faults,
+) -> np.ndarray:
+    """Append the pictures of usable records to one raw file a column; their products int32 [I]."""
+    number = np.cumsum(usable) - 1
+    row, products, files = 0, [], []
+    sinks = {name: (folder / f"{name}.raw").open("wb") for name in [*IMAGE_COLUMNS, "md5"]}
+    try:
+        for piece in pieces:
+            found = piece()
+            record = row + np.repeat(np.arange(len(found.place)), found.image_count)
+            there = found.length > 0
+            wanted = usable[record]
+            empty = record[wanted & ~there] - row
+            faults.add(NO_BYTES, found.place[empty])
+            keep = wanted & there
+            product = number[record[keep]].astype(np.int32)
+            columns = {
+                "product": product,
+                "position": _positions(product),
+                "offset": found.offset[keep],
+                "length": found.length[keep],
+                "md5": found.md5[keep],
+            }
+            for name, values in columns.items():
+                values.tofile(sinks[name])
+            products.append(product)
+            if found.file is not None:
+                files.append(found.file[keep])
+            row += len(found.place)
+    finally:
+        for sink in sinks.values():
+            sink.close()
+    if origin.files is not None:
+        _write_files(folder, origin, np.concatenate(files))
+    return np.concatenate(products)
+
+
+def _positions(product: np.ndarray) -> np.ndarray:
+    """int16: how many pictures of the same product come before. Equal products are neighbours."""
+    rows = np.arange(len(product))
+    starts = np.flatnonzero(np.diff(product, prepend=-1))
+    return (rows - np.repeat(starts, np.diff(starts, append=len(product)))).astype(np.int16)
+
+
+def _write_files(folder: Path, origin: Origin, file: np.ndarray) -> None:
+    """Runs of pictures that lie in the same file: one row each."""
+    assert origin.files is not None
+    starts = np.flatnonzero(np.diff(file, prepend=-1))
+    names = [origin.files[number] for number in file[starts].tolist()]
+    columns = {
+        "first_image": starts.astype(np.int64),
+        "name": pa.array(names, pa.string()),
+        "codec": pa.array([origin.codec] * len(names), pa.string()),
     }
-    (folder / "damage.json").write_text(json.dumps(report, indent=1))
-    return {
-        "products": len(rows.ids),
-        "images": len(rows.lengths),
-        "distinct_images": rows.distinct(),
-        "passed_over": passed_over,
+    write_table(folder / "files.arrow", columns)
+
+
+def _products(
+    origin: Origin,
+    usable: np.ndarray,
+    product_id: np.ndarray,
+    label: np.ndarray,
+    counts: np.ndarray,
+) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "product_id": product_id[usable],
+        "class": label[usable],
+        "first_image": np.cumsum(counts) - counts,
+        "image_count": counts.astype(np.int16),
     }
+    if origin.keys is not None:
+        columns["key"] = pa.array([origin.keys[i] for i in np.flatnonzero(usable)], pa.string())
+    if origin.groups is not None:
+        columns["group"] = origin.groups[usable]
+    return columns
 
 
-class _Rows:
-    """Grows the columns of the two tables, compactly: about 45 bytes a picture."""
+def _finish_images(folder: Path) -> int:
+    """Turn the raw columns into images.arrow, without loading them; the number of pictures."""
+    raw = {name: folder / f"{name}.raw" for name in [*IMAGE_COLUMNS, "md5"]}
+    columns: dict[str, Any] = {n: _mapped(raw[n], kind) for n, kind in IMAGE_COLUMNS.items()}
+    words = _mapped(raw["md5"], np.uint64)
+    columns["md5"] = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(words) // 2, [None, pa.py_buffer(words)]
+    )
+    write_table(folder / "images.arrow", columns)
+    # Half of an MD5 tells 12 million pictures apart but once in 250,000 catalogues.
+    halves = np.sort(words[::2])
+    distinct = int((np.diff(halves) != 0).sum()) + (len(halves) > 0)
+    for path in raw.values():
+        path.unlink()
+    return distinct
 
-    def __init__(self, class_of: dict[int, int], labelled: bool) -> None:
-        self.class_of = class_of
-        self.labelled = labelled
-        self.seen: set[int] = set()
-        self.damage: list[Damage] = []
-        self.counts: Counter[str] = Counter()
-        self.ids, self.labels = array("q"), array("h")
-        self.first, self.image_counts = array("q"), array("h")
-        self.products, self.positions = array("i"), array("h")
-        self.offsets, self.lengths = array("q"), array("i")
-        self.md5 = bytearray()
 
-    def add(self, record: Record | Damage) -> None:
-        if isinstance(record, Record):
-            reason = self._unusable(record)
-            if reason is None:
-                self._append(record)
-                return
-            record = Damage(record.offset, reason)
-        self.damage.append(record)
-        # A reason with a number in it is one reason with many places.
-        self.counts[record.reason.rstrip("0123456789 -")] += 1
+def _mapped(path: Path, kind: type) -> np.ndarray:
+    if path.stat().st_size == 0:
+        return np.empty(0, kind)
+    return np.memmap(path, kind, "r")
 
-    def _unusable(self, record: Record) -> str | None:
-        if record.product_id in self.seen:
-            return f"duplicate _id {record.product_id}"
-        if self.labelled and record.category_id is None:
-            return "no category_id"
-        if self.labelled and record.category_id not in self.class_of:
-            return f"unknown category_id {record.category_id}"
-        return None
 
-    def _append(self, record: Record) -> None:
-        self.seen.add(record.product_id)
-        row, position = len(self.ids), 0
-        self.ids.append(record.product_id)
-        known = self.labelled and record.category_id is not None
-        self.labels.append(self.class_of[record.category_id] if known else -1)  # type: ignore[index]
-        self.first.append(len(self.lengths))
-        for offset, picture in record.pictures:
-            if not picture:
-                self.counts["picture of no bytes"] += 1
-                continue
-            self.products.append(row)
-            self.positions.append(position)
-            self.offsets.append(offset)
-            self.lengths.append(len(picture))
-            self.md5 += hashlib.md5(picture, usedforsecurity=False).digest()
-            position += 1
-        self.image_counts.append(position)
-        if not position:
-            self.counts["product without pictures"] += 1
-
-    def distinct(self) -> int:
-        return len(np.unique(np.frombuffer(bytes(self.md5), "V16")))
-
-    def write(self, folder: Path) -> None:
-        md5 = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(self.lengths), [None, pa.py_buffer(bytes(self.md5))]
+def _report(origin: Origin, faults: Faults) -> None:
+    for reason, count in faults.counts.items():
+        first = min(place for place, what in faults.places if what.startswith(reason))
+        print(
+            f"warning: {origin.path}: {count} x {reason}, the first at {origin.unit} {first}",
+            file=sys.stderr,
         )
-        write_table(
-            folder / "images.arrow",
-            {
-                "product": np.frombuffer(self.products, np.int32),
-                "position": np.frombuffer(self.positions, np.int16),
-                "offset": np.frombuffer(self.offsets, np.int64),
-                "length": np.frombuffer(self.lengths, np.int32),
-                "md5": md5,
-            },
-        )
-        write_table(
-            folder / "products.arrow",
-            {
-                "product_id": np.frombuffer(self.ids, np.int64),
-                "class": np.frombuffer(self.labels, np.int16),
-                "first_image": np.frombuffer(self.first, np.int64),
-                "image_count": np.frombuffer(self.image_counts, np.int16),
-            },
-        )
+
+
+def _stop_at_too_much(
+    origin: Origin,
+    faults: Faults,
+    damage: Sequence[Damage],
+    lost: int,
+    records: int,
+    most: float,
+) -> None:
+    lost_bytes = sum(one.length for one in damage)
+    if lost <= most * records and lost_bytes <= most * origin.size:
+        return
+    place, reason = min(p for p in faults.places if p[1] not in (NO_BYTES, NO_PICTURES))
+    raise UserError(
+        f"{origin.path}: {lost} of {records} records cannot be used, the first at"
+        f" {origin.unit} {place}: {reason}; mend the file, fetch it again, or raise"
+        " data.max_damaged"
+    )

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.catalogue.index import build_classes, build_index
+from lib.catalogue.classes import build_classes
+from lib.catalogue.index import index_bson
 from lib.catalogue.reader import GREY, PictureReader
 from lib.catalogue.tables import read_catalogue, read_classes
 from tests.conftest import jpeg, product
@@ -14,7 +15,7 @@ def known(tmp_path, write_bson, write_categories):
     pictures[7] = b"no picture at all"
     path = write_bson([product(i, [p], 10) for i, p in enumerate(pictures)])
     build_classes(tmp_path, write_categories([10]))
-    build_index(tmp_path, path, read_classes(tmp_path), True, 0.0)
+    index_bson(tmp_path, path, read_classes(tmp_path), True, 0.0)
     return read_catalogue(tmp_path, path)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.catalogue.index import build_classes, build_index
+from lib.catalogue.classes import build_classes
+from lib.catalogue.index import index_bson
 from lib.catalogue.reader import PictureReader
 from lib.catalogue.tables import Catalogue, read_catalogue, read_classes
 from lib.config import Model
@@ -44,7 +45,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     header = "category_id,category_level1,category_level2,category_level3\n"
     names.write_text(header + "".join(f"{10 + i},A,B,C{i}\n" for i in range(3)))
     build_classes(folder, names)
-    build_index(folder, source, read_classes(folder), True, 0.1)
+    index_bson(folder, source, read_classes(folder), True, 0.1)
     return read_catalogue(folder, source)
 
 
