@@ -245,7 +245,7 @@ def _write_files(folder: Path, origin: Origin, file: np.ndarray) -> None:
     """Runs of pictures that lie in the same file: one row each."""
     assert origin.files is not None
     starts = np.flatnonzero(np.diff(file, prepend=-1))
-    names = [origin.files[number] for number in file[starts].tolist()]
+    names = [origin.files[int(number)] for number in file[starts]]
     columns = {
         "first_image": starts.astype(np.int64),
         "name": pa.array(names, pa.string()),
