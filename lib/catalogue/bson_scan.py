@@ -14,6 +14,7 @@ import mmap
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -218,7 +219,7 @@ FIXED[[STRING, DOCUMENT, ARRAY, BINARY, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F]] = -1
 
 @njit(cache=True, nogil=True)
 def _int32(data: np.ndarray, at: int) -> int:
-    value: int = (
+    value: Any = (
         np.int64(data[at])
         | np.int64(data[at + 1]) << 8
         | np.int64(data[at + 2]) << 16

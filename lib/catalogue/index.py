@@ -245,7 +245,7 @@ def _write_files(folder: Path, origin: Origin, file: np.ndarray) -> None:
     """Runs of pictures that lie in the same file: one row each."""
     assert origin.files is not None
     starts = np.flatnonzero(np.diff(file, prepend=-1))
-    names = [origin.files[int(number)] for number in file[starts]]
+    names = [origin.files[number] for number in file[starts].tolist()]
     columns = {
         "first_image": starts.astype(np.int64),
         "name": pa.array(names, pa.string()),
@@ -268,7 +268,9 @@ def _products(
         "image_count": counts.astype(np.int16),
     }
     if origin.keys is not None:
-        columns["key"] = pa.array([origin.keys[i] for i in np.flatnonzero(usable)], pa.string())
+        columns["key"] = pa.array(
+            [origin.keys[i] for i in np.flatnonzero(usable).tolist()], pa.string()
+        )
     if origin.groups is not None:
         columns["group"] = origin.groups[usable]
     return columns
