@@ -9,9 +9,13 @@ from multiprocessing import current_process, get_context
 PR_SET_PDEATHSIG = 1
 
 
-def pool(count: int) -> ProcessPoolExecutor:
-    """`count` fresh processes (no fork: threads and locks of this one stay behind)."""
-    return ProcessPoolExecutor(count, get_context("spawn"), _begin)
+def pool(count: int, fresh: bool = True) -> ProcessPoolExecutor:
+    """`count` processes that die with this one.
+
+    fresh: start each anew, as whatever uses torch, OpenMP or a GPU must. Without, they are forks:
+    at work at once, and safe only for code that shares no lock with a thread of this process.
+    """
+    return ProcessPoolExecutor(count, get_context("spawn" if fresh else "fork"), _begin)
 
 
 def _begin() -> None:

@@ -6,20 +6,21 @@ first product by itself; `_chain` then checks that each range begins where the o
 and walks a range again where it does not (a picture that holds a product, say).
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import as_completed
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
 from lib import processes
-from lib.artifacts import replacing
 from lib.catalogue.bson_scan import Damage, Found, scan
 
 RANGE = 64 << 20  # bytes; the unit of work and of resuming
 LEAST_RANGES = 4  # for a process, to be worth its start
 
+# A range's file: head, damage, its reasons, then these, each as `np.save` writes it.
 ARRAYS = ("place", "product_id", "category_id", "image_count", "offset", "length", "md5")
 
 
@@ -33,47 +34,40 @@ def scan_file(
     size = path.stat().st_size
     folder.mkdir(exist_ok=True)
     bounds = [(first, min(first + range_bytes, size)) for first in range(0, size, range_bytes)]
-    files = [folder / f"{number:06d}.npz" for number in range(len(bounds))]
-    waiting = [number for number, file in enumerate(files) if not file.exists()]
+    files = [folder / f"{number:06d}.npy" for number in range(len(bounds))]
+    waiting = [number for number, file in enumerate(files) if not _whole(file)]
     done = size - sum(bounds[number][1] - bounds[number][0] for number in waiting)
+    tasks = [(number, (path, *bounds[number], None, md5, files[number])) for number in waiting]
+    finished = _run(tasks, min(jobs, len(waiting) // LEAST_RANGES))
     with tqdm(
         total=size, initial=done, unit="B", unit_scale=True, desc=path.name, disable=None
     ) as bar:
-
-        def finished(number: int) -> None:
+        for number in finished:
             bar.update(bounds[number][1] - bounds[number][0])
-
-        tasks = [(number, (path, *bounds[number], None, md5, files[number])) for number in waiting]
-        _run(tasks, min(jobs, len(waiting) // LEAST_RANGES), finished)
     return files, _chain(path, files, bounds, md5)
 
 
 def load(file: Path) -> Found:
     """The records of one range."""
-    with np.load(file) as arrays:
-        start, end, lost = arrays["head"].tolist()
-        found = {name: arrays[name] for name in ARRAYS}
-        damage = [
-            Damage(offset, length, reason)
-            for (offset, length), reason in zip(
-                arrays["damage"].tolist(), arrays["reasons"].tolist(), strict=True
-            )
-        ]
+    with file.open("rb") as source:
+        (start, end, lost), damage = _read_head(source)
+        found = {name: np.load(source) for name in ARRAYS}
     return Found(**found, start=start, end=end, lost=bool(lost), damage=damage)
 
 
-def _run(tasks: list[tuple[int, tuple]], jobs: int, finished: Callable[[int], None]) -> None:
+def _run(tasks: list[tuple[int, tuple]], jobs: int) -> Iterator[int]:
+    """Numbers of the tasks as they are finished."""
     if jobs <= 1:
         for number, task in tasks:
             _scan_range(*task)
-            finished(number)
+            yield number
         return
-    with processes.pool(jobs) as pool:
+    with processes.pool(jobs, fresh=False) as pool:  # hashing and compiled code, no locks
         futures = {pool.submit(_scan_range, *task): number for number, task in tasks}
         try:
             for future in as_completed(futures):
                 future.result()
-                finished(futures[future])
+                yield futures[future]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -84,14 +78,14 @@ def _scan_range(
 ) -> None:
     found = scan(path, first, stop, start, md5)
     damage = np.array([(d.offset, d.length) for d in found.damage], np.int64).reshape(-1, 2)
-    with replacing(file) as temporary, temporary.open("wb") as sink:
-        np.savez(
-            sink,
-            head=np.array([found.start, found.end, found.lost], np.int64),
-            damage=damage,
-            reasons=np.array([d.reason for d in found.damage], np.str_),
-            **{name: getattr(found, name) for name in ARRAYS},
-        )
+    temporary = file.with_suffix(".tmp")
+    with temporary.open("wb") as sink:
+        np.save(sink, np.array([found.start, found.end, found.lost], np.int64))
+        np.save(sink, damage)
+        np.save(sink, np.array([d.reason for d in found.damage], np.str_))
+        for name in ARRAYS:
+            np.save(sink, getattr(found, name))
+    temporary.replace(file)  # not fsynced: a piece that a power failure cuts is scanned again
 
 
 def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bool) -> list[Damage]:
@@ -99,19 +93,35 @@ def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bo
     damage: list[Damage] = []
     expected, lost = 0, False
     for file, (first, stop) in zip(files, bounds, strict=True):
-        start, end, ends_lost = _head(file)
+        (start, end, ends_lost), found = _head(file)
         if not lost and start != expected:
             _scan_range(path, first, stop, expected, md5, file)
-            start, end, ends_lost = _head(file)
+            (start, end, ends_lost), found = _head(file)
         if lost:  # the damage of the range before goes on to where this one found its feet
             last = damage[-1]
             until = stop if start < 0 else start
             damage[-1] = Damage(last.offset, until - last.offset, last.reason)
-        damage += load(file).damage
+        damage += found
         expected, lost = end, bool(ends_lost)
     return damage
 
 
-def _head(file: Path) -> list[int]:
-    with np.load(file) as arrays:
-        return arrays["head"].tolist()
+def _head(file: Path) -> tuple[list[int], list[Damage]]:
+    with file.open("rb") as source:
+        return _read_head(source)
+
+
+def _read_head(source: BinaryIO) -> tuple[list[int], list[Damage]]:
+    """(start, end, lost) and the damage of a range; leaves `source` before its arrays."""
+    head, places, reasons = (np.load(source).tolist() for _ in range(3))
+    return head, [
+        Damage(at, length, why) for (at, length), why in zip(places, reasons, strict=True)
+    ]
+
+
+def _whole(file: Path) -> bool:
+    try:
+        load(file)
+    except (OSError, EOFError, ValueError):
+        return False
+    return True

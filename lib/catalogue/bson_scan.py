@@ -146,10 +146,11 @@ class _Walk:
         if md5:
             # A copy of an empty hash costs less than a new one.
             view, empty = self.view, hashlib.md5(usedforsecurity=False).copy
+            keep = self.digests.append
             for start, end in zip(found[0].tolist(), (found[0] + found[1]).tolist(), strict=True):
                 one = empty()
                 one.update(view[start:end])
-                self.digests.append(one.digest())
+                keep(one.digest())
         found[0] += self.base
         rows = self.records[:, :records].copy()
         rows[0] += self.base

@@ -1,11 +1,13 @@
 """The catalogue as numpy arrays, and the Arrow files that hold it between stages.
 
-    classes.arrow   class int16, category_id int64, level1, level2, level3
+    classes.arrow   class int16, category_id int64, level1, level2, level3 (key)
     images.arrow    product int32, position int16, offset int64, length int32, md5 16 bytes
-    products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count int16
+    products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count
+                    int16 (key, group int32)
+    files.arrow     first_image int64, name, codec (only of sources of more than one file)
     splits.arrow    part int8, fold int8
 
-Rows are in file order. Arrow IPC opens in polars, pandas and DuckDB as it is.
+Columns in brackets are there only if the source has them. Rows are in file order. Arrow IPC opens in polars, pandas and DuckDB as it is.
 """
 
 from collections.abc import Mapping
@@ -20,12 +22,34 @@ PARTS = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
 
 
 @dataclass(frozen=True)
+class Files:
+    """The files of a source that has many.
+
+    first_image int64 [F] ascending: file f holds the pictures from there to the next one's.
+    names: string array [F], relative to the source's folder. codec: what a picture's bytes are,
+    "image" (JPEG, PNG, ...) or "uint8:28x28" (one grey value a pixel).
+    """
+
+    first_image: np.ndarray
+    names: pa.ChunkedArray
+    codec: str
+
+    def path(self, root: Path, number: int) -> Path:
+        return root / self.names[number].as_py()
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """Products and pictures of one BSON file. Pictures of a product are neighbours.
+    """Products and pictures of one source. Pictures of a product are neighbours.
+
+    path: the BSON file, or the folder that the names of `files` are relative to.
 
     Products [P]: product_id int64, label int16 (class, -1 unknown), first_image int64,
     image_count int16. Pictures [I]: image_product int32 (row of the product), image_position
-    int16, offset int64 and length int32 (bytes in `path`), md5 uint64 [I, 2].
+    int16, offset int64 and length int32 (bytes in their file), md5 uint64 [I, 2].
+
+    keys: strings [P], the source's own names where product_id is only a number for them. group
+    int32 [P]: products of the same number must not be parted by the split.
     """
 
     path: Path
@@ -38,6 +62,15 @@ class Catalogue:
     offset: np.ndarray
     length: np.ndarray
     md5: np.ndarray
+    files: Files | None = None  # None: everything lies in the file `path`
+    keys: pa.ChunkedArray | None = None
+    group: np.ndarray | None = None
+
+    def key(self, product: int) -> str:
+        """What the source calls a product."""
+        if self.keys is None:
+            return str(self.product_id[product])
+        return self.keys[product].as_py()
 
     def images_of(self, products: np.ndarray) -> np.ndarray:
         """Ascending rows of the pictures of these products, int64."""
@@ -48,13 +81,21 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Classes:
-    """category_id int64 [C] ascending: a class is a row of it. names: [C] tuples of 3 levels."""
+    """category_id int64 [C] ascending: a class is a row of it. names: [C] tuples of 3 levels.
+
+    keys [C]: the source's own names where category_id is only a number for them.
+    """
 
     category_id: np.ndarray
     names: list[tuple[str, str, str]]
+    keys: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.category_id)
+
+    def key(self, cls: int) -> str:
+        """What the source calls a class."""
+        return str(self.category_id[cls]) if self.keys is None else self.keys[cls]
 
 
 @dataclass(frozen=True)
@@ -82,7 +123,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def read_catalogue(folder: Path, source: Path) -> Catalogue:
-    """The index in `folder` of the file `source`, which may have moved since it was indexed."""
+    """The index in `folder` of the file or folder `source`, which may have moved since."""
     products = read_table(folder / "products.arrow")
     images = read_table(folder / "images.arrow")
     md5 = images["md5"].combine_chunks()
@@ -98,13 +139,25 @@ def read_catalogue(folder: Path, source: Path) -> Catalogue:
         offset=images["offset"].to_numpy(),
         length=images["length"].to_numpy(),
         md5=words.astype(np.uint64, copy=False).reshape(-1, 2),
+        files=_read_files(folder / "files.arrow"),
+        keys=products["key"] if "key" in products.column_names else None,
+        group=products["group"].to_numpy() if "group" in products.column_names else None,
     )
+
+
+def _read_files(path: Path) -> Files | None:
+    if not path.exists():
+        return None
+    table = read_table(path)
+    codec = table["codec"][0].as_py() if len(table) else "image"
+    return Files(table["first_image"].to_numpy(), table["name"], codec)
 
 
 def read_classes(folder: Path) -> Classes:
     table = read_table(folder / "classes.arrow")
     levels = [table[f"level{i}"].to_pylist() for i in (1, 2, 3)]
-    return Classes(table["category_id"].to_numpy(), list(zip(*levels, strict=True)))
+    keys = table["key"].to_pylist() if "key" in table.column_names else None
+    return Classes(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)
 
 
 def read_splits(folder: Path) -> Splits:

@@ -1,5 +1,6 @@
 """Which device computes, in which precision."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -46,7 +47,14 @@ def autocast(model: Model, device: torch.device) -> AbstractContextManager:
 
 def moved(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 pictures on the device: a quarter of the bytes of float, normalised there."""
-    tensor = torch.from_numpy(pictures)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor
+    return torch.from_numpy(pictures).to(device, non_blocking=True)
+
+
+def batch_memory(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarray]:
+    """Gives uint8 memory for a batch; for a GPU such as it can fetch from while both work on."""
+    pinned = device.type == "cuda"
+
+    def memory(shape: tuple[int, ...]) -> np.ndarray:
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
+
+    return memory

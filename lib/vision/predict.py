@@ -114,7 +114,7 @@ class _Scorer:
                     found[name][here] = values
                 done += len(piece)
                 bar.update(len(piece))
-        found["rotten"] = np.array([row for row in rows if int(row) in self.reader.rotten], int)
+        found["rotten"] = rows[self.reader.rotten[rows]]
         return found
 
     def _turns(

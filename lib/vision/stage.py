@@ -10,6 +10,7 @@ from lib import pipeline
 from lib.catalogue.reader import PictureReader
 from lib.catalogue.tables import Catalogue, Splits, read_classes, read_splits
 from lib.config import Config, Model
+from lib.vision import device as devices
 from lib.vision import predict, train
 
 
@@ -28,18 +29,15 @@ def build_net(
     else:
         own = net_of_product(splits, model)[fit] == pipeline.nets(model).index(net)
         trained, watched = fit[~own], fit[own]
-    with PictureReader(known, model.resize, pipeline.threads(config)) as reader:
-        facts = train.train(
-            folder,
-            model,
+    with _reader(config, model, known) as reader:
+        lesson = train.Lesson(
             reader,
             labels=known.label[known.image_product],
             train_rows=known.images_of(trained),
             valid_rows=known.images_of(watched),
             classes=len(read_classes(config.folder / "extract" / "classes")),
-            seed=config.seed + model.seed,
-            run=config.run,
         )
+        facts = train.train(folder, model, lesson, config.seed + model.seed, config.run)
         _report_rotten(reader)
     return facts
 
@@ -65,7 +63,7 @@ def build_predictions(
         config.folder / "cnn" / name / net / f"{model.checkpoint}.pt"
         for net in pipeline.nets(model)
     ]
-    with PictureReader(query, model.resize, pipeline.threads(config)) as reader:
+    with _reader(config, model, query) as reader:
         facts = predict.predict(
             folder,
             model,
@@ -89,13 +87,18 @@ def net_of_product(splits: Splits, model: Model) -> np.ndarray:
     return np.where(splits.fold >= 0, splits.fold % model.folds, -1).astype(np.int8)
 
 
+def _reader(config: Config, model: Model, catalogue: Catalogue) -> PictureReader:
+    allocate = devices.batch_memory(devices.choose(config.run, model))
+    return PictureReader(catalogue, model.resize, pipeline.threads(config), allocate)
+
+
 def _report_rotten(reader: PictureReader) -> None:
-    if reader.rotten:
-        row, reason = next(iter(reader.rotten.items()))
+    if reader.first_rotten:
+        row, reason = reader.first_rotten
         known = reader.catalogue
         print(
-            f"warning: {known.path}: {len(reader.rotten)} rotten pictures were read as plain grey,"
-            f" the first at byte {known.offset[row]}, product"
+            f"warning: {known.path}: {reader.rotten.sum()} rotten pictures were read as plain grey,"
+            f" the first {reader.originals.describe(row)}, product"
             f" {known.product_id[known.image_product[row]]}: {reason}",
             file=sys.stderr,
         )

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from lib.artifacts import replacing
 from lib.catalogue.reader import PictureReader
+from lib.catalogue.shuffle import EpochOrder
 from lib.config import Model, Run
 from lib.errors import UserError
 from lib.vision import device as devices
@@ -53,53 +54,48 @@ class Progress:
         return max((line["valid_accuracy"] or 0.0 for line in self.history), default=-1.0)
 
 
-def train(
-    folder: Path,
-    model: Model,
-    reader: PictureReader,
-    labels: np.ndarray,
-    train_rows: np.ndarray,
-    valid_rows: np.ndarray,
-    classes: int,
-    seed: int,
-    run: Run,
-) -> dict[str, Any]:
-    """Train `model` into `folder`, from where an earlier call was stopped.
+@dataclass(frozen=True)
+class Lesson:
+    """What a network learns from.
 
     labels int16 [I]: class of each picture row of the reader's catalogue. train_rows, valid_rows
-    int64: rows that train, and rows that only watch (may be empty: best.pt is then last.pt).
+    int64, ascending: rows that train, and rows that only watch (may be empty: best.pt is then
+    last.pt).
+    """
+
+    reader: PictureReader
+    labels: np.ndarray
+    train_rows: np.ndarray
+    valid_rows: np.ndarray
+    classes: int
+
+
+def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> dict[str, Any]:
+    """Train `model` into `folder`, from where an earlier call was stopped.
+
     Returns facts: images, epochs, accuracy of the last and best epoch, images_per_second.
     Raises UserError for a loss that is no number, for weights that cannot be had, and for a crop
     that the network cannot take.
     """
-    _check_rows(labels, train_rows, classes)
+    _check_rows(lesson)
     if not _finished(folder):
-        training = _Training(folder, model, reader, labels, train_rows, valid_rows, classes, seed)
+        training = _Training(folder, model, lesson, seed)
         training.start(devices.choose(run, model))
         training.run()
-    return _facts(folder, len(train_rows))
+    return _facts(folder, len(lesson.train_rows))
 
 
 class _Training:
     """The state that the steps of one run share."""
 
-    def __init__(
-        self,
-        folder: Path,
-        model: Model,
-        reader: PictureReader,
-        labels: np.ndarray,
-        train_rows: np.ndarray,
-        valid_rows: np.ndarray,
-        classes: int,
-        seed: int,
-    ) -> None:
-        self.folder, self.model, self.reader, self.seed = folder, model, reader, seed
-        self.labels = torch.from_numpy(labels.astype(np.int64))
-        self.train_rows, self.valid_rows = train_rows, _spread(valid_rows, WATCHED)
-        self.classes = classes
-        self.batch = min(model.batch, len(train_rows))
-        self.steps = len(train_rows) // self.batch  # an epoch; the last, short batch is left out
+    def __init__(self, folder: Path, model: Model, lesson: Lesson, seed: int) -> None:
+        self.folder, self.model, self.seed = folder, model, seed
+        self.reader, self.classes = lesson.reader, lesson.classes
+        self.labels = torch.from_numpy(lesson.labels.astype(np.int64))
+        self.train_rows, self.valid_rows = lesson.train_rows, _spread(lesson.valid_rows, WATCHED)
+        self.batch = min(model.batch, len(self.train_rows))
+        # Of an epoch; the last, short batch is left out.
+        self.steps = len(self.train_rows) // self.batch
         self.epochs = model.head_epochs + model.epochs
         self.progress = Progress()
 
@@ -145,13 +141,13 @@ class _Training:
 
     def _run_epoch(self, bar: tqdm) -> None:
         progress, start = self.progress, time.monotonic()
-        order = _rng(self.seed, progress.epoch).permutation(self.train_rows)
+        order = EpochOrder(self.train_rows, self.seed, progress.epoch)
         segments = math.ceil(self.steps / SEGMENT_STEPS)
         saved_at = start
         while progress.segment < segments:
             first = self._first_step()
             last = min(first + SEGMENT_STEPS, self.steps)
-            self._run_segment(order[first * self.batch : last * self.batch], first, bar)
+            self._run_segment(order.slice(first * self.batch, last * self.batch), first, bar)
             progress.segment += 1
             now = time.monotonic()
             if progress.segment < segments and now - saved_at > SAVE_SECONDS:
@@ -294,10 +290,6 @@ def _optimizer(net: Network, model: Model, phase: str) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=model.lr, momentum=0.9, nesterov=True)
 
 
-def _rng(*seeds: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seeds))
-
-
 def _spread(rows: np.ndarray, most: int) -> np.ndarray:
     """At most `most` of the rows, evenly spread."""
     if len(rows) <= most:
@@ -305,7 +297,8 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def _check_rows(labels: np.ndarray, rows: np.ndarray, classes: int) -> None:
+def _check_rows(lesson: Lesson) -> None:
+    labels, rows, classes = lesson.labels, lesson.train_rows, lesson.classes
     if len(rows) < 2:
         raise UserError(f"{len(rows)} pictures are left to train on; lower split.locked or folds")
     wrong = (labels[rows] < 0) | (labels[rows] >= classes)

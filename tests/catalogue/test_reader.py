@@ -34,7 +34,8 @@ def test_whole_pictures_equal_a_plain_decode(known):
 def test_a_rotten_picture_is_grey_and_counted(known):
     with PictureReader(known, (20, 16), 2) as reader:
         pictures = np.concatenate([p for _, p in reader.batches(np.arange(20), 6, (20, 16))])
-        assert reader.rotten == {7: "not a picture"}
+        assert np.flatnonzero(reader.rotten).tolist() == [7]
+        assert reader.first_rotten == (7, "not a picture")
     assert (pictures[7] == GREY).all()
     assert (pictures[6] != GREY).any()
 
@@ -43,7 +44,7 @@ def test_a_picture_beyond_the_end_is_rotten(known):
     known.path.write_bytes(known.path.read_bytes()[: int(known.offset[19]) + 3])
     with PictureReader(known, (20, 16), 1) as reader:
         reader.decode(19)
-        assert reader.rotten == {19: "beyond the file's end"}
+        assert reader.first_rotten == (19, "beyond the file's end")
 
 
 def test_augmented_batches_depend_on_the_seed_alone(known):

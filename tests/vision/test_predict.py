@@ -122,7 +122,7 @@ def test_a_stopped_run_goes_on_from_its_last_shard(
     assert (stopped / "shard-00001.npz").exists()
     decoded = []
     monkeypatch.setattr(reader, "decode", lambda row: (decoded.append(row), decode(row))[1])
-    reader.rotten.clear()
+    reader.rotten[:] = False
     facts = run(stopped, model, checkpoints, reader)
     assert sorted(decoded) == [53, 59]  # the third shard alone
     assert facts["rotten"] == 1  # of the second, which was not read again

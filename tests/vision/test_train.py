@@ -25,7 +25,8 @@ class Stop(Exception):
 
 
 def run(folder, model, reader, labels, valid=VALID, classes=3, seed=1):
-    return training.train(folder, model, reader, labels, TRAIN, valid, classes, seed, Run())
+    lesson = training.Lesson(reader, labels, TRAIN, valid, classes)
+    return training.train(folder, model, lesson, seed, Run())
 
 
 def state_of(folder, name="last.pt"):
@@ -251,14 +252,16 @@ def test_pictures_without_a_class_are_refused(tmp_path, model, reader, labels):
 
 
 def test_nothing_to_train_on_is_refused(tmp_path, model, reader, labels):
+    lesson = training.Lesson(reader, labels, TRAIN[:1], VALID, 3)
     with pytest.raises(UserError, match="1 pictures are left to train on"):
-        training.train(tmp_path, model, reader, labels, TRAIN[:1], VALID, 3, 1, Run())
+        training.train(tmp_path, model, lesson, 1, Run())
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path, model, reader, labels, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    lesson = training.Lesson(reader, labels, TRAIN, VALID, 3)
     with pytest.raises(UserError, match="torch sees no GPU"):
-        training.train(tmp_path, model, reader, labels, TRAIN, VALID, 3, 1, Run(device="cuda"))
+        training.train(tmp_path, model, lesson, 1, Run(device="cuda"))
 
 
 @given(st.integers(4, 500), st.floats(1e-4, 1.0))

@@ -1,0 +1,97 @@
+"""Stage 01 against `bson.decode_file_iter` and `md5sum` on the same, hot file.
+
+    python -m bench.index --products 300000 --json
+
+Baselines: iterating over the decoded documents (what a conversion to files begins with), and
+`md5sum` of the file. Each measurement has a process of its own; compiled code is loaded before
+the clock starts, the start of the second process is on it.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import bson
+
+from bench import generate, report
+from bench.report import Row
+from lib.catalogue.bson_ranges import load, scan_file
+from lib.catalogue.bson_scan import scan
+
+BARS = {
+    "index_vs_decode_file_iter": 4.0,
+    "index_md5_vs_md5sum": 0.9,
+    "index_two_processes": 1.6,
+}
+
+
+def decode_all(path: Path) -> Callable[[], int]:
+    """The baseline: every document decoded by pymongo's C extension."""
+
+    def work() -> int:
+        with path.open("rb") as file:
+            return sum(len(record["imgs"]) for record in bson.decode_file_iter(file))
+
+    return work
+
+
+def index(path: Path, jobs: int, md5: bool) -> Callable[[], int]:
+    """Scan all ranges, write them, read them back: what stage 01 does before its tables."""
+    scan(path, 0, 1)
+
+    def work() -> int:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            files, _ = scan_file(path, Path(folder) / "ranges", jobs, md5)
+            return sum(len(load(file).offset) for file in files)
+
+    return work
+
+
+def md5sum(path: Path) -> Callable[[], None]:
+    """The baseline: coreutils over the same bytes."""
+    return lambda: subprocess.run(["md5sum", path], check=True, stdout=subprocess.DEVNULL) and None
+
+
+def main() -> None:
+    parser = report.parser("bench.index", __doc__)
+    parser.add_argument("--products", type=int, default=300_000, help="8.2 KB each (%(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.bson"
+        images = generate.write_bson(path, arguments.products)
+        run(path, images, arguments)
+
+
+def run(path: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-def]
+    tasks = {
+        "bson.decode_file_iter": partial(report.measured, decode_all, path),
+        "index, without md5": partial(report.measured, index, path, 1, False),
+        "md5sum": partial(report.measured, md5sum, path),
+        "index, one process": partial(report.measured, index, path, 1, True),
+        "index, two processes": partial(report.measured, index, path, 2, True),
+    }
+    runs: dict[str, list] = {name: [] for name in tasks}
+    for _ in range(arguments.runs):  # in turns, so that a busy minute hits all alike
+        for name, task in tasks.items():
+            one = task()
+            if one.result not in (None, images):
+                sys.exit(f"{name}: {one.result} pictures, not {images}")
+            runs[name].append(one)
+    size = path.stat().st_size
+    rows = {name: Row(name, size // 1_000_000, "MB", runs[name]) for name in tasks}
+    title = f"{arguments.products:,} products, {images:,} pictures, {size / 1e9:.2f} GB, hot file"
+    report.show(title, list(rows.values()))
+    wall = {name: row.wall for name, row in rows.items()}
+    ratios = {
+        "index_vs_decode_file_iter": wall["bson.decode_file_iter"] / wall["index, without md5"],
+        "index_md5_vs_md5sum": wall["md5sum"] / wall["index, one process"],
+        "index_two_processes": wall["index, one process"] / wall["index, two processes"],
+    }
+    report.finish("index", ratios, BARS, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

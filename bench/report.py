@@ -1,0 +1,136 @@
+"""What all benchmarks share: measuring in a fresh process, medians, the table, the last line.
+
+A benchmark prints a table for people and, with `--json`, one last line for machines:
+
+    {"bench": "index", "ratios": {"index_vs_decode_file_iter": 5.1, ...}}
+
+A ratio compares two measurements of the same run, and above 1 is better than its baseline.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """wall and cpu in seconds (children included); peak: resident memory in MB at its height."""
+
+    wall: float
+    cpu: float
+    peak: float
+    result: Any = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was done, how often, and the median run."""
+
+    name: str
+    count: int
+    unit: str
+    runs: Sequence[Measured]
+
+    @property
+    def wall(self) -> float:
+        return statistics.median(run.wall for run in self.runs)
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(run.cpu for run in self.runs)
+
+    @property
+    def peak(self) -> float:
+        return max(run.peak for run in self.runs)
+
+
+def parser(module: str, description: str) -> argparse.ArgumentParser:
+    """The arguments that every benchmark takes."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description.strip().splitlines()[0],
+        epilog=f"example: python -m {module} --runs 5 --json",
+    )
+    made.add_argument("--runs", type=int, default=5, help="of each measurement (%(default)s)")
+    made.add_argument("--json", action="store_true", help="ratios as one last line of JSON")
+    return made
+
+
+def measured(task: Callable[..., Any], *arguments: Any) -> Measured:
+    """Run `task` in a fresh process. The task returns a function, which alone is measured."""
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(send, task, arguments))
+    process.start()
+    send.close()
+    try:
+        return receive.recv()
+    except EOFError:
+        raise SystemExit(f"{task.__name__} failed, see above") from None
+    finally:
+        process.join()
+
+
+def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    work = task(*arguments)
+    cpu, wall = _cpu(), time.perf_counter()
+    result = work()
+    wall, cpu = time.perf_counter() - wall, _cpu() - cpu
+    both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(who).ru_maxrss for who in both) / 1024
+    send.send(Measured(wall, cpu, peak, result))
+
+
+def _cpu() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    """The table: rates by wall and by CPU second, and peak memory of one process."""
+    print(f"{title}\n{machine()}\n")
+    width = max(len(row.name) for row in rows)
+    print(
+        f"{'':{width}}  {'wall':>9}  {'CPU':>9}  {'rate by wall':>22}  {'by CPU':>12}  {'peak':>8}"
+    )
+    for row in rows:
+        print(
+            f"{row.name:{width}}  {row.wall:7.2f} s  {row.cpu:7.2f} s"
+            f"  {_rate(row.count / row.wall):>12} {row.unit + '/s':>9}"
+            f"  {_rate(row.count / max(row.cpu, 1e-9)):>12}  {row.peak:5.0f} MB"
+        )
+
+
+def finish(bench: str, ratios: dict[str, float], bars: dict[str, float], as_json: bool) -> None:
+    """The ratios beside what is asked of them, and the line for machines."""
+    print()
+    for name, value in ratios.items():
+        asked = f"  (at least {bars[name]:g}{'' if value >= bars[name] else ', MISSED'})"
+        print(f"{name:28} {value:8.2f}{asked if name in bars else ''}")
+    if as_json:
+        print(json.dumps({"bench": bench, "ratios": {k: round(v, 4) for k, v in ratios.items()}}))
+
+
+def machine() -> str:
+    """The machine in a line."""
+    model = platform.machine()
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores of {model}, {memory:.0f} GB, Python {platform.python_version()}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
