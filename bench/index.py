@@ -73,22 +73,21 @@ def run(path: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-
         "index, one process": partial(report.measured, index, path, 1, True),
         "index, two processes": partial(report.measured, index, path, 2, True),
     }
-    runs: dict[str, list] = {name: [] for name in tasks}
-    for _ in range(arguments.runs):  # in turns, so that a busy minute hits all alike
-        for name, task in tasks.items():
-            one = task()
-            if one.result not in (None, images):
-                sys.exit(f"{name}: {one.result} pictures, not {images}")
-            runs[name].append(one)
+    runs = report.turns(tasks, arguments.runs)
+    for name, done in runs.items():
+        if any(one.result not in (None, images) for one in done):
+            sys.exit(f"{name}: not the {images} pictures of the file")
     size = path.stat().st_size
     rows = {name: Row(name, size // 1_000_000, "MB", runs[name]) for name in tasks}
     title = f"{arguments.products:,} products, {images:,} pictures, {size / 1e9:.2f} GB, hot file"
     report.show(title, list(rows.values()))
-    wall = {name: row.wall for name, row in rows.items()}
+    one = rows["index, one process"]
     ratios = {
-        "index_vs_decode_file_iter": wall["bson.decode_file_iter"] / wall["index, without md5"],
-        "index_md5_vs_md5sum": wall["md5sum"] / wall["index, one process"],
-        "index_two_processes": wall["index, one process"] / wall["index, two processes"],
+        "index_vs_decode_file_iter": report.ratio(
+            rows["bson.decode_file_iter"], rows["index, without md5"]
+        ),
+        "index_md5_vs_md5sum": report.ratio(rows["md5sum"], one),
+        "index_two_processes": report.ratio(one, rows["index, two processes"]),
     }
     report.finish("index", ratios, BARS, arguments.json)
 

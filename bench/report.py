@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lib import processes
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -52,6 +54,21 @@ class Row:
         return max(run.peak for run in self.runs)
 
 
+def ratio(baseline: Row, ours: Row, by: str = "wall") -> float:
+    """Median over the runs of baseline by ours, each pair measured in the same turn."""
+    pairs = zip(baseline.runs, ours.runs, strict=True)
+    return statistics.median(getattr(a, by) / getattr(b, by) for a, b in pairs)
+
+
+def turns(tasks: dict[str, Callable[[], Measured]], runs: int) -> dict[str, list[Measured]]:
+    """Each task `runs` times, in turns: a busy minute of the machine hits all alike."""
+    done: dict[str, list[Measured]] = {name: [] for name in tasks}
+    for _ in range(runs):
+        for name, task in tasks.items():
+            done[name].append(task())
+    return done
+
+
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """The arguments that every benchmark takes."""
     made = argparse.ArgumentParser(
@@ -80,6 +97,7 @@ def measured(task: Callable[..., Any], *arguments: Any) -> Measured:
 
 
 def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    processes.keep_freed_memory()  # as the stages do
     work = task(*arguments)
     cpu, wall = _cpu(), time.perf_counter()
     result = work()

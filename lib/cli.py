@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib import fill, jobs, pipeline
+from lib import fill, jobs, pipeline, processes
 from lib.artifacts import survey
 from lib.config import Config, load
 from lib.errors import UserError
@@ -36,6 +36,7 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
         config = load(arguments.config, arguments.set)
         folder = config.folder
         _limit_threads(config)
+        processes.keep_freed_memory()
         if arguments.dry_run:
             return _dry_run(config, stage)
         _run(config, stage, arguments.rebuild, arguments.strict)

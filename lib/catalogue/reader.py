@@ -62,14 +62,12 @@ class PictureReader:
 
     def decode(self, row: int) -> np.ndarray:
         """uint8 [h, w, 3] RGB of one picture, at the size of `resize`."""
-        try:
-            data = self.originals.read(row)
-        except OSError as error:
-            return self._grey(row, f"cannot be read: {error.strerror}")
+        return self._sized(row, self.originals.read(row))
+
+    def _sized(self, row: int, data: bytes) -> np.ndarray:
         picture = self._picture(data)
         if picture is None:
-            whole = len(data) == self.originals.length[row]
-            return self._grey(row, "not a picture" if whole else "beyond the file's end")
+            return self._grey(row)
         if picture.shape[:2] != self.resize:
             height, width = self.resize
             shrinks = picture.shape[0] > height or picture.shape[1] > width
@@ -77,9 +75,10 @@ class PictureReader:
             picture = cv2.resize(picture, (width, height), interpolation=how)
         return picture
 
-    def _grey(self, row: int, reason: str) -> np.ndarray:
+    def _grey(self, row: int) -> np.ndarray:
         self.rotten[row] = True
-        self.first_rotten = self.first_rotten or (row, reason)
+        if self.first_rotten is None:
+            self.first_rotten = row, self.originals.fault(row) or "not a picture"
         return np.full((*self.resize, 3), GREY, np.uint8)
 
     def batches(
@@ -130,12 +129,13 @@ class PictureReader:
     def _load(self, rows: np.ndarray, crop: tuple[int, int], cuts: Cuts | None) -> np.ndarray:
         height, width = self.resize if cuts is None else crop
         pictures = self.allocate((len(rows), height, width, 3))
-        for i, row in enumerate(rows.tolist()):
-            picture = self.decode(row)
-            if cuts is None:
+        decoded = map(self._sized, rows.tolist(), self.originals.read_all(rows))
+        if cuts is None:
+            for i, picture in enumerate(decoded):
                 pictures[i] = picture
-                continue
-            top, left, mirrored = (int(values[i]) for values in cuts)
+            return pictures.transpose(0, 3, 1, 2)
+        places = zip(decoded, *(values.tolist() for values in cuts), strict=True)
+        for i, (picture, top, left, mirrored) in enumerate(places):
             window = picture[top : top + height, left : left + width]
             if mirrored:
                 cv2.flip(window, 1, dst=pictures[i])

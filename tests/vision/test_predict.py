@@ -109,19 +109,19 @@ def test_a_stopped_run_goes_on_from_its_last_shard(
 ):
     whole, stopped = folder_of(tmp_path, "whole"), folder_of(tmp_path, "stopped")
     run(whole, model, checkpoints, reader)
-    decode = reader.decode
+    decode = reader._sized
 
-    def failing(row):
+    def failing(row, data):
         if row == ROWS[-1]:
             raise KeyboardInterrupt
-        return decode(row)
+        return decode(row, data)
 
-    monkeypatch.setattr(reader, "decode", failing)
+    monkeypatch.setattr(reader, "_sized", failing)
     with pytest.raises(KeyboardInterrupt):
         run(stopped, model, checkpoints, reader)
     assert (stopped / "shard-00001.npz").exists()
     decoded = []
-    monkeypatch.setattr(reader, "decode", lambda row: (decoded.append(row), decode(row))[1])
+    monkeypatch.setattr(reader, "_sized", lambda row, d: (decoded.append(row), decode(row, d))[1])
     reader.rotten[:] = False
     facts = run(stopped, model, checkpoints, reader)
     assert sorted(decoded) == [53, 59]  # the third shard alone

@@ -1,0 +1,250 @@
+"""The picture reader against files, a Keras-style iterator and the bare decoder.
+
+    python -m bench.reader --products 4000 --json
+
+Pictures are drawn at 180x180. Baselines: one file a picture, opened and read whole; a batch
+iterator as Keras users write it for this competition (tables of pandas, a lock, the document
+decoded, PIL, float32, one-hot); `cv2.imdecode` of bytes that are in memory already. Cold reads
+are of a file of random bytes that is dropped from the page cache before each run.
+"""
+
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import bson
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from bench import generate, report
+from bench.report import Row
+from lib.catalogue.classes import build_classes
+from lib.catalogue.index import index_bson
+from lib.catalogue.originals import Originals
+from lib.catalogue.reader import PictureReader
+from lib.catalogue.sample import generate as draw
+from lib.catalogue.shuffle import EpochOrder
+from lib.catalogue.tables import Catalogue, Classes, read_catalogue, read_classes
+from lib.config import Sample
+
+WHOLE, CROP = (180, 180), (160, 160)
+BATCH = 64
+KERAS_CLASSES = 5270
+COLD_READS = 8000
+PASSES = 10  # of the hot reads, which are over in no time
+CLEAN = {"difficulty": 0.0}  # drawings then take 6.4 KB; the competition's own example 5.7 KB
+
+BARS = {
+    "random_reads_vs_files": 4.0,
+    "cold_reads_8_threads": 3.0,
+    "reader_vs_keras_style": 4.0,
+    "reader_vs_bare_decode": 0.85,
+    "reader_two_threads": 1.7,
+}
+
+
+def opened(folder: Path) -> Catalogue:
+    return read_catalogue(folder / "index", folder / "train.bson")
+
+
+def shuffled(folder: Path) -> np.ndarray:
+    return np.random.default_rng(0).permutation(len(opened(folder).length))
+
+
+def read_in_place(folder: Path) -> Callable[[], int]:
+    """Every picture's bytes in random order, out of the one file."""
+    rows, originals = shuffled(folder), Originals(opened(folder))
+    return lambda: sum(len(data) for _ in range(PASSES) for data in originals.read_all(rows))
+
+
+def read_files(folder: Path) -> Callable[[], int]:
+    """The baseline: the same bytes from a file each, as a conversion leaves them."""
+    rows = shuffled(folder).tolist()
+
+    def work() -> int:
+        total = 0
+        for _ in range(PASSES):
+            for row in rows:
+                with open(f"{folder}/files/{row}.jpg", "rb") as file:
+                    total += len(file.read())
+        return total
+
+    return work
+
+
+def read_cold(folder: Path, threads: int) -> Callable[[], int]:
+    """Random pictures of a file that is not in memory."""
+    known = opened(folder)
+    rows = np.random.default_rng(1).choice(len(known.length), COLD_READS, replace=False)
+    originals = Originals(known)
+
+    def read(part: np.ndarray) -> int:
+        return sum(map(len, originals.read_all(part)))
+
+    with known.path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def work() -> int:
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(read, np.array_split(rows, threads)))
+
+    return work
+
+
+def read_batches(folder: Path, threads: int) -> Callable[[], int]:
+    """The reader as training uses it: decode, crop, flip, uint8."""
+    known = opened(folder)
+    order = EpochOrder(np.arange(len(known.length)), 1, 0)
+
+    def work() -> int:
+        with PictureReader(known, WHOLE, threads) as reader:
+            rows = order.slice(0, len(order))
+            seeds = np.random.SeedSequence(0)
+            batches = reader.batches(rows, BATCH, CROP, seeds, flip=True)
+            return sum(len(pictures) for _, pictures in batches)
+
+    return work
+
+
+def decode_bare(folder: Path) -> Callable[[], int]:
+    """The baseline: the decoder alone, on the same bytes in memory."""
+    cv2.setNumThreads(0)
+    originals = Originals(opened(folder))
+    pictures = list(originals.read_all(shuffled(folder)))
+
+    def work() -> int:
+        decoded = (cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_COLOR) for p in pictures)
+        return sum(len(picture) > 0 for picture in decoded)
+
+    return work
+
+
+class KerasStyle:
+    """The baseline: batches of float32 pictures and one-hot labels, in the common Keras style."""
+
+    def __init__(self, folder: Path) -> None:
+        known = opened(folder)
+        product = np.asarray(known.image_product)
+        positions = np.asarray(known.image_position)
+        starts, sizes = _documents(known.path)
+        ids = np.asarray(known.product_id)
+        self.documents = pd.DataFrame({"offset": starts, "length": sizes}, index=ids)
+        self.images = pd.DataFrame(
+            {"product_id": ids[product], "category": known.label[product], "image": positions}
+        )
+        self.file = known.path.open("rb")
+        self.lock = threading.Lock()
+        self.rng = np.random.default_rng(0)
+
+    def batch(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = np.zeros((len(rows), *CROP, 3), np.float32)
+        y = np.zeros((len(rows), KERAS_CLASSES), np.float32)
+        for i, row in enumerate(rows):
+            with self.lock:
+                image = self.images.iloc[row]
+                document = self.documents.loc[image["product_id"]]
+                self.file.seek(document["offset"])
+                data = self.file.read(document["length"])
+            record = bson.decode(data)
+            picture = Image.open(io.BytesIO(record["imgs"][image["image"]]["picture"]))
+            pixels = np.asarray(picture.convert("RGB"), np.float32)
+            top, left = self.rng.integers(0, WHOLE[0] - CROP[0] + 1, 2)
+            pixels = pixels[top : top + CROP[0], left : left + CROP[1]]
+            if self.rng.random() < 0.5:
+                pixels = pixels[:, ::-1]
+            x[i] = pixels / 255.0
+            y[i, image["category"]] = 1
+        return x, y
+
+
+def _documents(path: Path) -> tuple[list[int], list[int]]:
+    starts, sizes = [], []
+    with path.open("rb") as file:
+        while head := file.read(4):
+            starts.append(file.tell() - 4)
+            sizes.append(int.from_bytes(head, "little"))
+            file.seek(sizes[-1] - 4, 1)
+    return starts, sizes
+
+
+def read_keras_style(folder: Path) -> Callable[[], int]:
+    iterator, rows = KerasStyle(folder), shuffled(folder)
+    starts = range(0, len(rows), BATCH)
+    return lambda: sum(len(iterator.batch(rows[at : at + BATCH])[0]) for at in starts)
+
+
+def prepare(folder: Path, products: int) -> int:
+    """A drawn catalogue, its index, and its pictures as files; returns how many pictures."""
+    dials = Sample(train_products=products, test_products=1, image_size=WHOLE[0], **CLEAN)
+    draw(folder, dials, 1)
+    (folder / "index").mkdir()
+    build_classes(folder / "index", folder / "category_names.csv")
+    index(folder, read_classes(folder / "index"))
+    originals = Originals(opened(folder))
+    (folder / "files").mkdir()
+    for row in range(len(originals.length)):
+        (folder / "files" / f"{row}.jpg").write_bytes(originals.read(row))
+    return len(originals.length)
+
+
+def prepare_cold(folder: Path, products: int) -> None:
+    folder.mkdir()
+    (folder / "index").mkdir()
+    generate.write_bson(folder / "train.bson", products)
+    ids = np.arange(generate.CATEGORIES) + 1_000_000
+    index(folder, Classes(ids, [("", "", "")] * len(ids)))
+
+
+def index(folder: Path, classes: Classes) -> None:
+    index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=2)
+
+
+def main() -> None:
+    parser = report.parser("bench.reader", __doc__)
+    parser.add_argument("--products", type=int, default=4_000, help="drawn (default %(default)s)")
+    parser.add_argument(
+        "--cold-products", type=int, default=400_000, help="8.2 KB each (default %(default)s)"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = prepare(folder, arguments.products)
+        prepare_cold(folder / "cold", arguments.cold_products)
+        run(folder, images, arguments)
+
+
+def run(folder: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-def]
+    tasks = {
+        "a file a picture": (PASSES * images, partial(report.measured, read_files, folder)),
+        "in place": (PASSES * images, partial(report.measured, read_in_place, folder)),
+        "cold, 1 thread": (COLD_READS, partial(report.measured, read_cold, folder / "cold", 1)),
+        "cold, 8 threads": (COLD_READS, partial(report.measured, read_cold, folder / "cold", 8)),
+        "Keras style": (images, partial(report.measured, read_keras_style, folder)),
+        "bare cv2.imdecode": (images, partial(report.measured, decode_bare, folder)),
+        "reader, 1 thread": (images, partial(report.measured, read_batches, folder, 1)),
+        "reader, 2 threads": (images, partial(report.measured, read_batches, folder, 2)),
+    }
+    runs = report.turns({name: task for name, (_, task) in tasks.items()}, arguments.runs)
+    rows = {name: Row(name, count, "pic", runs[name]) for name, (count, _) in tasks.items()}
+    report.show(f"{images:,} pictures of 180x180, cut to 160x160", list(rows.values()))
+    reader = rows["reader, 1 thread"]
+    ratios = {
+        "random_reads_vs_files": report.ratio(rows["a file a picture"], rows["in place"]),
+        "cold_reads_8_threads": report.ratio(rows["cold, 1 thread"], rows["cold, 8 threads"]),
+        "reader_vs_keras_style": report.ratio(rows["Keras style"], reader, "cpu"),
+        "reader_vs_bare_decode": report.ratio(rows["bare cv2.imdecode"], reader, "cpu"),
+        "reader_two_threads": report.ratio(reader, rows["reader, 2 threads"]),
+    }
+    report.finish("reader", ratios, BARS, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
