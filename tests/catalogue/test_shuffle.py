@@ -1,5 +1,7 @@
 """Every row once an epoch, whatever the pieces it is asked for in."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,12 +19,12 @@ def test_an_epoch_is_a_permutation_however_it_is_cut(count, block, window, cuts)
     rows = np.arange(count) * 3 + 5
     places = sorted({0, count, *(min(cut, count) for cut in cuts)})
     order = EpochOrder(rows, 1, 2, block, window)
-    pieces = [order.slice(a, b) for a, b in zip(places, places[1:], strict=False)]
+    pieces = [order.slice(a, b) for a, b in itertools.pairwise(places)]
     whole = np.concatenate([rows[:0], *pieces])
     assert sorted(whole.tolist()) == rows.tolist()
     again = EpochOrder(rows, 1, 2, block, window)
     assert again.slice(0, count + 7).tolist() == whole.tolist()
-    for a, b in zip(places, places[1:], strict=False):  # from the middle, without what is before
+    for a, b in itertools.pairwise(places):  # from the middle, without what is before
         assert EpochOrder(rows, 1, 2, block, window).slice(a, b).tolist() == whole[a:b].tolist()
 
 
