@@ -29,15 +29,6 @@ SIDE, BATCH, SEGMENT = 2, 512, 250  # pixels, pictures, batches that are asked f
 BARS = {"full_index_opens": 1.0, "full_index_disk": 1.0, "full_index_growth": 1.0}
 
 
-def resident() -> float:
-    """Resident memory of this process in MB, mapped files included."""
-    with open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS")
-
-
 def build(folder: Path, products: int, images: int) -> report.Measured:
     """Write the BSON file and index it; what the indexing took."""
     generate.write_small_bson(folder / "train.bson", products, images)
@@ -75,7 +66,7 @@ def epoch(folder: Path):  # type: ignore[no-untyped-def]
                 seeds = np.random.SeedSequence([1, 0, first])
                 for _ in reader.batches(rows, BATCH, (SIDE, SIDE), seeds, flip=True):
                     pass
-                most = max(most, resident())
+                most = max(most, report.resident())
                 start = start or most
             if reader.rotten.any():
                 raise SystemExit("pictures could not be read")
