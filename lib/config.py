@@ -24,13 +24,26 @@ BOOSTERS_L3 = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
 
 @dataclass(frozen=True)
 class Data:
-    """Where the catalogue lies. With `source = "sample"` stage 01 draws one first."""
+    """Where the catalogue lies, and what it is.
 
-    source: str = "bson"  # "bson" (files below) or "sample" (generated from [sample])
-    root: str = "."  # folder that the three names below are relative to
+    source  what `train` and `test` are
+    bson    BSON files of Cdiscount's kind
+    csv     tables of one row a product, which name its pictures
+    folders folders of pictures; in `train` one folder a class, nested ones are levels
+    npy     folders of <class>.npy, uint8 [n, h, w] or [n, h * h], each row a product
+    sample  stage 01 draws a catalogue from [sample]
+    """
+
+    source: str = "bson"
+    root: str = "."  # folder that the names below are relative to
     train: str = "train.bson"
-    test: str = "test.bson"
-    categories: str = "category_names.csv"
+    test: str = "test.bson"  # the products to classify; "" = none, only the ladder is made
+    categories: str = "category_names.csv"  # of bson; the other sources have their own
+    id_column: str = "product"  # of a csv: any text, unique; whole numbers serve as a feature too
+    label_column: str = "category"  # a path such as Men/Tops/Tees, or any text
+    images_column: str = "images"  # names of pictures, separated by |
+    images_root: str = ""  # folder they are relative to; "" = images beside the csv, else its own
+    group_by: str = ""  # column whose equal values stay in one part and fold; "" = none
     max_damaged: float = 0.01  # share of rotten records above which stage 01 stops
     sha256: dict[str, str] = field(default_factory=dict)  # published digests by file name
 
@@ -157,6 +170,16 @@ class Config:
         return Path(self.work) / self.name
 
     @property
+    def scored_parts(self) -> tuple[str, ...]:
+        """The parts that are scored by what is fitted: `locked` and, if there is one, `test`."""
+        return ("locked", "test") if self.data.test else ("locked",)
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The files or folders of the catalogue."""
+        return ("train", "test") if self.data.test else ("train",)
+
+    @property
     def stack_part(self) -> str:
         """Which labelled part trains the boosters: the one that every CNN scores out-of-fold.
 
@@ -259,7 +282,7 @@ def _name(kind: Any) -> str:
 
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "data.source": ("bson", "sample"),
+    "data.source": ("bson", "csv", "folders", "npy", "sample"),
     "predict.views": (1, 2, 5, 10),
     "blend.final": ("fitted", "published"),
     "run.device": ("auto", "cpu", "cuda"),
@@ -298,6 +321,11 @@ def _check(config: Config, origin: str) -> None:
         )
         need(model.epochs + model.head_epochs > 0, f"models.{name}: epochs and head_epochs are 0")
         need(model.batch > 1, f"models.{name}.batch = {model.batch}: at least 2")
+    data = config.data
+    need(
+        not data.group_by or data.source == "csv",
+        f"data.group_by names a column of a csv; data.source is {data.source}",
+    )
     split = config.split
     need(0 < split.locked < 1, f"split.locked = {split.locked}: a share between 0 and 1")
     need(0 <= split.holdout < 1, f"split.holdout = {split.holdout}: a share from 0 to 1")

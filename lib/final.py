@@ -1,13 +1,14 @@
 """Stage 06: every rung scored on the locked part, and the submission of the chosen blend."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib import ladder, submission
-from lib.catalogue.tables import Catalogue, read_classes, read_splits
-from lib.config import Config
+from lib.catalogue.tables import Catalogue, Classes, read_classes, read_splits
+from lib.config import Config, Data
 from lib.errors import UserError
 from lib.ladder import Rung
 from lib.ranking import blend, stage
@@ -16,26 +17,39 @@ from lib.ranking.means import best_classes
 
 
 def build_submission(
-    config: Config, labelled: Catalogue, query: Catalogue, folder: Path
+    config: Config, labelled: Catalogue, query: Catalogue | None, folder: Path
 ) -> dict[str, Any]:
-    """Write `submission.csv.gz`, `scores.json` and `ladder.txt`."""
+    """Write `scores.json`, `ladder.txt` and, if there is a `query`, `submission.csv.gz`."""
     classes = read_classes(config.folder / "extract" / "classes")
     final = config.blend.final
-    blends = stage.blended(config, "test")
-    if final not in blends:
+    if final not in stage.blended(config, "locked"):
         raise UserError(
             'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
             ' xgboost in stack.multi; set them, or blend.final = "fitted"'
         )
-    rows = stage.candidate_rows(config, "test")
-    product, chosen = blend.best(rows["product"], rows["cls"], blends[final])
-    path = folder / "submission.csv.gz"
-    submission.write(path, query.product_id[product], classes.category_id[chosen])
-    written = submission.check(path, query.product_id, classes.category_id)
-
+    facts = {} if query is None else _submit(config, query, classes, folder)
     rungs = _rungs(config, labelled, len(classes))
-    ladder.write(folder, rungs, final)
-    return {"rows": written, "rungs": len(rungs)}
+    ladder.write(folder, rungs, final, submitted=query is not None)
+    return {**facts, "rungs": len(rungs)}
+
+
+def _submit(config: Config, query: Catalogue, classes: Classes, folder: Path) -> dict[str, Any]:
+    rows = stage.candidate_rows(config, "test")
+    scores = stage.blended(config, "test")[config.blend.final]
+    product, chosen = blend.best(rows["product"], rows["cls"], scores)
+    path, header = folder / "submission.csv.gz", _header(config.data)
+    names = [classes.key(cls) for cls in range(len(classes))]
+    keys = (query.key(row) for row in product.tolist())
+    submission.write(path, header, keys, (names[cls] for cls in chosen.tolist()))
+    wanted = map(query.key, range(len(query.product_id)))
+    return {"rows": submission.check(path, header, wanted, names)}
+
+
+def _header(data: Data) -> tuple[str, str]:
+    """The names of the submission's columns: those of the labelled data, where it has any."""
+    if data.source == "csv":
+        return data.id_column, data.label_column
+    return ("path", "category") if data.source in ("folders", "npy") else submission.HEADER
 
 
 def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
@@ -61,7 +75,8 @@ def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
                 rungs.append(ranked(f"{member[0]} {member[2]}", layer, scores))
     for name, scores in stage.blended(config, "locked").items():
         rungs.append(ranked(name, "blend", scores))
-    return rungs
+    group = None if labelled.group is None else labelled.group[locked]
+    return [replace(rung, group=group) for rung in rungs]
 
 
 def _network_rungs(config: Config, asked: Queried, truth: np.ndarray, classes: int) -> list[Rung]:

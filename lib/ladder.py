@@ -15,18 +15,22 @@ from lib.metrics import Estimate, accuracy, fewer_errors
 
 @dataclass(frozen=True)
 class Rung:
-    """`correct` bool [products]: whether the rung names the right class."""
+    """`correct` bool [products]: whether the rung names the right class.
+
+    group int32 [products]: products of one are resampled together for the intervals.
+    """
 
     name: str
     layer: str  # "cnn", "cnn tta", "cnn mean", "candidates", "l2", "l3" or "blend"
     correct: np.ndarray
+    group: np.ndarray | None = None
 
 
 def scores(rungs: list[Rung], part: str = "locked") -> list[dict[str, str | float | int]]:
     """Machine-readable rows: name, layer, part, accuracy, low, high, n."""
     rows: list[dict[str, str | float | int]] = []
     for rung in rungs:
-        estimate = accuracy(rung.correct)
+        estimate = accuracy(rung.correct, group=rung.group)
         rows.append(
             {
                 "name": rung.name,
@@ -41,14 +45,17 @@ def scores(rungs: list[Rung], part: str = "locked") -> list[dict[str, str | floa
     return rows
 
 
-def text(rungs: list[Rung], final: str) -> str:
-    """The ladder as a table for people. `final` is the rung that is submitted."""
+def text(rungs: list[Rung], final: str, submitted: bool = True) -> str:
+    """The ladder as a table for people. `final` is the rung that is, or would be, submitted."""
     width = max(len(rung.name) for rung in rungs)
-    lines = [f"accuracy on the locked part, {len(rungs[0].correct):,} products (95 % interval)", ""]
+    products, group = f"{len(rungs[0].correct):,} products", rungs[0].group
+    if group is not None:
+        products += f" in {len(np.unique(group)):,} groups"
+    lines = [f"accuracy on the locked part, {products} (95 % interval)", ""]
     layer = ""
     for rung in rungs:
-        estimate = accuracy(rung.correct)
-        mark = "  <- submitted" if rung.name == final else ""
+        estimate = accuracy(rung.correct, group=rung.group)
+        mark = ("  <- submitted" if submitted else "  <- final") if rung.name == final else ""
         shown = rung.layer if rung.layer != layer else ""
         layer = rung.layer
         lines.append(
@@ -67,7 +74,7 @@ def gain(rungs: list[Rung], final: str) -> tuple[Rung, Estimate]:
     """The best single CNN with TTA, and how many fewer errors the final rung makes."""
     single = best(rungs, "cnn tta")
     chosen = next(rung for rung in rungs if rung.name == final)
-    return single, fewer_errors(chosen.correct, single.correct)
+    return single, fewer_errors(chosen.correct, single.correct, group=chosen.group)
 
 
 def _comparisons(rungs: list[Rung], final: str) -> list[str]:
@@ -81,7 +88,7 @@ def _comparisons(rungs: list[Rung], final: str) -> list[str]:
     ]
 
 
-def write(folder: Path, rungs: list[Rung], final: str) -> None:
+def write(folder: Path, rungs: list[Rung], final: str, submitted: bool = True) -> None:
     """Write `scores.json` (a list of rows) and `ladder.txt`."""
     (folder / "scores.json").write_text(json.dumps(scores(rungs), indent=1) + "\n")
-    (folder / "ladder.txt").write_text(text(rungs, final))
+    (folder / "ladder.txt").write_text(text(rungs, final, submitted))

@@ -10,7 +10,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share with the ends of its 95 % bootstrap interval over n products."""
+    """A share of n products with the ends of its 95 % bootstrap interval over them.
+
+    Over their groups, where products come in groups: those of one are right or wrong together.
+    """
 
     value: float
     low: float
@@ -18,8 +21,8 @@ class Estimate:
     n: int
 
 
-def accuracy(correct: np.ndarray, seed: int = 0) -> Estimate:
-    """Share of true entries of bool [n], resampled by product.
+def accuracy(correct: np.ndarray, seed: int = 0, group: np.ndarray | None = None) -> Estimate:
+    """Share of true entries of bool [n], resampled by product, or by `group` int32 [n].
 
     A resample of n yes-or-no values is a binomial draw, so no index array is needed.
     Raises ValueError for no products.
@@ -28,15 +31,21 @@ def accuracy(correct: np.ndarray, seed: int = 0) -> Estimate:
     if n == 0:
         raise ValueError("accuracy of no products")
     value = float(np.mean(correct))
+    if group is not None:
+        right, size = _sums_by_group(group, seed, correct, np.ones(n))
+        return Estimate(value, *_ends(right / size), n)
     draws = np.random.default_rng(seed).binomial(n, value, RESAMPLES) / n
     return Estimate(value, *_ends(draws), n)
 
 
-def fewer_errors(correct: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Estimate:
+def fewer_errors(
+    correct: np.ndarray, baseline: np.ndarray, seed: int = 0, group: np.ndarray | None = None
+) -> Estimate:
     """Share of the baseline's errors that are gone: 1 - errors / baseline's errors.
 
     Both bool [n] over the same products; the bootstrap draws pairs, since errors on the same
-    products go together. A value with `low` above zero is a gain, anything else is none.
+    products go together; or groups of them, `group` int32 [n]. A value with `low` above zero is
+    a gain, anything else is none.
     Raises ValueError where the baseline makes no error.
     """
     if len(correct) != len(baseline):
@@ -44,6 +53,10 @@ def fewer_errors(correct: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Es
     n, wrong = len(correct), int((~baseline).sum())
     if not wrong:
         raise ValueError("the baseline makes no error")
+    if group is not None:
+        errors, before = _sums_by_group(group, seed, ~correct, ~baseline)
+        value = 1 - int((~correct).sum()) / wrong
+        return Estimate(value, *_ends(1 - errors / np.maximum(before, 1)), n)
     mended = int((correct & ~baseline).sum())
     broken = int((~correct & baseline).sum())
     both = wrong - mended
@@ -52,6 +65,19 @@ def fewer_errors(correct: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Es
     )
     errors, before = draws[:, 1] + draws[:, 2], np.maximum(draws[:, 0] + draws[:, 2], 1)
     return Estimate(1 - (broken + both) / wrong, *_ends(1 - errors / before), n)
+
+
+def _sums_by_group(group: np.ndarray, seed: int, *values: np.ndarray) -> np.ndarray:
+    """Sums of each of `values` [n] over RESAMPLES draws of whole groups: [values, RESAMPLES].
+
+    Groups with the same sums are interchangeable, so a draw is one multinomial over their kinds.
+    """
+    _, member = np.unique(group, return_inverse=True)
+    sums = np.column_stack([np.bincount(member, value) for value in values])
+    kinds, counts = np.unique(sums, axis=0, return_counts=True)
+    share = counts / counts.sum()
+    draws = np.random.default_rng(seed).multinomial(int(counts.sum()), share, RESAMPLES)
+    return (draws @ kinds).T
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

@@ -17,6 +17,10 @@ from lib.errors import UserError
 
 Stages = dict[str, list[Artifact]]
 
+# The settings of a csv that its classes and its index depend on.
+TABLE = ("id_column", "images_column", "images_root")
+READ: dict[str, tuple[str, ...]] = {"train": (*TABLE, "label_column", "group_by"), "test": TABLE}
+
 
 def stages(config: Config) -> Stages:
     """The artifacts of each stage, every one after its inputs."""
@@ -42,14 +46,17 @@ def closing_words(config: Config, stage: str, say: Callable[[str], None]) -> Non
     if stage == "submit":
         folder = config.folder / "submit"
         say((folder / "ladder.txt").read_text())
-        say(f"submission: {folder / 'submission.csv.gz'}")
+        if config.data.test:
+            say(f"submission: {folder / 'submission.csv.gz'}")
+        else:
+            say("no submission: data.test names no products to classify")
 
 
 class _Chain:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.folder = config.folder
-        self.scored_parts = ("locked", "test")
+        self.scored_parts = config.scored_parts
         self.parts = (config.stack_part, *self.scored_parts)
         self.single = list(config.models)
         self.averaged = ["mean", *self.single]  # sources with both layers
@@ -65,35 +72,40 @@ class _Chain:
     # 01
 
     def extract(self) -> list[Artifact]:
-        config, data = self.config, self.config.data
+        config = self.config
         made = []
+        of_classes = "categories" if fill.has_categories(config) else "train"
         files: dict[str, Artifact | Path]
-        if data.source == "sample":
+        if config.data.source == "sample":
             sample = self._add(
                 "extract/sample",
                 partial(fill.sample, config),
                 config={"sample": plain(config.sample), "seed": config.seed},
             )
             made.append(sample)
-            files = dict.fromkeys(("train", "test", "categories"), sample)
+            files = dict.fromkeys((*config.sides, of_classes), sample)
         else:
-            files = {
-                side: fill.source_file(config, side) for side in ("train", "test", "categories")
-            }
+            files = {side: fill.source_file(config, side) for side in (*config.sides, of_classes)}
         made.append(
             self._add(
                 "extract/classes",
                 partial(fill.classes, config),
-                config=fill.digest_setting(config, "categories"),
-                inputs={"categories": files["categories"]},
+                config={
+                    **fill.digest_setting(config, of_classes),
+                    **fill.source_setting(config, *READ["train"]),
+                },
+                inputs={of_classes: files[of_classes]},
             )
         )
-        for side in ("train", "test"):
+        for side in config.sides:
             made.append(
                 self._add(
                     f"extract/{side}",
                     partial(fill.index, config, side),
-                    config=fill.digest_setting(config, side),
+                    config={
+                        **fill.digest_setting(config, side),
+                        **fill.source_setting(config, *READ[side]),
+                    },
                     inputs={side: files[side], **self._inputs("extract/classes")},
                     resumable=True,
                 )
@@ -256,11 +268,9 @@ class _Chain:
             config={"final": self.config.blend.final, "weights": _weights(self.config)},
             inputs=self._inputs(
                 "extract/classes",
-                "extract/train",
-                "extract/test",
+                *(f"extract/{side}" for side in self.config.sides),
                 "extract/splits",
-                "features/candidates/locked",
-                "features/candidates/test",
+                *(f"features/candidates/{part}" for part in self.scored_parts),
                 "blend",
                 *scores,
                 *dumps,

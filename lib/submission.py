@@ -1,49 +1,57 @@
-"""The CSV that the competition takes (C16), written whole or not at all."""
+"""The CSV that the competition takes (C16), or its like for other catalogues, written whole."""
 
 import csv
 import gzip
+import io
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from lib.errors import UserError
 
-HEADER = ["_id", "category_id"]
+HEADER = ("_id", "category_id")  # of the competition
+CHUNK = 100_000  # rows written at a time
 
 
-def write(path: Path, product_id: np.ndarray, category_id: np.ndarray) -> None:
-    """Write `_id,category_id` rows in the order given; gzip without a time stamp, so that the
-    same answers are the same bytes."""
+def write(
+    path: Path, header: tuple[str, str], products: Iterable[object], classes: Iterable[object]
+) -> None:
+    """Write rows in the order given, quoted where they must be; gzip without a time stamp, so that
+    the same answers are the same bytes."""
+    rows = zip(products, classes, strict=True)
     with (
         path.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
     ):
-        packed.write((",".join(HEADER) + "\n").encode())
-        for start in range(0, len(product_id), 100_000):
-            ids = product_id[start : start + 100_000].tolist()
-            categories = category_id[start : start + 100_000].tolist()
-            packed.write(
-                "".join(f"{i},{c}\n" for i, c in zip(ids, categories, strict=True)).encode()
-            )
+        packed.write(_lines([header]))
+        while some := list(islice(rows, CHUNK)):
+            packed.write(_lines(some))
 
 
-def check(path: Path, product_id: np.ndarray, category_id: np.ndarray) -> int:
+def _lines(rows: Iterable[tuple[object, object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def check(
+    path: Path, header: tuple[str, str], products: Iterable[object], classes: Iterable[object]
+) -> int:
     """Read a written submission back and compare it with what must be in it; returns its rows.
 
-    product_id: every id that must appear exactly once. category_id: all that are known.
+    products: all that must appear exactly once. classes: all that are known.
     Raises UserError naming the line.
     """
-    wanted, known = set(product_id.tolist()), set(category_id.tolist())
-    seen: set[int] = set()
-    with gzip.open(path, "rt", newline="") as file:
+    wanted, known = set(map(str, products)), set(map(str, classes))
+    seen: set[str] = set()
+    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
-        if next(rows, None) != HEADER:
-            raise UserError(f"{path}: line 1: the header is not {','.join(HEADER)}")
+        if next(rows, None) != list(header):
+            raise UserError(f"{path}: line 1: the header is not {','.join(header)}")
         for line, row in enumerate(rows, start=2):
-            try:
-                product, category = map(int, row)
-            except ValueError:
-                raise UserError(f"{path}: line {line}: not two whole numbers: {row}") from None
+            if len(row) != 2:
+                raise UserError(f"{path}: line {line}: not two fields: {row}")
+            product, category = row
             if product not in wanted:
                 raise UserError(f"{path}: line {line}: {product} is no product of the test file")
             if product in seen:

@@ -164,3 +164,27 @@ def test_an_unreadable_manifest_means_missing(tmp_path):
     (tmp_path / "a" / artifacts.MANIFEST).write_text(json.dumps({})[:-1])
     assert status(artifact).state == "missing"
     assert ensure(artifact, False, quiet)
+
+
+def test_a_folder_counts_by_names_and_sizes(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "1.jpg").write_bytes(b"one")
+
+    def digest() -> str:
+        artifacts.fingerprint.cache_clear()
+        return artifacts.fingerprint(folder)
+
+    first = digest()
+    assert artifacts.files_under(folder) == [("a/1.jpg", 3)]
+    (folder / "a" / ".DS_Store").write_bytes(b"x")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "2.jpg").write_bytes(b"x")
+    assert digest() == first
+    (folder / "a" / "1.jpg").write_bytes(b"three")
+    second = digest()
+    assert second != first
+    (folder / "a" / "1.jpg").rename(folder / "a" / "2.jpg")
+    assert digest() != second
+    (folder / "0.jpg").symlink_to(folder / "nowhere")
+    assert artifacts.files_under(folder) == [("0.jpg", 0), ("a/2.jpg", 5)]

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 SMALL = {
     "index": ["--products", "3000"],
-    "reader": ["--products", "40", "--cold-products", "8000"],
+    "reader": ["--products", "40", "--hot-products", "100", "--cold-products", "8000"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }
 

@@ -62,6 +62,8 @@ def test_set_reaches_the_models_through_train(config_file):
         ("split.locked=0.0", "a share between 0 and 1"),
         ('stack.layer2=["xgboots"]', "choose one of xgboost"),
         ("features.top_k=50", "above predict.top_k"),
+        ("data.source=cvs", "choose one of bson, csv, folders, npy, sample"),
+        ("data.group_by=style", "names a column of a csv"),
     ],
 )
 def test_a_bad_setting_is_one_clear_line(config_file, override, words):
@@ -85,3 +87,9 @@ def test_one_network_fitted_once_moves_the_boosters_to_the_holdout(config_file):
     assert load(config_file).stack_part == "fit"
     once = load(config_file, ["split.holdout=0.1", "models.a.folds=1"])
     assert once.stack_part == "holdout"
+
+
+def test_without_a_test_file_only_the_locked_part_is_scored(config_file):
+    assert load(config_file).scored_parts == ("locked", "test")
+    assert load(config_file, ["data.test="]).scored_parts == ("locked",)
+    assert load(config_file, ['data.test=""']).sides == ("train",)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,3 +42,11 @@ def test_no_gain_is_called_no_gain():
     same = rungs()
     same[3] = Rung("fitted", "blend", same[2].correct)
     assert "no gain, the interval holds zero" in ladder.text(same, "fitted")
+
+
+def test_groups_and_a_ladder_without_a_submission_are_said():
+    group = np.repeat(np.arange(250), 4)
+    text = ladder.text([replace(r, group=group) for r in rungs()], "fitted", submitted=False)
+    assert "1,000 products in 250 groups" in text
+    assert "submitted" not in text
+    assert text.count("<- final") == 1

@@ -37,6 +37,32 @@ def test_fewer_errors_equals_an_index_bootstrap():
     assert estimate.high == pytest.approx(high, abs=0.02)
 
 
+def test_products_of_a_group_are_drawn_together():
+    """Against an index bootstrap over groups; products that agree make the interval wider."""
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(150), rng.integers(1, 9, 150))
+    before = rng.random(150)[group] < 0.7
+    after = np.where(rng.random(150)[group] < 0.8, before, ~before) | (rng.random(len(group)) < 0.2)
+    shares, gains = [], []
+    rows_of = [np.flatnonzero(group == g) for g in range(150)]
+    for _ in range(2000):
+        rows = np.concatenate([rows_of[g] for g in rng.integers(0, 150, 150)])
+        shares.append(after[rows].mean())
+        gains.append(1 - (~after[rows]).sum() / (~before[rows]).sum())
+    for estimate, draws in (
+        (accuracy(after, group=group), shares),
+        (fewer_errors(after, before, group=group), gains),
+    ):
+        low, high = np.quantile(draws, [0.025, 0.975])
+        assert estimate.low == pytest.approx(low, abs=0.03)
+        assert estimate.high == pytest.approx(high, abs=0.03)
+    alone = accuracy(after)
+    together = accuracy(after, group=group)
+    assert together.value == alone.value
+    assert together.high - together.low > 1.3 * (alone.high - alone.low)
+    assert fewer_errors(after, before, group=group).value == fewer_errors(after, before).value
+
+
 def test_nothing_to_measure_is_an_error():
     with pytest.raises(ValueError, match="no products"):
         accuracy(np.zeros(0, bool))

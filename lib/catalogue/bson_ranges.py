@@ -9,19 +9,15 @@ and walks a range again where it does not (a picture that holds a product, say).
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
 from tqdm import tqdm
 
 from lib import processes
-from lib.catalogue.bson_scan import Damage, Found, scan
+from lib.catalogue.bson_scan import scan
+from lib.catalogue.found import Damage, is_whole, load_head, save
 
 RANGE = 64 << 20  # bytes; the unit of work and of resuming
 LEAST_RANGES = 4  # for a process, to be worth its start
-
-# A range's file: head, damage, its reasons, then these, each as `np.save` writes it.
-ARRAYS = ("place", "product_id", "category_id", "image_count", "offset", "length", "md5")
 
 
 def scan_file(
@@ -29,13 +25,13 @@ def scan_file(
 ) -> tuple[list[Path], list[Damage]]:
     """Scan `path` in `jobs` processes (1: in this one); finished ranges are kept in `folder`.
 
-    Returns the ranges' files in file order, for `load`, and the damage of the whole file.
+    Returns the ranges' files in file order, for `found.load`, and the damage of the whole file.
     """
     size = path.stat().st_size
     folder.mkdir(exist_ok=True)
     bounds = [(first, min(first + range_bytes, size)) for first in range(0, size, range_bytes)]
     files = [folder / f"{number:06d}.npy" for number in range(len(bounds))]
-    waiting = [number for number, file in enumerate(files) if not _whole(file)]
+    waiting = [number for number, file in enumerate(files) if not is_whole(file)]
     done = size - sum(bounds[number][1] - bounds[number][0] for number in waiting)
     tasks = [(number, (path, *bounds[number], None, md5, files[number])) for number in waiting]
     finished = _run(tasks, min(jobs, len(waiting) // LEAST_RANGES))
@@ -45,14 +41,6 @@ def scan_file(
         for number in finished:
             bar.update(bounds[number][1] - bounds[number][0])
     return files, _chain(path, files, bounds, md5)
-
-
-def load(file: Path) -> Found:
-    """The records of one range."""
-    with file.open("rb") as source:
-        (start, end, lost), damage = _read_head(source)
-        found = {name: np.load(source) for name in ARRAYS}
-    return Found(**found, start=start, end=end, lost=bool(lost), damage=damage)
 
 
 def _run(tasks: list[tuple[int, tuple]], jobs: int) -> Iterator[int]:
@@ -76,16 +64,7 @@ def _run(tasks: list[tuple[int, tuple]], jobs: int) -> Iterator[int]:
 def _scan_range(
     path: Path, first: int, stop: int, start: int | None, md5: bool, file: Path
 ) -> None:
-    found = scan(path, first, stop, start, md5)
-    damage = np.array([(d.offset, d.length) for d in found.damage], np.int64).reshape(-1, 2)
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("wb") as sink:
-        np.save(sink, np.array([found.start, found.end, found.lost], np.int64))
-        np.save(sink, damage)
-        np.save(sink, np.array([d.reason for d in found.damage], np.str_))
-        for name in ARRAYS:
-            np.save(sink, getattr(found, name))
-    temporary.replace(file)  # not fsynced: a piece that a power failure cuts is scanned again
+    save(scan(path, first, stop, start, md5), file)
 
 
 def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bool) -> list[Damage]:
@@ -93,10 +72,10 @@ def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bo
     damage: list[Damage] = []
     expected, lost = 0, False
     for file, (first, stop) in zip(files, bounds, strict=True):
-        (start, end, ends_lost), found = _head(file)
+        (start, end, ends_lost), found = load_head(file)
         if not lost and start != expected:
             _scan_range(path, first, stop, expected, md5, file)
-            (start, end, ends_lost), found = _head(file)
+            (start, end, ends_lost), found = load_head(file)
         if lost:  # the damage of the range before goes on to where this one found its feet
             last = damage[-1]
             until = stop if start < 0 else start
@@ -104,24 +83,3 @@ def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bo
         damage += found
         expected, lost = end, bool(ends_lost)
     return damage
-
-
-def _head(file: Path) -> tuple[list[int], list[Damage]]:
-    with file.open("rb") as source:
-        return _read_head(source)
-
-
-def _read_head(source: BinaryIO) -> tuple[list[int], list[Damage]]:
-    """(start, end, lost) and the damage of a range; leaves `source` before its arrays."""
-    head, places, reasons = (np.load(source).tolist() for _ in range(3))
-    return head, [
-        Damage(at, length, why) for (at, length), why in zip(places, reasons, strict=True)
-    ]
-
-
-def _whole(file: Path) -> bool:
-    try:
-        load(file)
-    except (OSError, EOFError, ValueError):
-        return False
-    return True

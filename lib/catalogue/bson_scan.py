@@ -12,16 +12,15 @@ the first starts in the same way, so ranges can be walked side by side.
 import hashlib
 import mmap
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from lib.catalogue.found import MOST_PICTURES, NO_CATEGORY, Damage, Found
+
 MOST_DOCUMENT = 64 << 20  # a length above this is damage (MongoDB itself stops at 16 MiB)
-MOST_PICTURES = np.iinfo(np.int16).max  # of a product
-NO_CATEGORY = np.iinfo(np.int64).min
 BATCH_RECORDS, BATCH_PICTURES = 1 << 14, 1 << 16  # rows found between two looks at the pictures
 
 # What a record is found to be.
@@ -44,41 +43,6 @@ REASONS = {
     PICTURE: "picture is not binary",
     MANY: f"more than {MOST_PICTURES} pictures",
 }
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Bytes of the file that hold no usable record."""
-
-    offset: int
-    length: int
-    reason: str
-
-
-@dataclass
-class Found:
-    """The records that begin in a byte range, in file order.
-
-    Records [R]: place (byte offset), product_id, category_id (NO_CATEGORY without one) int64,
-    image_count int32. Pictures [I]: offset int64, length int32, md5 uint8 [I, 16] (empty [0, 16]
-    if not asked for).
-    file int32 [I]: which file a picture lies in, where there are several; offsets are in that one.
-    start: where the first record was looked for and found; -1: nowhere. end: where the next one is
-    expected. lost: the range ends in damage, and the next record has to be found.
-    """
-
-    place: np.ndarray
-    product_id: np.ndarray
-    category_id: np.ndarray
-    image_count: np.ndarray
-    offset: np.ndarray
-    length: np.ndarray
-    md5: np.ndarray
-    start: int
-    end: int
-    lost: bool
-    damage: list[Damage] = field(default_factory=list)
-    file: np.ndarray | None = None
 
 
 def scan(path: Path, first: int, stop: int, start: int | None = None, md5: bool = True) -> Found:

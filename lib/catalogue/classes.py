@@ -1,6 +1,7 @@
 """Stage 01: the category table."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,25 @@ def build_classes(folder: Path, source: Path) -> dict[str, Any]:
     return write_classes(folder, source, rows)
 
 
-def write_classes(folder: Path, source: Path, rows: dict[int, list[str]]) -> dict[str, Any]:
-    """Write `classes.arrow` from the three names of each category id; `source` for the error."""
+def build_named_classes(folder: Path, source: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Write `classes.arrow` of a source that names its classes, as paths such as Men/Tops/Tees.
+
+    A category_id is the place among the sorted names; levels beyond the third are part of it.
+    """
+    keys = sorted(set(names) - {""})
+    if not keys:
+        raise UserError(f"{source}: no product has a category")
+    rows = {number: [*key.split("/", 2), "", ""][:3] for number, key in enumerate(keys)}
+    return write_classes(folder, source, rows, keys)
+
+
+def write_classes(
+    folder: Path, source: Path, rows: dict[int, list[str]], keys: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Write `classes.arrow` from the three names of each category id; `source` for the error.
+
+    keys: the source's own names, in the order of the ids, if the ids are only numbers for them.
+    """
     if len(rows) > np.iinfo(np.int16).max:
         raise UserError(f"{source}: {len(rows)} categories; at most 32,767 are supported")
     order = sorted(rows)
@@ -48,5 +66,7 @@ def write_classes(folder: Path, source: Path, rows: dict[int, list[str]]) -> dic
     }
     for i in range(3):
         columns[f"level{i + 1}"] = pa.array([rows[c][i] for c in order], pa.string())
+    if keys is not None:
+        columns["key"] = pa.array(keys, pa.string())
     write_table(folder / "classes.arrow", columns)
     return {"classes": len(order)}

@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.catalogue.bson_ranges import load, scan_file
-from lib.catalogue.bson_scan import NO_CATEGORY, Damage, Found
+from lib.catalogue.bson_ranges import scan_file
+from lib.catalogue.found import NO_CATEGORY, Damage, Found, load
 from lib.catalogue.tables import Classes, write_table
 from lib.errors import UserError
 
 MOST_REPORTED = 1000  # places listed in damage.json; all are counted
-NO_BYTES, NO_PICTURES = "picture of no bytes", "product without pictures"  # the record stays
+NO_BYTES, NO_FILE = "picture of no bytes", "picture file missing or empty"
+NO_PICTURES = "product without pictures"
+HARMLESS = (NO_BYTES, NO_FILE, NO_PICTURES)  # the record stays
 IMAGE_COLUMNS = {
     "product": np.int32,
     "position": np.int16,
@@ -41,7 +43,7 @@ Piece = Callable[[], Found]
 class Origin:
     """Where the records come from.
 
-    path: the file that messages name; unit: what `Found.place` counts in it ("byte" or "line").
+    path: what messages name; unit: what `Found.place` counts in it ("byte", "line", "file", "row").
     size: bytes of a file that is read as a whole, so that damaged bytes can be weighed; 0: none.
     keys: the source's own name of each record, where `product_id` is only a number for it.
     groups int32 [R]: products that must not be parted by the split.
@@ -64,8 +66,8 @@ class Faults:
     counts: Counter[str] = field(default_factory=Counter)
     places: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, reason: str, places: np.ndarray, names: np.ndarray | None = None) -> None:
-        """`names`: what distinguishes each place, shown after the reason."""
+    def add(self, reason: str, places: np.ndarray, names: Sequence[object] | None = None) -> None:
+        """`names`: what distinguishes each of the places that are kept, shown after the reason."""
         if len(places) == 0:
             return
         self.counts[reason] += len(places)
@@ -130,7 +132,7 @@ def write_index(
     heads = [(p.place, p.product_id, p.category_id) for p in (piece() for piece in pieces)]
     place, product_id, category = (np.concatenate(columns) for columns in zip(*heads, strict=True))
     label = _labels(category, classes) if labelled else np.full(len(category), -1, np.int16)
-    usable = _usable(faults, place, product_id, category, label, labelled)
+    usable = _usable(faults, origin, place, product_id, category, label, labelled)
     lost = len(damage) + int((~usable).sum())
     images = _write_images(folder, origin, pieces, usable, faults)
     counts = np.bincount(images, minlength=int(usable.sum()))
@@ -169,6 +171,7 @@ def _labels(category: np.ndarray, classes: Classes) -> np.ndarray:
 
 def _usable(
     faults: Faults,
+    origin: Origin,
     place: np.ndarray,
     product_id: np.ndarray,
     category: np.ndarray,
@@ -180,16 +183,24 @@ def _usable(
     if labelled:
         without = category == NO_CATEGORY
         unknown = (label < 0) & ~without
-        faults.add("no category_id", place[without])
-        faults.add("unknown category_id", place[unknown], category[unknown])
+        named = None if origin.keys is None else _names(origin, np.flatnonzero(without))
+        faults.add("no category_id", place[without], named)
+        faults.add("unknown category_id", place[unknown], category[unknown].tolist())
         usable = label >= 0
     rows = np.flatnonzero(usable)
     order = rows[np.argsort(product_id[rows], kind="stable")]
     again = order[1:][product_id[order[1:]] == product_id[order[:-1]]]
     again.sort()
-    faults.add("duplicate _id", place[again], product_id[again])
+    named = product_id[again].tolist() if origin.keys is None else _names(origin, again)
+    faults.add("duplicate _id", place[again], named)
     usable[again] = False
     return usable
+
+
+def _names(origin: Origin, rows: np.ndarray) -> list[str]:
+    """The source's own names of as many records as are reported."""
+    assert origin.keys is not None
+    return [origin.keys[row] for row in rows[:MOST_REPORTED].tolist()]
 
 
 def _write_images(
@@ -210,7 +221,7 @@ def _write_images(
             there = found.length > 0
             wanted = usable[record]
             empty = record[wanted & ~there] - row
-            faults.add(NO_BYTES, found.place[empty])
+            _add_empty(faults, origin, found, empty, wanted & ~there)
             keep = wanted & there
             product = number[record[keep]].astype(np.int32)
             columns = {
@@ -232,6 +243,16 @@ def _write_images(
     if origin.files is not None:
         _write_files(folder, origin, np.concatenate(files))
     return np.concatenate(products)
+
+
+def _add_empty(
+    faults: Faults, origin: Origin, found: Found, record: np.ndarray, picture: np.ndarray
+) -> None:
+    if origin.files is None or found.file is None:
+        faults.add(NO_BYTES, found.place[record])
+        return
+    shown = found.file[picture][:MOST_REPORTED].tolist()
+    faults.add(NO_FILE, found.place[record], [origin.files[number] for number in shown])
 
 
 def _positions(product: np.ndarray) -> np.ndarray:
@@ -301,9 +322,11 @@ def _mapped(path: Path, kind: type) -> np.ndarray:
 
 def _report(origin: Origin, faults: Faults) -> None:
     for reason, count in faults.counts.items():
-        first = min(place for place, what in faults.places if what.startswith(reason))
+        first, what = min(place for place in faults.places if place[1].startswith(reason))
+        named = what.removeprefix(reason).strip()
         print(
-            f"warning: {origin.path}: {count} x {reason}, the first at {origin.unit} {first}",
+            f"warning: {origin.path}: {count} x {reason}, the first at {origin.unit} {first}"
+            + (f" ({named})" if named else ""),
             file=sys.stderr,
         )
 
@@ -319,7 +342,7 @@ def _stop_at_too_much(
     lost_bytes = sum(one.length for one in damage)
     if lost <= most * records and lost_bytes <= most * origin.size:
         return
-    place, reason = min(p for p in faults.places if p[1] not in (NO_BYTES, NO_PICTURES))
+    place, reason = min(p for p in faults.places if not p[1].startswith(HARMLESS))
     raise UserError(
         f"{origin.path}: {lost} of {records} records cannot be used, the first at"
         f" {origin.unit} {place}: {reason}; mend the file, fetch it again, or raise"

@@ -11,7 +11,11 @@ from lib.errors import UserError
 
 
 def assign(
-    product_id: np.ndarray, label: np.ndarray, split: Split, seed: int
+    product_id: np.ndarray,
+    label: np.ndarray,
+    split: Split,
+    seed: int,
+    group: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """part int8 [P] and fold int8 [P] of each product.
 
@@ -19,7 +23,37 @@ def assign(
     the classes, so each part is a random draw by product, dealt class by class: a class of five
     products is spread over the parts as evenly as five allow. Whole products move, never single
     pictures. Depends on ids, labels and seed alone, not on the order of the file.
+
+    group int32 [P]: products of the same number get the same part and fold. Then groups are dealt,
+    each as one of its most frequent class, so shares hold for groups, and for products about.
     """
+    if group is None:
+        return _deal(product_id, label, split, seed)
+    member, ids, labels = _as_products(product_id, label, group)
+    part, fold = _deal(ids, labels, split, seed)
+    return part[member], fold[member]
+
+
+def _as_products(
+    product_id: np.ndarray, label: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Place int64 [P] of each product's group, and of each group id int64 and label int16 [G].
+
+    A group's id is its least; its label is its most frequent, the least of equals.
+    """
+    _, member = np.unique(group, return_inverse=True)
+    ids = np.full(1 + int(member.max()), np.iinfo(np.int64).max)
+    np.minimum.at(ids, member, product_id)
+    classes = 1 + int(label.max())
+    pairs, counts = np.unique(member * classes + label, return_counts=True)
+    best_first = np.lexsort((pairs, -counts, pairs // classes))
+    heads = best_first[np.searchsorted(pairs[best_first] // classes, np.arange(len(ids)))]
+    return member, ids, (pairs[heads] % classes).astype(np.int16)
+
+
+def _deal(
+    product_id: np.ndarray, label: np.ndarray, split: Split, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([seed, 1])
     by_id = np.argsort(product_id, kind="stable")
     shuffled = by_id[rng.permutation(len(by_id))]
@@ -40,21 +74,25 @@ def assign(
 
 
 def build_splits(
-    folder: Path, product_id: np.ndarray, label: np.ndarray, split: Split, seed: int
+    folder: Path,
+    product_id: np.ndarray,
+    label: np.ndarray,
+    split: Split,
+    seed: int,
+    group: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Write `splits.arrow`; raises UserError where a part would be empty."""
-    part, fold = assign(product_id, label, split, seed)
-    sizes = {
-        "fit": int((part == FIT).sum()),
-        "holdout": int((part == HOLDOUT).sum()),
-        "locked": int((part == LOCKED).sum()),
-    }
+    part, fold = assign(product_id, label, split, seed, group)
+    kinds = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
     needed = ["fit", "locked"] + (["holdout"] if split.holdout else [])
     for name in needed:
-        if sizes[name] < split.folds:
+        rows = part == kinds[name]
+        dealt = int(rows.sum()) if group is None else len(np.unique(group[rows]))
+        if dealt < split.folds:
+            what = "products" if group is None else "groups (data.group_by)"
             raise UserError(
-                f"split: {sizes[name]} products are too few for part {name} with"
+                f"split: {dealt} {what} are too few for part {name} with"
                 f" {split.folds} folds; raise its share or lower split.folds"
             )
     write_table(folder / "splits.arrow", {"part": part, "fold": fold})
-    return sizes
+    return {name: int((part == kind).sum()) for name, kind in kinds.items()}

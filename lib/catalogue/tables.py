@@ -7,7 +7,8 @@
     files.arrow     first_image int64, name, codec (only of sources of more than one file)
     splits.arrow    part int8, fold int8
 
-Columns in brackets are there only if the source has them. Rows are in file order. Arrow IPC opens in polars, pandas and DuckDB as it is.
+Columns in brackets are there only if the source has them. Rows are in file order. Arrow IPC
+opens in polars, pandas and DuckDB as it is.
 """
 
 from collections.abc import Mapping
@@ -126,8 +127,10 @@ def read_catalogue(folder: Path, source: Path) -> Catalogue:
     """The index in `folder` of the file or folder `source`, which may have moved since."""
     products = read_table(folder / "products.arrow")
     images = read_table(folder / "images.arrow")
-    md5 = images["md5"].combine_chunks()
-    words = np.frombuffer(md5.buffers()[1], np.uint64, len(md5) * 2) if len(md5) else np.empty(0)
+    words = np.empty(0)
+    if images.num_rows:
+        md5 = images["md5"].chunk(0)  # one batch was written; joining chunks would copy it
+        words = np.frombuffer(md5.buffers()[1], np.uint64, len(md5) * 2)
     return Catalogue(
         path=source,
         product_id=products["product_id"].to_numpy(),

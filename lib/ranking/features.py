@@ -8,7 +8,8 @@ scored; what differs is whose labels may count:
     part              labels that count                      left out
     fit or holdout    fit and holdout                        the row's own product; its fold in
                                                              shares, global and local, and in
-                                                             pictures that a crowd holds
+                                                             pictures that a crowd holds; its
+                                                             fold in all if there are groups
     locked            fit and holdout
     test              fit, holdout and, if asked for, locked
 
@@ -17,7 +18,7 @@ scored; what differs is whose labels may count:
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def build_source(
 class _Context:
     """What the common columns of a part are read from; ids, own and fold are by slot.
 
-    own int64 [Q]: place among the reference products `order`, -1 for none.
+    own int64 [Q]: place among the reference products `order`, -1 for none; None where folds are
+    left out instead, for a catalogue with groups.
     order_without: the reference products outside fold f; the last, which -1 reaches, is `order`.
     """
 
@@ -186,7 +188,7 @@ def _context(
         fold_of_product[asked.products] = fold = splits.fold[asked.products]
     rows = np.flatnonzero(reference)
     own: np.ndarray | None = None
-    if same:
+    if same and labelled.group is None:
         place = np.full(len(labelled.label), -1, np.int64)
         place[rows] = np.arange(len(rows))
         own = place[asked.products]
@@ -224,7 +226,9 @@ def _candidate_rows(
     of_images = [topk.classes[:, : features.top_k] for topk in topks]
     near = None
     if features.near_k:
-        near = context.order.nearest_classes(context.ids, features.near_k, context.own)
+        near = np.empty((len(context.ids), features.near_k), np.int16)
+        for rows, order, own in _orders(context, np.arange(len(near))):
+            near[rows] = order.nearest_classes(context.ids[rows], features.near_k, own)
     fallback = most_frequent(context.prior, context.fold)
     return candidates(context.query, [*of_images, context.hashes.classes], near, fallback, classes)
 
@@ -232,7 +236,6 @@ def _candidate_rows(
 def _common_columns(
     context: _Context, features: Features, slot: np.ndarray, cls: np.ndarray
 ) -> Table:
-    ids, own = context.ids[slot], None if context.own is None else context.own[slot]
     _, candidate_count = np.unique(slot, return_counts=True)  # slots ascend
     table: Table = {
         "candidate_class": cls,
@@ -243,10 +246,25 @@ def _common_columns(
     }
     for window in features.windows:
         table[f"near_{window}_share"] = _near_share(context, slot, cls, window)
-    table["near_distance"] = context.order.nearest_distance(ids, cls, own)
+    distance = np.empty(len(slot), np.float32)
+    for rows, order, own in _orders(context, slot):
+        distance[rows] = order.nearest_distance(context.ids[slot[rows]], cls[rows], own)
+    table["near_distance"] = distance
     if features.raw:
         table |= raw_hash_columns(context.query, context.hashes, slot)
     return table
+
+
+def _orders(
+    context: _Context, slot: np.ndarray
+) -> Iterator[tuple[np.ndarray, priors.IdOrder, np.ndarray | None]]:
+    """(rows, the products that they may look among, their own places in it) for all rows."""
+    if context.own is not None:
+        yield np.arange(len(slot)), context.order, context.own[slot]
+        return
+    fold = context.fold[slot]
+    for left_out in np.unique(fold):
+        yield np.flatnonzero(fold == left_out), context.order_without[left_out], None
 
 
 def _near_share(context: _Context, slot: np.ndarray, cls: np.ndarray, window: int) -> np.ndarray:

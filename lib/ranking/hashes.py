@@ -7,7 +7,8 @@ twice counts once. A product never counts for itself.
 Leaving out the own product alone is not enough for a picture that a crowd holds. Every product
 with the same placeholder would see the same counts but for its own label (79,639 against
 79,640), and a tree reads the label from the difference. For such pictures the whole fold of the
-product is left out, so that all products of a fold see the same numbers.
+product is left out, so that all products of a fold see the same numbers. Where the catalogue has
+groups (colours of one style, say), whose labels agree, the fold is left out for every picture.
 """
 
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ def look_up(
     keep = wanted[known]
     picture, product = _distinct_pairs(known[keep], labelled.image_product[rows[keep]])
 
-    crowd = np.bincount(picture, minlength=pictures) > CROWD
+    most = CROWD if labelled.group is None else 0
+    crowd = np.bincount(picture, minlength=pictures) > most
     holdings = _tabulate(
         picture, labelled.label[product], reference_fold[product], query_fold, crowd, class_count
     )

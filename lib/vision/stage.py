@@ -99,6 +99,6 @@ def _report_rotten(reader: PictureReader) -> None:
         print(
             f"warning: {known.path}: {reader.rotten.sum()} rotten pictures were read as plain grey,"
             f" the first {reader.originals.describe(row)}, product"
-            f" {known.product_id[known.image_product[row]]}: {reason}",
+            f" {known.key(int(known.image_product[row]))}: {reason}",
             file=sys.stderr,
         )

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.catalogue import bson_ranges
-from lib.catalogue.bson_ranges import ARRAYS, load, scan_file
+from lib.catalogue.bson_ranges import scan_file
 from lib.catalogue.bson_scan import scan
+from lib.catalogue.found import ARRAYS, load
 from tests.conftest import jpeg, product
 
 

@@ -9,7 +9,8 @@ from bson.binary import Binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.catalogue.bson_scan import NO_CATEGORY, Damage, Found, scan
+from lib.catalogue.bson_scan import scan
+from lib.catalogue.found import NO_CATEGORY, Damage, Found
 from tests.conftest import jpeg, product
 
 

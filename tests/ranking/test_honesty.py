@@ -1,5 +1,6 @@
 """No row that trains sees its own label, and no row at all sees a locked one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from lib.catalogue.tables import Splits
 from lib.config import Features
 from lib.ranking import features as module
 from lib.ranking import hashes, priors
@@ -54,6 +56,56 @@ def test_a_row_that_trains_never_sees_its_own_label(tmp_path: Path, seed: int, p
     after = build(tmp_path / "b", other, part, stack_part=part).of(changed)
     assert before[0] == after[0]
     np.testing.assert_array_equal(before[1], after[1])
+
+
+def grouped(seed: int) -> Toy:
+    """A toy whose products are in groups, each of one part and fold; pictures are shared."""
+    data = toy(seed)
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 20, len(data.labelled.label)).astype(np.int32)
+    _, first, member = np.unique(group, return_index=True, return_inverse=True)
+    parts = Splits(data.splits.part[first][member], data.splits.fold[first][member])
+    dumps = dict(data.dumps)
+    for part in ("fit", "holdout", "locked"):
+        dumps[part] = [dump(rng, data.labelled.images_of(parts.products(part)))[0]]
+    return Toy(replace(data.labelled, group=group), parts, data.test, dumps)
+
+
+@slow_folder
+@given(seeds, st.sampled_from(["fit", "holdout", "locked"]))
+def test_a_row_never_sees_labels_of_its_own_group(tmp_path: Path, seed: int, part: str) -> None:
+    data = grouped(seed)
+    rng = np.random.default_rng(seed)
+    products = data.splits.products(part)
+    if not len(products):
+        return
+    own = np.flatnonzero(data.labelled.group == data.labelled.group[rng.choice(products)])
+    label = data.labelled.label.copy()
+    label[own] = rng.integers(0, CLASSES, len(own))
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    before = build(tmp_path / "a", data, part, stack_part=part)
+    after = build(tmp_path / "b", other, part, stack_part=part)
+    for product in own.tolist():
+        assert before.of(product)[0] == after.of(product)[0]
+        np.testing.assert_array_equal(before.of(product)[1], after.of(product)[1])
+
+
+def test_without_its_groups_a_catalogue_shows_a_row_its_siblings(tmp_path: Path) -> None:
+    """Proof that the test above can fail: the same rows, told nothing of groups."""
+    data = grouped(3)
+    blind = Toy(replace(data.labelled, group=None), data.splits, data.test, data.dumps)
+    label = data.labelled.label.copy()
+    own = data.splits.products("fit")
+    own = own[data.splits.fold[own] == data.splits.fold[own[0]]]
+    label[own] = (label[own] + 1) % CLASSES
+    other = Toy(relabelled(blind.labelled, label), blind.splits, blind.test, blind.dumps)
+    before, after = build(tmp_path / "a", blind, "fit"), build(tmp_path / "b", other, "fit")
+    same = [
+        before.of(p)[0] == after.of(p)[0]
+        and np.array_equal(before.of(p)[1], after.of(p)[1], equal_nan=True)
+        for p in own.tolist()
+    ]
+    assert not all(same)
 
 
 def test_a_changed_label_is_seen_by_others(tmp_path: Path) -> None:

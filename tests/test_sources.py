@@ -1,0 +1,193 @@
+"""Whole runs of catalogues that are not BSON, from the table or folder to the answer."""
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lib import pipeline
+from lib.artifacts import status
+from lib.config import load
+from tests.conftest import ROOT
+
+TINY = """
+name = "tiny"
+[split]
+locked = 0.2
+folds = 2
+[models.a]
+network = "small"
+weights = "none"
+resize = [24, 24]
+crop = [20, 20]
+head_epochs = 0
+epochs = 1
+folds = 2
+[features]
+windows = [5]
+[stack]
+layer2 = ["lightgbm"]
+layer3 = ["lgbm_1"]
+multi = []
+trees = 5
+min_leaf = 2
+[run]
+threads = 1
+"""
+ALL = """
+import sys
+from lib.cli import SCRIPTS, run_stage
+for stage in SCRIPTS:
+    status = run_stage(stage, "x", sys.argv[1:])
+    if status:
+        sys.exit(status)
+"""
+
+
+def run_all(config: Path, *extra: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", ALL, "--config", str(config), *extra]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def settings(folder: Path, **data: str) -> Path:
+    path = folder / "tiny.toml"
+    lines = [f'{key} = "{value}"' for key, value in {"root": str(folder), **data}.items()]
+    path.write_text(f'work = "{folder}/work"\n{TINY}[data]\n' + "\n".join(lines))
+    return path
+
+
+def picture(path: Path, shade: int, seed: int) -> str:
+    """A picture of nearly one shade; its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 40, (24, 24, 3), np.uint8)
+    assert cv2.imwrite(str(path), noise + np.uint8(shade))
+    return path.name
+
+
+def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def answers(folder: Path) -> list[list[str]]:
+    packed = folder / "work" / "tiny" / "submit" / "submission.csv.gz"
+    with gzip.open(packed, "rt", newline="") as file:
+        return list(csv.reader(file))
+
+
+CLASSES = ["Bags, small", "Men/Tops", "Men/Tops/Tees/Red"]
+
+
+def test_a_table_from_products_to_answers(tmp_path):
+    rows = []
+    for number in range(90):
+        style, of_class = number // 3, number // 3 % 3
+        names = [
+            picture(tmp_path / "photos" / f"{number}-{i}.png", 60 * of_class, number)
+            for i in (0, 1)
+        ]
+        rows.append([f"sku {number:03d}", f"style {style}", CLASSES[of_class], "|".join(names)])
+    rows[7][3] = "nowhere.png"
+    table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
+    asked = [f"new, {i}" for i in range(9)]
+    new = [picture(tmp_path / "photos" / f"new{i}.png", 60 * (i % 3), 500 + i) for i in range(9)]
+    table(tmp_path / "new.csv", ["sku", "files"], list(zip(asked, new, strict=True)))
+    config = settings(
+        tmp_path,
+        source="csv",
+        train="train.csv",
+        test="new.csv",
+        images_root="photos",
+        id_column="sku",
+        label_column="kind",
+        images_column="files",
+        group_by="style",
+    )
+    result = run_all(config)
+    assert result.returncode == 0, result.stderr
+    assert "1 x picture file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
+    header, *answered = answers(tmp_path)
+    assert header == ["sku", "kind"]
+    assert [row[0] for row in answered] == asked
+    assert {row[1] for row in answered} <= set(CLASSES)
+
+    again = run_all(config)
+    assert again.returncode == 0
+    assert "building" not in again.stderr
+
+    rows[0][1] = "another style"  # a change of the table reaches all that is made of it
+    table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
+    refused = run_all(config)
+    assert refused.returncode == 2
+    assert "input train has changed" in refused.stderr.splitlines()[-1]
+
+
+def test_arrays_without_products_to_classify(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "train").mkdir()
+    for shade, name in enumerate(["cat", "dog", "ox"]):
+        drawings = rng.integers(0, 60, (30, 400), np.uint8) + np.uint8(80 * shade)
+        np.save(tmp_path / "train" / f"{name}.npy", drawings)
+    config = settings(tmp_path, source="npy", train="train", test="")
+    result = run_all(config)
+    assert result.returncode == 0, result.stderr
+    assert "no submission: data.test names no products" in result.stderr
+    made = tmp_path / "work" / "tiny"
+    assert sorted(p.name for p in (made / "submit").glob("[!_]*")) == ["ladder.txt", "scores.json"]
+    assert not list(made.rglob("test"))
+    assert "<- final" in (made / "submit" / "ladder.txt").read_text()
+    scores = json.loads((made / "submit" / "scores.json").read_text())
+    assert {row["n"] for row in scores} == {18}
+
+    np.save(tmp_path / "new.npy", rng.integers(0, 60, (4, 20, 20), np.uint8))
+    named = run_all(config, "--set", "data.test=new.npy", "--rebuild")
+    assert named.returncode == 0, named.stderr
+    rebuilt = [line.split(":")[0] for line in named.stderr.splitlines() if ": building" in line]
+    assert all(name.endswith(("/test", "/submit")) for name in rebuilt), rebuilt
+    header, *answered = answers(tmp_path)
+    assert header == ["path", "category"]
+    assert [row[0] for row in answered] == [f"new.npy:{row}" for row in range(4)]
+    assert {row[1] for row in answered} <= {"cat", "dog", "ox"}
+
+
+def test_a_picture_more_makes_a_folder_stale(tmp_path):
+    for number in range(30):
+        picture(tmp_path / "train" / f"class {number % 3}" / f"{number}.png", 60, number)
+        picture(tmp_path / "new" / f"{number}.png", 60, 100 + number)
+    config = load(settings(tmp_path, source="folders", train="train", test="new"))
+    script = [sys.executable, "01_extract.py", "--config", str(tmp_path / "tiny.toml")]
+    first = subprocess.run([*script, "--strict"], cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    picture(tmp_path / "train" / "class 0" / "more.png", 60, 1)
+    states = {one.path.name: status(one) for one in pipeline.stages(config)["extract"]}
+    assert states["test"].state == "fresh"
+    assert states["train"].reasons == states["classes"].reasons == ("input train has changed",)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"source": "csv", "train": "none.csv", "test": ""}, "none.csv: no such file"),
+        (
+            {"source": "csv", "train": "photos", "test": ""},
+            "with data.source = csv it must be a file",
+        ),
+        ({"source": "folders", "train": "photos", "test": ""}, "no file of the kinds .jpg"),
+        ({"source": "npy", "train": "photos", "test": ""}, "no file of the kinds .npy"),
+        ({"source": "folders", "train": "tiny.toml", "test": ""}, "not a folder"),
+    ],
+)
+def test_a_wrong_place_is_one_line(tmp_path, data, words):
+    (tmp_path / "photos").mkdir()
+    script = [sys.executable, "01_extract.py", "--config", str(settings(tmp_path, **data))]
+    result = subprocess.run(script, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert words in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
