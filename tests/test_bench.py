@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 SMALL = {
     "index": ["--products", "3000"],
     "reader": ["--products", "40", "--hot-products", "100", "--cold-products", "8000"],
+    "ranking": ["--scale", "0.002"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }
 

@@ -8,8 +8,10 @@ and no loop over rows.
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-CHUNK = 2_000_000  # rows counted at a time
+CHUNK = 2_000_000  # rows looked up at a time
+NEAR = 16  # places after the last query's that are looked at before bisecting
 
 
 def global_prior(
@@ -67,19 +69,14 @@ class IdOrder:
         the row's own place among the products given to `in_order`, which is left out; -1: none.
         Rows of one product should follow each other: its range is then found once.
         """
-        own = self._own(query_ids, self_rows)
-        counts = np.zeros(len(query_ids), np.int32)
-        for first in range(0, len(query_ids), CHUNK):
-            part = slice(first, first + CHUNK)
-            ids, places, classes = query_ids[part], own[part], query_classes[part]
-            heads, run = _runs(ids, places)
-            low, high = (bound[run] for bound in self._range(ids[heads], places[heads], window))
-            found = self._before(classes, high) - self._before(classes, low)
-            inside = (places >= low) & (places < high)
-            mine = np.zeros(len(ids), bool)
-            mine[inside] = self.labels[places[inside]] == classes[inside]
-            counts[part] = found - mine
-        return counts
+        heads = _heads(query_ids, query_ids if self_rows is None else self_rows)
+        own = self._own(query_ids[heads], None if self_rows is None else self_rows[heads])
+        low, high = self._range(query_ids[heads], own, window)
+        ends = np.append(heads[1:], len(query_ids))
+        classes = query_classes.astype(np.int16, copy=False)
+        most = 1 + max(int(self.labels.max(initial=-1)), int(classes.max(initial=-1)))
+        in_order = np.argsort(low, kind="stable")  # each range is then a step from the one before
+        return _count(self.labels, low, high, own, heads, ends, classes, in_order, most)
 
     def nearest_distance(
         self,
@@ -137,31 +134,11 @@ class IdOrder:
             assert (self.ids[own[has]] == query_ids[has]).all(), "own product with another id"
         return own
 
-    def _before(self, classes: np.ndarray, place: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.keys, classes.astype(np.int64) * len(self.ids) + place)
-
     def _range(
         self, query_ids: np.ndarray, own: np.ndarray, window: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places [low, high) of the nearest `window` products; `own` in between does not count.
-
-        Bisects for the first range whose left end is no further away than the product just right
-        of it, in the order without the own product.
-        """
-        others = len(self.ids) - (own < len(self.ids))
-        size = np.minimum(window, others)
-        low, high = np.zeros(len(query_ids), np.int64), others - size
-        while (open_ := np.flatnonzero(low < high)).size:
-            middle = (low[open_] + high[open_]) // 2
-            beyond = middle + size[open_]
-            left = self.ids[middle + (middle >= own[open_])]
-            right = self.ids[beyond + (beyond >= own[open_])]
-            further = query_ids[open_] - left > right - query_ids[open_]
-            low[open_[further]] = middle[further] + 1
-            high[open_[~further]] = middle[~further]
-        last = low + size - 1
-        low = low + (low >= own)
-        return low, np.where(size > 0, last + (last >= own) + 1, low)
+        """Places [low, high) of the nearest `window` products; `own` in between does not count."""
+        return _ranges(self.ids, query_ids.astype(np.int64, copy=False), own, window)
 
 
 def in_order(reference_ids: np.ndarray, reference_labels: np.ndarray) -> IdOrder:
@@ -174,8 +151,105 @@ def in_order(reference_ids: np.ndarray, reference_labels: np.ndarray) -> IdOrder
     return IdOrder(reference_ids[order].astype(np.int64), labels, rank, keys)
 
 
-def _runs(ids: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First rows of the runs of equal (id, own place), and the run of each row."""
-    new = np.ones(len(ids), bool)
-    new[1:] = (ids[1:] != ids[:-1]) | (own[1:] != own[:-1])
-    return np.flatnonzero(new), np.cumsum(new) - 1
+@njit(cache=True, nogil=True)
+def _heads(ids: np.ndarray, self_rows: np.ndarray) -> np.ndarray:
+    """First rows of the runs of equal (id, own row)."""
+    heads = np.empty(len(ids), np.int64)
+    count = 0
+    for row in range(len(ids)):
+        if row == 0 or ids[row] != ids[row - 1] or self_rows[row] != self_rows[row - 1]:
+            heads[count] = row
+            count += 1
+    return heads[:count].copy()
+
+
+@njit(cache=True, nogil=True)
+def _ranges(
+    ids: np.ndarray, queries: np.ndarray, own: np.ndarray, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places [low, high) in `ids` of the `window` nearest to each query, its own place aside."""
+    lows, highs = np.empty(len(queries), np.int64), np.empty(len(queries), np.int64)
+    low = 0
+    for i in range(len(queries)):
+        mine = own[i]
+        others = len(ids) - (1 if mine < len(ids) else 0)
+        size = min(window, others)
+        low = _first_range(ids, queries[i], mine, size, others - size, low)
+        last = low + size - 1
+        lows[i] = low + 1 if low >= mine else low
+        highs[i] = lows[i] if size == 0 else (last + 2 if last >= mine else last + 1)
+    return lows, highs
+
+
+@njit(cache=True, nogil=True)
+def _further(ids: np.ndarray, query: int, own: int, size: int, at: int) -> bool:
+    """Is the left end of the range [at, at + size) further from the query than the product just
+    right of it? In the order without `own`."""
+    right = at + size
+    left_gap = query - ids[at + 1 if at >= own else at]
+    return left_gap > ids[right + 1 if right >= own else right] - query
+
+
+@njit(cache=True, nogil=True)
+def _first_range(ids: np.ndarray, query: int, own: int, size: int, most: int, start: int) -> int:
+    """The first place in [0, most) where `_further` is false, which it stays; `most` if nowhere.
+
+    Queries mostly come in the order of ids, a few places apart: looks near `start` first.
+    """
+    at = min(start, most)
+    if at == 0 or _further(ids, query, own, size, at - 1):
+        for _ in range(NEAR):
+            if at == most or not _further(ids, query, own, size, at):
+                return at
+            at += 1
+    low, high = 0, most
+    while low < high:
+        at = (low + high) // 2
+        if _further(ids, query, own, size, at):
+            low = at + 1
+        else:
+            high = at
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    labels: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    own: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    classes: np.ndarray,
+    in_order: np.ndarray,
+    most: int,
+) -> np.ndarray:
+    """How often the class of each row is in its run's range: int32 [rows].
+
+    Run i is rows [starts[i], ends[i]) and looks at labels [low[i], high[i]) but for own[i]. One
+    table of counts slides over the ranges, so a row costs one look into it.
+    """
+    found = np.empty(len(classes), np.int32)
+    table = np.zeros(most, np.int32)
+    left = right = 0
+    for i in in_order:
+        while right < high[i]:
+            table[labels[right]] += 1
+            right += 1
+        while left < low[i]:
+            table[labels[left]] -= 1
+            left += 1
+        while right > high[i]:
+            right -= 1
+            table[labels[right]] -= 1
+        while left > low[i]:
+            left -= 1
+            table[labels[left]] += 1
+        inside = low[i] <= own[i] < high[i]
+        if inside:
+            table[labels[own[i]]] -= 1
+        for row in range(starts[i], ends[i]):
+            found[row] = table[classes[row]]
+        if inside:
+            table[labels[own[i]]] += 1
+    return found
