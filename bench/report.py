@@ -116,8 +116,8 @@ def resident(what: str = "VmRSS") -> float:
 
 
 def _cpu() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
