@@ -5,7 +5,8 @@ the function that fills it. `ensure` builds it in `<folder>.partial` beside its 
 file, writes `_manifest.json` last and renames: kill -9 at any moment leaves the old folder, the
 new one, or a partial one that the next call takes up or clears.
 
-A manifest's digest covers the bytes of the artifact's files. So a change travels down the chain
+A manifest's digest covers the bytes of the artifact's files, but for those whose name begins with
+an underscore: they hold times. So a change travels down the chain
 exactly as far as it changes something, and a rebuild that yields the same bytes wakes nobody.
 """
 
@@ -272,6 +273,8 @@ def _seal(partial: Path, plan: dict[str, Any], facts: dict[str, Any], seconds: f
     for path in sorted(partial.rglob("*")):
         if path.is_file():
             _fsync(path)
+            if path.name.startswith("_"):  # times: two builds differ in them, and are the same
+                continue
             name = str(path.relative_to(partial))
             files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
     identity = {**plan, "files": files}

@@ -17,7 +17,7 @@ import pytest
 from lib import pipeline
 from lib.cli import SCRIPTS
 from lib.config import Config, load
-from tests.conftest import ROOT
+from tests.conftest import ROOT, jpeg, product
 
 TINY = """
 name = "tiny"
@@ -154,10 +154,16 @@ def test_networks_side_by_side_are_the_same_networks(copied):
     nets = sorted((copied / "tiny" / "cnn").rglob("*.pt"))
     before = [path.read_bytes() for path in nets]
     assert len(before) == 8
+    seconds = [path.read_text() for path in sorted(copied.rglob("_times.jsonl"))]
     shutil.rmtree(copied / "tiny" / "cnn")
     result = run(copied, "train", extra=("--set", "run.jobs=2"))
     assert result.returncode == 0, result.stderr
     assert [path.read_bytes() for path in nets] == before
+    # Other seconds do not make another artifact, so that nothing after it is stale.
+    assert [path.read_text() for path in sorted(copied.rglob("_times.jsonl"))] != seconds
+    later = run(copied, "predict", extra=("--dry-run",))
+    assert later.stdout.count(": fresh") == 6
+    assert "stale" not in later.stdout
 
 
 def test_a_stage_refuses_to_run_before_its_inputs(copied):
@@ -215,7 +221,7 @@ def test_locked_labels_reach_no_fit(copied):
     assert [name for name in before if before[name] != after[name]] == []
 
 
-@pytest.mark.parametrize("stage", ["train", "predict", "features", "stack", "submit"])
+@pytest.mark.parametrize("stage", ["extract", "train", "predict", "features", "stack", "submit"])
 def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage):
     folder = shutil.copytree(finished, tmp_path / "copy")
     wanted = (finished / "tiny" / "submit" / "submission.csv.gz").read_bytes()
@@ -243,6 +249,22 @@ def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage
     result = run(folder, *later)
     assert result.returncode == 0, result.stderr
     assert (folder / "tiny" / "submit" / "submission.csv.gz").read_bytes() == wanted
+
+
+def test_strict_stops_at_what_is_passed_over(tmp_path, write_bson, write_categories):
+    write_categories([10, 20])
+    write_bson([product(i, [jpeg(i)], 10 + 10 * (i % 2)) for i in [*range(40), 7]])
+    write_bson([product(50, [jpeg(50)])], "test.bson")
+    (tmp_path / "tiny.toml").write_text(TINY)
+    extra = ("--set", "data.source=bson", "--set", f"data.root={tmp_path}")
+    extra += ("--set", "data.max_damaged=0.1")
+    result = run(tmp_path, "extract", extra=extra)
+    assert result.returncode == 0, result.stderr
+    assert "warning:" in result.stderr
+    assert "1 x duplicate _id, the first at byte" in result.stderr
+    strict = run(tmp_path, "extract", extra=(*extra, "--strict"))
+    assert strict.returncode == 2
+    assert "--strict: 1 x duplicate _id; the first at byte" in strict.stderr.splitlines()[-1]
 
 
 def test_bad_input_is_one_line_and_status_2(tmp_path):

@@ -326,7 +326,8 @@ def _report(origin: Origin, faults: Faults) -> None:
         named = what.removeprefix(reason).strip()
         print(
             f"warning: {origin.path}: {count} x {reason}, the first at {origin.unit} {first}"
-            + (f" ({named})" if named else ""),
+            + (f" ({named})" if named else "")
+            + "; --strict stops at it",
             file=sys.stderr,
         )
 

@@ -2,7 +2,8 @@
 
     last.pt        {"network", "classes", "model"}; while training also what a resume needs
     best.pt        the same of the epoch with the best accuracy on the watched pictures
-    history.jsonl  one line an epoch
+    history.jsonl  one line an epoch: rate, losses, accuracy
+    _times.jsonl   one line an epoch: its seconds, images a second; decides nothing
 
 Everything random follows from (seed, epoch, segment), and a checkpoint falls between segments: a
 run that was killed and resumed ends, on a CPU, with the bytes of one that was not.
@@ -36,6 +37,7 @@ SEGMENT_STEPS = 250  # between two moments at which a checkpoint may be written
 SAVE_SECONDS = 120.0  # between two checkpoints within an epoch
 CHECK_STEPS = 25  # between two looks at the loss: each makes a GPU wait
 WATCHED = 5_000  # pictures that are scored after an epoch, at most: half a point of error
+TIMES = ("images_per_second", "seconds")  # of an epoch's line
 WARM_UP = 0.25  # share of the steps in which the rate rises
 
 
@@ -259,8 +261,12 @@ class _Training:
             torch.save(state, path)
 
     def _write_history(self) -> None:
-        with replacing(self.folder / "history.jsonl") as path:
-            path.write_text("".join(json.dumps(line) + "\n" for line in self.progress.history))
+        history = self.progress.history
+        learnt = [{key: line[key] for key in line if key not in TIMES} for line in history]
+        times = [{key: line[key] for key in ("epoch", *TIMES)} for line in history]
+        for name, lines in (("history.jsonl", learnt), ("_times.jsonl", times)):
+            with replacing(self.folder / name) as path:
+                path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def _finish(self) -> None:
         """Leave weights alone in last.pt, which marks the folder as finished."""
@@ -331,5 +337,5 @@ def _facts(folder: Path, images: int) -> dict[str, Any]:
         "epochs": len(history),
         "last_accuracy": accuracies[-1] if accuracies else None,
         "best_accuracy": max(accuracies, default=None),
-        "images_per_second": history[-1]["images_per_second"],
+        "images_per_second": list(_lines(folder / "_times.jsonl"))[-1]["images_per_second"],
     }
