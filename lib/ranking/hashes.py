@@ -14,11 +14,13 @@ groups (colours of one style, say), whose labels agree, the fold is left out for
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from lib.catalogue.tables import Catalogue
 
 CROWD = 20  # products that hold a picture, above which a row's fold does not count for it
 CHUNK = 1_000_000  # images ranked at a time
+BUCKET = 4096  # pictures numbered together, about
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,50 @@ class PictureLabels:
 def picture_ids(*md5: np.ndarray) -> list[np.ndarray]:
     """Dense int64 numbers for the rows of uint64 [n, 2] arrays, equal where all 16 bytes are."""
     words = np.concatenate(md5)
-    order = np.lexsort((words[:, 1], words[:, 0]))
-    ids = np.zeros(len(words), np.int64)
-    if len(words):
-        in_order = words[order]
-        ids[order[1:]] = np.cumsum((in_order[1:] != in_order[:-1]).any(axis=1))
-    return np.split(ids, np.cumsum([len(part) for part in md5])[:-1])
+    bits = max(1, (len(words) // BUCKET).bit_length())
+    return np.split(_numbered(words, bits), np.cumsum([len(part) for part in md5])[:-1])
+
+
+@njit(cache=True, nogil=True)
+def _numbered(words: np.ndarray, bits: int) -> np.ndarray:
+    """Numbers int64 [n] of the distinct rows of `words`, in the order of their first `bits`.
+
+    Rows are dealt to buckets by these bits, each small enough for its hash table to stay in the
+    processor's cache: an MD5 is a hash already.
+    """
+    shift = np.uint64(64 - bits)
+    ends = np.zeros((1 << bits) + 1, np.int64)
+    for row in range(len(words)):
+        ends[np.int64(words[row, 0] >> shift) + 1] += 1
+    ends = np.cumsum(ends)
+    rows = np.empty(len(words), np.int64)
+    fill = ends.copy()
+    for row in range(len(words)):
+        bucket = np.int64(words[row, 0] >> shift)
+        rows[fill[bucket]] = row
+        fill[bucket] += 1
+    ids = np.empty(len(words), np.int64)
+    found = 0
+    for number in range(1 << bits):
+        first, last = ends[number], ends[number + 1]
+        size = 16
+        while size < 2 * (last - first):
+            size *= 2
+        table = np.full(size, -1, np.int64)
+        for place in range(first, last):
+            row = rows[place]
+            slot = np.int64(words[row, 1] & np.uint64(size - 1))
+            while table[slot] >= 0 and (
+                words[table[slot], 0] != words[row, 0] or words[table[slot], 1] != words[row, 1]
+            ):
+                slot = np.int64((slot + 1) & (size - 1))
+            if table[slot] < 0:
+                table[slot] = row
+                ids[row] = found
+                found += 1
+            else:
+                ids[row] = ids[table[slot]]
+    return ids
 
 
 def look_up(
@@ -122,7 +162,8 @@ def look_up(
 
 def _distinct_pairs(picture: np.ndarray, product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     span = 1 + int(product.max(initial=0))
-    pairs = np.unique(picture * span + product)
+    pairs = np.sort(picture * span + product)  # numpy's unique hashes, in six times the time
+    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
     return pairs // span, pairs % span
 
 

@@ -126,6 +126,25 @@ def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
         assert (found.total[picture == wanted] == products).all()
 
 
+@untimed
+@given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.integers(1, 60), st.integers(1, 9))
+def test_picture_ids_are_dense_and_equal_where_the_bytes_are(
+    seed: int, rows: int, distinct: int, bucket: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, 2**64, (distinct, 2), np.uint64)
+    words[:, rng.integers(0, 2)] = words[0, 0]  # half of the bytes are the same for all
+    shown = words[rng.integers(0, distinct, rows)]
+    before, hashes.BUCKET = hashes.BUCKET, bucket
+    try:
+        ids = np.concatenate(picture_ids(shown[: rows // 3], shown[rows // 3 :]))
+    finally:
+        hashes.BUCKET = before
+    names = [tuple(row) for row in shown.tolist()]
+    assert len(set(zip(names, ids.tolist(), strict=True))) == len(set(names)) == len(set(ids))
+    assert sorted(set(ids.tolist())) == list(range(len(set(names))))
+
+
 def test_picture_ids_of_nothing() -> None:
     nothing = np.empty((0, 2), np.uint64)
     assert [len(part) for part in picture_ids(nothing, nothing)] == [0, 0]
