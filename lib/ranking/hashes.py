@@ -208,8 +208,9 @@ def _rank(held: Holdings, group: np.ndarray, own_class: np.ndarray, hash_k: int)
     total = np.zeros(n, np.int32)
     distinct = np.zeros(n, np.int32)
     summed = np.concatenate([[0], np.cumsum(held.counts)])
-    for first in range(0, n, CHUNK):
-        part = slice(first, first + CHUNK)
+    held_by_any = np.flatnonzero(held.start[group + 1] > held.start[group])
+    for first in range(0, len(held_by_any), CHUNK):
+        part = held_by_any[first : first + CHUNK]
         own = own_class[part]
         start, end = held.start[group[part]], held.start[group[part] + 1]
         # The best k less one label lie among the best k + 1, for only that label's class moves.
