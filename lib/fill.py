@@ -118,7 +118,7 @@ def _verified(config: Config, side: str) -> Path:
 
 def stop_if_strict(config: Config) -> None:
     """Raise UserError if stage 01 passed anything over."""
-    from lib.catalogue.index import stop_if_strict
+    from lib.catalogue.faults import stop_if_strict
 
     for side in config.sides:
         stop_if_strict(config.folder / "extract" / side, source_file(config, side))

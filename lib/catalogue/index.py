@@ -9,11 +9,9 @@ and how it is numbered is decided here, once. Pieces are loaded one at a time, s
 tens of bytes a product, whatever the number of pictures.
 """
 
-import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from lib.catalogue.bson_ranges import scan_file
+from lib.catalogue.faults import HARMLESS, MOST_REPORTED, NO_BYTES, NO_FILE, NO_PICTURES, Faults
 from lib.catalogue.found import NO_CATEGORY, Damage, Found, load
 from lib.catalogue.tables import Classes, write_table
 from lib.errors import UserError
 
-MOST_REPORTED = 1000  # places listed in damage.json; all are counted
-NO_BYTES, NO_FILE = "picture of no bytes", "picture file missing or empty"
-NO_PICTURES = "product without pictures"
-HARMLESS = (NO_BYTES, NO_FILE, NO_PICTURES)  # the record stays
 IMAGE_COLUMNS = {
     "product": np.int32,
     "position": np.int16,
@@ -57,29 +52,6 @@ class Origin:
     groups: np.ndarray | None = None
     files: Sequence[str] | None = None
     codec: str = "image"
-
-
-@dataclass
-class Faults:
-    """What cannot be used, counted by reason; the first places are kept."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    places: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, reason: str, places: np.ndarray, names: Sequence[object] | None = None) -> None:
-        """`names`: what distinguishes each of the places that are kept, shown after the reason."""
-        if len(places) == 0:
-            return
-        self.counts[reason] += len(places)
-        shown = min(len(places), MOST_REPORTED)
-        for i in range(shown):
-            what = reason if names is None else f"{reason} {names[i]}"
-            self.places.append((int(places[i]), what))
-
-    def write(self, path: Path, unit: str) -> None:
-        records = [{unit: place, "reason": reason} for place, reason in sorted(self.places)]
-        report = {"counts": self.counts, "records": records[:MOST_REPORTED]}
-        path.write_text(json.dumps(report, indent=1))
 
 
 def index_bson(
@@ -148,18 +120,6 @@ def write_index(
     }
     faults.write(folder / "damage.json", origin.unit)
     return facts
-
-
-def stop_if_strict(folder: Path, source: Path) -> None:
-    """Raise UserError if anything of the source of this index was passed over (`--strict`)."""
-    report = json.loads((folder / "damage.json").read_text())
-    if report["counts"]:
-        listed = ", ".join(f"{count} x {reason}" for reason, count in report["counts"].items())
-        (unit, place), *_ = report["records"][0].items()
-        raise UserError(
-            f"{source}: --strict: {listed}; the first at {unit} {place}, more in"
-            f" {folder / 'damage.json'}; mend the file or leave --strict out"
-        )
 
 
 def _labels(category: np.ndarray, classes: Classes) -> np.ndarray:

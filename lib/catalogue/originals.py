@@ -108,7 +108,7 @@ class Originals:
             byte = [bytearray(1)]
             try:
                 os.preadv(self._only, byte, self.offset.item(row), os.RWF_NOWAIT)
-            except BlockingIOError:
+            except OSError:  # not there, or a file system that does not say
                 return False
         return True
 

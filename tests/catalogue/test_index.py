@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lib.catalogue.classes import build_classes
-from lib.catalogue.index import index_bson, stop_if_strict
+from lib.catalogue.faults import stop_if_strict
+from lib.catalogue.index import index_bson
 from lib.catalogue.tables import read_catalogue, read_classes
 from lib.errors import UserError
 from tests.conftest import jpeg, product
