@@ -6,8 +6,8 @@ file, writes `_manifest.json` last and renames: kill -9 at any moment leaves the
 new one, or a partial one that the next call takes up or clears.
 
 A manifest's digest covers the bytes of the artifact's files, but for those whose name begins with
-an underscore: they hold times. So a change travels down the chain
-exactly as far as it changes something, and a rebuild that yields the same bytes wakes nobody.
+an underscore: they hold times. So a change travels down the chain exactly as far as it changes
+something, and a rebuild that yields the same bytes wakes nobody.
 """
 
 import fcntl
@@ -19,17 +19,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
+from lib.fingerprint import fingerprint
 
 MANIFEST = "_manifest.json"
 PLAN = "_plan.json"
 LIBRARIES = ("numpy", "torch", "lightgbm", "xgboost-cpu", "xgboost", "catboost", "scikit-learn")
-SAMPLE_BYTES = 1 << 20  # read at each of the places that `fingerprint` looks at
 
 
 @dataclass(frozen=True)
@@ -132,54 +131,6 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
     return manifest if isinstance(manifest, dict) and "digest" in manifest else None
-
-
-@cache
-def fingerprint(path: Path) -> str:
-    """Size and SHA-256 over three samples (start, middle, end) of a file.
-
-    58 GB cannot be hashed at every start; a file of another size, another head or another tail is
-    noticed, a byte changed in place elsewhere is not. Of a folder: the names and sizes of its
-    files, no byte of them. The pictures that a csv names are not looked at.
-    """
-    try:
-        if path.is_dir():
-            files = files_under(path)
-            return f"{len(files)}:{hashlib.sha256(json.dumps(files).encode()).hexdigest()}"
-        size = path.stat().st_size
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            for offset in sorted({0, size // 2, max(0, size - SAMPLE_BYTES)}):
-                file.seek(offset)
-                digest.update(file.read(SAMPLE_BYTES))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; set its place in the config or with --set data.root=FOLDER"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    return f"{size}:{digest.hexdigest()}"
-
-
-def files_under(folder: Path) -> list[tuple[str, int]]:
-    """Relative names (with /) and sizes of the files below a folder, sorted; hidden ones are not.
-
-    Links are followed; one that leads nowhere has size 0. Raises OSError for what cannot be read.
-    """
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(parent, folder)
-        for name in names:
-            if not name.startswith("."):
-                path = os.path.join(parent, name)
-                size = os.stat(path).st_size if os.path.exists(path) else 0
-                found.append((name if inside == "." else f"{inside}/{name}", size))
-    return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 @contextmanager

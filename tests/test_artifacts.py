@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import artifacts
+from lib import artifacts, fingerprint
 from lib.artifacts import Artifact, ensure, status, survey
 from lib.errors import UserError
 
@@ -87,13 +87,13 @@ def test_a_user_file_counts_by_its_content(tmp_path):
     artifact = text(tmp_path / "a", "x", inputs={"in": file})
     ensure(artifact, False, quiet)
     os.utime(file, (1, 1))
-    artifacts.fingerprint.cache_clear()
+    fingerprint.fingerprint.cache_clear()
     assert status(artifact).state == "fresh"
     file.write_bytes(b"abd")
-    artifacts.fingerprint.cache_clear()
+    fingerprint.fingerprint.cache_clear()
     assert "input in has changed" in str(status(artifact))
     with pytest.raises(UserError, match="no such file"):
-        artifacts.fingerprint(tmp_path / "none.bin")
+        fingerprint.fingerprint(tmp_path / "none.bin")
 
 
 def test_a_failing_build_leaves_the_old_one_and_no_manifest(tmp_path):
@@ -172,11 +172,11 @@ def test_a_folder_counts_by_names_and_sizes(tmp_path):
     (folder / "a" / "1.jpg").write_bytes(b"one")
 
     def digest() -> str:
-        artifacts.fingerprint.cache_clear()
-        return artifacts.fingerprint(folder)
+        fingerprint.fingerprint.cache_clear()
+        return fingerprint.fingerprint(folder)
 
     first = digest()
-    assert artifacts.files_under(folder) == [("a/1.jpg", 3)]
+    assert fingerprint.files_under(folder) == [("a/1.jpg", 3)]
     (folder / "a" / ".DS_Store").write_bytes(b"x")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "2.jpg").write_bytes(b"x")
@@ -187,4 +187,4 @@ def test_a_folder_counts_by_names_and_sizes(tmp_path):
     (folder / "a" / "1.jpg").rename(folder / "a" / "2.jpg")
     assert digest() != second
     (folder / "0.jpg").symlink_to(folder / "nowhere")
-    assert artifacts.files_under(folder) == [("0.jpg", 0), ("a/2.jpg", 5)]
+    assert fingerprint.files_under(folder) == [("0.jpg", 0), ("a/2.jpg", 5)]

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.artifacts import files_under
 from lib.catalogue.found import NO_CATEGORY, Damage, Found, is_whole, load, save
 from lib.catalogue.index import Origin, write_index
 from lib.catalogue.tables import Classes
 from lib.errors import UserError
+from lib.fingerprint import files_under
 
 PIECE = 100_000  # pictures, about; what is held of hashes at a time, and the unit of resuming
 BLOCK = 256  # pictures that a thread takes at a time
