@@ -22,13 +22,14 @@ def build_submission(
     """Write `scores.json`, `ladder.txt` and, if there is a `query`, `submission.csv.gz`."""
     classes = read_classes(config.folder / "extract" / "classes")
     final = config.blend.final
-    if final not in stage.blended(config, "locked"):
+    blends = stage.blended(config, "locked")
+    if final not in blends:
         raise UserError(
             'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
             ' xgboost in stack.multi; set them, or blend.final = "fitted"'
         )
     facts = {} if query is None else _submit(config, query, classes, folder)
-    rungs = _rungs(config, labelled, len(classes))
+    rungs = _rungs(config, labelled, len(classes), blends)
     ladder.write(folder, rungs, final, submitted=query is not None)
     return {**facts, "rungs": len(rungs)}
 
@@ -52,7 +53,9 @@ def _header(data: Data) -> tuple[str, str]:
     return ("path", "category") if data.source in ("folders", "npy") else submission.HEADER
 
 
-def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
+def _rungs(
+    config: Config, labelled: Catalogue, classes: int, blends: dict[str, np.ndarray]
+) -> list[Rung]:
     splits = read_splits(config.folder / "extract" / "splits")
     locked = splits.products("locked")
     truth = labelled.label[locked]
@@ -73,7 +76,7 @@ def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
             if member[1] == layer:
                 scores = stage.member_scores(config, member, "locked")
                 rungs.append(ranked(f"{member[0]} {member[2]}", layer, scores))
-    for name, scores in stage.blended(config, "locked").items():
+    for name, scores in blends.items():
         rungs.append(ranked(name, "blend", scores))
     group = None if labelled.group is None else labelled.group[locked]
     return [replace(rung, group=group) for rung in rungs]
