@@ -20,6 +20,8 @@ from lib.errors import UserError
 
 BOOSTERS_L2 = ("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees")
 BOOSTERS_L3 = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
+RANKERS = ("lambdarank", "xgb_rank")  # learn the order of a product's candidates
+BOOSTERS = tuple(dict.fromkeys((*BOOSTERS_L2, *BOOSTERS_L3, *RANKERS)))
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class Predict:
     views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
     top_k: int = 20  # classes kept an image
     shard: int = 50_000  # images in one resumable piece
-    embeddings: bool = False  # also keep what the head sees of each picture
+    embeddings: tuple[str, ...] = ()  # models whose view of each picture is kept, for neighbours
+    dims: int = 128  # of a kept embedding, at most
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,11 @@ class Features:
     top_k: int = 5  # classes of an image and a model that become candidates and raw columns
     hash_k: int = 5  # classes of a picture's hash that do
     near_k: int = 0  # products nearest by id whose classes do
+    neighbour_k: int = 5  # pictures nearest in an embedding whose classes do
+    cap: int = 0  # candidates a product, at most; 0 = all
     windows: tuple[int, ...] = (50_000,)  # nearest products by |id difference| in the local priors
+    hashes: bool = True  # columns and candidates from pictures that are the same
+    alike: bool = False  # also from pictures that only look the same (a perceptual hash)
     raw: bool = True  # the 80 raw columns of the document
     test_uses_locked: bool = True  # labels of `locked` count in the tables behind `test` features
 
@@ -125,8 +132,10 @@ class Features:
 class Stack:
     layer2: tuple[str, ...] = BOOSTERS_L2
     layer3: tuple[str, ...] = BOOSTERS_L3
+    layer4: tuple[str, ...] = ()  # one more layer, on what the third says; () = none
     multi: tuple[str, ...] = ("xgboost",)  # boosters that see every CNN's columns side by side
-    trees: int = 200  # boosting rounds of the second and third layer
+    trees: int = 200  # boosting rounds, at most
+    patience: int = 0  # rounds without gain on the folds left out after which none follow; 0 = off
     forest_trees: int = 100  # of random forest and extra trees
     learning_rate: float = 0.1
     leaves: int = 31  # of a tree, at most
@@ -345,10 +354,6 @@ def _check(config: Config, origin: str) -> None:
         config.features.top_k <= config.predict.top_k,
         f"features.top_k {config.features.top_k} is above predict.top_k {config.predict.top_k}",
     )
-    for layer, allowed in (
-        ("layer2", BOOSTERS_L2),
-        ("layer3", BOOSTERS_L3),
-        ("multi", BOOSTERS_L2),
-    ):
+    for layer in ("layer2", "layer3", "layer4", "multi"):
         for booster in getattr(config.stack, layer):
-            one_of(f"stack.{layer}", booster, allowed)
+            one_of(f"stack.{layer}", booster, BOOSTERS)

@@ -149,7 +149,7 @@ class _Chain:
                 f"predictions/{name}/{part}",
                 partial(fill.predictions, self.config, name, part),
                 config={
-                    "predict": plain(self.config.predict, "shard"),
+                    "predict": plain(self.config.predict, "shard", "embeddings", "dims"),
                     "checkpoint": model.checkpoint,
                 },
                 inputs=self._inputs(

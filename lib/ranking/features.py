@@ -36,14 +36,8 @@ from lib.ranking.candidates import (
     most_frequent,
     queried,
 )
-from lib.ranking.columns import (
-    Table,
-    hash_columns,
-    is_class,
-    model_columns,
-    raw_hash_columns,
-    raw_model_columns,
-)
+from lib.ranking.columns import Table, is_class, model_columns, raw_model_columns
+from lib.ranking.hash_columns import hash_columns, raw_hash_columns
 from lib.ranking.hashes import PictureLabels, look_up
 from lib.topk import TopK
 

@@ -60,8 +60,7 @@ def predict(
     """Write `top_*.npy` (with `plain` also `plain_*.npy`, the centre view alone) into `folder`.
 
     rows int64 [n], ascending. net_of_row int8 [n]: row i is scored by checkpoints[net_of_row[i]]
-    alone (out-of-fold); None: by the mean of all. `settings.embeddings` adds `embeddings.npy`
-    float16 [n, d] of the centre view, of the row's own network or of the first.
+    alone (out-of-fold); None: by the mean of all.
     Returns facts: images, rotten (pictures read as plain grey), views.
     """
     if net_of_row is not None and not ((net_of_row >= 0) & (net_of_row < len(checkpoints))).all():
@@ -98,7 +97,6 @@ class _Scorer:
         self.model, self.nets, self.views = model, nets, views
         self.reader, self.batch, self.device = reader, batch, device
         self.k = min(settings.top_k, nets[0].head.out_features)
-        self.embeddings = settings.embeddings
 
     def shard(self, rows: np.ndarray, net_of_row: np.ndarray | None, bar: tqdm) -> Arrays:
         """Arrays [n, ...] of these rows, in their order."""
@@ -132,21 +130,17 @@ class _Scorer:
         whole = devices.moved(pictures, self.device)
         mean: torch.Tensor | float = 0.0
         centre: torch.Tensor | float = 0.0
-        found: Arrays = {}
-        for net_number, net in enumerate(nets):
+        for net in nets:
             for view_number, place in enumerate(self.views):
                 with devices.autocast(self.model, self.device):
-                    seen = net.embed(net.normalise(cut(whole, place, self.model.crop)))
-                    logits = net.head(seen)
+                    logits = net(net.normalise(cut(whole, place, self.model.crop)))
                 probs = logits.float().softmax(1)
                 mean = mean + probs / (len(nets) * len(self.views))
                 if view_number == 0:
                     centre = centre + probs / len(nets)
-                    if self.embeddings and net_number == 0:
-                        found["embeddings"] = seen.float().cpu().numpy().astype(np.float16)
         assert torch.is_tensor(mean)
         assert torch.is_tensor(centre)
-        return found | _top(mean, self.k, "top") | _top(centre, self.k, "plain")
+        return _top(mean, self.k, "top") | _top(centre, self.k, "plain")
 
 
 def _top(probs: torch.Tensor, k: int, prefix: str) -> Arrays:
@@ -169,7 +163,6 @@ def _merge(folder: Path, shards: list[Path], rows: np.ndarray, plain: bool, k: i
             probs=_joined(shards, f"{prefix}_prob", np.zeros((0, k), np.float16)),
             rest=_joined(shards, f"{prefix}_rest", np.zeros(0, np.float16)),
         ).save(folder, prefix)
-    _merge_embeddings(folder / "embeddings.npy", shards, len(rows))
     rotten = len(_joined(shards, "rotten", np.zeros(0, int)))
     for path in shards:
         path.unlink()
@@ -183,20 +176,6 @@ def _joined(shards: list[Path], name: str, empty: np.ndarray) -> np.ndarray:
 def _read(shard: Path, name: str) -> np.ndarray:
     with np.load(shard) as arrays:
         return arrays[name]
-
-
-def _merge_embeddings(path: Path, shards: list[Path], count: int) -> None:
-    """Shard by shard into the file: they can be larger than the memory."""
-    if not shards or "embeddings" not in np.load(shards[0]).files:
-        return
-    width = _read(shards[0], "embeddings").shape[1]
-    merged = np.lib.format.open_memmap(path, "w+", np.float16, (count, width))
-    start = 0
-    for shard in shards:
-        values = _read(shard, "embeddings")
-        merged[start : start + len(values)] = values
-        start += len(values)
-    merged.flush()
 
 
 def _title(folder: Path) -> str:

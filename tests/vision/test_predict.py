@@ -144,21 +144,6 @@ def test_fewer_classes_than_k(tmp_path, model, checkpoints, reader):
     np.testing.assert_allclose(top.rest, 0, atol=1e-3)
 
 
-def test_embeddings_are_what_the_head_sees_of_the_centre(tmp_path, model, checkpoints, reader):
-    nets = np.array([0, 1] * 5, np.int8)
-    run(tmp_path, model, checkpoints, reader, nets, embeddings=True)
-    embeddings = np.load(tmp_path / "embeddings.npy")
-    assert embeddings.shape == (len(ROWS), 256)
-    assert embeddings.dtype == np.float16
-    plain = read(tmp_path, "plain")
-    for number, path in enumerate(checkpoints):
-        net = load(path, model, torch.device("cpu"))
-        own = nets == number
-        with torch.inference_mode():
-            probs = net.head(torch.from_numpy(embeddings[own].astype(np.float32))).softmax(1)
-        np.testing.assert_allclose(probs.max(1).values.numpy(), plain.probs[own, 0], atol=0.02)
-
-
 def test_no_rows_give_empty_arrays(tmp_path, model, checkpoints, reader):
     facts = run(tmp_path, model, checkpoints, reader, rows=np.arange(0))
     assert facts["images"] == 0
