@@ -14,6 +14,7 @@ from lib.catalogue.index import index_bson
 from lib.catalogue.reader import PictureReader
 from lib.catalogue.tables import Catalogue, read_catalogue, read_classes
 from lib.config import Model
+from lib.vision import zoo
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 PRODUCTS = 60
@@ -80,6 +81,20 @@ def model() -> Model:
         batch=8,
         lr=0.02,
     )
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> list[Path]:
+    """Two untrained networks with heads of large weights, so that their answers differ."""
+    paths = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        net = zoo.build("small", 4, "none")
+        with torch.no_grad():
+            net.head.weight.mul_(30)
+        paths.append(tmp_path / f"net{seed}.pt")
+        torch.save({"network": "small", "classes": 4, "model": net.state_dict()}, paths[-1])
+    return paths
 
 
 def folder_of(base: Path, name: str) -> Path:

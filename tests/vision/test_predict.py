@@ -7,26 +7,11 @@ import torch
 from lib.config import Predict, Run
 from lib.errors import UserError
 from lib.topk import read
-from lib.vision import zoo
 from lib.vision.predict import load, predict
 from tests.vision.conftest import ROTTEN, folder_of
 
 ROWS = np.array([1, 2, 5, 7, 8, 20, 21, ROTTEN, 53, 59])
 WHOLE, CROP = (24, 20), (20, 16)
-
-
-@pytest.fixture
-def checkpoints(tmp_path):
-    """Two untrained networks with heads of large weights, so that their answers differ."""
-    paths = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        net = zoo.build("small", 4, "none")
-        with torch.no_grad():
-            net.head.weight.mul_(30)
-        paths.append(tmp_path / f"net{seed}.pt")
-        torch.save({"network": "small", "classes": 4, "model": net.state_dict()}, paths[-1])
-    return paths
 
 
 def run(folder, model, checkpoints, reader, nets=None, rows=ROWS, plain=True, **settings):
