@@ -125,6 +125,10 @@ class IdOrder:
         classes[there] = self.labels[place[there]]
         return classes
 
+    def nearest_range(self, query_ids: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places [low, high) of the `window` products nearest to each id: int64 [rows] each."""
+        return self._range(query_ids, self._own(query_ids, None), window)
+
     def _own(self, query_ids: np.ndarray, self_rows: np.ndarray | None) -> np.ndarray:
         """Place of each row's own product, N where it has none: int64 [rows]."""
         own = np.full(len(query_ids), len(self.ids), np.int64)
