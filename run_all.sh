@@ -5,14 +5,32 @@
 #   ./run_all.sh configs/fashion.toml         a real one
 #   ./run_all.sh configs/fashion.toml --set train.lr=0.02 --rebuild
 #   ./run_all.sh configs/fashion.toml --dry-run
+#   ./run_all.sh configs/fashion.toml --new ../other/new.bson     products it was not trained on
 #
 # What is fresh is skipped; what is stale stops the run unless --rebuild is given.
 set -euo pipefail
+
+# What --new names is relative to the caller's folder; the scripts run in this one.
+arguments=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --new) new=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
+    --new=*) new=${1#--new=} && shift ;;
+    *) arguments+=("$1") && shift && continue ;;
+  esac
+  case "$new" in
+    "" | /*) ;;
+    *) new=$PWD/$new ;;
+  esac
+  arguments+=("--new=$new")
+done
+set -- "${arguments[@]+"${arguments[@]}"}"
+
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then

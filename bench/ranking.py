@@ -14,57 +14,48 @@ and its tables in memory, a GROUP BY and a join. Baselines must give the same nu
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from bench import report
-from bench.report import Row
-from lib.catalogue.tables import Catalogue
+from bench import report, shape
+from bench.report import Measured, Row
+from bench.shape import CLASSES, IMAGES, TEST, TEST_IMAGES, TRAIN
 from lib.ranking import hashes, priors
 
-TRAIN, TEST, CLASSES = 7_069_896, 1_768_182, 5_270
 CANDIDATES, WINDOW = 12, 50_000
-RUN = 40  # products of a seller's run, about
 SHARE = 10  # the baseline takes every tenth part of the products
-
-IMAGES, DISTINCT, TEST_IMAGES = 12_371_293, 7_772_910, 3_095_080
-SHARED = 0.4  # of the test pictures are one of train
 HASH_K = 5
 
-BARS = {"prior_vs_numpy": 100.0, "hash_vs_duckdb": 2.0}
+HASH_MEMORY = 1500  # MB
+
+BARS = {"prior_vs_numpy": 100.0, "hash_vs_duckdb": 2.0, "hash_memory": 1.0}
 
 
-def catalogue(scale: float) -> tuple[np.ndarray, ...]:
-    """ids and labels of the labelled products, ids and candidate classes of the others."""
+def rows(scale: float) -> tuple[np.ndarray, ...]:
+    """ids and labels of the labelled products, ids and candidate classes of the others, by id."""
+    labelled, query = shape.catalogues(scale)
     rng = np.random.default_rng(1)
-    train, test = int(TRAIN * scale), int(TEST * scale)
-    ids = np.cumsum(rng.integers(1, 5, train + test))
-    sizes = np.arange(1, CLASSES + 1) ** -1.0
-    runs = rng.choice(CLASSES, (train + test) // RUN + 1, p=sizes / sizes.sum())
-    strays = rng.choice(CLASSES, train + test, p=sizes / sizes.sum())
-    label = np.where(rng.random(train + test) < 0.5, strays, np.repeat(runs, RUN)[: train + test])
-    asked = np.zeros(train + test, bool)
-    asked[rng.choice(train + test, test, replace=False)] = True
-    classes = rng.choice(CLASSES, (test, CANDIDATES), p=sizes / sizes.sum()).astype(np.int16)
-    return ids[~asked], label[~asked].astype(np.int16), ids[asked], classes
+    classes = labelled.label[rng.integers(0, len(labelled.label), (len(query.label), CANDIDATES))]
+    return labelled.product_id, labelled.label, np.sort(query.product_id), classes
 
 
 def swept(scale: float) -> Callable[[], np.ndarray]:
     """The counts as stage 04 makes them."""
-    ids, label, queries, classes = catalogue(scale)
+    ids, label, queries, classes = rows(scale)
     order = priors.in_order(ids, label)
-    rows = np.repeat(queries, CANDIDATES)
+    asked = np.repeat(queries, CANDIDATES)
     window = priors.capped(WINDOW, len(ids))
-    order.nearest_counts(rows[:1], classes.ravel()[:1], 1)  # compiled before the clock starts
-    return lambda: order.nearest_counts(rows, classes.ravel(), window)[: part(scale)]
+    order.nearest_counts(asked[:1], classes.ravel()[:1], 1)  # compiled before the clock starts
+    return lambda: order.nearest_counts(asked, classes.ravel(), window)[: part(scale)]
 
 
 def searched(scale: float) -> Callable[[], np.ndarray]:
     """The baseline: two binary searches a row."""
-    ids, label, queries, classes = catalogue(scale)
+    ids, label, queries, classes = rows(scale)
+    by_id = np.argsort(ids)
+    ids, label = ids[by_id], label[by_id]
     n, window = len(ids), priors.capped(WINDOW, len(ids))
     keys = np.sort(label.astype(np.int64) * n + np.arange(n))
     count = part(scale)
@@ -91,49 +82,23 @@ def part(scale: float) -> int:
     return int(TEST * scale) // SHARE * CANDIDATES
 
 
-def pictures(scale: float) -> tuple[Catalogue, Catalogue]:
-    """The labelled catalogue and the other, with the MD5s of their pictures and nothing else."""
-    rng = np.random.default_rng(2)
-    images, distinct, asked = (int(n * scale) for n in (IMAGES, DISTINCT, TEST_IMAGES))
-    # Few pictures are copied very often: those of no picture, say.
-    copies = (distinct * rng.random(images - distinct) ** 4).astype(np.int64)
-    shown = rng.permutation(np.concatenate([np.arange(distinct), copies]))
-    known = rng.choice(shown, int(SHARED * asked))
-    new = np.arange(distinct, distinct + asked - len(known))
-    md5 = rng.integers(0, 2**64, (distinct + len(new), 2), np.uint64)
-    label = rng.integers(0, CLASSES, int(TRAIN * scale)).astype(np.int16)
-    nothing = np.full(int(TEST * scale), -1, np.int16)
-    return _catalogue(label, md5[shown], rng), _catalogue(
-        nothing, md5[rng.permutation(np.concatenate([known, new]))], rng
-    )
+def looked_up(scale: float, training: bool = False) -> Callable[[], tuple[int, int]]:
+    """What stage 04 knows of each picture; sums of products and of classes.
 
-
-def _catalogue(label: np.ndarray, md5: np.ndarray, rng: np.random.Generator) -> Catalogue:
-    products, none = len(label), np.empty(0, np.int64)
-    more = rng.integers(0, products, len(md5) - products)
-    product = np.sort(np.concatenate([np.arange(products), more])).astype(np.int32)
-    count = np.bincount(product).astype(np.int16)
-    return Catalogue(Path(), none, label, none, count, product, none, none, none, md5)
-
-
-def looked_up(scale: float) -> Callable[[], tuple[int, int]]:
-    """What stage 04 knows of each picture; sums of products and of classes."""
-    labelled, query = pictures(scale)
-    nothing = np.full(len(labelled.label), -1, np.int8)
+    training: of the labelled pictures themselves, in four folds, each less its own label.
+    """
+    labelled, query = shape.catalogues(scale)
+    reference = np.ones(len(labelled.label), bool)
+    fold = np.full(len(labelled.label), -1, np.int8)
+    if training:
+        query, fold = labelled, (np.arange(len(fold)) % 4).astype(np.int8)
     images = np.arange(len(query.md5))
+    query_fold = fold[query.image_product] if training else np.full(len(images), -1, np.int8)
     hashes.picture_ids(query.md5[:1])  # compiled before the clock starts
 
     def work() -> tuple[int, int]:
         known = hashes.look_up(
-            labelled,
-            reference=np.ones(len(labelled.label), bool),
-            reference_fold=nothing,
-            query=query,
-            images=images,
-            query_fold=np.full(len(images), -1, np.int8),
-            same=False,
-            hash_k=HASH_K,
-            class_count=CLASSES,
+            labelled, reference, fold, query, images, query_fold, training, HASH_K, CLASSES
         )
         return int(known.total.sum(dtype=np.int64)), int(known.distinct.sum(dtype=np.int64))
 
@@ -142,7 +107,7 @@ def looked_up(scale: float) -> Callable[[], tuple[int, int]]:
 
 def grouped(scale: float) -> Callable[[], tuple[int, int]]:
     """The baseline: the same counts, and the first class, by DuckDB."""
-    labelled, query = pictures(scale)
+    labelled, query = shape.catalogues(scale)
     held = labelled.image_product
     known = {"p": held, "c": labelled.label[held]} | _halves(labelled.md5)
     tables = {"known": pa.table(known), "asked": pa.table(_halves(query.md5))}
@@ -176,15 +141,17 @@ def main() -> None:
     parser = report.parser("bench.ranking", __doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the competition's size")
     arguments = parser.parse_args()
-    rows = int(TEST * arguments.scale) * CANDIDATES
+    candidates = int(TEST * arguments.scale) * CANDIDATES
     asked = int(TEST_IMAGES * arguments.scale)
-    tasks = {
+    labelled = int(IMAGES * arguments.scale)
+    tasks: dict[str, tuple[Callable[[float], Callable[[], object]], int]] = {
         "prior, numpy (a tenth)": (searched, part(arguments.scale)),
-        "prior, sweep": (swept, rows),
+        "prior, sweep": (swept, candidates),
         "hashes, DuckDB": (grouped, asked),
         "hashes, look_up": (looked_up, asked),
+        "hashes of rows that train": (partial(looked_up, training=True), labelled),
     }
-    calls = {
+    calls: dict[str, Callable[[], Measured]] = {
         name: partial(report.measured, task, arguments.scale) for name, (task, _) in tasks.items()
     }
     runs = report.turns(calls, arguments.runs)
@@ -192,10 +159,19 @@ def main() -> None:
     if not np.array_equal(results[0], results[1]) or results[2] != results[3]:
         raise SystemExit("a baseline gives other numbers")
     table = [Row(name, count, "row", runs[name]) for name, (_, count) in tasks.items()]
-    title = f"{rows:,} candidate rows, the {WINDOW:,} nearest of {int(TRAIN * arguments.scale):,}"
-    report.show(f"{title}; {asked:,} pictures among {int(IMAGES * arguments.scale):,}", table)
-    prior = report.ratio(table[0], table[1], "cpu") * rows / part(arguments.scale)
-    ratios = {"prior_vs_numpy": prior, "hash_vs_duckdb": report.ratio(table[2], table[3])}
+    drawn = "the real ids and classes" if shape.is_real() else "drawn ids and classes"
+    report.show(
+        f"{candidates:,} candidate rows, the {WINDOW:,} nearest of"
+        f" {int(TRAIN * arguments.scale):,}; {asked:,} pictures among {labelled:,}; {drawn}",
+        table,
+    )
+    ratios = {
+        "prior_vs_numpy": report.ratio(table[0], table[1], "cpu")
+        * candidates
+        / part(arguments.scale),
+        "hash_vs_duckdb": report.ratio(table[2], table[3]),
+        "hash_memory": HASH_MEMORY / max(table[3].peak, table[4].peak),
+    }
     report.finish("ranking", ratios, BARS, arguments.json)
 
 

@@ -99,11 +99,18 @@ def measured(task: Callable[..., Any], *arguments: Any) -> Measured:
 def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
     processes.keep_freed_memory()  # as the stages do
     work = task(*arguments)
+    _forget_peak()
     cpu, wall = _cpu(), time.perf_counter()
     result = work()
     wall, cpu = time.perf_counter() - wall, _cpu() - cpu
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     send.send(Measured(wall, cpu, max(resident("VmHWM"), children), result))
+
+
+def _forget_peak() -> None:
+    """What the preparation took at its height is not the measured work's."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 def resident(what: str = "VmRSS") -> float:

@@ -40,6 +40,8 @@ class Artifact:
     files of the user. `version` is raised by whoever changes what the code writes.
     With `resumable`, an unfinished build of the same plan is handed back to `build` as it was
     left; without, it starts in an empty folder.
+    `settled`: made by an earlier run, and only read by this one. It is never built, and files of
+    the user among its inputs need not be there any more: what was made of them counts.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Artifact:
     inputs: dict[str, "Artifact | Path"] = field(default_factory=dict)
     version: int = 1
     resumable: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def ensure(artifact: Artifact, rebuild: bool, say: Callable[[str], None]) -> boo
     state = status(artifact)
     if state.state == "fresh":
         return False
+    if artifact.settled:
+        raise ValueError(f"{name} is {state} and not this run's to build")
     if state.state == "stale" and not rebuild:
         raise UserError(
             f"{artifact.path} is stale: {'; '.join(state.reasons)}."
@@ -179,6 +184,8 @@ def _differences(manifest: dict[str, Any], artifact: Artifact) -> list[str]:
         source = artifact.inputs.get(name)
         if source is None or name not in manifest["inputs"]:
             reasons.append(f"input {name} {'added' if source is not None else 'removed'}")
+            continue
+        if artifact.settled and isinstance(source, Path):
             continue
         digest = _input_digest(source)
         if digest != manifest["inputs"][name]:

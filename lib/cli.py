@@ -3,13 +3,14 @@
 import argparse
 import errno
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib import fill, jobs, pipeline, processes
-from lib.artifacts import survey
+from lib import fill, jobs, new, pipeline, processes
+from lib.artifacts import Artifact, Status, survey
 from lib.config import Config, load
 from lib.errors import UserError
 
@@ -35,10 +36,14 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
     try:
         config = load(arguments.config, arguments.set)
         folder = config.folder
+        if arguments.new is not None:
+            config = new.choose(config, arguments.new)
         _limit_threads(config)
         processes.keep_freed_memory()
         if arguments.dry_run:
             return _dry_run(config, stage)
+        if config.asked is not None:
+            _stop_if_untrained(config, arguments)
         _run(config, stage, arguments.rebuild, arguments.strict)
     except UserError as error:
         return _fail(str(error))
@@ -61,7 +66,8 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
         description=description.strip().splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"examples:\n  python {script} --config configs/fashion.toml\n"
-        f"  python {script} --config configs/fashion.toml --set train.lr=0.01 --dry-run",
+        f"  python {script} --config configs/fashion.toml --set train.lr=0.01 --dry-run\n"
+        f"  python {script} --config configs/fashion.toml --new ../other/new.bson",
     )
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="TOML file (default: %(default)s)")
     parser.add_argument(
@@ -70,6 +76,12 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="override a setting, as in --set train.lr=0.01; may be given many times",
+    )
+    parser.add_argument(
+        "--new",
+        metavar="PATH",
+        help="classify these products with what is trained: a .bson, .csv or .npy file, or a"
+        " folder of pictures or of .npy files",
     )
     parser.add_argument(
         "--rebuild", action="store_true", help="make stale artifacts anew (fresh ones are kept)"
@@ -87,10 +99,21 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _stop_if_untrained(config: Config, arguments: argparse.Namespace) -> None:
+    """With `--new` nothing of the labelled side is built, in no stage; so say it in the first."""
+    stages = pipeline.stages(config)
+    settled = [artifact for made in stages.values() for artifact in made if artifact.settled]
+    for path, state in survey(settled).items():
+        if state.state != "fresh":
+            command = ["./run_all.sh", arguments.config]
+            command += [word for override in arguments.set for word in ("--set", override)]
+            command += ["--rebuild"] if state.state == "stale" else []
+            raise UserError(f"{path} is {state}; train first with {shlex.join(command)}")
+
+
 def _run(config: Config, stage: str, rebuild: bool, strict: bool) -> None:
     stages = pipeline.stages(config)
-    earlier = [a for name in _before(stage) for a in stages[name]]
-    states = survey(earlier)
+    states = _states(stages, _before(stage))
     for name in _before(stage):
         for artifact in stages[name]:
             state = states[artifact.path]
@@ -104,11 +127,22 @@ def _run(config: Config, stage: str, rebuild: bool, strict: bool) -> None:
 
 def _dry_run(config: Config, stage: str) -> int:
     stages = pipeline.stages(config)
-    names = [*_before(stage), stage]
-    states = survey([artifact for name in names for artifact in stages[name]])
+    states = _states(stages, [*_before(stage), stage])
     for artifact in stages[stage]:
-        print(f"{artifact.path}: {states[artifact.path]}")
+        state = states[artifact.path]
+        if not artifact.settled:
+            print(f"{artifact.path}: {state}")
+        elif state.state != "fresh":
+            print(f"{artifact.path}: {state}; it is not made with --new, train first")
     return 0
+
+
+def _states(stages: pipeline.Stages, names: Sequence[str]) -> dict[Path, Status]:
+    """Of the artifacts of these stages, and of all settled ones, which they may be made of."""
+    chain: list[Artifact] = []
+    for name, made in stages.items():
+        chain += [artifact for artifact in made if artifact.settled or name in names]
+    return survey(chain)
 
 
 def _before(stage: str) -> list[str]:

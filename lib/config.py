@@ -122,6 +122,7 @@ class Features:
     neighbour_k: int = 5  # pictures nearest in an embedding whose classes do
     cap: int = 0  # candidates a product, at most; 0 = all
     windows: tuple[int, ...] = (50_000,)  # nearest products by |id difference| in the local priors
+    alike_windows: tuple[int, ...] = (8, 32)  # nearest products by id whose looks are compared
     hashes: bool = True  # columns and candidates from pictures that are the same
     alike: bool = False  # also from pictures that only look the same (a perceptual hash)
     raw: bool = True  # the 80 raw columns of the document
@@ -130,6 +131,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Stack:
+    orders: tuple[int, ...] = (1, 2)  # 1: networks averaged before the layers; 2: layers for each
     layer2: tuple[str, ...] = BOOSTERS_L2
     layer3: tuple[str, ...] = BOOSTERS_L3
     layer4: tuple[str, ...] = ()  # one more layer, on what the third says; () = none
@@ -140,12 +142,35 @@ class Stack:
     learning_rate: float = 0.1
     leaves: int = 31  # of a tree, at most
     min_leaf: int = 20  # rows in a leaf, at least
+    seed: int = 0  # added to the experiment's seed
+    native_categories: bool = False  # XGBoost too splits class codes by sets, not by thresholds
 
 
 @dataclass(frozen=True)
 class Blend:
-    final: str = "fitted"  # which blend is submitted: "fitted" or "published"
+    final: str = "fitted"  # which blend is submitted: "fitted", "simple", "published"
+    fit: str = "selected"  # how its weights are found: "greedy", "convex", or that of "selected"
     steps: int = 50  # rounds of the greedy selection
+
+
+@dataclass(frozen=True)
+class New:
+    """What is said of new products (`--new FILE`), and which answers are accepted."""
+
+    top: int = 5  # classes named for a product, best first
+    precision: float = 0.95  # share of the accepted answers that is right, at least
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The new products of `--new`; made by `lib/new.py`, never read from TOML.
+
+    path: absolute; source: what it is, as in `data.source`; slug: the name of its folder.
+    """
+
+    path: str
+    source: str
+    slug: str
 
 
 @dataclass(frozen=True)
@@ -172,21 +197,55 @@ class Config:
     features: Features = field(default_factory=Features)
     stack: Stack = field(default_factory=Stack)
     blend: Blend = field(default_factory=Blend)
+    new: New = field(default_factory=New)
     run: Run = field(default_factory=Run)
+    asked: Asked | None = field(default=None, metadata={"setting": False})
 
     @property
     def folder(self) -> Path:
         return Path(self.work) / self.name
 
+    def at(self, name: str) -> Path:
+        """The folder of an artifact, as in "features/mean/test".
+
+        With `--new`, what depends on the new products has its own place, beside the experiment's.
+        """
+        if self.asked is not None and depends_on_test(name):
+            return self.folder / "new" / self.asked.slug / name
+        return self.folder / name
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are products to classify."""
+        return self.asked is not None or self.data.test != ""
+
     @property
     def scored_parts(self) -> tuple[str, ...]:
         """The parts that are scored by what is fitted: `locked` and, if there is one, `test`."""
-        return ("locked", "test") if self.data.test else ("locked",)
+        return ("locked", "test") if self.has_test else ("locked",)
 
     @property
     def sides(self) -> tuple[str, ...]:
         """The files or folders of the catalogue."""
-        return ("train", "test") if self.data.test else ("train",)
+        return ("train", "test") if self.has_test else ("train",)
+
+    @property
+    def sources(self) -> list[str]:
+        """Whose columns the stack reads: the mean's, each network's, all side by side (C13)."""
+        orders, models = self.stack.orders, list(self.models)
+        return [
+            *(["mean"] if 1 in orders else []),
+            *(models if 2 in orders else []),
+            *(["multi"] if self.stack.multi else []),
+        ]
+
+    def layers(self, source: str) -> dict[str, tuple[str, ...]]:
+        """The boosters of each layer of a source, lowest first."""
+        stack = self.stack
+        if source == "multi":
+            return {"l2": stack.multi}
+        layers = {"l2": stack.layer2, "l3": stack.layer3, "l4": stack.layer4}
+        return {layer: boosters for layer, boosters in layers.items() if boosters}
 
     @property
     def stack_part(self) -> str:
@@ -195,6 +254,11 @@ class Config:
         One part for all sources, not one for each: the blend needs rows that every member scored.
         """
         return "fit" if all(model.folds > 1 for model in self.models.values()) else "holdout"
+
+
+def depends_on_test(name: str) -> bool:
+    """Whether an artifact is made of the products to classify, not of labelled data alone."""
+    return name == "submit" or name.endswith("/test")
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -252,7 +316,7 @@ def _inherit_train(tree: dict[str, Any], origin: str) -> None:
 
 def _build(kind: Any, tree: dict[str, Any], origin: str, where: str) -> Any:
     hints = typing.get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind)]
+    known = [f.name for f in dataclasses.fields(kind) if f.metadata.get("setting", True)]
     values = {}
     for key, value in tree.items():
         full = f"{where}{key}"
@@ -293,7 +357,8 @@ def _name(kind: Any) -> str:
 CHOICES: dict[str, tuple[Any, ...]] = {
     "data.source": ("bson", "csv", "folders", "npy", "sample"),
     "predict.views": (1, 2, 5, 10),
-    "blend.final": ("fitted", "published"),
+    "blend.final": ("fitted", "simple", "published"),
+    "blend.fit": ("greedy", "convex", "selected"),
     "run.device": ("auto", "cpu", "cuda"),
 }
 MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -301,6 +366,9 @@ MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("auto", "bf16", "float32"),
     "checkpoint": ("last", "best"),
 }
+
+
+TAKEN = ("mean", "multi", "candidates", "neighbours")  # folders beside those of the models
 
 
 def _check(config: Config, origin: str) -> None:
@@ -319,7 +387,7 @@ def _check(config: Config, origin: str) -> None:
         section, key = where.split(".")
         one_of(where, getattr(getattr(config, section), key), choices)
     for name, model in config.models.items():
-        need(name not in ("mean", "multi"), f"models.{name}: this name is taken by a source")
+        need(name not in TAKEN, f"models.{name}: this name is taken by another folder")
         need(name.replace("_", "").replace("-", "").isalnum(), f"models.{name}: use a-z 0-9 _ -")
         for key, choices in MODEL_CHOICES.items():
             one_of(f"models.{name}.{key}", getattr(model, key), choices)
@@ -353,6 +421,20 @@ def _check(config: Config, origin: str) -> None:
     need(
         config.features.top_k <= config.predict.top_k,
         f"features.top_k {config.features.top_k} is above predict.top_k {config.predict.top_k}",
+    )
+    need(config.new.top >= 1, f"new.top = {config.new.top}: at least 1")
+    need(
+        0.5 <= config.new.precision < 1,
+        f"new.precision = {config.new.precision}: a share from 0.5 to below 1",
+    )
+    for name in config.predict.embeddings:
+        one_of("predict.embeddings", name, tuple(config.models))
+    for order in config.stack.orders:
+        one_of("stack.orders", order, (1, 2))
+    need(bool(config.stack.layer2), "stack.layer2 names no booster")
+    need(bool(config.sources), "stack.orders and stack.multi leave nothing to stack")
+    need(
+        bool(config.stack.layer3) or not config.stack.layer4, "stack.layer4 stands on stack.layer3"
     )
     for layer in ("layer2", "layer3", "layer4", "multi"):
         for booster in getattr(config.stack, layer):

@@ -15,42 +15,60 @@ if TYPE_CHECKING:
     from lib.catalogue.tables import Catalogue
 
 
+def source_kind(config: Config, side: str) -> str:
+    """What `train` or `test` is, as in `data.source`; a drawn catalogue is of BSON files."""
+    if side == "test" and config.asked is not None:
+        return config.asked.source
+    return "bson" if config.data.source == "sample" else config.data.source
+
+
 def source_file(config: Config, side: str) -> Path:
-    """Path of `train`, `test` or `categories` of the catalogue."""
+    """Path of `train`, `test` or `categories` of the catalogue; with `--new` its file is `test`."""
+    if side == "test" and config.asked is not None:
+        return Path(config.asked.path)
     if config.data.source == "sample":
         names = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
-        return config.folder / "extract" / "sample" / names[side]
+        return config.at("extract/sample") / names[side]
     return Path(config.data.root) / getattr(config.data, side)
 
 
 def has_categories(config: Config) -> bool:
     """Whether classes come from a table of their own, not from `train`."""
-    return config.data.source in ("bson", "sample")
+    return source_kind(config, "train") == "bson"
 
 
 def digest_setting(config: Config, side: str) -> dict[str, Any]:
     """The part of the manifest that says which digest a file was checked against."""
-    name = source_file(config, side).name
-    return {"sha256": config.data.sha256[name]} if name in config.data.sha256 else {}
+    name, published = source_file(config, side).name, _published(config, side)
+    return {"sha256": published[name]} if name in published else {}
 
 
-def source_setting(config: Config, *columns: str) -> dict[str, Any]:
+def _published(config: Config, side: str) -> dict[str, str]:
+    """Digests by file name; those of the config are not about another file of the same name."""
+    return {} if side == "test" and config.asked is not None else config.data.sha256
+
+
+def source_setting(config: Config, side: str, *columns: str) -> dict[str, Any]:
     """The part of the manifest that says how a source is read; `columns`: keys of [data]."""
-    if has_categories(config):
+    kind = source_kind(config, side)
+    if kind == "bson":
         return {}
-    read = columns if config.data.source == "csv" else ()
-    return {"source": config.data.source, **{key: getattr(config.data, key) for key in read}}
+    read = columns if kind == "csv" else ()
+    return {"source": kind, **{key: getattr(config.data, key) for key in read}}
 
 
 def _pictures(config: Config, side: str) -> Path:
     """The file that holds the pictures, or the folder that their names are relative to."""
-    source, data = source_file(config, side), config.data
-    if data.source == "csv":
+    source, kind, data = source_file(config, side), source_kind(config, side), config.data
+    if kind == "csv":
+        of_new = source.parent / data.images_root  # pictures may have come with a new table
+        if data.images_root and side == "test" and config.asked is not None and of_new.is_dir():
+            return of_new
         if data.images_root:
             return Path(data.root) / data.images_root
         beside = source.parent / "images"
         return beside if beside.is_dir() else source.parent
-    if data.source == "npy" and source.is_file():
+    if kind == "npy" and source.is_file():
         return source.parent
     return source
 
@@ -59,7 +77,7 @@ def _catalogue(config: Config, part: str) -> "Catalogue":
     from lib.catalogue.tables import read_catalogue
 
     side = "test" if part == "test" else "train"
-    return read_catalogue(config.folder / "extract" / side, _pictures(config, side))
+    return read_catalogue(config.at(f"extract/{side}"), _pictures(config, side))
 
 
 def sample(config: Config, folder: Path) -> dict[str, Any]:
@@ -84,9 +102,9 @@ def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib.catalogue.pictures import index_listed
     from lib.catalogue.tables import read_classes
 
-    known = read_classes(config.folder / "extract" / "classes")
+    known = read_classes(config.at("extract/classes"))
     labelled, most, jobs = side == "train", config.data.max_damaged, pipeline.threads(config)
-    if has_categories(config):
+    if source_kind(config, side) == "bson":
         return index_bson(folder, _verified(config, side), known, labelled, most, jobs)
     listed = _listed(config, side)
     return index_listed(folder, source_file(config, side), listed, known, labelled, most, jobs)
@@ -97,9 +115,10 @@ def _listed(config: Config, side: str) -> "Listed":
     from lib.catalogue import arrays, listing
 
     source, labelled = _verified(config, side), side == "train"
-    if config.data.source == "csv":
+    kind = source_kind(config, side)
+    if kind == "csv":
         return listing.list_csv(source, _pictures(config, side), config.data, labelled)
-    if config.data.source == "folders":
+    if kind == "folders":
         return listing.list_folder(source, labelled)
     return arrays.list_arrays(source, labelled)
 
@@ -108,11 +127,11 @@ def _verified(config: Config, side: str) -> Path:
     """The original file or folder; raises UserError if it is not the kind that it should be."""
     from lib.catalogue.digests import verify
 
-    source, kind = source_file(config, side), config.data.source
+    source, kind = source_file(config, side), source_kind(config, side)
     if source.is_dir() and kind not in ("folders", "npy"):
         raise UserError(f"{source}: a folder; with data.source = {kind} it must be a file")
     if source.is_file():
-        verify(source, config.data.sha256)
+        verify(source, _published(config, side))
     return source
 
 
@@ -120,8 +139,8 @@ def stop_if_strict(config: Config) -> None:
     """Raise UserError if stage 01 passed anything over."""
     from lib.catalogue.faults import stop_if_strict
 
-    for side in config.sides:
-        stop_if_strict(config.folder / "extract" / side, source_file(config, side))
+    for side in config.sides if config.asked is None else ["test"]:
+        stop_if_strict(config.at(f"extract/{side}"), source_file(config, side))
 
 
 def splits(config: Config, folder: Path) -> dict[str, Any]:
@@ -131,6 +150,13 @@ def splits(config: Config, folder: Path) -> dict[str, Any]:
     return build_splits(
         folder, known.product_id, known.label, config.split, config.seed, known.group
     )
+
+
+def alike(config: Config, side: str, folder: Path) -> dict[str, Any]:
+    from lib import pipeline
+    from lib.catalogue.alike import build_alike
+
+    return build_alike(folder, _catalogue(config, side), pipeline.threads(config))
 
 
 def cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
@@ -145,11 +171,24 @@ def predictions(config: Config, name: str, part: str, folder: Path) -> dict[str,
     return build_predictions(config, name, part, _catalogue(config, part), folder)
 
 
+def embeddings(config: Config, name: str, net: str, side: str, folder: Path) -> dict[str, Any]:
+    from lib.vision.stage import build_embeddings
+
+    return build_embeddings(config, name, net, side, _catalogue(config, side), folder)
+
+
 def candidates(config: Config, part: str, folder: Path) -> dict[str, Any]:
     from lib.ranking.stage import build_candidates
 
     labelled, query = _catalogue(config, "train"), _catalogue(config, part)
     return build_candidates(config, part, labelled, query, folder)
+
+
+def neighbours(config: Config, part: str, folder: Path) -> dict[str, Any]:
+    from lib.ranking.stage import build_neighbours
+
+    labelled, query = _catalogue(config, "train"), _catalogue(config, part)
+    return build_neighbours(config, part, labelled, query, folder)
 
 
 def source(config: Config, source: str, part: str, folder: Path) -> dict[str, Any]:
@@ -176,8 +215,20 @@ def blend(config: Config, folder: Path) -> dict[str, Any]:
     return build_blend(config, folder)
 
 
+def calibration(config: Config, folder: Path) -> dict[str, Any]:
+    from lib.confidence import build_calibration
+
+    return build_calibration(config, folder, _catalogue(config, "train").group)
+
+
 def submission(config: Config, folder: Path) -> dict[str, Any]:
     from lib.final import build_submission
 
-    query = _catalogue(config, "test") if config.data.test else None
+    query = _catalogue(config, "test") if config.has_test else None
     return build_submission(config, _catalogue(config, "train"), query, folder)
+
+
+def answers(config: Config, folder: Path) -> dict[str, Any]:
+    from lib.answers import build_answers
+
+    return build_answers(config, _catalogue(config, "train"), _catalogue(config, "test"), folder)

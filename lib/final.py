@@ -1,42 +1,42 @@
 """Stage 06: every rung scored on the locked part, and the submission of the chosen blend."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib import ladder, submission
+from lib import confidence, ladder, submission
 from lib.catalogue.tables import Catalogue, Classes, read_classes, read_splits
 from lib.config import Config, Data
-from lib.errors import UserError
 from lib.ladder import Rung
 from lib.ranking import blend, stage
 from lib.ranking.candidates import Queried, queried
+from lib.ranking.hashes import look_up
 from lib.ranking.means import best_classes
+from lib.ranking.rules import by_l1, by_majority, by_unanimous
 
 
 def build_submission(
     config: Config, labelled: Catalogue, query: Catalogue | None, folder: Path
 ) -> dict[str, Any]:
-    """Write `scores.json`, `ladder.txt` and, if there is a `query`, `submission.csv.gz`."""
-    classes = read_classes(config.folder / "extract" / "classes")
-    final = config.blend.final
-    blends = stage.blended(config, "locked")
-    if final not in blends:
-        raise UserError(
-            'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
-            ' xgboost in stack.multi; set them, or blend.final = "fitted"'
-        )
+    """Write `scores.json`, `ladder.txt`, `calibration.json` (what the blend's probabilities are
+    worth) and, if there is a `query`, `submission.csv.gz`."""
+    classes = read_classes(config.at("extract/classes"))
+    measured = confidence.measure(config, confidence.final_scores(config, "locked"), labelled.group)
     facts = {} if query is None else _submit(config, query, classes, folder)
-    rungs = _rungs(config, labelled, len(classes), blends)
-    ladder.write(folder, rungs, final, submitted=query is not None)
+    rungs = _rungs(config, labelled, len(classes))
+    notes, final = [confidence.line(measured)], config.blend.final
+    ladder.write(folder, rungs, final, submitted=query is not None, notes=notes)
+    text = json.dumps(confidence.as_json(measured), indent=1)
+    (folder / "calibration.json").write_text(text + "\n")
     return {**facts, "rungs": len(rungs)}
 
 
 def _submit(config: Config, query: Catalogue, classes: Classes, folder: Path) -> dict[str, Any]:
     rows = stage.candidate_rows(config, "test")
-    scores = stage.blended(config, "test")[config.blend.final]
+    scores = confidence.final_scores(config, "test")
     product, chosen = blend.best(rows["product"], rows["cls"], scores)
     path, header = folder / "submission.csv.gz", _header(config.data)
     names = [classes.key(cls) for cls in range(len(classes))]
@@ -53,10 +53,8 @@ def _header(data: Data) -> tuple[str, str]:
     return ("path", "category") if data.source in ("folders", "npy") else submission.HEADER
 
 
-def _rungs(
-    config: Config, labelled: Catalogue, classes: int, blends: dict[str, np.ndarray]
-) -> list[Rung]:
-    splits = read_splits(config.folder / "extract" / "splits")
+def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
+    splits = read_splits(config.at("extract/splits"))
     locked = splits.products("locked")
     truth = labelled.label[locked]
     asked = queried(labelled, locked)
@@ -69,15 +67,21 @@ def _rungs(
         return Rung(name, layer, chosen == truth)
 
     rungs = _network_rungs(config, asked, truth, classes)
+    if config.features.hashes:
+        rungs += _rule_rungs(config, labelled, asked, classes)
     found = np.bincount(np.searchsorted(locked, rows["product"]), rows["target"], len(locked))
     rungs.append(Rung("recall", "candidates", found > 0))
-    for layer in ("l2", "l3"):
-        for member in stage.members(config):
-            if member[1] == layer:
-                scores = stage.member_scores(config, member, "locked")
-                rungs.append(ranked(f"{member[0]} {member[2]}", layer, scores))
-    for name, scores in blends.items():
-        rungs.append(ranked(name, "blend", scores))
+    best = stage.best_member(config, "l2")
+    for member in sorted(stage.members(config), key=lambda member: member[1]):
+        rung = ranked(
+            f"{member[0]} {member[2]}", member[1], stage.member_scores(config, member, "locked")
+        )
+        mark = "the layer's best by out-of-fold loss" if member == best else ""
+        rungs.append(replace(rung, baseline=mark))
+    for name in stage.blends(config):
+        rung = ranked(name, "blend", stage.blended(config, name, "locked"))
+        mark = "the plain average of all members" if name == "simple" else ""
+        rungs.append(replace(rung, baseline=mark))
     group = None if labelled.group is None else labelled.group[locked]
     return [replace(rung, group=group) for rung in rungs]
 
@@ -95,3 +99,28 @@ def _network_rungs(config: Config, asked: Queried, truth: np.ndarray, classes: i
         chosen = best_classes(asked, dumps, weights, classes, how)
         rungs.append(Rung(f"weighted {how} mean", "cnn mean", chosen == truth))
     return rungs
+
+
+def _rule_rungs(config: Config, labelled: Catalogue, asked: Queried, classes: int) -> list[Rung]:
+    """The hash alone where it speaks, the networks' geometric mean elsewhere (T6)."""
+    weights = [model.weight for model in config.models.values()]
+    otherwise = best_classes(asked, stage.read_dumps(config, "locked"), weights, classes)
+    reference = np.ones(len(labelled.label), bool)
+    reference[asked.products] = False
+    known = look_up(
+        labelled,
+        reference=reference,
+        reference_fold=np.full(len(labelled.label), -1, np.int8),
+        query=labelled,
+        images=asked.images,
+        query_fold=np.full(len(asked.images), -1, np.int8),
+        same=True,
+        hash_k=1,
+        class_count=classes,
+    )
+    of_rule = {"majority": by_majority, "unanimous": by_unanimous, "largest share": by_l1}
+    truth = labelled.label[asked.products]
+    return [
+        Rung(name, "hash rule", rule(asked, known, otherwise) == truth)
+        for name, rule in of_rule.items()
+    ]

@@ -14,7 +14,7 @@ from lib import pipeline, processes
 from lib.artifacts import Artifact, ensure, status
 from lib.config import Config
 
-INDEPENDENT = ("train", "predict")  # stages whose artifacts are not made of each other
+SIDE_BY_SIDE = ("train", "predict")  # stages of networks: most artifacts need no other of them
 
 # glibc hands every large tensor back to the kernel and takes it anew, page by page, in each step:
 # two fifths of a CPU training's time. Keep the memory, in huge pages. Read when a process starts.
@@ -29,20 +29,36 @@ Say = Callable[[str], None]
 def ensure_all(config: Config, stage: str, rebuild: bool, say: Say) -> int:
     """Build what is not fresh of a stage; returns how many artifacts were built.
 
-    Raises what `artifacts.ensure` raises. Side by side, the others that have begun end first.
+    Settled ones are left alone. Raises what `artifacts.ensure` raises. Side by side, the others
+    that have begun end first.
     """
     artifacts = pipeline.stages(config)[stage]
-    waiting = [place for place, one in enumerate(artifacts) if status(one).state != "fresh"]
-    jobs = _jobs(config, len(waiting)) if stage in INDEPENDENT else 0
-    if not jobs:
-        built = sum(ensure(artifact, rebuild, say) for artifact in artifacts)
-    else:
+    own = [place for place, one in enumerate(artifacts) if not one.settled]
+    built = 0
+    for places in _turns(artifacts, own) if stage in SIDE_BY_SIDE else [own]:
+        waiting = [place for place in places if status(artifacts[place]).state != "fresh"]
+        jobs = _jobs(config, len(waiting)) if stage in SIDE_BY_SIDE else 0
+        if not jobs:
+            built += sum(ensure(artifacts[place], rebuild, say) for place in places)
+            continue
         if not rebuild:
             _stop_at_stale([artifacts[place] for place in waiting], say)
         _side_by_side(config, stage, rebuild, waiting, jobs)
-        built = len(waiting)
-    say(f"{stage}: {built} built, {len(artifacts) - built} fresh")
+        built += len(waiting)
+    say(f"{stage}: {built} built, {len(own) - built} fresh" if own else f"{stage}: nothing to do")
     return built
+
+
+def _turns(artifacts: list[Artifact], own: list[int]) -> list[list[int]]:
+    """Places that can be built at once: those made of none of the others, then the rest."""
+    paths = {artifacts[place].path for place in own}
+
+    def waits(place: int) -> bool:
+        inputs = artifacts[place].inputs.values()
+        return any(isinstance(one, Artifact) and one.path in paths for one in inputs)
+
+    first = [place for place in own if not waits(place)]
+    return [first, [place for place in own if place not in first]]
 
 
 def _jobs(config: Config, waiting: int) -> int:

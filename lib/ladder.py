@@ -5,25 +5,28 @@ in the same order, so that two of them can be compared pair by pair.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lib.metrics import Estimate, accuracy, fewer_errors
+from lib.metrics import Estimate, accuracy, fewer_errors, gain
 
 
 @dataclass(frozen=True)
 class Rung:
     """`correct` bool [products]: whether the rung names the right class.
 
-    group int32 [products]: products of one are resampled together for the intervals.
+    group int32 [products]: products of one are resampled together for the intervals. baseline: in
+    words, what the final rung is compared with here; "" if it is not.
     """
 
     name: str
-    layer: str  # "cnn", "cnn tta", "cnn mean", "candidates", "l2", "l3" or "blend"
+    layer: str  # "cnn", "cnn tta", "cnn mean", "hash rule", "candidates", "l2", ... or "blend"
     correct: np.ndarray
     group: np.ndarray | None = None
+    baseline: str = ""
 
 
 def scores(rungs: list[Rung], part: str = "locked") -> list[dict[str, str | float | int]]:
@@ -70,7 +73,7 @@ def best(rungs: list[Rung], layer: str) -> Rung:
     return max((r for r in rungs if r.layer == layer), key=lambda r: float(r.correct.mean()))
 
 
-def gain(rungs: list[Rung], final: str) -> tuple[Rung, Estimate]:
+def fewer_than_single(rungs: list[Rung], final: str) -> tuple[Rung, Estimate]:
     """The best single CNN with TTA, and how many fewer errors the final rung makes."""
     single = best(rungs, "cnn tta")
     chosen = next(rung for rung in rungs if rung.name == final)
@@ -78,17 +81,39 @@ def gain(rungs: list[Rung], final: str) -> tuple[Rung, Estimate]:
 
 
 def _comparisons(rungs: list[Rung], final: str) -> list[str]:
-    if best(rungs, "cnn tta").correct.all():
-        return []
-    single, fewer = gain(rungs, final)
-    verdict = "" if fewer.low > 0 else ": no gain, the interval holds zero"
-    return [
-        f"{final}: {fewer.value:.1%} fewer errors than the best single CNN with TTA"
-        f" ({single.name}; 95 % interval {fewer.low:.1%} .. {fewer.high:.1%}){verdict}"
-    ]
+    lines = []
+    if not best(rungs, "cnn tta").correct.all():
+        single, fewer = fewer_than_single(rungs, final)
+        lines.append(
+            f"{final}: {fewer.value:.1%} fewer errors than the best single CNN with TTA"
+            f" ({single.name}; 95 % interval {fewer.low:.1%} .. {fewer.high:.1%}){_verdict(fewer)}"
+        )
+    chosen = next(rung for rung in rungs if rung.name == final)
+    for rung in rungs:
+        if rung.baseline and rung.name != final:
+            more = gain(chosen.correct, rung.correct, group=chosen.group)
+            lines.append(
+                f"{final}: {100 * more.value:+.2f} points against {rung.layer} {rung.name},"
+                f" {rung.baseline} (95 % interval {100 * more.low:+.2f} .. {100 * more.high:+.2f})"
+                f"{_verdict(more)}"
+            )
+    return lines
 
 
-def write(folder: Path, rungs: list[Rung], final: str, submitted: bool = True) -> None:
-    """Write `scores.json` (a list of rows) and `ladder.txt`."""
+def _verdict(gained: Estimate) -> str:
+    if gained.high < 0:
+        return ": a loss"
+    return "" if gained.low > 0 else ": no gain, the interval holds zero"
+
+
+def write(
+    folder: Path,
+    rungs: list[Rung],
+    final: str,
+    submitted: bool = True,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write `scores.json` (a list of rows) and `ladder.txt`, which ends with the `notes`."""
     (folder / "scores.json").write_text(json.dumps(scores(rungs), indent=1) + "\n")
-    (folder / "ladder.txt").write_text(text(rungs, final, submitted))
+    lines = "".join(f"{note}\n" for note in notes)
+    (folder / "ladder.txt").write_text(text(rungs, final, submitted) + lines)

@@ -48,23 +48,52 @@ def fewer_errors(
     a gain, anything else is none.
     Raises ValueError where the baseline makes no error.
     """
-    if len(correct) != len(baseline):
-        raise ValueError(f"{len(correct)} products against {len(baseline)}")
-    n, wrong = len(correct), int((~baseline).sum())
+    _check_pairs(correct, baseline)
+    wrong = int((~baseline).sum())
     if not wrong:
         raise ValueError("the baseline makes no error")
+    errors, before, _ = _paired(correct, baseline, seed, group)
+    value = 1 - int((~correct).sum()) / wrong
+    return Estimate(value, *_ends(1 - errors / np.maximum(before, 1)), len(correct))
+
+
+def gain(
+    correct: np.ndarray, baseline: np.ndarray, seed: int = 0, group: np.ndarray | None = None
+) -> Estimate:
+    """Accuracy less the baseline's, as a share of the products: 0.01 is one point in a hundred.
+
+    Both bool [n] over the same products, drawn in pairs or by `group` int32 [n] as for
+    `fewer_errors`. It is a gain if `low` is above zero, and none else.
+    Raises ValueError for no products.
+    """
+    _check_pairs(correct, baseline)
+    if len(correct) == 0:
+        raise ValueError("gain over no products")
+    errors, before, size = _paired(correct, baseline, seed, group)
+    value = (int(correct.sum()) - int(baseline.sum())) / len(correct)
+    return Estimate(value, *_ends((before - errors) / size), len(correct))
+
+
+def _check_pairs(correct: np.ndarray, baseline: np.ndarray) -> None:
+    if len(correct) != len(baseline):
+        raise ValueError(f"{len(correct)} products against {len(baseline)}")
+
+
+def _paired(
+    correct: np.ndarray, baseline: np.ndarray, seed: int, group: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors, the baseline's errors and the products of RESAMPLES draws, each [RESAMPLES]."""
+    n = len(correct)
     if group is not None:
-        errors, before = _sums_by_group(group, seed, ~correct, ~baseline)
-        value = 1 - int((~correct).sum()) / wrong
-        return Estimate(value, *_ends(1 - errors / np.maximum(before, 1)), n)
-    mended = int((correct & ~baseline).sum())
-    broken = int((~correct & baseline).sum())
-    both = wrong - mended
+        errors, before, size = _sums_by_group(group, seed, ~correct, ~baseline, np.ones(n))
+        return errors, before, size
+    mended, broken = int((correct & ~baseline).sum()), int((~correct & baseline).sum())
+    both = int((~correct & ~baseline).sum())
+    # Products of one kind are interchangeable, so a draw is one multinomial over the four kinds.
     draws = np.random.default_rng(seed).multinomial(
         n, np.array([mended, broken, both, n - mended - broken - both]) / n, RESAMPLES
     )
-    errors, before = draws[:, 1] + draws[:, 2], np.maximum(draws[:, 0] + draws[:, 2], 1)
-    return Estimate(1 - (broken + both) / wrong, *_ends(1 - errors / before), n)
+    return draws[:, 1] + draws[:, 2], draws[:, 0] + draws[:, 2], np.full(RESAMPLES, n)
 
 
 def _sums_by_group(group: np.ndarray, seed: int, *values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lib import fill
 from lib.artifacts import Artifact
-from lib.config import Config, Model, plain
+from lib.config import Config, Model, depends_on_test, plain
 from lib.errors import UserError
 
 Stages = dict[str, list[Artifact]]
@@ -44,9 +44,11 @@ def threads(config: Config) -> int:
 def closing_words(config: Config, stage: str, say: Callable[[str], None]) -> None:
     """The ladder and where the submission lies, also when nothing had to be made."""
     if stage == "submit":
-        folder = config.folder / "submit"
+        folder = config.at("submit")
         say((folder / "ladder.txt").read_text())
-        if config.data.test:
+        if config.asked is not None:
+            say(f"answers: {folder / 'predictions.csv'} and .parquet")
+        elif config.has_test:
             say(f"submission: {folder / 'submission.csv.gz'}")
         else:
             say("no submission: data.test names no products to classify")
@@ -55,15 +57,14 @@ def closing_words(config: Config, stage: str, say: Callable[[str], None]) -> Non
 class _Chain:
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.folder = config.folder
         self.scored_parts = config.scored_parts
         self.parts = (config.stack_part, *self.scored_parts)
         self.single = list(config.models)
-        self.averaged = ["mean", *self.single]  # sources with both layers
         self.made: dict[str, Artifact] = {}
 
     def _add(self, name: str, build: Any, **kind: Any) -> Artifact:
-        self.made[name] = Artifact(self.folder / name, build, **kind)
+        settled = self.config.asked is not None and not depends_on_test(name)
+        self.made[name] = Artifact(self.config.at(name), build, settled=settled, **kind)
         return self.made[name]
 
     def _inputs(self, *names: str) -> dict[str, Artifact | Path]:
@@ -84,6 +85,8 @@ class _Chain:
             )
             made.append(sample)
             files = dict.fromkeys((*config.sides, of_classes), sample)
+            if config.asked is not None:
+                files["test"] = fill.source_file(config, "test")
         else:
             files = {side: fill.source_file(config, side) for side in (*config.sides, of_classes)}
         made.append(
@@ -92,7 +95,7 @@ class _Chain:
                 partial(fill.classes, config),
                 config={
                     **fill.digest_setting(config, of_classes),
-                    **fill.source_setting(config, *READ["train"]),
+                    **fill.source_setting(config, "train", *READ["train"]),
                 },
                 inputs={of_classes: files[of_classes]},
             )
@@ -104,7 +107,7 @@ class _Chain:
                     partial(fill.index, config, side),
                     config={
                         **fill.digest_setting(config, side),
-                        **fill.source_setting(config, *READ[side]),
+                        **fill.source_setting(config, side, *READ[side]),
                     },
                     inputs={side: files[side], **self._inputs("extract/classes")},
                     resumable=True,
@@ -118,6 +121,14 @@ class _Chain:
                 inputs=self._inputs("extract/train"),
             )
         )
+        for side in config.sides if config.features.alike else ():
+            made.append(
+                self._add(
+                    f"extract/alike/{side}",
+                    partial(fill.alike, config, side),
+                    inputs=self._inputs(f"extract/{side}"),
+                )
+            )
         return made
 
     # 02
@@ -144,6 +155,9 @@ class _Chain:
     # 03
 
     def predict(self) -> list[Artifact]:
+        return [*self._dumps(), *self._embeddings()]
+
+    def _dumps(self) -> list[Artifact]:
         return [
             self._add(
                 f"predictions/{name}/{part}",
@@ -163,79 +177,125 @@ class _Chain:
             for part in self.parts
         ]
 
+    def _embeddings(self) -> list[Artifact]:
+        """Of every picture, by each network of the models that neighbours are sought with."""
+        return [
+            self._add(
+                f"embeddings/{name}/{net}/{side}",
+                partial(fill.embeddings, self.config, name, net, side),
+                config={"dims": self.config.predict.dims, "checkpoint": model.checkpoint},
+                inputs=self._inputs(
+                    f"extract/{side}",
+                    f"cnn/{name}/{net}",
+                    *([f"embeddings/{name}/{net}/train"] if side == "test" else []),
+                ),
+                resumable=True,
+            )
+            for side in self.config.sides
+            for name, model in self.config.models.items()
+            if name in self.config.predict.embeddings
+            for net in nets(model)
+        ]
+
     # 04
 
     def features(self) -> list[Artifact]:
         made = []
-        settings = {"features": plain(self.config.features), "stack_part": self.config.stack_part}
+        common = plain(self.config.features, "alike_windows")
+        looks = self.config.features.alike_windows
         for part in self.parts:
             of_models = [f"predictions/{name}/{part}" for name in self.single]
+            seen = self._inputs(
+                "extract/train", "extract/splits", self._query(part), *self._seen(part)
+            )
+            looks_like = [f"extract/alike/{side}" for side in self._sides(part)]
             made.append(
                 self._add(
                     f"features/candidates/{part}",
                     partial(fill.candidates, self.config, part),
-                    config=settings,
-                    inputs=self._inputs(
-                        "extract/train",
-                        "extract/splits",
-                        self._query(part),
-                        *of_models,
-                    ),
+                    config={"features": common, "stack_part": self.config.stack_part},
+                    inputs={
+                        **seen,
+                        **self._inputs(
+                            *of_models, *(looks_like if self.config.features.alike else [])
+                        ),
+                    },
+                    version=2,
                 )
             )
-            for source in [*self.averaged, "multi"]:
+            rows = self._inputs(f"features/candidates/{part}")
+            if self.config.predict.embeddings:
+                made.append(
+                    self._add(
+                        f"features/neighbours/{part}",
+                        partial(fill.neighbours, self.config, part),
+                        config={"alike_windows": looks, "of": self.config.predict.embeddings},
+                        inputs={**rows, **seen},
+                    )
+                )
+            for source in self.config.sources:
                 alone = source in self.single
                 weights = _weights(self.config) if source == "mean" else {}
                 made.append(
                     self._add(
                         f"features/{source}/{part}",
                         partial(fill.source, self.config, source, part),
-                        config={
-                            "features": plain(self.config.features),
-                            "weights": weights,
+                        config={"features": common, "weights": weights},
+                        inputs={
+                            **rows,
+                            **self._inputs(
+                                *([f"predictions/{source}/{part}"] if alone else of_models)
+                            ),
                         },
-                        inputs=self._inputs(
-                            f"features/candidates/{part}",
-                            *([f"predictions/{source}/{part}"] if alone else of_models),
-                        ),
                     )
                 )
         return made
 
+    def _seen(self, part: str) -> list[str]:
+        """The embeddings that a part's neighbours are found with: its own and those of train."""
+        return [
+            f"embeddings/{name}/{net}/{side}"
+            for name in self.config.predict.embeddings
+            for net in nets(self.config.models[name])
+            for side in self._sides(part)
+        ]
+
+    def _sides(self, part: str) -> tuple[str, ...]:
+        """The sides of the catalogue that a part's columns are made of."""
+        return ("train", "test") if part == "test" else ("train",)
+
     # 05
 
     def stack(self) -> list[Artifact]:
-        layers = self.config.stack
         made = []
-        for source in self.averaged:
-            made += self._layer(source, "l2", layers.layer2)
-            if layers.layer3:
-                made += self._layer(source, "l3", layers.layer3)
-        if layers.multi:
-            made += self._layer("multi", "l2", layers.multi)
+        for source in self.config.sources:
+            below: tuple[str, ...] = ()
+            for layer, boosters in self.config.layers(source).items():
+                made += self._layer(source, layer, boosters, below)
+                below = tuple(f"{source}/{layer}/{booster}" for booster in boosters)
         return made
 
-    def _layer(self, source: str, layer: str, boosters: tuple[str, ...]) -> list[Artifact]:
-        settings = plain(self.config.stack, "layer2", "layer3", "multi")
-        stack_part = self.config.stack_part
-        below = (
-            [f"stack/{source}/l2/{booster}" for booster in self.config.stack.layer2]
-            if layer == "l3"
-            else []
-        )
+    def _layer(
+        self, source: str, layer: str, boosters: tuple[str, ...], below: tuple[str, ...]
+    ) -> list[Artifact]:
+        """below: the boosters of the layer under it, whose scores it reads."""
+        settings = plain(self.config.stack, "orders", "layer2", "layer3", "layer4", "multi")
+        fitted_on = self.config.stack_part
         made = [
             self._add(
                 f"stack/{source}/{layer}/{booster}",
                 partial(fill.booster, self.config, source, layer, booster),
                 config={"stack": settings, "below": below, "seed": self.config.seed},
-                inputs=self._inputs(*self._columns(source, stack_part), *below),
+                inputs=self._inputs(
+                    *self._columns(source, fitted_on), *(f"stack/{name}" for name in below)
+                ),
                 resumable=True,
             )
             for booster in boosters
         ]
         fitted = [f"stack/{source}/{layer}/{booster}" for booster in boosters]
         for part in self.scored_parts:
-            lower = [f"scores/{source}/l2/{part}"] if layer == "l3" else []
+            lower = [f"scores/{source}/l{int(layer[1:]) - 1}/{part}"] if below else []
             made.append(
                 self._add(
                     f"scores/{source}/{layer}/{part}",
@@ -246,37 +306,48 @@ class _Chain:
             )
         return made
 
-    def _columns(self, source: str, part: str) -> tuple[str, str]:
-        return f"features/candidates/{part}", f"features/{source}/{part}"
+    def _columns(self, source: str, part: str) -> list[str]:
+        shared = ["candidates", *(["neighbours"] if self.config.predict.embeddings else [])]
+        return [f"features/{table}/{part}" for table in (*shared, source)]
 
     # 06
 
     def submit(self) -> list[Artifact]:
         oof = [name for name in self.made if name.startswith("stack/")]
         scores = [name for name in self.made if name.startswith("scores/")]
-        dumps = [f"predictions/{name}/locked" for name in self.single]
         stack_part = self.config.stack_part
         blend = self._add(
             "blend",
             partial(fill.blend, self.config),
-            config={"steps": self.config.blend.steps},
+            config={"fit": self.config.blend.fit, "steps": self.config.blend.steps},
             inputs=self._inputs(f"features/candidates/{stack_part}", *oof),
         )
-        submit = self._add(
-            "submit",
-            partial(fill.submission, self.config),
-            config={"final": self.config.blend.final, "weights": _weights(self.config)},
+        final: dict[str, Any] = {"final": self.config.blend.final, "weights": _weights(self.config)}
+        calibration = self._add(
+            "calibration",
+            partial(fill.calibration, self.config),
+            config={**final, "precision": self.config.new.precision},
             inputs=self._inputs(
-                "extract/classes",
-                *(f"extract/{side}" for side in self.config.sides),
-                "extract/splits",
-                *(f"features/candidates/{part}" for part in self.scored_parts),
-                "blend",
-                *scores,
-                *dumps,
+                "extract/train", "blend", f"features/candidates/{stack_part}", *oof
             ),
         )
-        return [blend, submit]
+        inputs = self._inputs(
+            "extract/classes",
+            *(f"extract/{side}" for side in self.config.sides),
+            "extract/splits",
+            *(f"features/candidates/{part}" for part in self.scored_parts),
+            "blend",
+            "calibration",
+            *scores,
+        )
+        if self.config.asked is not None:
+            build = fill.answers
+            final["top"] = self.config.new.top
+        else:
+            build = fill.submission
+            inputs |= self._inputs(*(f"predictions/{name}/locked" for name in self.single))
+        submit = self._add("submit", partial(build, self.config), config=final, inputs=inputs)
+        return [blend, calibration, submit]
 
     def _query(self, part: str) -> str:
         return "extract/test" if part == "test" else "extract/train"

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,22 @@ def test_a_folder_counts_by_names_and_sizes(tmp_path):
     assert digest() != second
     (folder / "0.jpg").symlink_to(folder / "nowhere")
     assert fingerprint.files_under(folder) == [("0.jpg", 0), ("a/2.jpg", 5)]
+
+
+def test_a_settled_one_stays_fresh_without_the_files_of_the_user(tmp_path):
+    file = tmp_path / "in.bin"
+    file.write_bytes(b"abc")
+    first = text(tmp_path / "first", "x", config={"v": 1}, inputs={"in": file})
+    second = text(tmp_path / "second", "y", inputs={"first": first})
+    ensure(first, False, quiet)
+    ensure(second, False, quiet)
+    file.unlink()
+    fingerprint.fingerprint.cache_clear()
+    settled = [replace(one, settled=True) for one in (first, second)]
+    assert [state.state for state in survey(settled).values()] == ["fresh", "fresh"]
+    changed = replace(settled[0], config={"v": 2})
+    assert status(changed).reasons == ("v 1 -> 2",)
+    with pytest.raises(ValueError, match="not this run's to build"):
+        ensure(changed, True, quiet)
+    (tmp_path / "first" / "words.txt").unlink()
+    assert "damaged or gone" in str(status(settled[0]))

@@ -93,3 +93,9 @@ def test_without_a_test_file_only_the_locked_part_is_scored(config_file):
     assert load(config_file).scored_parts == ("locked", "test")
     assert load(config_file, ["data.test="]).scored_parts == ("locked",)
     assert load(config_file, ['data.test=""']).sides == ("train",)
+
+
+@pytest.mark.parametrize("override", ["new.top=0", "new.precision=0.4", "new.precision=1.0"])
+def test_answers_about_new_products_need_a_sense(config_file, override):
+    with pytest.raises(UserError, match=override.split("=")[0]):
+        load(config_file, [override])

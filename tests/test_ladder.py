@@ -32,7 +32,7 @@ def test_rows_for_machines_and_a_table_for_people(tmp_path):
 
 
 def test_gain_is_against_the_best_single_network():
-    single, fewer = ladder.gain(rungs(), "fitted")
+    single, fewer = ladder.fewer_than_single(rungs(), "fitted")
     assert single.name == "b "
     assert 0.15 < fewer.value < 0.25
     assert fewer.low > 0
@@ -50,3 +50,13 @@ def test_groups_and_a_ladder_without_a_submission_are_said():
     assert "1,000 products in 250 groups" in text
     assert "submitted" not in text
     assert text.count("<- final") == 1
+
+
+def test_the_final_rung_is_compared_with_the_baselines():
+    told = rungs()
+    told[1] = replace(told[1], baseline="a lower one")
+    told[2] = replace(told[2], correct=told[3].correct, baseline="its equal")
+    text = ladder.text(told, "fitted")
+    more = 100 * (told[3].correct.mean() - told[1].correct.mean())
+    assert f"fitted: {more:+.2f} points against cnn tta a , a lower one (95 %" in text
+    assert "its equal (95 % interval +0.00 .. +0.00): no gain" in text

@@ -44,11 +44,13 @@ folds = 2
 seed = 1
 [predict]
 shard = 100
+embeddings = ["a"]
 [features]
 windows = [5, 50]
 [stack]
 trees = 8
 forest_trees = 8
+layer4 = ["lambdarank"]
 [run]
 threads = 1
 """
@@ -100,10 +102,12 @@ def test_the_submission_and_the_ladder(finished):
     assert len(lines) == 101
     rows = json.loads((submit / "scores.json").read_text())
     layers = {row["layer"] for row in rows}
-    assert layers == {"cnn", "cnn tta", "cnn mean", "candidates", "l2", "l3", "blend"}
+    networks = {"cnn", "cnn tta", "cnn mean"}
+    assert layers == {*networks, "hash rule", "candidates", "l2", "l3", "l4", "blend"}
     assert len([r for r in rows if r["layer"] == "l2"]) == 3 * 5 + 1
     assert len([r for r in rows if r["layer"] == "l3"]) == 3 * 4
-    assert {r["name"] for r in rows if r["layer"] == "blend"} == {"fitted", "published"}
+    blends = {r["name"] for r in rows if r["layer"] == "blend"}
+    assert blends == {"simple", "fitted", "published"}
     assert all(row["part"] == "locked" and row["n"] == 80 for row in rows)
     assert all(0 <= r["low"] <= r["accuracy"] <= r["high"] <= 1 for r in rows)
 
@@ -139,7 +143,7 @@ def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
     after = manifests(copied)
     assert before.keys() == after.keys()
     remade = {name.split("/")[0] for name in before if before[name] != after[name]}
-    assert remade == {"stack", "scores", "blend", "submit"}
+    assert remade == {"stack", "scores", "blend", "calibration", "submit"}
     kept = [name for name in before if name.startswith("stack/") and before[name] == after[name]]
     assert kept == []
 

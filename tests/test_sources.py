@@ -140,7 +140,8 @@ def test_arrays_without_products_to_classify(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "no submission: data.test names no products" in result.stderr
     made = tmp_path / "work" / "tiny"
-    assert sorted(p.name for p in (made / "submit").glob("[!_]*")) == ["ladder.txt", "scores.json"]
+    submitted = sorted(p.name for p in (made / "submit").glob("[!_]*"))
+    assert submitted == ["calibration.json", "ladder.txt", "scores.json"]
     assert not list(made.rglob("test"))
     assert "<- final" in (made / "submit" / "ladder.txt").read_text()
     scores = json.loads((made / "submit" / "scores.json").read_text())

@@ -110,6 +110,13 @@ class Splits:
         """Ascending rows of the products of these parts, int64."""
         return np.flatnonzero(np.isin(self.part, [PARTS[part] for part in parts]))
 
+    def net_of_product(self, nets: int) -> np.ndarray:
+        """int8 [P]: which of a model's networks must not see the product; -1 for `locked`.
+
+        A model with fewer networks than there are folds leaves several folds out at once.
+        """
+        return np.where(self.fold >= 0, self.fold % nets, -1).astype(np.int8)
+
 
 def write_table(path: Path, columns: Mapping[str, pa.Array | np.ndarray]) -> None:
     """One record batch, so that every numeric column is read back without a copy."""

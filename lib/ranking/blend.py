@@ -1,14 +1,15 @@
-"""Weights over the members of the stack (C14), and what a product makes of its rows' scores.
+"""Blends of the stack's members (C14), and what a product makes of its rows' scores.
 
 Rows are candidates sorted by (product, class), so a product's rows are neighbours; every function
 here works on those runs, never on a dense [products, classes].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from lib.errors import UserError
+from lib.ranking.weights import fit
 
 Member = tuple[str, str, str]  # source, layer, booster
 
@@ -19,8 +20,8 @@ AFTER = {"xgboost": 0.5, "lgbm_1": 0.25, "lgbm_2": 0.25}  # L2 and L3 for each C
 ALL = {"before": 0.6, "multi": 0.2, "after": 0.3}
 MULTI: Member = ("multi", "l2", "xgboost")
 
-LEAST = 1e-9  # score of a true class below which its log loss no longer grows
-TIE = 1e-12  # losses closer than this are the same
+LEAST = 1e-9  # share of a true class below which its log loss no longer grows
+STEPS = 50  # of a greedy selection
 
 
 def published_members(models: Sequence[str]) -> set[Member]:
@@ -64,36 +65,63 @@ def published(
 
 
 def greedy(members: np.ndarray, product: np.ndarray, target: np.ndarray, steps: int) -> np.ndarray:
-    """Weights float64 [M] of a greedy selection with replacement (Caruana et al. 2004), sum 1.
+    """`fitted` by "greedy", which reads no folds."""
+    return fitted(list(members), product, target, np.zeros(len(product), np.int8), "greedy", steps)
 
-    members float32 [M, R]: scores of at least 0; product int32 [R] ascending; target int8 [R].
-    The loss is the mean log loss of the true class's share of its product's blended scores. It
-    needs of each member only the true row's score and the product's sum, so a step costs
-    products x members. Products without their truth among the candidates cannot be won and are
-    left out. Each step adds the member that lowers the loss most; on a tie one that is in already,
-    then the first. The weights are those of the earliest step with the least loss.
+
+def fitted(
+    members: Sequence[np.ndarray],
+    product: np.ndarray,
+    target: np.ndarray,
+    fold: np.ndarray,
+    how: str,
+    steps: int = STEPS,
+) -> np.ndarray:
+    """Weights float64 [M] for the members' shares, at least 0 with sum 1, by `weights.fit`.
+
+    members: float32 [R] each, scores of at least 0; product int32 [R] ascending; target and fold
+    int8 [R]; how: one of `weights.METHODS`; steps: of "greedy". Products without their truth among
+    the candidates cannot be won and are left out.
     Raises ValueError where a member has unscored or negative rows, or no product has its truth.
     """
-    if len(members) == 0 or steps < 1:
-        raise ValueError(f"{len(members)} members and {steps} steps: at least one of each")
-    true, total = _true_and_total(members, product, target)
-    counts = np.zeros(len(members), np.int64)
-    best, best_loss = counts, np.inf
-    sum_true, sum_total = np.zeros(true.shape[1]), np.zeros(true.shape[1])
-    for _ in range(steps):
-        losses = np.array(
-            [
-                _log_loss(sum_true + own_true, sum_total + own_total)
-                for own_true, own_total in zip(true, total, strict=True)
-            ]
-        )
-        tied = np.flatnonzero(losses <= losses.min() + TIE)
-        chosen = tied[np.argmax(counts[tied] > 0)]  # the first in use, else the first
-        counts = counts + (np.arange(len(counts)) == chosen)
-        sum_true, sum_total = sum_true + true[chosen], sum_total + total[chosen]
-        if losses[chosen] < best_loss - TIE:
-            best, best_loss = counts, losses[chosen]
-    return best / best.sum()
+    _, row = true_rows(product, target)
+    return fit(how, _true_shares(members, product, row), fold[row], steps)
+
+
+def cross_fitted(
+    members: Sequence[np.ndarray],
+    product: np.ndarray,
+    target: np.ndarray,
+    fold: np.ndarray,
+    how: str,
+    steps: int = STEPS,
+) -> np.ndarray:
+    """Blended shares float32 [R], every product's by weights fitted without its fold (B1).
+
+    Arguments and errors are those of `fitted`. The members' scores are out-of-fold already; this
+    makes their weights so too, and the whole part tells what a way of choosing weights is worth.
+    Raises ValueError where the true candidates of a fold's others are none.
+    """
+    _, row = true_rows(product, target)
+    true, own_fold = _true_shares(members, product, row), fold[row]
+    blended = np.empty(len(product), np.float32)
+    for k in np.unique(fold):
+        others, rows = own_fold != k, np.flatnonzero(fold == k)
+        weights = fit(how, true[:, others], own_fold[others], steps)
+        blended[rows] = mixed((score[rows] for score in members), weights, product[rows])
+    return blended
+
+
+def mixed(members: Iterable[np.ndarray], weights: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """Weighted sum of the members' shares, float32 [R].
+
+    members: float32 [R] each, read one at a time; weights float64 [M]; product int32 [R] ascending.
+    """
+    total = np.zeros(len(product))
+    for score, weight in zip(members, weights, strict=True):
+        if weight > 0:
+            total += weight * normalise(score, product)
+    return total.astype(np.float32)
 
 
 def normalise(score: np.ndarray, product: np.ndarray) -> np.ndarray:
@@ -147,17 +175,12 @@ def runs(product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.diff(first, append=len(product))
 
 
-def _first_best(score: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Row of the highest score of each run, the first of equals."""
-    highest = np.repeat(np.maximum.reduceat(score, first), size)
-    rows = np.where(score == highest, np.arange(len(score)), len(score))
-    return np.minimum.reduceat(rows, first)
+def true_rows(product: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Run and row of every true candidate, int64 [products that have theirs].
 
-
-def _true_and_total(
-    members: np.ndarray, product: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score of the true row and sum over the rows, float64 [M, products with their truth]."""
+    product int32 [R] ascending; target int8 [R]. Raises ValueError where a product has two, and
+    where none has one.
+    """
     first, size = runs(product)
     row = np.flatnonzero(target == 1)
     run = np.repeat(np.arange(len(first)), size)[row]
@@ -165,16 +188,21 @@ def _true_and_total(
         raise ValueError("no product has its true class among its candidates")
     if (np.diff(run) == 0).any():
         raise ValueError("a product has two true classes")
-    true = np.empty((len(members), len(row)))
-    total = np.empty_like(true)
-    for place, score in enumerate(members):  # one at a time: a float64 copy of all may not fit
+    return run, row
+
+
+def _first_best(score: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Row of the highest score of each run, the first of equals."""
+    highest = np.repeat(np.maximum.reduceat(score, first), size)
+    rows = np.where(score == highest, np.arange(len(score)), len(score))
+    return np.minimum.reduceat(rows, first)
+
+
+def _true_shares(members: Sequence[np.ndarray], product: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """What `weights` reads: each member's share of the true candidates in `row`, [M, P]."""
+    shares = np.empty((len(members), len(row)))
+    for place, score in enumerate(members):  # one at a time: all rows of all may not fit
         if not (score >= 0).all():
             raise ValueError(f"member {place} has rows that are unscored or below 0")
-        true[place] = score[row]
-        total[place] = np.add.reduceat(score.astype(np.float64), first)[run]
-    return true, total
-
-
-def _log_loss(true: np.ndarray, total: np.ndarray) -> float:
-    share = np.divide(true, total, out=np.zeros_like(true), where=total > 0)
-    return float(-np.log(np.maximum(share, LEAST)).mean())
+        shares[place] = np.maximum(normalise(score, product)[row], LEAST)
+    return shares

@@ -35,6 +35,11 @@ class Queried:
         """int64 [n]."""
         return np.repeat(np.arange(len(self.products)), self.count)
 
+    def images_in(self, slots: slice) -> slice:
+        """Where in `images` those of some neighbouring slots lie."""
+        last = slots.stop - 1
+        return slice(int(self.start[slots.start]), int(self.start[last] + self.count[last]))
+
     def at(self, slot: np.ndarray, position: int) -> np.ndarray:
         """Place in `images` of each slot's picture at a position: int64 [rows], -1 for none."""
         return np.where(position < self.count[slot], self.start[slot] + position, -1)
@@ -68,26 +73,22 @@ def check_rows(query: Queried, topks: Sequence[TopK], names: Sequence[str]) -> N
 def candidates(
     query: Queried,
     image_classes: Sequence[np.ndarray],
-    product_classes: np.ndarray | None,
+    product_classes: Sequence[np.ndarray],
     fallback: np.ndarray,
     class_count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unique (slot int64 [R], class int16 [R]), ascending by slot, then class.
 
-    image_classes: int16 [n, k] arrays over the pictures; product_classes: int16 [Q, m]; -1 is no
-    class. fallback int16 [Q, f]: classes of the slots that have none otherwise.
+    image_classes: int16 [n, k] arrays over the pictures; product_classes: int16 [Q, m] arrays over
+    the slots; -1 is no class. fallback int16 [Q, f]: classes of the slots that have none otherwise.
     """
     of_image = query.slot_of_image()
     found = []
     for slots in chunks(len(query.products)):
-        first = slots.start
-        images = slice(
-            query.start[first], query.start[slots.stop - 1] + query.count[slots.stop - 1]
-        )
+        first, images = slots.start, query.images_in(slots)
+        own = np.arange(first, slots.stop)
         keys = [_keys(of_image[images], part[images], class_count) for part in image_classes]
-        if product_classes is not None:
-            own = np.arange(first, slots.stop)
-            keys.append(_keys(own, product_classes[slots], class_count))
+        keys += [_keys(own, part[slots], class_count) for part in product_classes]
         some = np.unique(np.concatenate(keys)) if keys else np.empty(0, np.int64)
         without = np.ones(slots.stop - first, bool)
         without[some // class_count - first] = False
@@ -96,6 +97,48 @@ def candidates(
         found.append(np.union1d(some, more) if len(more) else some)
     combined = np.concatenate(found) if found else np.empty(0, np.int64)
     return combined // class_count, (combined % class_count).astype(np.int16)
+
+
+def best_listed(
+    query: Queried,
+    image_classes: Sequence[np.ndarray],
+    product_classes: Sequence[np.ndarray],
+    slot: np.ndarray,
+    cls: np.ndarray,
+    cap: int,
+    class_count: int,
+) -> np.ndarray:
+    """Which of the candidates to keep, so that no product has more than `cap`: bool [R].
+
+    By the sum of 1 / place over all lists that name the class, the pictures of a product sharing
+    one vote; of equals the smaller class. No booster has a say yet, and a list of no probabilities
+    has one like any other. Arguments and rows as in `candidates`.
+    """
+    of_image = query.slot_of_image()
+    bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
+    kept = np.zeros(len(slot), bool)
+    for slots in chunks(len(query.products)):
+        rows = slice(bounds[slots.start], bounds[slots.stop])
+        some, of_class = slot[rows], cls[rows]
+        key = some * class_count + of_class
+        score = np.zeros(len(key))
+        images, own = query.images_in(slots), np.arange(slots.start, slots.stop)
+        share = 1 / np.maximum(query.count[of_image[images]], 1)
+        lists = [(of_image[images], part[images], share) for part in image_classes]
+        lists += [(own, part[slots], np.ones(len(own))) for part in product_classes]
+        for of, listed, weight in lists:
+            for place in range(listed.shape[1]):
+                there = listed[:, place] >= 0
+                found = np.searchsorted(key, of[there] * class_count + listed[there, place])
+                vote = weight[there] / (1 + place)
+                score += np.bincount(found, vote, minlength=len(key))
+        order = np.lexsort(
+            (of_class, -score.round(9), some)
+        )  # sums of thirds differ in the last bit
+        first = np.flatnonzero(np.diff(some, prepend=-1))
+        place_in_product = np.arange(len(some)) - np.repeat(first, np.diff(first, append=len(some)))
+        kept[rows.start + order] = place_in_product < cap
+    return kept
 
 
 def most_frequent(prior: np.ndarray, fold: np.ndarray) -> np.ndarray:

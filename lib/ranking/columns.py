@@ -34,7 +34,7 @@ def model_columns(
     table[f"{name}_mean"] = average
     table[f"{name}_max"] = largest(probs, row, rows)
     table[f"{name}_geometric"] = np.exp(np.bincount(row, logs, minlength=rows) / pictures)
-    table[f"{name}_rank"], best = _rank_within(slot, cls, average)
+    table[f"{name}_rank"], best = rank_within(slot, cls, average)
     table[f"{name}_of_best"] = average / np.maximum(best, LEAST)
     table[f"{name}_rest"] = np.bincount(row, topk.rest[image], minlength=rows) / pictures
     return table
@@ -75,7 +75,7 @@ def largest(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     return largest
 
 
-def _rank_within(
+def rank_within(
     slot: np.ndarray, cls: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank of each row in its product, 0 for the best, and the best score; NaN for no score."""

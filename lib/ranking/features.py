@@ -30,6 +30,7 @@ from lib.config import Features
 from lib.ranking import priors
 from lib.ranking.candidates import (
     Queried,
+    best_listed,
     candidates,
     check_rows,
     chunks,
@@ -37,8 +38,7 @@ from lib.ranking.candidates import (
     queried,
 )
 from lib.ranking.columns import Table, is_class, model_columns, raw_model_columns
-from lib.ranking.hash_columns import hash_columns, raw_hash_columns
-from lib.ranking.hashes import PictureLabels, look_up
+from lib.ranking.hash_columns import HashTable, hash_table
 from lib.topk import TopK
 
 CHUNK = 50_000  # products at a time
@@ -74,20 +74,24 @@ def build_candidates(
     stack_part: str,
     topks: Sequence[TopK],
     classes: int,
+    neighbours: np.ndarray | None = None,
+    alike: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Write the candidate rows of a part and their common columns; returns counts and recall.
 
     part: "fit", "holdout", "locked" or "test". query: the test catalogue for "test", else the
-    labelled one. topks: one dump for each network, over exactly the part's pictures. Only rows of
-    `stack_part` get a fold. Raises UserError where a dump has other pictures.
+    labelled one. topks: one dump for each network, over exactly the part's pictures; neighbours
+    int16 [n, k]: classes that similar pictures propose for each of these. Only rows of `stack_part`
+    get a fold. Raises UserError where a dump has other pictures.
     """
     same = part != "test"
     query = labelled if same else query
     products = splits.products(part) if same else np.arange(len(query.product_id))
     asked = queried(query, products)
     check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
-    context = _context(features, labelled, splits, query, asked, part, classes)
-    slot, cls = _candidate_rows(context, features, topks, classes)
+    context = _context(features, labelled, splits, query, asked, part, classes, alike)
+    lists = _lists(context, features, topks, neighbours)
+    slot, cls = _candidate_rows(context, features, lists, classes)
     fold = context.fold if part == stack_part else np.full(len(products), -1, np.int8)
     np.save(folder / "product.npy", products[slot].astype(np.int32))
     np.save(folder / "cls.npy", cls)
@@ -103,8 +107,9 @@ def build_candidates(
     if same:
         target = (cls == labelled.label[products][slot]).astype(np.int8)
         np.save(folder / "target.npy", target)
-        known = int((labelled.label[products] >= 0).sum())
-        facts["recall"] = round(int(target.sum()) / max(known, 1), 6)
+        truth = labelled.label[products]
+        facts["recall"] = round(int(target.sum()) / max(int((truth >= 0).sum()), 1), 6)
+        facts |= _recall_by_source(asked, lists, truth)
     return facts
 
 
@@ -152,10 +157,11 @@ class _Context:
     ids: np.ndarray
     own: np.ndarray | None
     fold: np.ndarray
-    hashes: PictureLabels
+    hashes: list[HashTable]
     prior: np.ndarray
     order: priors.IdOrder
     order_without: list[priors.IdOrder]
+    comparable: bool  # whether the queried ids can lie near those of the reference products
 
 
 def _context(
@@ -166,6 +172,7 @@ def _context(
     asked: Queried,
     part: str,
     classes: int,
+    alike: tuple[np.ndarray, np.ndarray] | None,
 ) -> _Context:
     """Decide whose labels count for the part, and look everything up that has no class yet."""
     same = part != "test"
@@ -191,17 +198,14 @@ def _context(
     for left_out in range(1 + int(fold.max(initial=-1))):
         others = rows[fold_of_product[rows] != left_out]
         order_without.append(priors.in_order(labelled.product_id[others], labelled.label[others]))
-    hashes = look_up(
-        labelled,
-        reference,
-        fold_of_product,
-        query,
-        asked.images,
-        fold[asked.slot_of_image()],
-        same,
-        features.hash_k,
-        classes,
-    )
+    keys: dict[str, tuple[Any, ...]] = {"hash": ()} if features.hashes else {}
+    if alike is not None:
+        keys["alike"] = alike
+    known = (labelled, reference, fold_of_product, query, asked, fold)
+    hashes = [
+        hash_table(prefix, *known, same, features.hash_k, classes, *key)
+        for prefix, key in keys.items()
+    ]
     return _Context(
         query=asked,
         ids=query.product_id[asked.products].astype(np.int64),
@@ -211,20 +215,67 @@ def _context(
         prior=priors.global_prior(labelled.label, reference, fold_of_product, classes),
         order=order,
         order_without=[*order_without, order],
+        comparable=ids_comparable(labelled, query),
     )
 
 
-def _candidate_rows(
-    context: _Context, features: Features, topks: Sequence[TopK], classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    of_images = [topk.classes[:, : features.top_k] for topk in topks]
-    near = None
-    if features.near_k:
+def ids_comparable(labelled: Catalogue, query: Catalogue) -> bool:
+    """Whether ids of both mean the same. Names that are asked of a catalogue of numbers lie near
+    nothing: their nearest products would be those with the largest ids."""
+    return query.keys is None or labelled.keys is not None
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Classes that each source proposes, best first, -1 for none: int16 [n, k] by picture, and
+    int16 [Q, k] by product."""
+
+    of_images: dict[str, list[np.ndarray]]
+    of_products: dict[str, np.ndarray]
+
+
+def _lists(
+    context: _Context, features: Features, topks: Sequence[TopK], neighbours: np.ndarray | None
+) -> _Lists:
+    of_images = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
+    for hashes in context.hashes:
+        of_images[hashes.prefix] = [hashes.images.classes]
+    if neighbours is not None:
+        of_images["neighbours"] = [neighbours]
+    of_products = {}
+    if features.near_k and context.comparable:
         near = np.empty((len(context.ids), features.near_k), np.int16)
         for rows, order, own in _orders(context, np.arange(len(near))):
             near[rows] = order.nearest_classes(context.ids[rows], features.near_k, own)
+        of_products["near"] = near
+    return _Lists(of_images, of_products)
+
+
+def _candidate_rows(
+    context: _Context, features: Features, lists: _Lists, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    of_images = [one for some in lists.of_images.values() for one in some]
+    of_products = list(lists.of_products.values())
     fallback = most_frequent(context.prior, context.fold)
-    return candidates(context.query, [*of_images, context.hashes.classes], near, fallback, classes)
+    slot, cls = candidates(context.query, of_images, of_products, fallback, classes)
+    if features.cap:
+        kept = best_listed(context.query, of_images, of_products, slot, cls, features.cap, classes)
+        slot, cls = slot[kept], cls[kept]
+    return slot, cls
+
+
+def _recall_by_source(asked: Queried, lists: _Lists, truth: np.ndarray) -> dict[str, float]:
+    """Share of the products whose class the source proposes, alone."""
+    facts = {}
+    of_image = asked.slot_of_image()
+    for name, some in lists.of_images.items():
+        hit = np.zeros(len(truth), bool)
+        for listed in some:
+            hit[of_image[(listed == truth[of_image][:, None]).any(axis=1)]] = True
+        facts[f"recall_{name}"] = hit
+    for name, listed in lists.of_products.items():
+        facts[f"recall_{name}"] = (listed == truth[:, None]).any(axis=1)
+    return {name: round(float(hit.mean()), 6) for name, hit in facts.items()}
 
 
 def _common_columns(
@@ -235,17 +286,17 @@ def _common_columns(
         "candidate_class": cls,
         "candidates": np.repeat(candidate_count, candidate_count),
         "images": context.query.count[slot],
-        **hash_columns(context.query, context.hashes, slot, cls),
         "global_prior": context.prior[context.fold[slot], cls],
     }
+    for hashes in context.hashes:
+        table |= hashes.columns(context.query, slot, cls, features.raw and hashes.prefix == "hash")
     for window in features.windows:
         table[f"near_{window}_share"] = _near_share(context, slot, cls, window)
-    distance = np.empty(len(slot), np.float32)
-    for rows, order, own in _orders(context, slot):
-        distance[rows] = order.nearest_distance(context.ids[slot[rows]], cls[rows], own)
-    table["near_distance"] = distance
-    if features.raw:
-        table |= raw_hash_columns(context.query, context.hashes, slot)
+    if features.windows:
+        distance = np.full(len(slot), np.nan, np.float32)
+        for rows, order, own in _orders(context, slot) if context.comparable else ():
+            distance[rows] = order.nearest_distance(context.ids[slot[rows]], cls[rows], own)
+        table["near_distance"] = distance
     return table
 
 
@@ -267,9 +318,11 @@ def _near_share(context: _Context, slot: np.ndarray, cls: np.ndarray, window: in
     Leaving out the own product alone would not do: where a wide window holds all of a class its
     count is the same for all rows but for the row's own label. With random labels a booster then
     reached an AUC of 0.65 out-of-fold and 0.50 on locked rows.
-    NaN for an empty window.
+    NaN for an empty window, and where ids cannot be compared.
     """
     share = np.full(len(slot), np.nan)
+    if not context.comparable:
+        return share
     fold = context.fold[slot]
     for left_out in np.unique(fold):
         rows, order = np.flatnonzero(fold == left_out), context.order_without[left_out]
@@ -301,6 +354,11 @@ def _write_chunks(
     values.flush()
     _write_names(folder, names, [name for name in names if is_class(name)])
     return len(names)
+
+
+def write(folder: Path, table: Table) -> None:
+    """Write columns that are whole in memory, in the order of the table."""
+    Columns(np.column_stack(list(table.values())), list(table), []).save(folder)
 
 
 def _write_names(folder: Path, names: list[str], categorical: list[str]) -> None:

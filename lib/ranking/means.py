@@ -71,7 +71,7 @@ def best_classes(
     check_rows(query, topks, [str(number) for number in range(len(topks))])
     shares = _shares(weights, len(topks))
     none = np.empty((len(query.products), 0), np.int16)
-    slot, cls = candidates(query, [topk.classes for topk in topks], None, none, class_count)
+    slot, cls = candidates(query, [topk.classes for topk in topks], [], none, class_count)
     best = np.full(len(query.products), -1, np.int16)
     bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
     for slots in chunks(len(query.products), 20_000):

@@ -8,10 +8,10 @@ import numpy as np
 
 from lib import pipeline
 from lib.catalogue.reader import PictureReader
-from lib.catalogue.tables import Catalogue, Splits, read_classes, read_splits
+from lib.catalogue.tables import Catalogue, read_classes, read_splits
 from lib.config import Config, Model
 from lib.vision import device as devices
-from lib.vision import predict, train
+from lib.vision import embed, predict, train
 
 
 def build_net(
@@ -22,12 +22,12 @@ def build_net(
     The pictures left out, or of `holdout`, only watch: they choose `best.pt`, never the weights.
     """
     model = config.models[name]
-    splits = read_splits(config.folder / "extract" / "splits")
+    splits = read_splits(config.at("extract/splits"))
     fit = splits.products("fit")
     if net == "full":
         trained, watched = fit, splits.products("holdout")
     else:
-        own = net_of_product(splits, model)[fit] == pipeline.nets(model).index(net)
+        own = splits.net_of_product(model.folds)[fit] == pipeline.nets(model).index(net)
         trained, watched = fit[~own], fit[own]
     with _reader(config, model, known) as reader:
         lesson = train.Lesson(
@@ -35,7 +35,7 @@ def build_net(
             labels=known.label[known.image_product],
             train_rows=known.images_of(trained),
             valid_rows=known.images_of(watched),
-            classes=len(read_classes(config.folder / "extract" / "classes")),
+            classes=len(read_classes(config.at("extract/classes"))),
         )
         facts = train.train(folder, model, lesson, config.seed + model.seed, config.run)
         _report_rotten(reader)
@@ -55,13 +55,12 @@ def build_predictions(
     if part == "test":
         rows = np.arange(len(query.length))
     else:
-        splits = read_splits(config.folder / "extract" / "splits")
+        splits = read_splits(config.at("extract/splits"))
         rows = query.images_of(splits.products(part))
         if part == "fit":
-            net_of_row = net_of_product(splits, model)[query.image_product[rows]]
+            net_of_row = splits.net_of_product(model.folds)[query.image_product[rows]]
     checkpoints = [
-        config.folder / "cnn" / name / net / f"{model.checkpoint}.pt"
-        for net in pipeline.nets(model)
+        config.at(f"cnn/{name}/{net}") / f"{model.checkpoint}.pt" for net in pipeline.nets(model)
     ]
     with _reader(config, model, query) as reader:
         facts = predict.predict(
@@ -79,12 +78,24 @@ def build_predictions(
     return facts
 
 
-def net_of_product(splits: Splits, model: Model) -> np.ndarray:
-    """int8 [P]: which of the model's networks must not see the product; -1 for `locked`.
-
-    A model with fewer networks than there are folds leaves several folds out at once.
-    """
-    return np.where(splits.fold >= 0, splits.fold % model.folds, -1).astype(np.int8)
+def build_embeddings(
+    config: Config, name: str, net: str, side: str, catalogue: Catalogue, folder: Path
+) -> dict[str, Any]:
+    """Embed all pictures of "train" or "test" with one network; both sides share a projection."""
+    model = config.models[name]
+    known = config.at(f"embeddings/{name}/{net}/train")
+    with _reader(config, model, catalogue) as reader:
+        facts = embed.embed(
+            folder,
+            model,
+            config.predict,
+            config.at(f"cnn/{name}/{net}") / f"{model.checkpoint}.pt",
+            known / "projection.npy" if side == "test" else None,
+            reader,
+            config.run,
+        )
+        _report_rotten(reader)
+    return facts
 
 
 def _reader(config: Config, model: Model, catalogue: Catalogue) -> PictureReader:

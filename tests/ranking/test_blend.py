@@ -6,25 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import UserError
-from lib.ranking import blend
+from lib.ranking import blend, weights
 from lib.ranking.blend import MULTI
-
-
-@st.composite
-def candidate_rows(draw, least_products=1):
-    """(product, cls, target) sorted; some products have no truth among their candidates."""
-    sizes = draw(st.lists(st.integers(1, 5), min_size=least_products, max_size=12))
-    seed = draw(st.integers(0, 10_000))
-    rng = np.random.default_rng(seed)
-    ids = np.sort(rng.choice(1000, len(sizes), replace=False)).astype(np.int32)
-    product = np.repeat(ids, sizes)
-    cls = np.concatenate([np.sort(rng.choice(50, size, replace=False)) for size in sizes])
-    target = np.zeros(len(product), np.int8)
-    for number in ids:
-        rows = np.flatnonzero(product == number)
-        if rng.random() < 0.8:
-            target[rng.choice(rows)] = 1
-    return product, cls.astype(np.int16), target, rng
+from tests.ranking.toy_rows import candidate_rows, many_rows
 
 
 def published_scores(models, rng, rows=7):
@@ -115,74 +99,71 @@ def test_no_rows():
     assert len(blend.best(none, none.astype(np.int16), np.empty(0, np.float32))[0]) == 0
 
 
-def loss_of(weights, members, product, target):
-    """Log loss of the true class's share, one product at a time."""
-    score = np.asarray(weights, float) @ members.astype(float)
-    losses = []
-    for number in np.unique(product):
-        rows = product == number
-        if target[rows].any():
-            share = score[rows][target[rows] == 1][0] / score[rows].sum()
-            losses.append(-np.log(max(share, blend.LEAST)))
-    return np.mean(losses)
-
-
-def greedy_by_hand(members, product, target, steps):
-    counts = np.zeros(len(members))
-    best, best_loss = counts, np.inf
-    for _ in range(steps):
-        tried = [
-            (loss_of(counts + np.eye(len(members))[m], members, product, target), m)
-            for m in range(len(members))
-        ]
-        least = min(loss for loss, _ in tried) + blend.TIE
-        tied = [m for loss, m in tried if loss <= least]
-        chosen = next((m for m in tied if counts[m]), tied[0])
-        counts[chosen] += 1
-        loss = tried[chosen][0]
-        if loss < best_loss - blend.TIE:
-            best, best_loss = counts.copy(), loss
-    return best / best.sum()
-
-
-@given(candidate_rows(least_products=4), st.integers(1, 4), st.integers(1, 6))
-def test_greedy_against_brute_force(rows, member_count, steps):
+@given(candidate_rows(least_products=4), st.sampled_from(weights.METHODS))
+def test_fitted_weights_read_the_true_candidates_shares(rows, how):
+    """Against `weights.fit` on shares that are computed one product at a time."""
     product, _, target, rng = rows
-    members = rng.random((member_count, len(product)), dtype=np.float32) + np.float32(0.01)
+    fold = (product % 3).astype(np.int8)
+    members = rng.integers(0, 3, (3, len(product))).astype(np.float32)  # whole products of zeros
     if not target.any():
         with pytest.raises(ValueError, match="no product"):
-            blend.greedy(members, product, target, steps)
+            blend.fitted(members, product, target, fold, how)
         return
-    weights = blend.greedy(members, product, target, steps)
-    assert weights.sum() == pytest.approx(1)
-    found = loss_of(weights, members, product, target)
-    by_hand = greedy_by_hand(members, product, target, steps)
-    # Sums in another order may turn a near tie, so losses are compared and not the weights.
-    assert found == pytest.approx(loss_of(by_hand, members, product, target), abs=1e-6)
-    alone = [loss_of(row, members, product, target) for row in np.eye(member_count)]
-    assert found <= min(alone) + 1e-9
+    shares = []
+    for row in np.flatnonzero(target):
+        mine = members[:, product == product[row]]
+        total = mine.sum(axis=1)
+        share = np.where(total > 0, members[:, row] / np.where(total > 0, total, 1), 1)
+        shares.append(np.where(total > 0, share, 1 / mine.shape[1]))
+    shares = np.maximum(np.array(shares, np.float32).T.astype(float), blend.LEAST)
+    expected = weights.fit(how, shares, fold[target == 1], blend.STEPS)
+    found = blend.fitted(members, product, target, fold, how)
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # float32 shares, and ties
 
 
-def test_greedy_on_a_tie_takes_fewer_members():
-    product, target = np.array([0, 0, 1, 1]), np.array([1, 0, 0, 1], np.int8)
-    good = np.array([0.7, 0.3, 0.4, 0.6], np.float32)
-    twins = np.stack([1 - good, good, good])
-    assert blend.greedy(twins, product, target, 5).tolist() == [0, 1, 0]
-
-
-def test_greedy_joins_members_that_mend_each_other():
-    product, target = np.repeat([0, 1], 2), np.array([1, 0, 1, 0], np.int8)
-    left = np.array([0.9, 0.1, 0.3, 0.7], np.float32)
-    right = np.array([0.3, 0.7, 0.9, 0.1], np.float32)
-    noise = np.full(4, 0.5, np.float32) * np.array([0.1, 1, 0.1, 1], np.float32)
-    weights = blend.greedy(np.stack([noise, left, right]), product, target, 10)
-    np.testing.assert_allclose(weights, [0, 0.5, 0.5])
-
-
-def test_greedy_refuses_unscored_rows():
+def test_fitted_refuses_unscored_rows_and_two_truths():
     product, target = np.zeros(2, np.int32), np.array([1, 0], np.int8)
     members = np.array([[0.5, 0.5], [np.nan, 0.5]], np.float32)
     with pytest.raises(ValueError, match="member 1"):
-        blend.greedy(members, product, target, 3)
+        blend.fitted(members, product, target, product, "convex")
     with pytest.raises(ValueError, match="two true classes"):
-        blend.greedy(members[:1], product, np.ones(2, np.int8), 3)
+        blend.fitted(members[:1], product, np.ones(2, np.int8), product, "convex")
+    with pytest.raises(ValueError, match="softly: none of simple, "):
+        blend.fitted(members[:1], product, target, product, "softly")
+
+
+def test_mixed_adds_shares_and_not_scores():
+    product = np.array([0, 0, 1, 1], np.int32)
+    small = np.array([0.1, 0.3, 0, 0], np.float32)
+    large = np.array([3, 1, 2, 6], np.float32)
+    unread = np.full(4, np.nan, np.float32)
+    found = blend.mixed([small, unread, large], np.array([0.5, 0, 0.5]), product)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0.5, 0.5, 0.375, 0.625])
+
+
+@pytest.mark.parametrize("how", weights.METHODS)
+def test_cross_fitted_rows_never_see_their_own_folds_labels(how):
+    product, target, fold, members = many_rows(np.random.default_rng(5), products=240, members=4)
+    before = blend.cross_fitted(members, product, target, fold, how)
+    changed = target.copy()
+    for number in np.unique(product[fold == 1]):
+        rows = np.flatnonzero(product == number)
+        changed[rows] = 0
+        changed[rows[np.argmin(members[0][rows])]] = 1  # the truth is now what member 0 denies
+    after = blend.cross_fitted(members, product, changed, fold, how)
+    assert np.array_equal(before[fold == 1], after[fold == 1])
+    if how not in ("simple", "best"):  # which may stay as they are
+        assert not np.array_equal(before[fold != 1], after[fold != 1])
+
+
+def test_cross_fitted_blends_each_fold_by_the_others_weights():
+    product, target, fold, members = many_rows(np.random.default_rng(6), products=90, members=3)
+    found = blend.cross_fitted(members, product, target, fold, "convex")
+    for k in range(3):
+        other, own = fold != k, fold == k
+        fitted = blend.fitted(members[:, other], product[other], target[other], fold, "convex")
+        shares = [blend.normalise(score, product)[own] for score in members]
+        np.testing.assert_allclose(found[own], fitted @ np.stack(shares), rtol=1e-5)
+    total = np.add.reduceat(found, blend.runs(product)[0])
+    np.testing.assert_allclose(total, 1, rtol=1e-6)

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from lib.errors import UserError
 from lib.ranking import candidates as module
-from lib.ranking.candidates import candidates, check_rows, chunks, most_frequent, queried
+from lib.ranking.candidates import (
+    best_listed,
+    candidates,
+    check_rows,
+    chunks,
+    most_frequent,
+    queried,
+)
 from tests.ranking.toy_catalogue import CLASSES, catalogue, dump
 
 untimed = settings(deadline=None)  # the machine may be busy
@@ -26,7 +33,7 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
     fallback = np.tile(np.array([5, 1], np.int16), (len(query.products), 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "chunks", lambda slots: chunks(slots, chunk))
-        slot, cls = candidates(query, lists, of_product if near else None, fallback, CLASSES)
+        slot, cls = candidates(query, lists, [of_product] if near else [], fallback, CLASSES)
     expected = []
     for place, product in enumerate(query.products):
         images = np.flatnonzero(known.image_product[query.images] == product)
@@ -75,3 +82,32 @@ def test_dumps_of_other_pictures_are_refused() -> None:
     bad, _ = dump(np.random.default_rng(0), query.images + 1)
     with pytest.raises(UserError, match=r"predictions of other.*03_predict_tta"):
         check_rows(query, [good, bad], ["small", "other"])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 12, 20)
+    query = queried(known, np.arange(12))
+    lists = [distinct_lists(rng, len(query.images)) for _ in range(2)]
+    of_product = distinct_lists(rng, 12)
+    fallback = np.zeros((12, 1), np.int16)
+    slot, cls = candidates(query, lists, [of_product], fallback, CLASSES)
+    kept = best_listed(query, lists, [of_product], slot, cls, cap, CLASSES)
+    for place in range(12):
+        images = np.flatnonzero(known.image_product == place)
+        score = dict.fromkeys(cls[slot == place].tolist(), 0.0)
+        for listed, rows in ((lists[0], images), (lists[1], images), (of_product, [place])):
+            for row in rows:
+                for rank, one in enumerate(listed[row].tolist()):
+                    if one >= 0:
+                        score[one] += 1 / (1 + rank) / len(rows)
+        best = sorted(score, key=lambda one: (-round(score[one], 9), one))[:cap]
+        assert cls[(slot == place) & kept].tolist() == sorted(best)
+
+
+def distinct_lists(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """int16 [rows, 3]: different classes, some of them none."""
+    listed = np.argsort(rng.random((rows, CLASSES)), axis=1)[:, :3].astype(np.int16)
+    listed[rng.random(listed.shape) < 0.2] = -1
+    return listed

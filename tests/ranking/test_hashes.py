@@ -1,19 +1,31 @@
 """Hash counts against a loop over products, and what they may not see."""
 
 from collections import Counter
+from collections.abc import Iterable
+from math import log
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.catalogue.tables import Catalogue
 from lib.ranking import hashes
-from lib.ranking.hashes import PictureLabels, look_up, picture_ids
-from tests.ranking.toy_catalogue import CLASSES, catalogue, relabelled
+from lib.ranking.hashes import PictureLabels, look_up, look_up_sets
+from tests.ranking.toy_catalogue import catalogue as toy
+from tests.ranking.toy_catalogue import relabelled
 
 untimed = settings(deadline=None)  # the machine may be busy
 
 K = 3
+CLASSES = 14  # more than a placeholder needs
+FIGURES = ("classes", "counts", "total", "distinct", "entropy", "placeholder")
+
+
+def catalogue(
+    rng: np.random.Generator, products: int, pictures: int, placeholder: float = 0.0
+) -> Catalogue:
+    return toy(rng, products, pictures, CLASSES, placeholder=placeholder)
 
 
 def ask(
@@ -26,28 +38,57 @@ def ask(
     return look_up(labelled, reference, fold, query, images, query_fold, same, K, CLASSES)
 
 
+def ask_sets(
+    labelled: Catalogue, reference: np.ndarray, fold: np.ndarray, query: Catalogue, same: bool
+) -> PictureLabels:
+    products = np.arange(len(query.label))
+    query_fold = fold if same else np.full(len(products), -1, np.int8)
+    return look_up_sets(labelled, reference, fold, query, products, query_fold, same, CLASSES)
+
+
 def by_hand(
     labelled: Catalogue,
     reference: np.ndarray,
     fold: np.ndarray,
-    query: Catalogue,
-    image: int,
-    same: bool,
-) -> Counter:
-    """Class -> products, by a loop over every image."""
-    own = query.image_product[image]
-    holders = {
-        int(labelled.image_product[other])
-        for other in range(len(labelled.md5))
-        if tuple(labelled.md5[other]) == tuple(query.md5[image])
-        and reference[labelled.image_product[other]]
-    }
-    crowded = len(holders) > hashes.CROWD
-    if same and crowded and fold[own] >= 0:
-        holders = {product for product in holders if fold[product] != fold[own]}
-    elif same:
-        holders.discard(int(own))
-    return Counter(int(labelled.label[product]) for product in holders)
+    holders: Iterable[int],
+    own: int | None,
+) -> tuple[Counter, bool]:
+    """Class -> products among those that hold a picture, and whether it is a placeholder.
+
+    own: the labelled product that asks.
+    """
+    held = {product for product in holders if reference[product]}
+    crowded = len(held) > hashes.CROWD
+    fold_left_out = own is not None and crowded and fold[own] >= 0
+    if fold_left_out:
+        counted = {product for product in held if fold[product] != fold[own]}
+    else:
+        counted = held - {own}
+    counts = Counter(int(labelled.label[product]) for product in counted)
+    several = len(counts) >= 10 and max(counts.values()) * 2 <= len(counted)
+    honest = own is None or fold_left_out or not reference[own]
+    return counts, crowded and several and honest
+
+
+def assert_says(found: PictureLabels, row: int, counts: Counter, placeholder: bool) -> None:
+    k = found.classes.shape[1]
+    best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:k]
+    best += [(-1, 0)] * (k - len(best))
+    listed = zip(found.classes[row].tolist(), found.counts[row].tolist(), strict=True)
+    assert list(listed) == best
+    total = sum(counts.values())
+    assert found.total[row] == total
+    assert found.distinct[row] == len(counts)
+    assert found.unanimous[row] == (len(counts) == 1)
+    assert found.placeholder[row] == placeholder
+    if not counts:
+        assert np.isnan(found.entropy[row])
+    else:
+        entropy = sum(count / total * log(total / count) for count in counts.values())
+        assert found.entropy[row] == pytest.approx(entropy, abs=1e-5)
+        assert (found.entropy[row] == 0) == (len(counts) == 1)
+    looked_up = found.count(np.full(CLASSES, row), np.arange(CLASSES))
+    assert looked_up.tolist() == [counts[cls] for cls in range(CLASSES)]
 
 
 @untimed
@@ -59,27 +100,54 @@ def test_equal_to_a_loop(seed: int, products: int, pictures: int, same: bool) ->
     fold = np.where(reference, rng.integers(-1, 3, products), -1).astype(np.int8)
     query = labelled if same else catalogue(rng, 20, pictures, placeholder=0.2)
     found = ask(labelled, reference, fold, query, same)
-    for image in range(len(query.image_product)):
-        counts = by_hand(labelled, reference, fold, query, image, same)
-        best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:K]
-        best += [(-1, 0)] * (K - len(best))
-        listed = zip(found.classes[image].tolist(), found.counts[image].tolist(), strict=True)
-        assert list(listed) == best
-        assert found.total[image] == sum(counts.values())
-        assert found.distinct[image] == len(counts)
-        every = np.arange(CLASSES)
-        looked_up = found.count(np.full(CLASSES, image), every)
-        assert looked_up.tolist() == [counts[cls] for cls in range(CLASSES)]
+    words = [tuple(word) for word in labelled.md5.tolist()]
+    for image, asked in enumerate(query.md5.tolist()):
+        holders = [
+            int(product)
+            for product, word in zip(labelled.image_product, words, strict=True)
+            if word == tuple(asked)
+        ]
+        own = int(query.image_product[image]) if same else None
+        assert_says(found, image, *by_hand(labelled, reference, fold, holders, own))
+
+
+def sets_of(known: Catalogue) -> list[frozenset]:
+    words: list[set] = [set() for _ in known.label]
+    for product, word in zip(known.image_product.tolist(), known.md5.tolist(), strict=True):
+        words[product].add(tuple(word))
+    return [frozenset(some) for some in words]
+
+
+@untimed
+@given(st.integers(0, 2**32 - 1), st.integers(1, 80), st.integers(1, 5), st.booleans())
+def test_sets_equal_a_loop(seed: int, products: int, pictures: int, same: bool) -> None:
+    rng = np.random.default_rng(seed)
+    labelled = catalogue(rng, products, pictures, placeholder=0.8)
+    reference = rng.random(products) < 0.8
+    fold = np.where(reference, rng.integers(-1, 3, products), -1).astype(np.int8)
+    query = labelled if same else catalogue(rng, 20, pictures, placeholder=0.5)
+    found = ask_sets(labelled, reference, fold, query, same)
+    known = sets_of(labelled)
+    for product, asked in enumerate(sets_of(query)):
+        holders = [other for other, some in enumerate(known) if some and some == asked]
+        own = product if same else None
+        assert_says(found, product, *by_hand(labelled, reference, fold, holders, own))
 
 
 def test_the_toy_reaches_both_sides_of_a_crowd() -> None:
     """Else the comparison above would never see a fold left out."""
     rng = np.random.default_rng(0)
-    labelled = catalogue(rng, 60, 5, placeholder=0.2)
-    whole = np.ones(60, bool)
-    found = ask(labelled, whole, np.full(60, -1, np.int8), labelled, same=True)
-    assert (found.total > hashes.CROWD).any()
-    assert (found.total < hashes.CROWD).any()
+    labelled = catalogue(rng, 80, 3, placeholder=0.8)
+    whole = np.ones(80, bool)
+    fold = rng.integers(0, 3, 80).astype(np.int8)
+    for found in (
+        ask(labelled, whole, fold, labelled, True),
+        ask_sets(labelled, whole, fold, labelled, True),
+    ):
+        assert (found.total > hashes.CROWD).any()
+        assert (found.total < hashes.CROWD).any()
+        assert found.placeholder.any()
+        assert not found.placeholder.all()
 
 
 @untimed
@@ -96,8 +164,12 @@ def test_the_own_label_changes_nothing_of_the_own_rows(seed: int, pictures: int)
     other = relabelled(labelled, label)
     after = ask(other, whole, fold, other, same=True)
     own = labelled.image_product == changed
-    for name in ("classes", "counts", "total", "distinct"):
+    for name in FIGURES:
         np.testing.assert_array_equal(getattr(before, name)[own], getattr(after, name)[own])
+    before = ask_sets(labelled, whole, fold, labelled, same=True)
+    after = ask_sets(other, whole, fold, other, same=True)
+    for name in FIGURES:
+        np.testing.assert_array_equal(getattr(before, name)[changed], getattr(after, name)[changed])
 
 
 def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
@@ -109,7 +181,46 @@ def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
     found = ask(labelled, np.ones(products, bool), fold, labelled, same=True)
     for some in (0, 1):
         rows = fold[labelled.image_product] == some
-        assert len(np.unique(found.counts[rows], axis=0)) == 1
+        for name in FIGURES:
+            assert len(np.unique(getattr(found, name)[rows], axis=0)) == 1
+        assert found.placeholder[rows].all()
+
+
+def test_a_crowd_with_a_class_in_common_is_no_placeholder() -> None:
+    rng = np.random.default_rng(3)
+    labelled = catalogue(rng, 100, pictures=1)
+    label = labelled.label.copy()
+    label[:60] = 5
+    labelled = relabelled(labelled, label)
+    found = ask(
+        labelled, np.ones(100, bool), np.full(100, -1, np.int8), catalogue(rng, 5, 1), False
+    )
+    assert (found.distinct >= 10).all()
+    assert not found.placeholder.any()
+
+
+def test_another_key_tells_pictures_apart() -> None:
+    """Pairs of pictures with one key are one picture; the MD5s play no part."""
+    rng = np.random.default_rng(5)
+    labelled, query = catalogue(rng, 60, 40), catalogue(rng, 20, 40)
+    keys = {
+        name: np.stack([known.md5[:, 0], np.zeros(len(known.md5), np.uint64)], axis=1)
+        for name, known in (("labelled", labelled), ("query", query))
+    }
+    whole, fold = np.ones(60, bool), np.full(60, -1, np.int8)
+    images, no_fold = np.arange(len(query.md5)), np.full(len(query.md5), -1, np.int8)
+    arguments = (whole, fold, query, images, no_fold, False, K, CLASSES)
+    keyed = look_up(labelled, *arguments, keys["labelled"], keys["query"])
+    plain = look_up(labelled, *arguments)
+    assert (keyed.total > plain.total).any()
+    for image in images.tolist():
+        held = labelled.image_product[labelled.md5[:, 0] == query.md5[image, 0]]
+        assert keyed.total[image] == len(np.unique(held))
+    products, no_fold = np.arange(20), np.full(20, -1, np.int8)
+    sets = (whole, fold, query, products, no_fold, False, CLASSES)
+    assert (look_up_sets(labelled, *sets, keys["labelled"], keys["query"]).total).sum() > (
+        look_up_sets(labelled, *sets).total
+    ).sum()
 
 
 def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
@@ -124,27 +235,3 @@ def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
         held = (labelled.md5[:, 1] - np.uint64(2**63)) == wanted
         products = len(np.unique(labelled.image_product[held]))
         assert (found.total[picture == wanted] == products).all()
-
-
-@untimed
-@given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.integers(1, 60), st.integers(1, 9))
-def test_picture_ids_are_dense_and_equal_where_the_bytes_are(
-    seed: int, rows: int, distinct: int, bucket: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    words = rng.integers(0, 2**64, (distinct, 2), np.uint64)
-    words[:, rng.integers(0, 2)] = words[0, 0]  # half of the bytes are the same for all
-    shown = words[rng.integers(0, distinct, rows)]
-    before, hashes.BUCKET = hashes.BUCKET, bucket
-    try:
-        ids = np.concatenate(picture_ids(shown[: rows // 3], shown[rows // 3 :]))
-    finally:
-        hashes.BUCKET = before
-    names = [tuple(row) for row in shown.tolist()]
-    assert len(set(zip(names, ids.tolist(), strict=True))) == len(set(names)) == len(set(ids))
-    assert sorted(set(ids.tolist())) == list(range(len(set(names))))
-
-
-def test_picture_ids_of_nothing() -> None:
-    nothing = np.empty((0, 2), np.uint64)
-    assert [len(part) for part in picture_ids(nothing, nothing)] == [0, 0]

@@ -1,50 +1,21 @@
 """Layers of boosters: out-of-fold means out-of-fold, and noise stays noise."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, PredefinedSplit, cross_val_predict
 
-from lib.config import BOOSTERS_L2, Stack
+from lib.config import RANKERS, Stack
 from lib.errors import UserError
-from lib.ranking import blend, boosters, stack
+from lib.ranking import blend, boosters, forests, softmax, stack, task
 from lib.ranking.features import Columns
-
-SMALL = Stack(trees=20, forest_trees=20, leaves=8, min_leaf=5)
-CLASSES = 30
-
-
-def candidates(products, per_product, seed, classes=CLASSES):
-    """(product, cls) of every product with its own candidates, sorted."""
-    rng = np.random.default_rng(seed)
-    product = np.repeat(np.arange(products, dtype=np.int32), per_product)
-    drawn = [np.sort(rng.choice(classes, per_product, replace=False)) for _ in range(products)]
-    return product, np.concatenate(drawn).astype(np.int16), rng
-
-
-def learnable(products=200, folds=4, seed=0):
-    """Two tables over the same rows, with a class column, and truth that hangs on the first."""
-    product, cls, rng = candidates(products, 4, seed)
-    first = rng.normal(size=(len(product), 3)).astype(np.float32)
-    first[rng.random(first.shape) < 0.1] = np.nan
-    second = np.column_stack([cls, rng.integers(-1, CLASSES, len(cls))]).astype(np.float32)
-    odds = 2 * np.nan_to_num(first[:, 0]) - 1
-    target = (rng.random(len(product)) < 1 / (1 + np.exp(-odds))).astype(np.int8)
-    fold = rng.integers(0, folds, products).astype(np.int8)[product]
-    tables = [
-        Columns(first, ["a", "b", "c"], []),
-        Columns(second, ["candidate_class", "top_class"], ["candidate_class", "top_class"]),
-    ]
-    return tables, target, fold, product
-
-
-def fit(folder, booster, data, seed=3, threads=1):
-    tables, target, fold, product = data
-    folder.mkdir(exist_ok=True)
-    return stack.fit_layer(folder, booster, tables, target, fold, product, SMALL, seed, threads)
+from lib.ranking.tables import Table, categories_as_priors, layer_columns
+from lib.ranking.task import Dense, Examples, Task
+from tests.ranking.toy_rows import CLASSES, SMALL, candidates, fit, learnable, rankable
 
 
 class Estimator(ClassifierMixin, BaseEstimator):
@@ -55,7 +26,8 @@ class Estimator(ClassifierMixin, BaseEstimator):
 
     def fit(self, x, y):
         self.classes_ = np.array([0, 1])
-        self.model_ = boosters.fit(self.name, x, y, list("abcde"), [3, 4], SMALL, 3)
+        rows = Examples(Dense(x), y, np.arange(len(x), dtype=np.int32))
+        self.model_ = boosters.fit(Task(self.name, rows, list("abcde"), [3, 4], SMALL, 3))
         return self
 
     def predict_proba(self, x):
@@ -72,7 +44,7 @@ def test_a_layer_equals_cross_val_predict_on_the_same_splits(booster, tmp_path):
     tables, target, fold, product = data = learnable()
     x = np.column_stack([table.values for table in tables])
     splits = list(PredefinedSplit(fold).split())
-    model = boosters.forest(booster, len(x), SMALL, 3)
+    model = forests.forest(booster, len(x), SMALL, 3)
     expected = cross_val_predict(
         model, x, target, groups=product, cv=splits, method="predict_proba"
     )
@@ -105,35 +77,62 @@ def test_labels_of_a_fold_do_not_reach_its_own_scores(tmp_path):
 
 
 def test_scores_of_new_rows_are_the_mean_of_the_fold_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(stack, "CHUNK", 100)
+    monkeypatch.setattr(task, "CHUNK", 100)
     data = learnable(folds=11)  # fold-10 comes before fold-2 by name
     facts = fit(tmp_path, "xgboost", data, threads=2)
     assert facts["folds"] == 11
-    new = learnable(seed=5)[0]
+    new, _, _, product = learnable(seed=5)
     x = np.column_stack([table.values for table in new])
     each = [
         boosters.load("xgboost", tmp_path / f"fold-{k}.ubj").predict(x).astype(float)
         for k in range(11)
     ]
-    scores = stack.predict_layer(tmp_path, "xgboost", new, threads=2)
+    scores = stack.predict_layer(tmp_path, "xgboost", new, product, threads=2)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, np.mean(each, axis=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("booster", BOOSTERS_L2)
-def test_an_interrupted_layer_goes_on_to_the_same_bytes(booster, tmp_path):
-    data = learnable(products=60)
-    fit(tmp_path / "whole", booster, data, threads=2)
-    (tmp_path / "cut").mkdir()
-    ending = boosters.EXTENSIONS[booster]
-    kept = tmp_path / "cut" / f"fold-2.{ending}"
-    kept.write_bytes((tmp_path / "whole" / f"fold-2.{ending}").read_bytes())
-    (tmp_path / "cut" / f".fold-0.{ending}.tmp").write_bytes(b"half a model")
-    before = kept.stat().st_mtime_ns
-    fit(tmp_path / "cut", booster, data, threads=1)
-    assert kept.stat().st_mtime_ns == before
-    for path in (tmp_path / "whole").iterdir():
-        assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes(), path.name
+@pytest.mark.parametrize("booster", RANKERS)
+def test_scores_of_a_ranker_are_probabilities_of_its_products(booster, tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "CHUNK", 30)  # cuts products in two
+    tables, target, fold, product = data = rankable()
+    facts = fit(tmp_path, booster, data)
+    oof = np.load(tmp_path / "oof.npy")
+    new, _, _, _ = rankable(seed=8)
+    other = stack.predict_layer(tmp_path, booster, new, product)
+    for scores in (oof, other):
+        assert scores.dtype == np.float32
+        sums = np.add.reduceat(scores.astype(float), np.arange(0, len(product), 4))
+        np.testing.assert_allclose(sums, 1, atol=1e-6)
+        assert ((scores >= 0) & (scores <= 1)).all()
+    assert facts["accuracy"] > 0.4
+    temperature = json.loads((tmp_path / "calibration.json").read_text())["temperature"]
+    x = np.column_stack([table.values for table in tables])
+    margin = np.empty(len(x), np.float32)
+    for k in range(4):
+        model = boosters.load(booster, next(tmp_path.glob(f"fold-{k}.*")))
+        margin[fold == k] = model.predict(x[fold == k])
+    assert softmax.fit_temperature(margin, product, target) == temperature
+    assert np.array_equal(softmax.softmax(margin, product, temperature), oof)
+    x = np.column_stack([table.values for table in new])
+    each = []
+    for k in range(4):
+        model = boosters.load(booster, next(tmp_path.glob(f"fold-{k}.*")))
+        each.append(softmax.softmax(model.predict(x), product, temperature).astype(float))
+    np.testing.assert_allclose(other, np.mean(each, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("booster", ["xgboost", "xgb_rank", "lightgbm", "catboost", "extra_trees"])
+def test_importances_are_shares_by_name_the_highest_first(booster, tmp_path):
+    fit(tmp_path, booster, rankable())
+    kept = json.loads((tmp_path / "importances.json").read_text())
+    assert set(kept) == {"a", "b", "c", "candidate_class", "top_class"}
+    assert next(iter(kept)) == "a"
+    assert sum(kept.values()) == pytest.approx(1, abs=1e-5)
+    assert list(kept.values()) == sorted(kept.values(), reverse=True)
+    models = [boosters.load(booster, path) for path in tmp_path.glob("fold-*")]
+    shares = [model.importances()[0] / model.importances().sum() for model in models]
+    assert kept["a"] == pytest.approx(np.mean(shares), abs=1e-6)
 
 
 def test_facts_say_how_good_the_layer_is(tmp_path):
@@ -180,59 +179,25 @@ def test_folds_that_cannot_be_fitted_are_named(broken, tmp_path):
         fit(tmp_path, "catboost", (tables, target, fold, product))
 
 
+def test_a_fold_with_nothing_to_watch_is_named(tmp_path):
+    tables, target, fold, product = rankable()
+    target[fold == 2] = 0
+    data = tables, target, fold, product
+    with pytest.raises(UserError, match=r"fold 2 has no true candidate.*stack.patience = 0"):
+        fit(tmp_path, "lambdarank", data, dials=replace(SMALL, patience=2))
+    fit(tmp_path, "lambdarank", data)
+
+
 def test_other_columns_than_the_fits_are_refused(tmp_path):
     data = learnable()
     fit(tmp_path, "lightgbm", data)
     renamed = Columns(data[0][0].values, ["a", "b", "other"], [])
     with pytest.raises(ValueError, match="not those of the fit: c, other"):
-        stack.predict_layer(tmp_path, "lightgbm", [renamed, data[0][1]])
+        stack.predict_layer(tmp_path, "lightgbm", [renamed, data[0][1]], data[3])
     with pytest.raises(ValueError, match="the order"):
-        stack.predict_layer(tmp_path, "lightgbm", data[0][::-1])
-
-
-def test_layer_columns_hold_score_share_and_rank():
-    product = np.array([4, 4, 9], np.int32)
-    score = np.array([0.1, 0.3, 0.8], np.float32)
-    columns = stack.layer_columns({"xgboost": score, "catboost": 1 - score}, product)
-    assert columns.names[:3] == ["xgboost_score", "xgboost_share", "xgboost_rank"]
-    np.testing.assert_allclose(
-        columns.values[:, :3], [[0.1, 0.25, 1], [0.3, 0.75, 0], [0.8, 1, 0]], rtol=1e-6
-    )
-    np.testing.assert_allclose(columns.values[0, 3:], [0.9, 0.9 / 1.6, 0], rtol=1e-6)
-    with pytest.raises(ValueError, match="catboost: 1 rows are unscored"):
-        stack.layer_columns({"catboost": np.array([0.1, np.nan, 0.8])}, product)
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 1000), st.integers(1, 20))
-def test_class_codes_become_the_prior_of_the_rows_own_product(seed, products):
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 6, products)
-    product = np.repeat(np.arange(products, dtype=np.int32) * 3, sizes)
-    cls = np.concatenate([np.sort(rng.choice(CLASSES, size, replace=False)) for size in sizes])
-    of_product = rng.random((products, CLASSES))  # as if each product had a fold of its own
-    common = Columns(
-        np.column_stack([cls, of_product[product // 3, cls]]).astype(np.float32),
-        ["candidate_class", "global_prior"],
-        ["candidate_class"],
-    )
-    coded = rng.integers(-1, CLASSES, (len(product), 2)).astype(np.float32)
-    number = rng.random((len(product), 1)).astype(np.float32)
-    raw = Columns(np.hstack([coded, number]), ["top", "hash", "prob"], ["top", "hash"])
-    replaced = stack.categories_as_priors(raw, common, product)
-    assert replaced.names == ["top_prior", "hash_prior", "prob"]
-    assert replaced.categorical == []
-    rows = rng.integers(0, len(product), 15)
-    read = stack._read([replaced, common], rows)
-    pairs = zip(product.tolist(), cls.tolist(), strict=True)
-    known = dict(zip(pairs, common.values[:, 1], strict=True))
-    for at, row in enumerate(rows):
-        for place in range(2):
-            expected = known.get((product[row], int(coded[row, place])), np.nan)
-            np.testing.assert_equal(read[at, place], expected)
-        assert read[at, 2] == number[row, 0]
-        assert read[at, 3] == cls[row]
-    assert np.array_equal(raw.values[:, :2], coded)
+        stack.predict_layer(tmp_path, "lightgbm", data[0][::-1], data[3])
+    with pytest.raises(ValueError, match="799 products of 800 rows"):
+        stack.predict_layer(tmp_path, "lightgbm", data[0], data[3][:-1])
 
 
 # Noise in, noise out. Every product has five candidates and a label drawn among them at random.
@@ -290,21 +255,21 @@ def climbed(folder, leak, seed=0):
         own.mkdir(parents=True)
         stack.fit_layer(own, booster, seen, target, fold, product, NOISE, 1)
         below[booster] = np.load(own / "oof.npy")
-        other_below[booster] = stack.predict_layer(own, booster, held)
+        other_below[booster] = stack.predict_layer(own, booster, held, other_product)
     measured["l2"] = below["lightgbm"], other_below["lightgbm"]
-    upper: list[stack.Table] = [
-        *(stack.categories_as_priors(table, seen[0], product) for table in seen),
-        stack.layer_columns(below, product),
+    upper: list[Table] = [
+        *(categories_as_priors(table, seen[0], product) for table in seen),
+        layer_columns(below, product),
     ]
-    other_upper: list[stack.Table] = [
-        *(stack.categories_as_priors(table, held[0], other_product) for table in held),
-        stack.layer_columns(other_below, other_product),
+    other_upper: list[Table] = [
+        *(categories_as_priors(table, held[0], other_product) for table in held),
+        layer_columns(other_below, other_product),
     ]
     (folder / "l3").mkdir()
     stack.fit_layer(folder / "l3", "lgbm_1", upper, target, fold, product, NOISE, 1)
     measured["l3"] = (
         np.load(folder / "l3" / "oof.npy"),
-        stack.predict_layer(folder / "l3", "lgbm_1", other_upper),
+        stack.predict_layer(folder / "l3", "lgbm_1", other_upper, other_product),
     )
     result = {}
     for layer, (oof, other) in measured.items():

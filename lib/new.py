@@ -1,0 +1,58 @@
+"""New products for a trained catalogue (`--new`, B3): what was named, and where its answers live.
+
+Only the artifacts that depend on the products to classify are made, in
+`work/<experiment>/new/<slug>/`; all others are those of the experiment. The slug holds a digest of
+the path, so that several files, and the experiment's own, stay side by side.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from lib.config import Asked, Config
+from lib.errors import UserError
+from lib.fingerprint import files_under
+
+KINDS = {".bson": "bson", ".csv": "csv", ".npy": "npy"}
+TAKEN = "--new takes a .bson, .csv or .npy file, or a folder of pictures or of .npy files"
+NAME_LENGTH = 40  # characters of the file's name in a slug
+
+
+def choose(config: Config, name: str) -> Config:
+    """The same experiment, asked about the products in `name`.
+
+    `name`: a file or folder, relative to the current directory. Raises UserError if it is not
+    there, is empty, or is of no kind that is known.
+    """
+    if not name:
+        raise UserError(TAKEN)
+    path = Path(os.path.abspath(name))
+    return replace(config, asked=Asked(str(path), _kind(path), slug(path)))
+
+
+def slug(path: Path) -> str:
+    """A name for the folder of these products: the file's own, and 8 digits of its place's."""
+    name = re.sub(r"\W+", "-", path.name).strip("-")[:NAME_LENGTH]
+    return f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+
+
+def _kind(path: Path) -> str:
+    """What the file or folder is, as in `data.source`."""
+    try:
+        if path.is_dir():
+            names = [name for name, _ in files_under(path)]
+            if not names:
+                raise UserError(f"{path}: the folder is empty; {TAKEN}")
+            return "npy" if all(name.lower().endswith(".npy") for name in names) else "folders"
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file or folder; {TAKEN}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if path.suffix.lower() not in KINDS:
+        raise UserError(f"{path}: of no known kind; {TAKEN}")
+    if size == 0:
+        raise UserError(f"{path}: the file is empty; fetch it again")
+    return KINDS[path.suffix.lower()]

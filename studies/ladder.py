@@ -1,0 +1,276 @@
+"""What each idea earns: the rungs of a trained experiment, and the same without one idea (B5, C17).
+
+    python -m studies.ladder --config configs/fashion.toml
+    python -m studies.ladder --config configs/sample.toml --seeds 5
+
+The experiment must be trained (./run_all.sh CONFIG). Two tables come out, in Markdown.
+
+Rungs: every member alone, and blends of some of them: one order of inference, one layer, one
+booster, no "multi". Nothing is fitted anew but the blend's weights.
+
+Ablations: stages 04 and 05 again with one setting changed, on networks and predictions that are
+taken as they lie; with few boosters (`SHORT`), so that all variants compare with the first line
+and not with the experiment. `--seeds` repeats them with other seeds of the boosters; an interval
+is over products, whose answers of all seeds are drawn together.
+
+Each figure is given twice: on the locked part, and out-of-fold on the stack part, which has many
+times the products. Out-of-fold, weights of a blend are fitted without the fold that they score.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from lib import jobs, pipeline
+from lib.artifacts import survey
+from lib.config import Config, load
+from lib.errors import UserError
+from lib.metrics import Estimate, accuracy, gain
+from lib.ranking import blend, stage
+from lib.ranking.stage import Member
+from lib.ranking.weights import METHODS
+
+SHORT = (
+    "stack.orders=[1]",
+    'stack.layer2=["xgboost", "lightgbm"]',
+    'stack.layer3=["xgboost", "lgbm_2"]',
+    "stack.multi=[]",
+)
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "all of it": (),
+    "without hashes": ("features.hashes=false",),
+    "without priors": ("features.windows=[]", "features.near_k=0"),
+    "without neighbours": ("predict.embeddings=[]",),
+    "without hashes, priors, neighbours": (
+        "features.hashes=false",
+        "features.windows=[]",
+        "features.near_k=0",
+        "predict.embeddings=[]",
+    ),
+    "without the raw columns": ("features.raw=false",),
+    "with a perceptual hash": ("features.alike=true",),
+    "with rankers beside": ('stack.layer2=["xgboost", "lightgbm", "lambdarank", "xgb_rank"]',),
+    "rankers alone": (
+        'stack.layer2=["lambdarank", "xgb_rank"]',
+        'stack.layer3=["lambdarank", "xgb_rank"]',
+    ),
+    "with a fourth layer": ('stack.layer4=["xgboost", "lgbm_2"]',),
+    "boosting ended by the folds": ("stack.trees=1000", "stack.patience=30"),
+}
+TAKEN = ("extract", "cnn", "predictions", "embeddings")  # stages that every variant shares
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Whether the right class was first: bool [products] of the locked and of the stack part."""
+
+    locked: np.ndarray
+    oof: np.ndarray
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: figures of a variant, and what it differs by from the first row."""
+
+    name: str
+    locked: Estimate
+    oof: Estimate
+    locked_gain: Estimate | None
+    oof_gain: Estimate | None
+
+
+class Scored:
+    """The members of an experiment on its two labelled parts, each read once."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.parts = ("locked", config.stack_part)
+        self.rows = {part: stage.candidate_rows(config, part) for part in self.parts}
+        self.members = stage.members(config)
+        self._scores: dict[tuple[Member, str], np.ndarray] = {}
+
+    def scores(self, members: Sequence[Member], part: str) -> list[np.ndarray]:
+        for member in members:
+            if (member, part) not in self._scores:
+                self._scores[member, part] = stage.member_scores(self.config, member, part)
+        return [self._scores[member, part] for member in members]
+
+    def alone(self, member: Member) -> Answers:
+        return self._answers(*(self.scores([member], part)[0] for part in self.parts))
+
+    def blended(self, members: Sequence[Member], how: str) -> Answers:
+        """A blend of these members, with weights found as `how` says."""
+        part, steps = self.config.stack_part, self.config.blend.steps
+        known, rows = self.scores(members, part), self.rows[part]
+        product, target, fold = rows["product"], rows["target"], rows["fold"]
+        weights = blend.fitted(known, product, target, fold, how, steps)
+        locked = self.rows["locked"]["product"]
+        mixed = blend.mixed(self.scores(members, "locked"), weights, locked)
+        return self._answers(mixed, blend.cross_fitted(known, product, target, fold, how, steps))
+
+    def _answers(self, *scores: np.ndarray) -> Answers:
+        right = []
+        for score, rows in zip(scores, self.rows.values(), strict=True):
+            right.append(rows["target"][blend.rank(score, rows["product"]) == 0] == 1)
+        return Answers(*right)
+
+
+def rungs(config: Config) -> list[Line]:
+    """Members alone and blends of some of them, each against the best L2 model."""
+    scored, how = Scored(config), config.blend.fit
+    best2, best3 = stage.best_member(config, "l2"), stage.best_member(config, "l3")
+    found = {
+        f"best of layer 2: {best2[0]} {best2[2]}": scored.alone(best2),
+        f"best of layer 3: {best3[0]} {best3[2]}": scored.alone(best3),
+    }
+    for method in METHODS:
+        found[f"all members, {method} weights"] = scored.blended(scored.members, method)
+    for name, wanted in _kinds(config, scored.members).items():
+        members = [member for member in scored.members if wanted(member)]
+        if 0 < len(members) < len(scored.members):
+            found[f"{name} ({len(members)})"] = scored.blended(members, how)
+    return _lines({name: [answers] for name, answers in found.items()})
+
+
+def _kinds(config: Config, members: Sequence[Member]) -> dict[str, Callable[[Member], bool]]:
+    """Which members the parts of the document's ladder are made of."""
+    kinds: dict[str, Callable[[Member], bool]] = {
+        "order 1: networks averaged first": lambda m: m[0] == "mean",
+        "order 2: a stack for each network": lambda m: m[0] in config.models,
+        "without multi": lambda m: m[0] != "multi",
+    }
+    for layer in dict.fromkeys(member[1] for member in members):
+        kinds[f"layer {layer[1:]} alone"] = partial(_is, 1, layer)
+    for booster in dict.fromkeys(member[2] for member in members):
+        kinds[f"{booster} alone"] = partial(_is, 2, booster)
+    return kinds
+
+
+def _is(place: int, value: str, member: Member) -> bool:
+    return member[place] == value
+
+
+def ablations(
+    config: Config, path: str, overrides: Sequence[str], names: Sequence[str], seeds: int
+) -> list[Line]:
+    """Stages 04 and 05 of each variant and seed, built where they are missing."""
+    found: dict[str, list[Answers]] = {}
+    for name in names:
+        for seed in range(seeds):
+            place = [f"work={config.folder}_ladder", f"name={_slug(name)}_{seed}"]
+            changes = [*SHORT, *ABLATIONS[name], f"stack.seed={seed}"]
+            variant = load(path, [*overrides, *changes, *place])
+            _share(config, variant)
+            for built in ("features", "stack"):
+                jobs.ensure_all(variant, built, True, jobs.print_line)
+            scored = Scored(variant)
+            found.setdefault(name, []).append(scored.blended(scored.members, variant.blend.fit))
+    return _lines(found)
+
+
+def _share(config: Config, variant: Config) -> None:
+    """Put links to what the variant takes from the experiment as it lies."""
+    variant.folder.mkdir(parents=True, exist_ok=True)
+    for name in TAKEN:
+        link, source = variant.folder / name, (config.folder / name).resolve()
+        if source.is_dir() and not link.exists():
+            link.symlink_to(source)
+
+
+def _lines(found: dict[str, list[Answers]]) -> list[Line]:
+    first = next(iter(found.values()))
+    return [
+        Line(
+            name,
+            _accuracy([one.locked for one in seeds]),
+            _accuracy([one.oof for one in seeds]),
+            _gain([one.locked for one in seeds], [one.locked for one in first]),
+            _gain([one.oof for one in seeds], [one.oof for one in first]),
+        )
+        for name, seeds in found.items()
+    ]
+
+
+def _accuracy(seeds: Sequence[np.ndarray]) -> Estimate:
+    return accuracy(np.concatenate(seeds), group=_same_product(seeds))
+
+
+def _gain(seeds: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> Estimate | None:
+    if seeds[0] is first[0]:
+        return None
+    return gain(np.concatenate(seeds), np.concatenate(first), group=_same_product(seeds))
+
+
+def _same_product(seeds: Sequence[np.ndarray]) -> np.ndarray:
+    """A product's answers of several seeds are drawn together: they are no several products."""
+    return np.tile(np.arange(len(seeds[0])), len(seeds))
+
+
+def markdown(title: str, lines: Sequence[Line]) -> str:
+    shown = [
+        f"### {title}",
+        "",
+        "| | locked | gain | out-of-fold | gain |",
+        "|---|---|---|---|---|",
+    ]
+    for line in lines:
+        shown.append(
+            f"| {line.name} | {_figure(line.locked)} | {_points(line.locked_gain)}"
+            f" | {_figure(line.oof)} | {_points(line.oof_gain)} |"
+        )
+    return "\n".join(shown)
+
+
+def _figure(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ({estimate.low:.4f}..{estimate.high:.4f})"
+
+
+def _points(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    verdict = "" if low > 0 or high < 0 else ": none"
+    return f"{value:+.2f} ({low:+.2f}..{high:+.2f}){verdict}"
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.ladder",
+        description="What each idea earns: rungs of a trained experiment, and ablations.",
+        epilog="example: python -m studies.ladder --config configs/fashion.toml --seeds 2",
+    )
+    parser.add_argument("--config", default="configs/sample.toml", help="(%(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=3, help="of the boosters (%(default)s)")
+    parser.add_argument("--without", nargs="*", default=[], help="names of ablations to leave out")
+    arguments = parser.parse_args()
+    names = [name for name in ABLATIONS if name not in arguments.without]
+    try:
+        config = load(arguments.config, arguments.set)
+        _check_trained(config)
+        print(markdown("Rungs", rungs(config)), end="\n\n", flush=True)
+        lines = ablations(config, arguments.config, arguments.set, names, arguments.seeds)
+        print(markdown(f"Ablations, {arguments.seeds} seeds of the boosters", lines))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _check_trained(config: Config) -> None:
+    stages = pipeline.stages(config)
+    for artifact, state in survey([one for made in stages.values() for one in made]).items():
+        if state.state != "fresh":
+            raise UserError(f"{artifact} is {state}; run ./run_all.sh with this config first")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
