@@ -286,6 +286,7 @@ class _Chain:
                 f"stack/{source}/{layer}/{booster}",
                 partial(fill.booster, self.config, source, layer, booster),
                 config={"stack": settings, "below": below, "seed": self.config.seed},
+                version=2,
                 inputs=self._inputs(
                     *self._columns(source, fitted_on), *(f"stack/{name}" for name in below)
                 ),

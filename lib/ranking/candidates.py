@@ -3,12 +3,16 @@
 The union, over a product's pictures, of each network's best classes and the classes of the
 picture's hash, and if asked for of the classes of the nearest ids. A truth outside the union
 stays a miss; no row is added for it.
+
+The walks are compiled: a product has a few dozen listed classes, so that a table of what it has
+been given and a sort of a dozen numbers replace a sort of all keys.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from lib.catalogue.tables import Catalogue
 from lib.errors import UserError
@@ -82,21 +86,20 @@ def candidates(
     image_classes: int16 [n, k] arrays over the pictures; product_classes: int16 [Q, m] arrays over
     the slots; -1 is no class. fallback int16 [Q, f]: classes of the slots that have none otherwise.
     """
-    of_image = query.slot_of_image()
-    found = []
+    size = np.zeros(len(query.products), np.int64)
+    found = [np.empty(0, np.int16)]
     for slots in chunks(len(query.products)):
-        first, images = slots.start, query.images_in(slots)
-        own = np.arange(first, slots.stop)
-        keys = [_keys(of_image[images], part[images], class_count) for part in image_classes]
-        keys += [_keys(own, part[slots], class_count) for part in product_classes]
-        some = np.unique(np.concatenate(keys)) if keys else np.empty(0, np.int64)
-        without = np.ones(slots.stop - first, bool)
-        without[some // class_count - first] = False
-        lost = first + np.flatnonzero(without)
-        more = _keys(lost, fallback[lost], class_count)
-        found.append(np.union1d(some, more) if len(more) else some)
-    combined = np.concatenate(found) if found else np.empty(0, np.int64)
-    return combined // class_count, (combined % class_count).astype(np.int16)
+        images = query.images_in(slots)
+        size[slots], some = _union(
+            _beside(image_classes, images),
+            _beside(product_classes, slots),
+            query.start[slots] - images.start,
+            query.count[slots],
+            fallback[slots],
+            class_count,
+        )
+        found.append(some)
+    return np.repeat(np.arange(len(size)), size), np.concatenate(found)
 
 
 def best_listed(
@@ -114,31 +117,79 @@ def best_listed(
     one vote; of equals the smaller class. No booster has a say yet, and a list of no probabilities
     has one like any other. Arguments and rows as in `candidates`.
     """
-    of_image = query.slot_of_image()
     bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
     kept = np.zeros(len(slot), bool)
     for slots in chunks(len(query.products)):
+        images = query.images_in(slots)
         rows = slice(bounds[slots.start], bounds[slots.stop])
-        some, of_class = slot[rows], cls[rows]
-        key = some * class_count + of_class
-        score = np.zeros(len(key))
-        images, own = query.images_in(slots), np.arange(slots.start, slots.stop)
-        share = 1 / np.maximum(query.count[of_image[images]], 1)
-        lists = [(of_image[images], part[images], share) for part in image_classes]
-        lists += [(own, part[slots], np.ones(len(own))) for part in product_classes]
-        for of, listed, weight in lists:
-            for place in range(listed.shape[1]):
-                there = listed[:, place] >= 0
-                found = np.searchsorted(key, of[there] * class_count + listed[there, place])
-                vote = weight[there] / (1 + place)
-                score += np.bincount(found, vote, minlength=len(key))
-        order = np.lexsort(
-            (of_class, -score.round(9), some)
-        )  # sums of thirds differ in the last bit
-        first = np.flatnonzero(np.diff(some, prepend=-1))
-        place_in_product = np.arange(len(some)) - np.repeat(first, np.diff(first, append=len(some)))
-        kept[rows.start + order] = place_in_product < cap
+        _keep(
+            (_beside(image_classes, images), _votes(image_classes)),
+            (_beside(product_classes, slots), _votes(product_classes)),
+            query.start[slots] - images.start,
+            query.count[slots],
+            bounds[slots.start : slots.stop + 1] - rows.start,
+            cls[rows],
+            (cap, class_count),
+            kept[rows],
+        )
     return kept
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Classes that each source proposes, best first, -1 for none; arrays by name of the source.
+
+    of_images: int16 [n, k] arrays by picture, one of each network or key; of_products int16 [Q, k]
+    by slot.
+    """
+
+    of_images: dict[str, list[np.ndarray]]
+    of_products: dict[str, np.ndarray]
+
+    def rows(
+        self, query: Queried, fallback: np.ndarray, class_count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `candidates` makes of all sources."""
+        return candidates(query, *self._lists(), fallback, class_count)
+
+    def best(
+        self, query: Queried, slot: np.ndarray, cls: np.ndarray, cap: int, class_count: int
+    ) -> np.ndarray:
+        """Which of these rows `best_listed` keeps: bool [R]."""
+        return best_listed(query, *self._lists(), slot, cls, cap, class_count)
+
+    def only(self, name: str) -> "Listed":
+        """The lists of one source."""
+        return Listed(
+            {key: lists for key, lists in self.of_images.items() if key == name},
+            {key: listed for key, listed in self.of_products.items() if key == name},
+        )
+
+    def first(self, k: int, name: str = "") -> "Listed":
+        """The first k of each list, or of those of one source alone."""
+
+        def cut(key: str, listed: np.ndarray) -> np.ndarray:
+            return listed[:, :k] if name in ("", key) else listed
+
+        of_images = {key: [cut(key, o) for o in some] for key, some in self.of_images.items()}
+        return Listed(of_images, {key: cut(key, o) for key, o in self.of_products.items()})
+
+    def names(self) -> list[str]:
+        return [*self.of_images, *self.of_products]
+
+    def recall(self, query: Queried, truth: np.ndarray, class_count: int) -> tuple[float, float]:
+        """Share of the products int16 [Q] whose class is listed, and classes listed a product.
+
+        A product of no class (-1) has none that could be listed, and does not count.
+        """
+        nothing = np.empty((len(truth), 0), np.int16)
+        slot, cls = self.rows(query, nothing, class_count)
+        hits = int((cls == truth[slot]).sum())
+        return hits / max(int((truth >= 0).sum()), 1), len(slot) / max(len(truth), 1)
+
+    def _lists(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        of_images = [listed for lists in self.of_images.values() for listed in lists]
+        return of_images, list(self.of_products.values())
 
 
 def most_frequent(prior: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -155,7 +206,85 @@ def chunks(slots: int, size: int = CHUNK) -> Iterator[slice]:
         yield slice(first, min(first + size, slots))
 
 
-def _keys(slot: np.ndarray, classes: np.ndarray, class_count: int) -> np.ndarray:
-    """slot * class_count + class of every listed class: int64."""
-    keys = slot[:, None] * class_count + classes
-    return keys[classes >= 0]
+def _beside(lists: Sequence[np.ndarray], rows: slice) -> np.ndarray:
+    """The rows of all lists side by side: int16 [rows, k of all]."""
+    none = np.empty((rows.stop - rows.start, 0), np.int16)
+    return np.concatenate([none, *(listed[rows] for listed in lists)], axis=1, dtype=np.int16)
+
+
+def _votes(lists: Sequence[np.ndarray]) -> np.ndarray:
+    """1 / place of each column of `_beside`: float64 [k of all]."""
+    return np.concatenate([np.empty(0), *(1 / (1 + np.arange(o.shape[1])) for o in lists)])
+
+
+@njit(cache=True, nogil=True)
+def _union(
+    of_image: np.ndarray,
+    of_product: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    fallback: np.ndarray,
+    class_count: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many classes each slot has, int64 [slots], and the classes, ascending by slot: int16."""
+    size = np.zeros(len(count), np.int64)
+    found = np.empty(of_image.size + of_product.size + fallback.size, np.int16)
+    seen = np.full(class_count, -1, np.int64)  # the last slot that was given the class
+    end = 0
+    for slot in range(len(count)):
+        first = end
+        for image in range(start[slot], start[slot] + count[slot]):
+            end = _add(of_image[image], slot, seen, found, end)
+        end = _add(of_product[slot], slot, seen, found, end)
+        if end == first:
+            end = _add(fallback[slot], slot, seen, found, end)
+        found[first:end].sort()
+        size[slot] = end - first
+    return size, found[:end].copy()
+
+
+@njit(cache=True, nogil=True)
+def _add(listed: np.ndarray, slot: int, seen: np.ndarray, found: np.ndarray, end: int) -> int:
+    for cls in listed:
+        if cls >= 0 and seen[cls] != slot:
+            seen[cls] = slot
+            found[end] = cls
+            end += 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _keep(
+    of_images: tuple,
+    of_products: tuple,
+    start: np.ndarray,
+    count: np.ndarray,
+    bounds: np.ndarray,
+    cls: np.ndarray,
+    numbers: tuple,
+    kept: np.ndarray,
+) -> None:
+    """Set `kept` for the best rows of each slot, rows [bounds[s], bounds[s + 1]) of `cls`."""
+    of_image, image_vote = of_images
+    of_product, product_vote = of_products
+    cap, class_count = numbers
+    score = np.zeros(class_count)
+    for slot in range(len(count)):
+        first, last = bounds[slot], bounds[slot + 1]
+        score[cls[first:last]] = 0.0
+        for image in range(start[slot], start[slot] + count[slot]):
+            for column in range(len(image_vote)):
+                if of_image[image, column] >= 0:
+                    score[of_image[image, column]] += image_vote[column] / count[slot]
+        for column in range(len(product_vote)):
+            if of_product[slot, column] >= 0:
+                score[of_product[slot, column]] += product_vote[column]
+        for row in range(first, last):  # sums of thirds differ in the last bit
+            score[cls[row]] = np.rint(score[cls[row]] * 1e9)
+        for _ in range(min(cap, last - first)):
+            best = first
+            for row in range(first, last):
+                if score[cls[row]] > score[cls[best]]:
+                    best = row
+            kept[best] = True
+            score[cls[best]] = -1.0

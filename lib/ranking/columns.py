@@ -5,13 +5,19 @@ of named columns [rows]. Columns that end in a position 0-3 are of one picture, 
 pictures of the product. NaN: no picture, or nothing known of it; -1: no class.
 """
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from lib.ranking.candidates import Queried
+import numpy as np
+from numba import njit
+
+from lib.ranking.candidates import Queried, chunks
 from lib.ranking.means import LEAST, probability
 from lib.topk import TopK
 
 POSITIONS = 4  # pictures of a product that have columns of their own; means go over all
+
+BLOCK = 1024  # rows whose columns are laid side by side at a time
 
 Table = dict[str, np.ndarray]
 
@@ -70,7 +76,7 @@ def largest(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     """Largest value of each row, NaN for a row without one; `row` ascends."""
     largest = np.full(rows, np.nan)
     if len(row):
-        first = np.flatnonzero(np.diff(row, prepend=-1))
+        first = first_rows(row)
         largest[row[first]] = np.maximum.reduceat(values, first)
     return largest
 
@@ -78,12 +84,70 @@ def largest(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
 def rank_within(
     slot: np.ndarray, cls: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of each row in its product, 0 for the best, and the best score; NaN for no score."""
-    order = np.lexsort((cls, -score, slot))
-    first = np.flatnonzero(np.diff(slot[order], prepend=-1))
-    size = np.diff(first, append=len(slot))
-    rank, best = np.empty(len(slot)), np.empty(len(slot))
-    rank[order] = np.arange(len(slot)) - np.repeat(first, size)
-    best[order] = np.repeat(score[order][first], size)
-    rank[np.isnan(score)] = np.nan
+    """Rank of each row in its product, 0 for the best, and the best score; NaN for no score.
+
+    Of equal scores the smaller class comes first. Both float64 [rows]; slots ascend.
+    """
+    bounds = np.append(first_rows(slot), len(slot))
+    rank, best = np.full(len(slot), np.nan), np.full(len(slot), np.nan)
+    _rank(bounds, cls, score, rank, best)
     return rank, best
+
+
+def first_rows(slot: np.ndarray) -> np.ndarray:
+    """The first row of each slot, int64; slots ascend."""
+    return np.flatnonzero(np.diff(slot, prepend=-1))
+
+
+def write_rows(
+    folder: Path,
+    slot: np.ndarray,
+    cls: np.ndarray,
+    table: Callable[[np.ndarray, np.ndarray], Table],
+    products: int,
+) -> list[str]:
+    """Write `columns.npy` float32 [R, F], some products at a time, and return the F names.
+
+    Memory does not grow with the part: nothing that is written stays mapped.
+    """
+    names = list(table(slot[:0], cls[:0]))
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(slot), len(names))}
+    slots = 1 + int(slot.max(initial=-1))
+    bounds = np.searchsorted(slot, np.arange(slots + 1))
+    with (folder / "columns.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for some in chunks(slots, products):
+            rows = slice(bounds[some.start], bounds[some.stop])
+            file.write(side_by_side(list(table(slot[rows], cls[rows]).values())).data)
+    return names
+
+
+def side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The columns [rows] as one table float32 [rows, F], by pieces that the cache holds."""
+    values = np.empty((len(columns[0]), len(columns)), np.float32)
+    for rows in chunks(len(values), BLOCK):
+        for place, column in enumerate(columns):
+            values[rows, place] = column[rows]
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _rank(
+    bounds: np.ndarray, cls: np.ndarray, score: np.ndarray, rank: np.ndarray, best: np.ndarray
+) -> None:
+    """A product has a dozen candidates: comparing each with each is less work than sorting."""
+    for product in range(len(bounds) - 1):
+        first, last = bounds[product], bounds[product + 1]
+        largest = np.nan
+        for row in range(first, last):
+            if not score[row] <= largest and not np.isnan(score[row]):
+                largest = score[row]
+        for row in range(first, last):
+            best[row] = largest
+            if not np.isnan(score[row]):
+                before = 0
+                for other in range(first, last):
+                    before += score[other] > score[row] or (
+                        score[other] == score[row] and cls[other] < cls[row]
+                    )
+                rank[row] = before

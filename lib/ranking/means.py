@@ -7,33 +7,26 @@ are not listed. Without that floor a geometric mean would be zero for whatever o
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 from lib.ranking.candidates import Queried, candidates, check_rows, chunks
 from lib.topk import TopK
 
-CHUNK = 200_000  # rows at a time
+CHUNK = 200_000  # pictures at a time
 LEAST = 1e-7  # probability that float16 may have rounded to zero, for logarithms
 
 
 def probability(topk: TopK, row: np.ndarray, classes: np.ndarray, class_count: int) -> np.ndarray:
     """Probability of each class int [m] at each row int [m] of the dump: float32 [m]."""
-    k = topk.classes.shape[1]
-    found = np.empty(len(row), np.float32)
-    for first in range(0, len(row), CHUNK):
-        part = slice(first, first + CHUNK)
-        some = row[part]
-        listed = topk.classes[some] == classes[part, None]
-        # A floor above the least listed probability would put an unlisted class before a listed.
-        floor = np.minimum(topk.rest[some] / max(class_count - k, 1), topk.probs[some, -1])
-        inside = np.where(listed, topk.probs[some], 0).sum(axis=1)
-        found[part] = np.where(listed.any(axis=1), inside, floor)
-    return found
+    floor = _floor(topk, class_count)
+    return _look_up(topk.classes, topk.probs.astype(np.float32, copy=False), floor, row, classes)
 
 
 def mean(topks: Sequence[TopK], weights: Sequence[float], class_count: int) -> TopK:
     """Weighted arithmetic mean of dumps over the same pictures; the best k of the union.
 
-    A class that a dump does not list has that dump's floor. k is the largest of the dumps'.
+    A class that a dump does not list has that dump's floor. k is the largest of the dumps'. Of
+    classes as probable the smaller comes first.
     """
     first = topks[0]
     assert all(np.array_equal(first.image, other.image) for other in topks), "other pictures"
@@ -41,17 +34,12 @@ def mean(topks: Sequence[TopK], weights: Sequence[float], class_count: int) -> T
     k = max(topk.classes.shape[1] for topk in topks)
     n = len(first.image)
     classes, probs = np.empty((n, k), np.int16), np.empty((n, k), np.float32)
-    for rows in chunks(n):
-        listed = np.sort(np.concatenate([topk.classes[rows] for topk in topks], axis=1), axis=1)
-        row = np.repeat(np.arange(rows.start, rows.stop), listed.shape[1])
-        score: np.ndarray = np.zeros(len(row), np.float32)
-        for topk, share in zip(topks, shares, strict=True):
-            score += share * probability(topk, row, listed.ravel(), class_count)
-        score = score.reshape(listed.shape)
-        score[:, 1:][listed[:, 1:] == listed[:, :-1]] = -1  # listed by more than one dump
-        order = np.argsort(-score, axis=1, kind="stable")[:, :k]  # equal scores: class ascends
-        classes[rows] = np.take_along_axis(listed, order, axis=1)
-        probs[rows] = np.take_along_axis(score, order, axis=1)
+    for rows in chunks(n, CHUNK):
+        listed = np.concatenate([topk.classes[rows] for topk in topks], axis=1)
+        given = np.concatenate([topk.probs[rows] for topk in topks], axis=1, dtype=np.float32)
+        floors = np.stack([_floor(topk, class_count, rows) for topk in topks], axis=1)
+        ends = np.cumsum([topk.classes.shape[1] for topk in topks])
+        _average(listed, given, floors, ends, shares, class_count, classes[rows], probs[rows])
     return TopK(first.image, classes, probs, np.maximum(0, 1 - probs.sum(axis=1)))
 
 
@@ -110,3 +98,74 @@ def _shares(weights: Sequence[float], models: int) -> np.ndarray:
     assert (shares >= 0).all(), "negative weight"
     assert shares.sum() > 0, "all weights are 0"
     return shares / shares.sum()
+
+
+def _floor(topk: TopK, class_count: int, rows: slice = slice(None)) -> np.ndarray:
+    """Probability of a class that a list lacks: float32 [n].
+
+    Above the least listed probability it would put an unlisted class before a listed one.
+    """
+    unlisted = max(class_count - topk.classes.shape[1], 1)
+    return np.minimum(topk.rest[rows] / unlisted, topk.probs[rows, -1]).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    listed: np.ndarray,
+    probs: np.ndarray,
+    floor: np.ndarray,
+    row: np.ndarray,
+    classes: np.ndarray,
+) -> np.ndarray:
+    found = np.empty(len(row), np.float32)
+    for i in range(len(row)):
+        at = row[i]
+        found[i] = floor[at]
+        for place in range(listed.shape[1]):
+            if listed[at, place] == classes[i]:
+                found[i] = probs[at, place]
+                break
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _average(
+    listed: np.ndarray,
+    given: np.ndarray,
+    floors: np.ndarray,
+    ends: np.ndarray,
+    shares: np.ndarray,
+    class_count: int,
+    best_classes: np.ndarray,
+    best_probs: np.ndarray,
+) -> None:
+    """Fill the best of each picture's union; columns up to ends[m] of `listed` are dump m's."""
+    k = best_classes.shape[1]
+    score, value = np.zeros(class_count, np.float32), np.empty(class_count, np.float32)
+    model_of = np.full(class_count, -1, np.int64)  # the last list that named the class
+    union = np.empty(listed.shape[1], np.int64)
+    for image in range(len(listed)):
+        size = 0
+        for column in range(listed.shape[1]):
+            cls = listed[image, column]
+            if score[cls] >= 0:
+                score[cls] = -1  # in the union
+                union[size] = cls
+                size += 1
+        score[union[:size]] = 0
+        for model in range(len(ends)):
+            for column in range(ends[model - 1] if model else 0, ends[model]):
+                model_of[listed[image, column]] = model
+                value[listed[image, column]] = given[image, column]
+            for cls in union[:size]:
+                prob = value[cls] if model_of[cls] == model else floors[image, model]
+                score[cls] += shares[model] * prob
+        for place in range(k):
+            best = union[0]
+            for cls in union[:size]:
+                if score[cls] > score[best] or (score[cls] == score[best] and cls < best):
+                    best = cls
+            best_classes[image, place], best_probs[image, place] = best, score[best]
+            score[best] = -1
+        model_of[union[:size]] = -1
+        score[union[:size]] = 0

@@ -1,8 +1,8 @@
 """How frequent a class is: everywhere, and among the products with the closest ids (C11).
 
 Ids are informative: sellers list their products in runs. In the order of ids the nearest
-`window` products of a row are one contiguous range, so that a count needs two binary searches
-and no loop over rows.
+`window` products of a row are one contiguous range, and a table of counts that slides along the
+ids answers every row; so does one of the last product of each class for the nearest of a class.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-CHUNK = 2_000_000  # rows looked up at a time
 NEAR = 16  # places after the last query's that are looked at before bisecting
 
 
@@ -48,13 +47,12 @@ class IdOrder:
     """Reference products in the order of their ids.
 
     ids int64 [N] ascending, labels int16 [N] and rank int64 [N]: the place of each product, as it
-    was given to `in_order`, in that order. keys int64 [N]: class * N + place, ascending.
+    was given to `in_order`, in that order.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     rank: np.ndarray
-    keys: np.ndarray
 
     def nearest_counts(
         self,
@@ -67,15 +65,15 @@ class IdOrder:
 
         Exact by |id difference|; of two as near the smaller id is taken. self_rows int64 [rows]:
         the row's own place among the products given to `in_order`, which is left out; -1: none.
-        Rows of one product should follow each other: its range is then found once.
+        Rows of one product should follow each other: its place is then found once.
         """
         heads = _heads(query_ids, query_ids if self_rows is None else self_rows)
         own = self._own(query_ids[heads], None if self_rows is None else self_rows[heads])
         low, high = self._range(query_ids[heads], own, window)
         ends = np.append(heads[1:], len(query_ids))
         classes = query_classes.astype(np.int16, copy=False)
-        most = 1 + max(int(self.labels.max(initial=-1)), int(classes.max(initial=-1)))
         in_order = np.argsort(low, kind="stable")  # each range is then a step from the one before
+        most = self._most(classes)
         return _count(self.labels, low, high, own, heads, ends, classes, in_order, most)
 
     def nearest_distance(
@@ -88,26 +86,16 @@ class IdOrder:
 
         The own product is left out; NaN where the class has no other.
         """
-        own = self._own(query_ids, self_rows)
-        n = len(self.ids)
-        distance = np.full(len(query_ids), np.nan, np.float32)
-        if n == 0:
-            return distance
-        for first in range(0, len(query_ids), CHUNK):
-            part = slice(first, first + CHUNK)
-            ids, classes = query_ids[part], query_classes[part].astype(np.int64)
-            after = np.searchsorted(self.keys, classes * n + np.searchsorted(self.ids, ids))
-            # The own product is the first of its class at or after its id, or one of equals.
-            after_key = self.keys[np.minimum(after, n - 1)]
-            skip = (after < n) & (after_key == classes * n + own[part])
-            gap = np.full(len(ids), np.inf)
-            for at in (after - 1, after + skip):
-                there = (at >= 0) & (at < n)
-                there[there] = self.keys[at[there]] // n == classes[there]
-                place = self.keys[at[there]] % n
-                gap[there] = np.minimum(gap[there], np.abs(self.ids[place] - ids[there]))
-            distance[part] = np.where(np.isfinite(gap), np.log1p(gap), np.nan)
-        return distance
+        heads = _heads(query_ids, query_ids if self_rows is None else self_rows)
+        own = self._own(query_ids[heads], None if self_rows is None else self_rows[heads])
+        ids = query_ids[heads].astype(np.int64, copy=False)
+        after = np.searchsorted(self.ids, ids)
+        ends = np.append(heads[1:], len(query_ids))
+        classes = query_classes.astype(np.int16, copy=False)
+        in_order = np.argsort(after, kind="stable")
+        runs = (ids, own, after, heads, ends)
+        gap = _gaps(self.ids, self.labels, runs, classes, in_order, self._most(classes))
+        return np.where(np.isfinite(gap), np.log1p(gap), np.nan).astype(np.float32)
 
     def nearest_classes(
         self, query_ids: np.ndarray, count: int, self_rows: np.ndarray | None = None
@@ -128,6 +116,10 @@ class IdOrder:
     def nearest_range(self, query_ids: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Places [low, high) of the `window` products nearest to each id: int64 [rows] each."""
         return self._range(query_ids, self._own(query_ids, None), window)
+
+    def _most(self, classes: np.ndarray) -> int:
+        """More than any class there is."""
+        return 1 + max(int(self.labels.max(initial=-1)), int(classes.max(initial=-1)))
 
     def _own(self, query_ids: np.ndarray, self_rows: np.ndarray | None) -> np.ndarray:
         """Place of each row's own product, N where it has none: int64 [rows]."""
@@ -150,9 +142,7 @@ def in_order(reference_ids: np.ndarray, reference_labels: np.ndarray) -> IdOrder
     order = np.argsort(reference_ids, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    labels = reference_labels[order]
-    keys = np.sort(labels.astype(np.int64) * len(order) + np.arange(len(order)))
-    return IdOrder(reference_ids[order].astype(np.int64), labels, rank, keys)
+    return IdOrder(reference_ids[order].astype(np.int64), reference_labels[order], rank)
 
 
 @njit(cache=True, nogil=True)
@@ -257,3 +247,47 @@ def _count(
         if inside:
             table[labels[own[i]]] += 1
     return found
+
+
+@njit(cache=True, nogil=True)
+def _gaps(
+    ids: np.ndarray,
+    labels: np.ndarray,
+    runs: tuple,
+    classes: np.ndarray,
+    in_order: np.ndarray,
+    most: int,
+) -> np.ndarray:
+    """|id difference| to the nearest product of the row's class but the own: float64 [rows], inf.
+
+    Run i is rows [starts[i], ends[i]) of one id, whose place among `ids` is after[i]. One walk up
+    the ids knows the last product of each class, one walk down the next, and which follows that:
+    the own product is the next of its class, if not behind another of the same id.
+    """
+    queries, own, after, starts, ends = runs
+    gap = np.full(len(classes), np.inf)
+    latest = np.full(most, -1, np.int64)
+    place = 0
+    for i in in_order:
+        while place < after[i]:
+            latest[labels[place]] = place
+            place += 1
+        for row in range(starts[i], ends[i]):
+            if latest[classes[row]] >= 0:
+                gap[row] = queries[i] - ids[latest[classes[row]]]
+    latest[:] = -1
+    follow = np.full(len(ids) if (own < len(ids)).any() else 0, -1, np.int64)
+    place = len(ids)
+    for i in in_order[::-1]:
+        while place > after[i]:
+            place -= 1
+            if len(follow):
+                follow[place] = latest[labels[place]]
+            latest[labels[place]] = place
+        for row in range(starts[i], ends[i]):
+            nearest = latest[classes[row]]
+            if nearest == own[i]:
+                nearest = follow[nearest]
+            if nearest >= 0:
+                gap[row] = min(gap[row], ids[nearest] - queries[i])
+    return gap

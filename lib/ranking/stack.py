@@ -55,8 +55,9 @@ def fit_layer(
     out-of-fold scores. Models that are there already are taken as they are: an interrupted call
     goes on.
     Raises UserError for a fold without rows, or whose others have no true or no false candidate,
-    and with patience for one without a true candidate; ValueError where a product is in two folds, a row has no fold, or the tables differ in rows,
-    and of rankers where a product has two true candidates.
+    and with patience for one without a true candidate; ValueError where a product is in two
+    folds, a row has no fold, or the tables differ in rows, and of rankers where a product has two
+    true candidates.
     """
     joined = Joined(columns)
     examples = Examples(joined, target, product)

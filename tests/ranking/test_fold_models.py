@@ -9,7 +9,7 @@ import pytest
 
 from lib.config import BOOSTERS_L2, RANKERS
 from lib.ranking import boosters, fold_models
-from tests.ranking.toy_rows import SMALL, fit, learnable, rankable
+from tests.ranking.toy_layers import SMALL, fit, learnable, rankable
 
 
 @pytest.mark.parametrize("booster", [*BOOSTERS_L2, *RANKERS])

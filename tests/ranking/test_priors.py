@@ -104,16 +104,17 @@ def test_an_own_product_with_another_id_is_refused() -> None:
         order.nearest_counts(np.array([4]), np.array([0]), 1, np.array([1]))
 
 
-def test_counts_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Drawn(1, 40, 2)
-    whole = data.order.nearest_counts(data.query_ids, data.classes, 9, data.own)
-    far = data.order.nearest_distance(data.query_ids, data.classes, data.own)
-    monkeypatch.setattr(priors, "CHUNK", 7)
-    pieces = data.order.nearest_counts(data.query_ids, data.classes, 9, data.own)
-    np.testing.assert_array_equal(whole, pieces)
+@untimed
+@given(drawn, st.integers(1, 10), st.integers(0, 2**32 - 1))
+def test_the_order_of_the_rows_changes_nothing(data: Drawn, window: int, seed: int) -> None:
+    shuffled = np.random.default_rng(seed).permutation(len(data.query_ids))
+    asked = data.query_ids, data.classes, data.own
+    other = [column[shuffled] for column in asked]
+    count, distance = data.order.nearest_counts, data.order.nearest_distance
     np.testing.assert_array_equal(
-        far, data.order.nearest_distance(data.query_ids, data.classes, data.own)
+        count(*asked[:2], window, asked[2])[shuffled], count(*other[:2], window, other[2])
     )
+    np.testing.assert_array_equal(distance(*asked)[shuffled], distance(*other))
 
 
 @untimed

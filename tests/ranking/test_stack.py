@@ -15,7 +15,7 @@ from lib.ranking import blend, boosters, forests, softmax, stack, task
 from lib.ranking.features import Columns
 from lib.ranking.tables import Table, categories_as_priors, layer_columns
 from lib.ranking.task import Dense, Examples, Task
-from tests.ranking.toy_rows import CLASSES, SMALL, candidates, fit, learnable, rankable
+from tests.ranking.toy_layers import CLASSES, SMALL, candidates, fit, learnable, rankable
 
 
 class Estimator(ClassifierMixin, BaseEstimator):

@@ -1,50 +1,39 @@
-"""Small tables of candidate rows that boosters can learn from, and a layer fitted on them."""
+"""Candidate rows without a catalogue behind them."""
 
 import numpy as np
-
-from lib.config import Stack
-from lib.ranking import stack
-from lib.ranking.features import Columns
-
-SMALL = Stack(trees=20, forest_trees=20, leaves=8, min_leaf=5)
-CLASSES = 30
+from hypothesis import strategies as st
 
 
-def candidates(products, per_product, seed, classes=CLASSES):
-    """(product, cls) of every product with its own candidates, sorted."""
+@st.composite
+def candidate_rows(draw, least_products=1):
+    """(product, cls, target) sorted; some products have no truth among their candidates."""
+    sizes = draw(st.lists(st.integers(1, 5), min_size=least_products, max_size=12))
+    seed = draw(st.integers(0, 10_000))
     rng = np.random.default_rng(seed)
-    product = np.repeat(np.arange(products, dtype=np.int32), per_product)
-    drawn = [np.sort(rng.choice(classes, per_product, replace=False)) for _ in range(products)]
-    return product, np.concatenate(drawn).astype(np.int16), rng
+    ids = np.sort(rng.choice(1000, len(sizes), replace=False)).astype(np.int32)
+    product = np.repeat(ids, sizes)
+    cls = np.concatenate([np.sort(rng.choice(50, size, replace=False)) for size in sizes])
+    target = np.zeros(len(product), np.int8)
+    for number in ids:
+        rows = np.flatnonzero(product == number)
+        if rng.random() < 0.8:
+            target[rng.choice(rows)] = 1
+    return product, cls.astype(np.int16), target, rng
 
 
-def learnable(products=200, folds=4, seed=0):
-    """Two tables over the same rows, with a class column, and truth that hangs on the first."""
-    product, cls, rng = candidates(products, 4, seed)
-    first = rng.normal(size=(len(product), 3)).astype(np.float32)
-    first[rng.random(first.shape) < 0.1] = np.nan
-    second = np.column_stack([cls, rng.integers(-1, CLASSES, len(cls))]).astype(np.float32)
-    odds = 2 * np.nan_to_num(first[:, 0]) - 1
-    target = (rng.random(len(product)) < 1 / (1 + np.exp(-odds))).astype(np.int8)
-    fold = rng.integers(0, folds, products).astype(np.int8)[product]
-    tables = [
-        Columns(first, ["a", "b", "c"], []),
-        Columns(second, ["candidate_class", "top_class"], ["candidate_class", "top_class"]),
-    ]
-    return tables, target, fold, product
+def many_rows(rng, products, members, folds=3):
+    """(product, target, fold, members float32 [M, R]): three to six candidates, all with truth.
 
-
-def rankable(products=200, folds=4, seed=0):
-    """The same, but with at most one truth a product; every ninth has none."""
-    tables, target, fold, product = learnable(products, folds, seed)
-    noise = np.random.default_rng(seed).gumbel(size=(products, 4))
-    odds = 3 * np.nan_to_num(tables[0].values[:, 0]).reshape(products, 4) + noise
-    target = (np.arange(4) == odds.argmax(axis=1)[:, None]).astype(np.int8)
-    target[::9] = 0
-    return tables, target.ravel(), fold, product
-
-
-def fit(folder, booster, data, seed=3, threads=1, dials=SMALL):
-    tables, target, fold, product = data
-    folder.mkdir(exist_ok=True)
-    return stack.fit_layer(folder, booster, tables, target, fold, product, dials, seed, threads)
+    Member 0 is best: truths are drawn from its scores; each further one is noisier.
+    """
+    size = rng.integers(3, 7, products)
+    product = np.repeat(np.arange(products), size).astype(np.int32)
+    fold = np.repeat(rng.integers(0, folds, products), size).astype(np.int8)
+    logits = rng.normal(0, 2, len(product))
+    target = np.zeros(len(product), np.int8)
+    first = np.cumsum(size) - size
+    for start, count in zip(first, size, strict=True):
+        chance = np.exp(logits[start : start + count])
+        target[start + rng.choice(count, p=chance / chance.sum())] = 1
+    noise = rng.normal(0, 1, (members, len(product))) * np.arange(members)[:, None]
+    return product, target, fold, np.exp(logits + noise).astype(np.float32)
