@@ -64,11 +64,6 @@ def published(
     return blend.astype(np.float32)
 
 
-def greedy(members: np.ndarray, product: np.ndarray, target: np.ndarray, steps: int) -> np.ndarray:
-    """`fitted` by "greedy", which reads no folds."""
-    return fitted(list(members), product, target, np.zeros(len(product), np.int8), "greedy", steps)
-
-
 def fitted(
     members: Sequence[np.ndarray],
     product: np.ndarray,
