@@ -10,6 +10,8 @@ in a row, and scaled: it takes minutes otherwise).
 3.1 million test pictures are looked up among 12.37 million, of which a third are copies: how many
 products hold the picture, and of how many classes. Baseline: DuckDB with as many threads as cores
 and its tables in memory, a GROUP BY and a join. Baselines must give the same numbers.
+
+`bench/columns.py` has what networks say of the rows, `bench/stages.py` the whole of the stage.
 """
 
 from collections.abc import Callable
@@ -110,13 +112,7 @@ def grouped(scale: float) -> Callable[[], tuple[int, int]]:
     labelled, query = shape.catalogues(scale)
     held = labelled.image_product
     known = {"p": held, "c": labelled.label[held]} | _halves(labelled.md5)
-    tables = {"known": pa.table(known), "asked": pa.table(_halves(query.md5))}
-    connection = duckdb.connect()
-    connection.execute("set enable_progress_bar = false")
-    for name, table in tables.items():
-        connection.register("arrow", table)
-        connection.execute(f"create table {name} as select row_number() over () i, * from arrow")
-        connection.unregister("arrow")
+    connection = connected({"known": pa.table(known), "asked": pa.table(_halves(query.md5))})
 
     def work() -> tuple[int, int]:
         connection.execute(
@@ -131,6 +127,17 @@ def grouped(scale: float) -> Callable[[], tuple[int, int]]:
         return int(row[0]), int(row[1])
 
     return work
+
+
+def connected(tables: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    """A database in memory that holds the tables, their rows numbered `i`."""
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false")
+    for name, table in tables.items():
+        connection.register("arrow", table)
+        connection.execute(f"create table {name} as select row_number() over () i, * from arrow")
+        connection.unregister("arrow")
+    return connection
 
 
 def _halves(md5: np.ndarray) -> dict[str, np.ndarray]:

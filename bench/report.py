@@ -152,6 +152,10 @@ def finish(bench: str, ratios: dict[str, float], bars: dict[str, float], as_json
         print(json.dumps({"bench": bench, "ratios": {k: round(v, 4) for k, v in ratios.items()}}))
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def machine() -> str:
     """The machine in a line."""
     model = platform.machine()
@@ -161,8 +165,7 @@ def machine() -> str:
                 model = line.split(":", 1)[1].strip()
                 break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {model}, {memory:.0f} GB, Python {platform.python_version()}"
+    return f"{cores()} cores of {model}, {memory:.0f} GB, Python {platform.python_version()}"
 
 
 def _rate(value: float) -> str:

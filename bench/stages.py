@@ -13,7 +13,6 @@ hour for the columns, 16 GB for each; a ratio is what is allowed by what was mea
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +23,10 @@ from bench import report, shape
 from bench.report import Row
 from lib.catalogue.tables import Splits
 from lib.config import Features, Stack
-from lib.ranking import boosters, features, means
-from lib.ranking.stack import predict_layer
+from lib.ranking import features, means
 from lib.ranking.tables import Joined
 from lib.ranking.task import Examples, Task
+from lib.topk import TopK, read
 
 MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
 TAUGHT = 20_000  # rows that the booster learns from
@@ -36,10 +35,18 @@ FEATURES = Features(windows=(100, 1000, 50_000), near_k=3)
 BARS = {"stage_04_time": 1.0, "stage_04_memory": 1.0, "stage_05_memory": 1.0}
 
 
+def predicted(scale: float, folder: Path) -> Callable[[], None]:
+    """What stage 03 leaves; no part of what is measured."""
+    _, query = shape.catalogues(scale)
+    for number, dump in enumerate(shape.dumps(query, shape.truth(query))):
+        (folder / f"dump{number}").mkdir()
+        dump.save(folder / f"dump{number}")
+    return lambda: None
+
+
 def candidates(scale: float, folder: Path) -> Callable[[], int]:
     """Candidates and the shared columns of the test part; returns the number of rows."""
     labelled, query = shape.catalogues(scale)
-    dumps = shape.dumps(query, shape.truth(query))
     everything = Splits(
         np.zeros(len(labelled.label), np.int8),
         (np.arange(len(labelled.label)) % 4).astype(np.int8),
@@ -48,6 +55,7 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
     out.mkdir()
 
     def work() -> int:
+        dumps = _dumps(folder)
         facts = features.build_candidates(
             out, FEATURES, labelled, everything, query, "test", "fit", dumps, shape.CLASSES
         )
@@ -59,11 +67,11 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
 def averaged(scale: float, folder: Path) -> Callable[[], int]:
     """The mean of the networks and its columns; returns how many columns."""
     _, query = shape.catalogues(scale)
-    dumps = shape.dumps(query, shape.truth(query))
     out = folder / "mean"
     out.mkdir()
 
     def work() -> int:
+        dumps = _dumps(folder)
         mean = means.mean(dumps, [1.0] * len(dumps), shape.CLASSES)
         facts = features.build_source(
             out, FEATURES, folder / "candidates", query, [mean], ["mean"], shape.CLASSES
@@ -73,15 +81,21 @@ def averaged(scale: float, folder: Path) -> Callable[[], int]:
     return work
 
 
+def _dumps(folder: Path) -> list[TopK]:
+    return [read(folder / f"dump{number}") for number in range(shape.MODELS)]
+
+
 def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     """Every row scored by a booster that is fitted before the clock starts; returns the rows."""
+    from lib.ranking.stack import predict_layer  # three seconds, which stage 04 does not spend
+
     tables = [features.read(folder / name) for name in ("candidates", "mean")]
     product = np.load(folder / "candidates" / "product.npy")
     _, query = shape.catalogues(scale)
     right = shape.truth(query)[product] == np.load(folder / "candidates" / "cls.npy")
     _teach(folder / "booster", Joined(tables), right.astype(np.int8), product, trees)
 
-    cores = len(os.sched_getaffinity(0))
+    cores = report.cores()
 
     def work() -> int:
         scores = predict_layer(folder / "booster", "lightgbm", tables, product, cores)
@@ -93,6 +107,8 @@ def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
 
 def _teach(folder: Path, rows: Joined, right: np.ndarray, product: np.ndarray, trees: int) -> None:
     """A layer of one model, fitted on the first rows."""
+    from lib.ranking import boosters
+
     folder.mkdir()
     seen = Examples(rows, right, product).take(np.arange(min(TAUGHT, rows.rows)))
     stack = Stack(trees=trees, learning_rate=0.02)
@@ -110,6 +126,7 @@ def main() -> None:
     scale = arguments.scale
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
+        report.measured(predicted, scale, folder)
         runs = [report.measured(task, scale, folder) for task in (candidates, averaged)]
         runs.append(report.measured(scored, scale, folder, arguments.trees))
     rows, *_ = (run.result for run in runs)

@@ -12,7 +12,9 @@ SMALL = {
     "index": ["--products", "3000"],
     "reader": ["--products", "40", "--hot-products", "100", "--cold-products", "8000"],
     "ranking": ["--scale", "0.002"],
+    "columns": ["--scale", "0.001"],
     "boosters": ["--rows", "3000", "--trees", "3", "--asked", "5", "--threads", "1"],
+    "neighbours": ["--known", "2000", "--asked", "200"],
     "stages": ["--scale", "0.001", "--trees", "5"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }

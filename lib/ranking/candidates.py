@@ -135,63 +135,6 @@ def best_listed(
     return kept
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Classes that each source proposes, best first, -1 for none; arrays by name of the source.
-
-    of_images: int16 [n, k] arrays by picture, one of each network or key; of_products int16 [Q, k]
-    by slot.
-    """
-
-    of_images: dict[str, list[np.ndarray]]
-    of_products: dict[str, np.ndarray]
-
-    def rows(
-        self, query: Queried, fallback: np.ndarray, class_count: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What `candidates` makes of all sources."""
-        return candidates(query, *self._lists(), fallback, class_count)
-
-    def best(
-        self, query: Queried, slot: np.ndarray, cls: np.ndarray, cap: int, class_count: int
-    ) -> np.ndarray:
-        """Which of these rows `best_listed` keeps: bool [R]."""
-        return best_listed(query, *self._lists(), slot, cls, cap, class_count)
-
-    def only(self, name: str) -> "Listed":
-        """The lists of one source."""
-        return Listed(
-            {key: lists for key, lists in self.of_images.items() if key == name},
-            {key: listed for key, listed in self.of_products.items() if key == name},
-        )
-
-    def first(self, k: int, name: str = "") -> "Listed":
-        """The first k of each list, or of those of one source alone."""
-
-        def cut(key: str, listed: np.ndarray) -> np.ndarray:
-            return listed[:, :k] if name in ("", key) else listed
-
-        of_images = {key: [cut(key, o) for o in some] for key, some in self.of_images.items()}
-        return Listed(of_images, {key: cut(key, o) for key, o in self.of_products.items()})
-
-    def names(self) -> list[str]:
-        return [*self.of_images, *self.of_products]
-
-    def recall(self, query: Queried, truth: np.ndarray, class_count: int) -> tuple[float, float]:
-        """Share of the products int16 [Q] whose class is listed, and classes listed a product.
-
-        A product of no class (-1) has none that could be listed, and does not count.
-        """
-        nothing = np.empty((len(truth), 0), np.int16)
-        slot, cls = self.rows(query, nothing, class_count)
-        hits = int((cls == truth[slot]).sum())
-        return hits / max(int((truth >= 0).sum()), 1), len(slot) / max(len(truth), 1)
-
-    def _lists(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        of_images = [listed for lists in self.of_images.values() for listed in lists]
-        return of_images, list(self.of_products.values())
-
-
 def most_frequent(prior: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """The FALLBACK most frequent classes seen from each fold [Q] (-1: from all): int16 [Q, f].
 

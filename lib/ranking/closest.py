@@ -7,10 +7,20 @@ sum over the classes of (pictures asked about it) x (its references): one matrix
 
 import numpy as np
 import torch
+from numba import njit
 from tqdm import tqdm
 
+from lib.config import Run
+
 FIVE, POWER = 5, 35
-ROWS, COLUMNS = 4096, 32_768  # of a block of cosines
+ROWS, COLUMNS = 4096, 16_384  # of a block of cosines
+CPU = torch.device("cpu")
+
+
+def device_of(run: Run) -> torch.device:
+    """A GPU where there is one and `run.device` does not forbid it."""
+    gpu = run.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if gpu else "cpu")
 
 
 def class_scores(
@@ -20,35 +30,33 @@ def class_scores(
     asked: np.ndarray,
     image: np.ndarray,
     cls: np.ndarray,
-    device: torch.device | None = None,
+    device: torch.device = CPU,
 ) -> tuple[np.ndarray, np.ndarray]:
     """T3's score and the largest cosine of each pair of a picture and a class, float32 [n] each.
 
     known float [I, d] and asked float [J, d]: embeddings, of any length; a zero vector has a
     cosine of 0 with all. reference int64 [r]: rows of `known` that count, of classes
-    reference_class int16 [r]. image int64 [n]: rows of `asked`; cls int16 [n].
-    A class without references: score 0, cosine NaN.
+    reference_class int16 [r]. image int64 [n]: rows of `asked`; cls int16 [n]. A class
+    without references: score 0, cosine NaN.
     """
-    device = device or torch.device("cpu")
     score, best = np.zeros(len(image), np.float32), np.full(len(image), np.nan, np.float32)
     by_class = np.argsort(reference_class, kind="stable")
+    sorted_class = reference_class[by_class]
     pairs = np.argsort(cls, kind="stable")
     asked_classes, first = np.unique(cls[pairs], return_index=True)
-    for one, some in zip(
-        tqdm(asked_classes, desc="closest of each class", unit=" classes", disable=None),
-        np.split(pairs, first[1:]) if len(pairs) else [],
-        strict=True,
-    ):
-        start, end = np.searchsorted(reference_class[by_class], [one, one + 1])
-        if start == end:
+    ends = np.append(first, len(pairs))[1:]
+    bar = tqdm(asked_classes.tolist(), desc="closest of each class", unit=" classes", disable=None)
+    for one, start, end in zip(bar, first, ends, strict=True):
+        low, high = np.searchsorted(sorted_class, [one, one + 1])
+        if low == high:
             continue
-        rows = reference[by_class[start:end]]
-        for part in range(0, len(some), ROWS):
-            piece = some[part : part + ROWS]
-            top = _closest(_unit(asked, image[piece], device), known, rows, device)
-            likeness = ((1 + top.double()) / 2).clamp(min=0) ** POWER
-            score[piece] = likeness.sum(1).cpu().numpy()
-            best[piece] = top[:, 0].cpu().numpy()
+        rows = reference[by_class[low:high]]
+        for part in range(start, end, ROWS):
+            piece = pairs[part : min(part + ROWS, end)]
+            cosine, _ = _closest(asked, image[piece], known, rows, FIVE, device)
+            likeness = ((1 + cosine.astype(np.float64)) / 2).clip(min=0) ** POWER
+            score[piece] = np.where(np.isfinite(cosine), likeness, 0).sum(axis=1)
+            best[piece] = cosine[:, 0]
     return score, best
 
 
@@ -58,44 +66,71 @@ def nearest_classes(
     reference_class: np.ndarray,
     asked: np.ndarray,
     k: int,
-    device: torch.device | None = None,
+    device: torch.device = CPU,
 ) -> np.ndarray:
     """Classes of the k reference pictures closest to each row of `asked`, closest first.
 
     int16 [J, k], -1 where there are fewer pictures; arguments as in `class_scores`. Exact, so
     J x r x d products, which at millions of pictures want a GPU.
     """
-    device = device or torch.device("cpu")
     found = np.full((len(asked), k), -1, np.int16)
-    classes = torch.from_numpy(reference_class.astype(np.int64)).to(device)
     blocks = range(0, len(asked), ROWS)
     for start in tqdm(blocks, desc="closest pictures", unit=" blocks", disable=None):
         rows = np.arange(start, min(start + ROWS, len(asked)))
-        query = _unit(asked, rows, device)
-        top, of = query.new_empty((len(rows), 0)), classes.new_empty((len(rows), 0))
-        for first in range(0, len(reference), COLUMNS):
-            block = slice(first, first + COLUMNS)
-            cosine = query @ _unit(known, reference[block], device).T
-            values, places = cosine.topk(min(k, cosine.shape[1]), 1)
-            top, of = torch.cat([top, values], 1), torch.cat([of, classes[block][places]], 1)
-            top, places = top.topk(min(k, top.shape[1]), 1)
-            of = of.gather(1, places)
-        found[rows, : of.shape[1]] = of.cpu().numpy()
+        _, place = _closest(asked, rows, known, reference, k, device)
+        there = place >= 0
+        found[rows[0] :][: len(rows)][there] = reference_class[place[there]]
     return found
 
 
 def _closest(
-    query: torch.Tensor, known: np.ndarray, rows: np.ndarray, device: torch.device
-) -> torch.Tensor:
-    """The largest cosines of each query, falling: float32 [q, at most FIVE]."""
-    top = query.new_empty((len(query), 0))
-    for start in range(0, len(rows), COLUMNS):
-        cosine = query @ _unit(known, rows[start : start + COLUMNS], device).T
-        found = torch.cat([top, cosine.topk(min(FIVE, cosine.shape[1]), 1).values], 1)
-        top = found.topk(min(FIVE, found.shape[1]), 1).values
-    return top
+    asked: np.ndarray,
+    image: np.ndarray,
+    known: np.ndarray,
+    reference: np.ndarray,
+    k: int,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest cosines, falling, and places in `reference` of each image: float32, int64
+    [q, k], -inf and -1 beyond the last. On a CPU the first of equals comes first."""
+    query = _unit(asked, image, device)
+    top = np.full((len(image), k), -np.inf, np.float32)
+    place = np.full((len(image), k), -1, np.int64)
+    for start in range(0, len(reference), COLUMNS):
+        rows = reference[start : start + COLUMNS]
+        cosine = query @ _unit(known, rows, device).T
+        if device.type == "cpu":
+            _merge(top, place, cosine.numpy(), np.arange(start, start + len(rows))[None], False)
+        else:
+            values, columns = cosine.topk(min(k, len(rows)), 1)
+            _merge(top, place, values.cpu().numpy(), start + columns.cpu().numpy(), True)
+    return top, place
+
+
+@njit(cache=True, nogil=True)
+def _merge(
+    top: np.ndarray, place: np.ndarray, values: np.ndarray, places: np.ndarray, own: bool
+) -> None:
+    """Put values float32 [q, c] that are among the largest into `top`, falling, and their places
+    int64 [q, c] (`own`), or [1, c] that all rows share, into `place`."""
+    k = top.shape[1]
+    for row in range(len(top)):
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if value <= top[row, k - 1]:
+                continue
+            at = k - 1
+            while at > 0 and top[row, at - 1] < value:
+                top[row, at] = top[row, at - 1]
+                place[row, at] = place[row, at - 1]
+                at -= 1
+            top[row, at] = value
+            place[row, at] = places[row if own else 0, column]
 
 
 def _unit(vectors: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The rows brought to length 1, float32."""
-    return torch.nn.functional.normalize(torch.from_numpy(vectors[rows]).to(device).float())
+    """The rows brought to length 1, float32; zeros stay."""
+    some = vectors[rows].astype(np.float32)
+    length = np.sqrt(np.einsum("ij,ij->i", some, some))
+    some /= np.where(length > 0, length, 1)[:, None]
+    return torch.from_numpy(some).to(device)

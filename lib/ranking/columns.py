@@ -20,6 +20,7 @@ POSITIONS = 4  # pictures of a product that have columns of their own; means go 
 BLOCK = 1024  # rows whose columns are laid side by side at a time
 
 Table = dict[str, np.ndarray]
+TableOf = Callable[[np.ndarray, np.ndarray], Table]  # of the rows (slot, cls)
 
 
 def model_columns(
@@ -103,7 +104,7 @@ def write_rows(
     folder: Path,
     slot: np.ndarray,
     cls: np.ndarray,
-    table: Callable[[np.ndarray, np.ndarray], Table],
+    table: TableOf,
     products: int,
 ) -> list[str]:
     """Write `columns.npy` float32 [R, F], some products at a time, and return the F names.

@@ -18,8 +18,8 @@ scored; what differs is whose labels may count:
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,20 @@ import numpy as np
 from lib.catalogue.tables import Catalogue, Splits
 from lib.config import Features
 from lib.ranking import priors
-from lib.ranking.candidates import (
-    Queried,
-    best_listed,
-    candidates,
-    check_rows,
-    chunks,
-    most_frequent,
-    queried,
+from lib.ranking.candidates import check_rows, most_frequent, queried
+from lib.ranking.columns import (
+    Table,
+    TableOf,
+    first_rows,
+    is_class,
+    model_columns,
+    raw_model_columns,
+    side_by_side,
+    write_rows,
 )
-from lib.ranking.columns import Table, is_class, model_columns, raw_model_columns
-from lib.ranking.hash_columns import HashTable, hash_table
+from lib.ranking.context import Context, look_around
+from lib.ranking.context import ids_comparable as ids_comparable  # `gallery.py` asks here
+from lib.ranking.proposals import recall_by_k, recalls
 from lib.topk import TopK
 
 CHUNK = 50_000  # products at a time
@@ -89,14 +92,19 @@ def build_candidates(
     products = splits.products(part) if same else np.arange(len(query.product_id))
     asked = queried(query, products)
     check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
-    context = _context(features, labelled, splits, query, asked, part, classes, alike)
-    lists = _lists(context, features, topks, neighbours)
-    slot, cls = _candidate_rows(context, features, lists, classes)
+    context = look_around(features, labelled, splits, query, asked, part, classes, alike)
+    listed = context.listed(features, topks, neighbours)
+    slot, cls = listed.rows(asked, most_frequent(context.prior, context.fold), classes)
+    whole = recalls(listed, asked, labelled.label[products], classes) if same else {}
+    if features.cap:
+        whole["rows_without_cap"] = len(slot)
+        kept = listed.best(asked, slot, cls, features.cap, classes)
+        slot, cls = slot[kept], cls[kept]
     fold = context.fold if part == stack_part else np.full(len(products), -1, np.int8)
     np.save(folder / "product.npy", products[slot].astype(np.int32))
     np.save(folder / "cls.npy", cls)
     np.save(folder / "fold.npy", fold[slot])
-    _write_chunks(folder, slot, cls, lambda s, c: _common_columns(context, features, s, c))
+    _write(folder, slot, cls, lambda s, c: _common_columns(context, features, s, c))
     facts: dict[str, Any] = {
         "rows": len(slot),
         "products": len(products),
@@ -107,10 +115,9 @@ def build_candidates(
     if same:
         target = (cls == labelled.label[products][slot]).astype(np.int8)
         np.save(folder / "target.npy", target)
-        truth = labelled.label[products]
-        facts["recall"] = round(int(target.sum()) / max(int((truth >= 0).sum()), 1), 6)
-        facts |= _recall_by_source(asked, lists, truth)
-    return facts
+        known = int((labelled.label[products] >= 0).sum())
+        facts["recall"] = round(int(target.sum()) / max(known, 1), 6)
+    return facts | whole
 
 
 def build_source(
@@ -128,9 +135,10 @@ def build_source(
     """
     product = np.load(candidates_folder / "product.npy")
     cls = np.load(candidates_folder / "cls.npy")
-    asked = queried(query, np.unique(product))  # every product of the part has a candidate
+    first = first_rows(product)  # every product of the part has a candidate
+    asked = queried(query, product[first])
     check_rows(asked, topks, names)
-    slot = np.searchsorted(asked.products, product)
+    slot = np.repeat(np.arange(len(first)), np.diff(first, append=len(product)))
 
     def table(some: np.ndarray, of_class: np.ndarray) -> Table:
         columns: Table = {}
@@ -140,148 +148,49 @@ def build_source(
                 columns |= raw_model_columns(asked, topk, name, some, features.top_k)
         return columns
 
-    count = _write_chunks(folder, slot, cls, table)
+    count = _write(folder, slot, cls, table)
     return {"rows": len(slot), "columns": count}
 
 
-@dataclass(frozen=True)
-class _Context:
-    """What the common columns of a part are read from; ids, own and fold are by slot.
-
-    own int64 [Q]: place among the reference products `order`, -1 for none; None where folds are
-    left out instead, for a catalogue with groups.
-    order_without: the reference products outside fold f; the last, which -1 reaches, is `order`.
-    """
-
-    query: Queried
-    ids: np.ndarray
-    own: np.ndarray | None
-    fold: np.ndarray
-    hashes: list[HashTable]
-    prior: np.ndarray
-    order: priors.IdOrder
-    order_without: list[priors.IdOrder]
-    comparable: bool  # whether the queried ids can lie near those of the reference products
-
-
-def _context(
+def recall_table(
     features: Features,
     labelled: Catalogue,
     splits: Splits,
-    query: Catalogue,
-    asked: Queried,
     part: str,
+    topks: Sequence[TopK],
     classes: int,
-    alike: tuple[np.ndarray, np.ndarray] | None,
-) -> _Context:
-    """Decide whose labels count for the part, and look everything up that has no class yet."""
-    same = part != "test"
-    counting = ["fit", "holdout"]
-    if part == "test" and features.test_uses_locked:
-        counting.append("locked")
-    reference = np.zeros(len(labelled.label), bool)
-    reference[splits.products(*counting)] = True
-    reference &= labelled.label >= 0
-    # Only the folds of the queried part: its labels are the targets, those of other parts are not.
-    fold_of_product = np.full(len(labelled.label), -1, np.int8)
-    fold = np.full(len(asked.products), -1, np.int8)
-    if part in ("fit", "holdout"):
-        fold_of_product[asked.products] = fold = splits.fold[asked.products]
-    rows = np.flatnonzero(reference)
-    own: np.ndarray | None = None
-    if same and labelled.group is None:
-        place = np.full(len(labelled.label), -1, np.int64)
-        place[rows] = np.arange(len(rows))
-        own = place[asked.products]
-    order = priors.in_order(labelled.product_id[rows], labelled.label[rows])
-    order_without = []
-    for left_out in range(1 + int(fold.max(initial=-1))):
-        others = rows[fold_of_product[rows] != left_out]
-        order_without.append(priors.in_order(labelled.product_id[others], labelled.label[others]))
-    keys: dict[str, tuple[Any, ...]] = {"hash": ()} if features.hashes else {}
-    if alike is not None:
-        keys["alike"] = alike
-    known = (labelled, reference, fold_of_product, query, asked, fold)
-    hashes = [
-        hash_table(prefix, *known, same, features.hash_k, classes, *key)
-        for prefix, key in keys.items()
-    ]
-    return _Context(
-        query=asked,
-        ids=query.product_id[asked.products].astype(np.int64),
-        own=own,
-        fold=fold,
-        hashes=hashes,
-        prior=priors.global_prior(labelled.label, reference, fold_of_product, classes),
-        order=order,
-        order_without=[*order_without, order],
-        comparable=ids_comparable(labelled, query),
+    neighbours: np.ndarray | None = None,
+    alike: tuple[np.ndarray, np.ndarray] | None = None,
+    most: int = 10,
+) -> list[dict[str, Any]]:
+    """Recall and rows a product for k = 1..most of the networks, the hashes and the nearest ids.
+
+    What `recall_by_k` returns for a labelled part; the other sources, of which neighbours cannot
+    be cut, are as the settings have them. Arguments as in `build_candidates`.
+    """
+    products = splits.products(part)
+    asked = queried(labelled, products)
+    check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
+    wide = replace(
+        features,
+        top_k=max(features.top_k, most),
+        hash_k=max(features.hash_k, most),
+        near_k=max(features.near_k, most),
     )
-
-
-def ids_comparable(labelled: Catalogue, query: Catalogue) -> bool:
-    """Whether ids of both mean the same. Names that are asked of a catalogue of numbers lie near
-    nothing: their nearest products would be those with the largest ids."""
-    return query.keys is None or labelled.keys is not None
-
-
-@dataclass(frozen=True)
-class _Lists:
-    """Classes that each source proposes, best first, -1 for none: int16 [n, k] by picture, and
-    int16 [Q, k] by product."""
-
-    of_images: dict[str, list[np.ndarray]]
-    of_products: dict[str, np.ndarray]
-
-
-def _lists(
-    context: _Context, features: Features, topks: Sequence[TopK], neighbours: np.ndarray | None
-) -> _Lists:
-    of_images = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
-    for hashes in context.hashes:
-        of_images[hashes.prefix] = [hashes.images.classes]
-    if neighbours is not None:
-        of_images["neighbours"] = [neighbours]
-    of_products = {}
-    if features.near_k and context.comparable:
-        near = np.empty((len(context.ids), features.near_k), np.int16)
-        for rows, order, own in _orders(context, np.arange(len(near))):
-            near[rows] = order.nearest_classes(context.ids[rows], features.near_k, own)
-        of_products["near"] = near
-    return _Lists(of_images, of_products)
-
-
-def _candidate_rows(
-    context: _Context, features: Features, lists: _Lists, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    of_images = [one for some in lists.of_images.values() for one in some]
-    of_products = list(lists.of_products.values())
-    fallback = most_frequent(context.prior, context.fold)
-    slot, cls = candidates(context.query, of_images, of_products, fallback, classes)
-    if features.cap:
-        kept = best_listed(context.query, of_images, of_products, slot, cls, features.cap, classes)
-        slot, cls = slot[kept], cls[kept]
-    return slot, cls
-
-
-def _recall_by_source(asked: Queried, lists: _Lists, truth: np.ndarray) -> dict[str, float]:
-    """Share of the products whose class the source proposes, alone."""
-    facts = {}
-    of_image = asked.slot_of_image()
-    for name, some in lists.of_images.items():
-        hit = np.zeros(len(truth), bool)
-        for listed in some:
-            hit[of_image[(listed == truth[of_image][:, None]).any(axis=1)]] = True
-        facts[f"recall_{name}"] = hit
-    for name, listed in lists.of_products.items():
-        facts[f"recall_{name}"] = (listed == truth[:, None]).any(axis=1)
-    return {name: round(float(hit.mean()), 6) for name, hit in facts.items()}
+    context = look_around(wide, labelled, splits, labelled, asked, part, classes, alike)
+    widest = context.listed(wide, topks, None)
+    k_of = {"networks": features.top_k, "near": features.near_k}
+    used = context.listed(replace(wide, near_k=0), [], neighbours)
+    for name in widest.names:
+        used = used.instead(widest.only(name).first(k_of.get(name, features.hash_k)))
+    truth = labelled.label[products]
+    return recall_by_k(widest, used, asked, truth, classes, most)
 
 
 def _common_columns(
-    context: _Context, features: Features, slot: np.ndarray, cls: np.ndarray
+    context: Context, features: Features, slot: np.ndarray, cls: np.ndarray
 ) -> Table:
-    _, candidate_count = np.unique(slot, return_counts=True)  # slots ascend
+    candidate_count = np.diff(first_rows(slot), append=len(slot))
     table: Table = {
         "candidate_class": cls,
         "candidates": np.repeat(candidate_count, candidate_count),
@@ -294,25 +203,13 @@ def _common_columns(
         table[f"near_{window}_share"] = _near_share(context, slot, cls, window)
     if features.windows:
         distance = np.full(len(slot), np.nan, np.float32)
-        for rows, order, own in _orders(context, slot) if context.comparable else ():
+        for rows, order, own in context.orders(slot) if context.comparable else ():
             distance[rows] = order.nearest_distance(context.ids[slot[rows]], cls[rows], own)
         table["near_distance"] = distance
     return table
 
 
-def _orders(
-    context: _Context, slot: np.ndarray
-) -> Iterator[tuple[np.ndarray, priors.IdOrder, np.ndarray | None]]:
-    """(rows, the products that they may look among, their own places in it) for all rows."""
-    if context.own is not None:
-        yield np.arange(len(slot)), context.order, context.own[slot]
-        return
-    fold = context.fold[slot]
-    for left_out in np.unique(fold):
-        yield np.flatnonzero(fold == left_out), context.order_without[left_out], None
-
-
-def _near_share(context: _Context, slot: np.ndarray, cls: np.ndarray, window: int) -> np.ndarray:
+def _near_share(context: Context, slot: np.ndarray, cls: np.ndarray, window: int) -> np.ndarray:
     """Share of the class among the nearest products outside the row's fold: float64 [rows].
 
     Leaving out the own product alone would not do: where a wide window holds all of a class its
@@ -321,11 +218,7 @@ def _near_share(context: _Context, slot: np.ndarray, cls: np.ndarray, window: in
     NaN for an empty window, and where ids cannot be compared.
     """
     share = np.full(len(slot), np.nan)
-    if not context.comparable:
-        return share
-    fold = context.fold[slot]
-    for left_out in np.unique(fold):
-        rows, order = np.flatnonzero(fold == left_out), context.order_without[left_out]
+    for rows, order in context.without_fold(slot) if context.comparable else ():
         size = priors.capped(window, len(order.ids))
         if size:
             ids = context.ids[slot[rows]]
@@ -333,32 +226,16 @@ def _near_share(context: _Context, slot: np.ndarray, cls: np.ndarray, window: in
     return share
 
 
-def _write_chunks(
-    folder: Path,
-    slot: np.ndarray,
-    cls: np.ndarray,
-    table: Callable[[np.ndarray, np.ndarray], Table],
-) -> int:
-    """Fill columns.npy by products, so that memory does not grow with the part; column count."""
-    names = list(table(slot[:0], cls[:0]))
-    path = folder / "columns.npy"
-    values = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float32, shape=(len(slot), len(names))
-    )
-    slots = 1 + int(slot.max(initial=-1))
-    bounds = np.searchsorted(slot, np.arange(slots + 1))
-    for some in chunks(slots, CHUNK):
-        rows = slice(bounds[some.start], bounds[some.stop])
-        for place, column in enumerate(table(slot[rows], cls[rows]).values()):
-            values[rows, place] = column
-    values.flush()
+def _write(folder: Path, slot: np.ndarray, cls: np.ndarray, table: TableOf) -> int:
+    """Write what `table` says of the rows; returns how many columns."""
+    names = write_rows(folder, slot, cls, table, CHUNK)
     _write_names(folder, names, [name for name in names if is_class(name)])
     return len(names)
 
 
 def write(folder: Path, table: Table) -> None:
     """Write columns that are whole in memory, in the order of the table."""
-    Columns(np.column_stack(list(table.values())), list(table), []).save(folder)
+    Columns(side_by_side(list(table.values())), list(table), []).save(folder)
 
 
 def _write_names(folder: Path, names: list[str], categorical: list[str]) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.catalogue.tables import Catalogue, Splits
+from lib.config import Run
 from lib.ranking import priors
 from lib.ranking.candidates import Queried
-from lib.ranking.closest import class_scores, nearest_classes
+from lib.ranking.closest import class_scores, device_of, nearest_classes
 from lib.ranking.columns import Table, largest, rank_within
 from lib.ranking.features import ids_comparable
 from lib.ranking.near_alike import COLUMNS, Album, near_alike
@@ -57,7 +58,7 @@ def roles(
 
 
 def candidate_classes(
-    galleries: list[Gallery], labelled: Catalogue, asked: Queried, k: int
+    galleries: list[Gallery], labelled: Catalogue, asked: Queried, k: int, run: Run
 ) -> np.ndarray:
     """Classes of the k closest pictures of each queried picture, by one model: int16 [n, K].
 
@@ -75,6 +76,7 @@ def candidate_classes(
             labelled.label[labelled.image_product[reference]],
             gallery.asked[asked.images[mine]],
             k,
+            device_of(run),
         )
         found.append(classes)
     return np.concatenate(found, axis=1)
@@ -87,6 +89,7 @@ def closest_columns(
     slot: np.ndarray,
     cls: np.ndarray,
     name: str,
+    run: Run,
 ) -> Table:
     """T3's scores of all candidate rows, as one model sees them: means over its networks.
 
@@ -110,6 +113,7 @@ def closest_columns(
             gallery.asked,
             asked.images[image[mine]],
             cls[row[mine]],
+            device_of(run),
         )
         score += np.bincount(row[mine], found, minlength=len(slot))
         answers += np.bincount(row[mine], minlength=len(slot))

@@ -18,8 +18,8 @@ LEAST = 1e-7  # probability that float16 may have rounded to zero, for logarithm
 
 def probability(topk: TopK, row: np.ndarray, classes: np.ndarray, class_count: int) -> np.ndarray:
     """Probability of each class int [m] at each row int [m] of the dump: float32 [m]."""
-    floor = _floor(topk, class_count)
-    return _look_up(topk.classes, topk.probs.astype(np.float32, copy=False), floor, row, classes)
+    unlisted = _unlisted(topk, class_count)
+    return _look_up(topk.classes, topk.probs, topk.rest, unlisted, row, classes)
 
 
 def mean(topks: Sequence[TopK], weights: Sequence[float], class_count: int) -> TopK:
@@ -33,13 +33,15 @@ def mean(topks: Sequence[TopK], weights: Sequence[float], class_count: int) -> T
     shares = _shares(weights, len(topks))
     k = max(topk.classes.shape[1] for topk in topks)
     n = len(first.image)
+    ends = np.cumsum([topk.classes.shape[1] for topk in topks])
+    unlisted = np.array([_unlisted(topk, class_count) for topk in topks])
     classes, probs = np.empty((n, k), np.int16), np.empty((n, k), np.float32)
     for rows in chunks(n, CHUNK):
         listed = np.concatenate([topk.classes[rows] for topk in topks], axis=1)
-        given = np.concatenate([topk.probs[rows] for topk in topks], axis=1, dtype=np.float32)
-        floors = np.stack([_floor(topk, class_count, rows) for topk in topks], axis=1)
-        ends = np.cumsum([topk.classes.shape[1] for topk in topks])
-        _average(listed, given, floors, ends, shares, class_count, classes[rows], probs[rows])
+        given = np.concatenate([topk.probs[rows] for topk in topks], axis=1)
+        rest = np.stack([topk.rest[rows] for topk in topks], axis=1)
+        lists = (listed, given, rest, ends, unlisted)
+        _average(lists, shares, class_count, classes[rows], probs[rows])
     return TopK(first.image, classes, probs, np.maximum(0, 1 - probs.sum(axis=1)))
 
 
@@ -100,27 +102,33 @@ def _shares(weights: Sequence[float], models: int) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _floor(topk: TopK, class_count: int, rows: slice = slice(None)) -> np.ndarray:
-    """Probability of a class that a list lacks: float32 [n].
+def _unlisted(topk: TopK, class_count: int) -> np.float32:
+    """Classes that share the rest of a list."""
+    return np.float32(max(class_count - topk.classes.shape[1], 1))
 
-    Above the least listed probability it would put an unlisted class before a listed one.
+
+@njit(cache=True, nogil=True)
+def _floor(rest: np.float32, last: np.float32, unlisted: np.float32) -> np.float32:
+    """Probability of a class that a list lacks, whose least listed probability is `last`.
+
+    Above that one it would put an unlisted class before a listed one.
     """
-    unlisted = max(class_count - topk.classes.shape[1], 1)
-    return np.minimum(topk.rest[rows] / unlisted, topk.probs[rows, -1]).astype(np.float32)
+    return min(rest / unlisted, last)
 
 
 @njit(cache=True, nogil=True)
 def _look_up(
     listed: np.ndarray,
     probs: np.ndarray,
-    floor: np.ndarray,
+    rest: np.ndarray,
+    unlisted: np.float32,
     row: np.ndarray,
     classes: np.ndarray,
 ) -> np.ndarray:
     found = np.empty(len(row), np.float32)
     for i in range(len(row)):
         at = row[i]
-        found[i] = floor[at]
+        found[i] = _floor(rest[at], probs[at, -1], unlisted)
         for place in range(listed.shape[1]):
             if listed[at, place] == classes[i]:
                 found[i] = probs[at, place]
@@ -130,16 +138,14 @@ def _look_up(
 
 @njit(cache=True, nogil=True)
 def _average(
-    listed: np.ndarray,
-    given: np.ndarray,
-    floors: np.ndarray,
-    ends: np.ndarray,
+    lists: tuple,
     shares: np.ndarray,
     class_count: int,
     best_classes: np.ndarray,
     best_probs: np.ndarray,
 ) -> None:
     """Fill the best of each picture's union; columns up to ends[m] of `listed` are dump m's."""
+    listed, given, rest, ends, unlisted = lists
     k = best_classes.shape[1]
     score, value = np.zeros(class_count, np.float32), np.empty(class_count, np.float32)
     model_of = np.full(class_count, -1, np.int64)  # the last list that named the class
@@ -154,11 +160,13 @@ def _average(
                 size += 1
         score[union[:size]] = 0
         for model in range(len(ends)):
+            last = ends[model] - 1
+            floor = _floor(rest[image, model], given[image, last], unlisted[model])
             for column in range(ends[model - 1] if model else 0, ends[model]):
                 model_of[listed[image, column]] = model
                 value[listed[image, column]] = given[image, column]
             for cls in union[:size]:
-                prob = value[cls] if model_of[cls] == model else floors[image, model]
+                prob = value[cls] if model_of[cls] == model else floor
                 score[cls] += shares[model] * prob
         for place in range(k):
             best = union[0]

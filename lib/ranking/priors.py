@@ -100,18 +100,22 @@ class IdOrder:
     def nearest_classes(
         self, query_ids: np.ndarray, count: int, self_rows: np.ndarray | None = None
     ) -> np.ndarray:
-        """Classes of the `count` nearest reference products, in the order of ids.
+        """Classes of the `count` nearest reference products, the nearest first.
 
-        int16 [rows, count]; -1 where there are fewer products.
+        int16 [rows, count]; -1 where there are fewer products. Of two as near the smaller id.
         """
         own = self._own(query_ids, self_rows)
         low, high = self._range(query_ids, own, count)
         place = low[:, None] + np.arange(count)
         place += (own[:, None] >= low[:, None]) & (place >= own[:, None])
-        classes = np.full(place.shape, -1, np.int16)
         there = place < high[:, None]
-        classes[there] = self.labels[place[there]]
-        return classes
+        place[~there] = 0
+        gap = np.full(place.shape, np.iinfo(np.int64).max)
+        classes = np.full(place.shape, -1, np.int16)
+        if len(self.ids):
+            gap[there] = np.abs(self.ids[place] - query_ids[:, None])[there]
+            classes[there] = self.labels[place[there]]
+        return np.take_along_axis(classes, np.argsort(gap, axis=1, kind="stable"), axis=1)
 
     def nearest_range(self, query_ids: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Places [low, high) of the `window` products nearest to each id: int64 [rows] each."""

@@ -57,7 +57,11 @@ def _proposed(
     return np.concatenate(
         [
             gallery.candidate_classes(
-                _galleries(config, name, part, asked), labelled, asked, config.features.neighbour_k
+                _galleries(config, name, part, asked),
+                labelled,
+                asked,
+                config.features.neighbour_k,
+                config.run,
             )
             for name in config.predict.embeddings
         ],
@@ -75,7 +79,7 @@ def build_neighbours(
     table: Table = {}
     for name in config.predict.embeddings:
         seen = _galleries(config, name, part, asked)
-        table |= gallery.closest_columns(seen, labelled, asked, slot, rows["cls"], name)
+        table |= gallery.closest_columns(seen, labelled, asked, slot, rows["cls"], name, config.run)
         table |= gallery.near_alike_columns(
             seen, labelled, query, asked, slot, rows["cls"], config.features.alike_windows, name
         )

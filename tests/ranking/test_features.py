@@ -1,6 +1,7 @@
 """Rows and columns against loops."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 
 from lib.config import Features
 from lib.ranking import features as module
-from lib.ranking.features import Columns, read
+from lib.ranking.features import Columns, read, recall_table
 from tests.ranking.toy_catalogue import CLASSES, catalogue, dump
-from tests.ranking.toy_features import build, sourced, toy
+from tests.ranking.toy_features import DIALS, build, sourced, toy
 
 
 def test_rows_targets_and_recall(tmp_path: Path) -> None:
@@ -177,6 +178,59 @@ def test_without_raw_there_are_none(tmp_path: Path) -> None:
     common = read(tmp_path / "candidates")
     assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
     assert common.categorical == ["candidate_class"]
+
+
+def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_path: Path) -> None:
+    data = toy(11)
+    dials = replace(DIALS, hashes=False, near_k=0)
+    built = build(tmp_path, data, "locked", dials)
+    assert not [name for name in built.columns.names if "hash" in name]
+    assert "recall_hash" not in built.facts
+    images = data.dumps["locked"][0].image
+    for product in np.unique(data.labelled.image_product[images]):
+        own = data.labelled.image_product[images] == product
+        listed = {int(c) for t in data.dumps["locked"] for c in t.classes[own, :3].ravel()}
+        assert set(built.of(product)[0]) == listed
+
+
+def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> None:
+    data = toy(11)
+    built = build(tmp_path, data, "locked", replace(DIALS, windows=(), near_k=0))
+    assert not [name for name in built.columns.names if "near" in name]
+    assert "global_prior" in built.columns.names
+    assert "recall_near" not in built.facts
+    assert built.facts["windows"] == {}
+
+
+def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
+    data = toy(7, products=150)
+    whole = build(tmp_path / "a", data, "fit", DIALS)
+    capped = build(tmp_path / "b", data, "fit", replace(DIALS, cap=2))
+    assert capped.facts["recall_without_cap"] == whole.facts["recall"]
+    assert capped.facts["rows_without_cap"] == whole.facts["rows"]
+    assert capped.facts["recall"] < whole.facts["recall"]
+    assert np.bincount(capped.product).max() == 2
+    target = np.load(tmp_path / "b" / "target.npy")
+    np.testing.assert_array_equal(target, capped.cls == data.labelled.label[capped.product])
+
+
+def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
+    """Each line of the table against candidates that are built with that k."""
+    data = toy(7)
+    table = recall_table(
+        DIALS, data.labelled, data.splits, "fit", data.dumps["fit"], CLASSES, most=4
+    )
+    assert [(row["source"], row["k"]) for row in table] == [
+        (source, k) for source in ("networks", "hash", "near") for k in (1, 2, 3, 4)
+    ]
+    setting = {"networks": "top_k", "hash": "hash_k", "near": "near_k"}
+    for row in table:
+        dials = replace(DIALS, **{setting[row["source"]]: row["k"]})
+        built = build(tmp_path / f"{row['source']}{row['k']}", data, "fit", dials)
+        assert built.facts["recall"] == pytest.approx(row["recall"], abs=1e-6)
+        assert built.facts["rows_per_product"] == pytest.approx(row["rows_per_product"], abs=1e-3)
+        alone = built.facts[f"recall_{row['source']}"]
+        assert alone == pytest.approx(row["recall_alone"], abs=1e-6)
 
 
 def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lib.config import Run
 from lib.ranking.candidates import queried
 from lib.ranking.gallery import (
     Gallery,
@@ -34,7 +35,7 @@ def toy(seed: int, part: str, folds: int = FOLDS):  # type: ignore[no-untyped-de
 
 
 def columns(known, asked, galleries, slot, cls):  # type: ignore[no-untyped-def]
-    return closest_columns(galleries, known, asked, slot, cls, "m") | near_alike_columns(
+    return closest_columns(galleries, known, asked, slot, cls, "m", Run()) | near_alike_columns(
         galleries, known, known, asked, slot, cls, (3, 9), "m"
     )
 
@@ -108,7 +109,7 @@ def test_columns_equal_loops() -> None:
 
 def test_proposed_classes_are_those_of_the_closest_pictures() -> None:
     known, _, asked, galleries, _, _ = toy(5, "fit")
-    found = candidate_classes(galleries, known, asked, 2)
+    found = candidate_classes(galleries, known, asked, 2, Run())
     assert found.shape == (len(asked.images), 2 * FOLDS)
     slot = asked.slot_of_image()
     for net, gallery in enumerate(galleries):
