@@ -24,7 +24,7 @@ from lib.ranking.features import CHUNK
 from lib.ranking.means import LEAST, mean
 from lib.topk import TopK
 
-BARS = {"columns_vs_duckdb": 5.0}
+BARS = {"columns_vs_duckdb": 3.0}
 
 
 def said(scale: float) -> Callable[[], np.ndarray]:

@@ -8,6 +8,7 @@ A ratio compares two measurements of the same run, and above 1 is better than it
 """
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import os
@@ -108,7 +109,10 @@ def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> N
 
 
 def _forget_peak() -> None:
-    """What the preparation took at its height is not the measured work's."""
+    """What the preparation took, and has freed, is not the measured work's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc keeps what is freed
+        trim(0)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 

@@ -22,6 +22,7 @@ from lib.catalogue.sample import generate
 from lib.catalogue.tables import read_catalogue, read_splits
 from lib.config import Config, Sample, load
 from lib.errors import UserError
+from tests import scripts
 from tests.conftest import ROOT
 
 TINY = """
@@ -55,29 +56,14 @@ precision = 0.5
 threads = 1
 device = "cpu"
 """
-ALL = """
-import sys
-from lib.cli import SCRIPTS, run_stage
-for stage in SCRIPTS:
-    status = run_stage(stage, "x", sys.argv[1:])
-    if status:
-        sys.exit(status)
-"""
 
 
 def run_all(folder: Path, *extra: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", ALL, *settings(folder), *extra],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    return scripts.run_all(*settings(folder), *extra)
 
 
 def run(script: str, folder: Path, *extra: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / script), *settings(folder), *extra]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    return scripts.run_script(script, *settings(folder), *extra, cwd=cwd)
 
 
 def settings(folder: Path) -> list[str]:
@@ -265,7 +251,7 @@ def test_a_product_is_a_row_of_an_array(trained, tmp_path):
 def test_kill_9_and_another_file_beside_it(trained, tmp_path):
     path = tmp_path / "killed.bson"
     shutil.copy(trained / "test.bson", path)
-    command = [sys.executable, "-c", ALL, *settings(trained), "--new", str(path)]
+    command = [sys.executable, "-c", scripts.ALL, *settings(trained), "--new", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:

@@ -18,6 +18,7 @@ from lib import pipeline
 from lib.cli import SCRIPTS
 from lib.config import Config, load
 from tests.conftest import ROOT, jpeg, product
+from tests.scripts import run_script
 
 TINY = """
 name = "tiny"
@@ -59,12 +60,8 @@ threads = 1
 def run(folder: Path, *stages: str, extra: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
     """Run scripts in order until one fails; the last result."""
     for stage in stages or SCRIPTS:
-        command = [sys.executable, SCRIPTS[stage], "--config", str(folder / "tiny.toml")]
-        result = subprocess.run(
-            [*command, "--set", f"work={folder}", *extra],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
+        result = run_script(
+            SCRIPTS[stage], "--config", str(folder / "tiny.toml"), "--set", f"work={folder}", *extra
         )
         if result.returncode:
             break

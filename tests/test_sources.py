@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from lib import pipeline
 from lib.artifacts import status
 from lib.config import load
-from tests.conftest import ROOT
+from tests import scripts
 
 TINY = """
 name = "tiny"
@@ -41,19 +40,10 @@ min_leaf = 2
 [run]
 threads = 1
 """
-ALL = """
-import sys
-from lib.cli import SCRIPTS, run_stage
-for stage in SCRIPTS:
-    status = run_stage(stage, "x", sys.argv[1:])
-    if status:
-        sys.exit(status)
-"""
 
 
 def run_all(config: Path, *extra: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", ALL, "--config", str(config), *extra]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return scripts.run_all("--config", str(config), *extra)
 
 
 def settings(folder: Path, **data: str) -> Path:
@@ -163,8 +153,8 @@ def test_a_picture_more_makes_a_folder_stale(tmp_path):
         picture(tmp_path / "train" / f"class {number % 3}" / f"{number}.png", 60, number)
         picture(tmp_path / "new" / f"{number}.png", 60, 100 + number)
     config = load(settings(tmp_path, source="folders", train="train", test="new"))
-    script = [sys.executable, "01_extract.py", "--config", str(tmp_path / "tiny.toml")]
-    first = subprocess.run([*script, "--strict"], cwd=ROOT, capture_output=True, text=True)
+    script = ["01_extract.py", "--config", str(tmp_path / "tiny.toml")]
+    first = scripts.run_script(*script, "--strict")
     assert first.returncode == 0, first.stderr
     picture(tmp_path / "train" / "class 0" / "more.png", 60, 1)
     states = {one.path.name: status(one) for one in pipeline.stages(config)["extract"]}
@@ -187,8 +177,7 @@ def test_a_picture_more_makes_a_folder_stale(tmp_path):
 )
 def test_a_wrong_place_is_one_line(tmp_path, data, words):
     (tmp_path / "photos").mkdir()
-    script = [sys.executable, "01_extract.py", "--config", str(settings(tmp_path, **data))]
-    result = subprocess.run(script, cwd=ROOT, capture_output=True, text=True)
+    result = scripts.run_script("01_extract.py", "--config", str(settings(tmp_path, **data)))
     assert result.returncode == 2
     assert words in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr

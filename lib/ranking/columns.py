@@ -141,7 +141,7 @@ def _rank(
         first, last = bounds[product], bounds[product + 1]
         largest = np.nan
         for row in range(first, last):
-            if not score[row] <= largest and not np.isnan(score[row]):
+            if np.isnan(largest) or score[row] > largest:
                 largest = score[row]
         for row in range(first, last):
             best[row] = largest

@@ -40,7 +40,6 @@ from lib.ranking.columns import (
     write_rows,
 )
 from lib.ranking.context import Context, look_around
-from lib.ranking.context import ids_comparable as ids_comparable  # `gallery.py` asks here
 from lib.ranking.proposals import recall_by_k, recalls
 from lib.topk import TopK
 

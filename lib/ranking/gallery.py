@@ -16,7 +16,7 @@ from lib.ranking import priors
 from lib.ranking.candidates import Queried
 from lib.ranking.closest import class_scores, device_of, nearest_classes
 from lib.ranking.columns import Table, largest, rank_within
-from lib.ranking.features import ids_comparable
+from lib.ranking.context import ids_comparable
 from lib.ranking.near_alike import COLUMNS, Album, near_alike
 
 

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lib.config import Features
+from lib.ranking import columns as columns_module
 from lib.ranking import features as module
+from lib.ranking.columns import rank_within
 from lib.ranking.features import Columns, read, recall_table
 from tests.ranking.toy_catalogue import CLASSES, catalogue, dump
 from tests.ranking.toy_features import DIALS, build, sourced, toy
@@ -103,6 +107,23 @@ def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
             np.testing.assert_allclose(table["rest"][rows], topk.rest[images].mean(), rtol=1e-5)
             if len(images) > 1:
                 np.testing.assert_allclose(table["prob_1"][rows], probs[:, 1], rtol=1e-5)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(0, 2**32 - 1), st.integers(0, 30))
+def test_rank_and_best_score_equal_a_sort(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    slot = np.sort(rng.integers(0, 6, rows))
+    cls = rng.permutation(rows).astype(np.int16)
+    score = rng.choice([np.nan, 0.0, 0.25, 0.5], rows)
+    rank, best = rank_within(slot, cls, score)
+    for some in range(6):
+        scored = [row for row in np.flatnonzero(slot == some) if not np.isnan(score[row])]
+        order = sorted(scored, key=lambda row: (-score[row], cls[row]))
+        assert rank[order].tolist() == list(range(len(order)))
+        others = slot == some
+        np.testing.assert_array_equal(best[others], score[order[0]] if order else np.nan)
+    np.testing.assert_array_equal(np.isnan(rank), np.isnan(score))
 
 
 def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
@@ -248,6 +269,7 @@ def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     data = toy(37)
     whole = sourced(tmp_path / "a", data, "fit", ["x", "y"])
     monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(columns_module, "BLOCK", 5)
     pieces = sourced(tmp_path / "b", data, "fit", ["x", "y"])
     np.testing.assert_array_equal(whole.values, pieces.values)
     one, other = (read(tmp_path / side / "candidates").values for side in "ab")
