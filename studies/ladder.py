@@ -165,7 +165,7 @@ def ablations(
             changes = [*SHORT, *ABLATIONS[name], f"stack.seed={seed}"]
             variant = load(path, [*overrides, *changes, *place])
             _share(config, variant)
-            for built in ("features", "stack"):
+            for built in ("extract", "features", "stack"):
                 jobs.ensure_all(variant, built, True, jobs.print_line)
             scored = Scored(variant)
             found.setdefault(name, []).append(scored.blended(scored.members, variant.blend.fit))
