@@ -258,7 +258,7 @@ def main() -> int:
         _check_trained(config)
         print(markdown("Rungs", rungs(config)), end="\n\n", flush=True)
         lines = ablations(config, arguments.config, arguments.set, names, arguments.seeds)
-        print(markdown(f"Ablations, {arguments.seeds} seeds of the boosters", lines))
+        print(markdown(f"Ablations, seeds of the boosters: {arguments.seeds}", lines))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
