@@ -14,6 +14,7 @@ from lib.config import Run
 
 FIVE, POWER = 5, 35
 ROWS, COLUMNS = 4096, 16_384  # of a block of cosines
+GPU_ROWS = 65_536  # the host prepares the columns of each block anew: fewer blocks, less waiting
 CPU = torch.device("cpu")
 
 
@@ -51,11 +52,11 @@ def class_scores(
         if low == high:
             continue
         rows = reference[by_class[low:high]]
-        for part in range(start, end, ROWS):
-            piece = pairs[part : min(part + ROWS, end)]
+        for part in range(start, end, _rows(device)):
+            piece = pairs[part : min(part + _rows(device), end)]
             cosine, _ = _closest(asked, image[piece], known, rows, FIVE, device)
-            likeness = ((1 + cosine.astype(np.float64)) / 2).clip(min=0) ** POWER
-            score[piece] = np.where(np.isfinite(cosine), likeness, 0).sum(axis=1)
+            likeness = _likeness(cosine)
+            score[piece] = likeness.sum(axis=1)
             best[piece] = cosine[:, 0]
     return score, best
 
@@ -67,20 +68,58 @@ def nearest_classes(
     asked: np.ndarray,
     k: int,
     device: torch.device = CPU,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Classes of the k reference pictures closest to each row of `asked`, closest first.
 
-    int16 [J, k], -1 where there are fewer pictures; arguments as in `class_scores`. Exact, so
+    int16 [J, k], -1 where there are fewer pictures, and the likeness of each, float32 [J, k], 0
+    there: ((1 + cos) / 2) ** 35. Arguments as in `class_scores`. Exact, so
     J x r x d products, which at millions of pictures want a GPU.
     """
     found = np.full((len(asked), k), -1, np.int16)
-    blocks = range(0, len(asked), ROWS)
+    likeness = np.zeros((len(asked), k), np.float32)
+    blocks = range(0, len(asked), _rows(device))
     for start in tqdm(blocks, desc="closest pictures", unit=" blocks", disable=None):
-        rows = np.arange(start, min(start + ROWS, len(asked)))
-        _, place = _closest(asked, rows, known, reference, k, device)
+        rows = np.arange(start, min(start + _rows(device), len(asked)))
+        cosine, place = _closest(asked, rows, known, reference, k, device)
         there = place >= 0
         found[rows[0] :][: len(rows)][there] = reference_class[place[there]]
-    return found
+        likeness[rows] = _likeness(cosine)
+    return found, likeness
+
+
+@njit(cache=True, nogil=True)
+def voted(classes: np.ndarray, votes: np.ndarray, k: int) -> np.ndarray:
+    """The k classes of each row with the most votes, best first: int16 [n, k], -1 beyond the last.
+
+    classes int16 [n, K], -1 for none, with votes float32 [n, K], which add up for a class that
+    comes several times. Of equals the one that comes first.
+    """
+    best = np.full((len(classes), k), -1, np.int16)
+    width = classes.shape[1]
+    for row in range(len(classes)):
+        total = np.full(width, -1.0)  # of a class, where it comes first
+        for column in range(width):
+            if classes[row, column] >= 0:
+                at = 0
+                while classes[row, at] != classes[row, column]:
+                    at += 1
+                total[at] = max(total[at], 0.0) + votes[row, column]
+        for place in range(min(k, width)):
+            top = np.argmax(total)
+            if total[top] < 0:
+                break
+            best[row, place] = classes[row, top]
+            total[top] = -1.0
+    return best
+
+
+def _rows(device: torch.device) -> int:
+    return ROWS if device.type == "cpu" else GPU_ROWS
+
+
+def _likeness(cosine: np.ndarray) -> np.ndarray:
+    """float64, 0 where there is no picture (-inf)."""
+    return ((1 + cosine.astype(np.float64)) / 2).clip(min=0) ** POWER
 
 
 def _closest(

@@ -41,14 +41,14 @@ class Context:
     comparable: bool  # whether the queried ids can lie near those of the reference products
 
     def listed(
-        self, features: Features, topks: Sequence[TopK], neighbours: np.ndarray | None
+        self, features: Features, topks: Sequence[TopK], neighbours: Sequence[np.ndarray]
     ) -> Listed:
         """What networks, holders of the pictures, similar pictures and the nearest ids propose."""
         of_images = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
         for hashes in self.hashes:
             of_images[hashes.prefix] = [hashes.images.classes]
-        if neighbours is not None:
-            of_images["neighbours"] = [neighbours]
+        if neighbours:
+            of_images["neighbours"] = list(neighbours)
         of_products = {}
         if features.near_k and self.comparable:
             near = np.empty((len(self.ids), features.near_k), np.int16)

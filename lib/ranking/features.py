@@ -76,15 +76,15 @@ def build_candidates(
     stack_part: str,
     topks: Sequence[TopK],
     classes: int,
-    neighbours: np.ndarray | None = None,
+    neighbours: Sequence[np.ndarray] = (),
     alike: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Write the candidate rows of a part and their common columns; returns counts and recall.
 
     part: "fit", "holdout", "locked" or "test". query: the test catalogue for "test", else the
-    labelled one. topks: one dump for each network, over exactly the part's pictures; neighbours
-    int16 [n, k]: classes that similar pictures propose for each of these. Only rows of `stack_part`
-    get a fold. Raises UserError where a dump has other pictures.
+    labelled one. topks: one dump for each network, over exactly the part's pictures; neighbours:
+    of each model int16 [n, k], the classes that similar pictures propose for each of these. Only
+    rows of `stack_part` get a fold. Raises UserError where a dump has other pictures.
     """
     same = part != "test"
     query = labelled if same else query
@@ -158,7 +158,7 @@ def recall_table(
     part: str,
     topks: Sequence[TopK],
     classes: int,
-    neighbours: np.ndarray | None = None,
+    neighbours: Sequence[np.ndarray] = (),
     alike: tuple[np.ndarray, np.ndarray] | None = None,
     most: int = 10,
 ) -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ def recall_table(
         near_k=max(features.near_k, most),
     )
     context = look_around(wide, labelled, splits, labelled, asked, part, classes, alike)
-    widest = context.listed(wide, topks, None)
+    widest = context.listed(wide, topks, ())
     k_of = {"networks": features.top_k, "near": features.near_k}
     used = context.listed(replace(wide, near_k=0), [], neighbours)
     for name in widest.names:

@@ -14,7 +14,7 @@ from lib.catalogue.tables import Catalogue, Splits
 from lib.config import Run
 from lib.ranking import priors
 from lib.ranking.candidates import Queried
-from lib.ranking.closest import class_scores, device_of, nearest_classes
+from lib.ranking.closest import class_scores, device_of, nearest_classes, voted
 from lib.ranking.columns import Table, largest, rank_within
 from lib.ranking.context import ids_comparable
 from lib.ranking.near_alike import COLUMNS, Album, near_alike
@@ -60,17 +60,20 @@ def roles(
 def candidate_classes(
     galleries: list[Gallery], labelled: Catalogue, asked: Queried, k: int, run: Run
 ) -> np.ndarray:
-    """Classes of the k closest pictures of each queried picture, by one model: int16 [n, K].
+    """Classes of the k closest pictures of each queried picture, by one model: int16 [n, k].
 
-    K is k, times the networks where pictures are asked of all; -1 where there are fewer.
+    Distinct, by falling likeness added up over the pictures and the networks that are asked; -1
+    where there are fewer. So a list is as long, and its places mean as much, whether one network
+    is asked or all.
     """
-    found = []
     slot = asked.slot_of_image()
-    for gallery in galleries:
+    classes = np.full((len(slot), k * len(galleries)), -1, np.int16)
+    votes = np.zeros(classes.shape, np.float32)
+    for net, gallery in enumerate(galleries):
         mine = np.flatnonzero(np.isin(slot, gallery.slots))
         reference = labelled.images_of(gallery.answers)
-        classes = np.full((len(slot), k), -1, np.int16)
-        classes[mine] = nearest_classes(
+        own = slice(net * k, (net + 1) * k)
+        classes[mine, own], votes[mine, own] = nearest_classes(
             gallery.known,
             reference,
             labelled.label[labelled.image_product[reference]],
@@ -78,8 +81,7 @@ def candidate_classes(
             k,
             device_of(run),
         )
-        found.append(classes)
-    return np.concatenate(found, axis=1)
+    return voted(classes, votes, k)
 
 
 def closest_columns(

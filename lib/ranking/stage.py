@@ -45,28 +45,23 @@ def _looks(config: Config, part: str) -> tuple[np.ndarray, np.ndarray] | None:
     return known, asked
 
 
-def _proposed(
-    config: Config, part: str, labelled: Catalogue, query: Catalogue
-) -> np.ndarray | None:
-    """Classes of the closest pictures, int16 [n, k]; None where none are sought."""
+def _proposed(config: Config, part: str, labelled: Catalogue, query: Catalogue) -> list[np.ndarray]:
+    """Classes of the closest pictures, int16 [n, k] of each model; none if none are sought."""
     if not config.predict.embeddings or not config.features.neighbour_k:
-        return None
+        return []
     splits = read_splits(config.at("extract/splits"))
     products = np.arange(len(query.product_id)) if part == "test" else splits.products(part)
     asked = queried(query, products)
-    return np.concatenate(
-        [
-            gallery.candidate_classes(
-                _galleries(config, name, part, asked),
-                labelled,
-                asked,
-                config.features.neighbour_k,
-                config.run,
-            )
-            for name in config.predict.embeddings
-        ],
-        axis=1,
-    )
+    return [
+        gallery.candidate_classes(
+            _galleries(config, name, part, asked),
+            labelled,
+            asked,
+            config.features.neighbour_k,
+            config.run,
+        )
+        for name in config.predict.embeddings
+    ]
 
 
 def build_neighbours(

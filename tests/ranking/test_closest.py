@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.ranking import closest as module
-from lib.ranking.closest import class_scores, nearest_classes
+from lib.ranking.closest import class_scores, nearest_classes, voted
 
 CLASSES, DIMS = 5, 6
 
@@ -65,13 +65,16 @@ def test_nearest_classes_equal_a_loop(seed: int, references: int, k: int) -> Non
     known, asked = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (references + 2, 9))
     reference = np.sort(rng.permutation(len(known))[:references])
     of_class = rng.integers(0, CLASSES, references).astype(np.int16)
-    found = nearest_classes(known, reference, of_class, asked, k)
+    found, likeness = nearest_classes(known, reference, of_class, asked, k)
     cosine = (asked / np.linalg.norm(asked, axis=1, keepdims=True)) @ (
         known[reference] / np.linalg.norm(known[reference], axis=1, keepdims=True)
     ).T
     for row in range(len(asked)):
         wanted = of_class[np.argsort(-cosine[row])][:k]
         np.testing.assert_array_equal(found[row, : len(wanted)], wanted)
+        best = ((1 + np.sort(cosine[row])[::-1][:k]) / 2) ** 35
+        np.testing.assert_allclose(likeness[row, : len(wanted)], best, rtol=1e-3, atol=1e-12)
+        assert (likeness[row, len(wanted) :] == 0).all()
         assert (found[row, len(wanted) :] == -1).all()
 
 
@@ -79,7 +82,21 @@ def test_nearest_classes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     _, reference, of_class, *_ = case(5, 60, 1)
     rng = np.random.default_rng(0)
     known, asked = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (64, 9))  # no ties
-    whole = nearest_classes(known, reference, of_class, asked, 4)
+    whole, _ = nearest_classes(known, reference, of_class, asked, 4)
     monkeypatch.setattr(module, "ROWS", 2)
     monkeypatch.setattr(module, "COLUMNS", 5)
-    np.testing.assert_array_equal(nearest_classes(known, reference, of_class, asked, 4), whole)
+    found, _ = nearest_classes(known, reference, of_class, asked, 4)
+    np.testing.assert_array_equal(found, whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 8), st.integers(1, 6))
+def test_votes_of_a_class_add_up(seed: int, width: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(-1, CLASSES, (6, width)).astype(np.int16)
+    votes = rng.integers(0, 4, classes.shape).astype(np.float32)
+    found = voted(classes, votes, k)
+    for row in range(len(classes)):
+        distinct = list(dict.fromkeys(classes[row][classes[row] >= 0].tolist()))
+        wanted = sorted(distinct, key=lambda one: -votes[row][classes[row] == one].sum())[:k]
+        assert found[row].tolist() == wanted + [-1] * (k - len(wanted))
