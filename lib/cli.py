@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lib import fill, jobs, new, pipeline, processes
 from lib.artifacts import Artifact, Status, survey
-from lib.config import Config, load
+from lib.config import Config
+from lib.config_file import load
 from lib.errors import UserError
 
 SCRIPTS = {

@@ -1,22 +1,13 @@
-"""One TOML file an experiment, read into frozen dataclasses.
+"""The settings of an experiment, their defaults, and what follows from them.
 
-    cfg = load("configs/sample.toml", ["train.lr=0.01", "models.small.epochs=2"])
-
-Unknown keys and values of the wrong type are errors that name the nearest known key. `[train]`
-holds the defaults of every model, a `[models.NAME]` table overrides them, and `--set` overrides
-the file. `[run]` may differ between two runs without making an artifact stale.
+`lib/config_file.py` reads them from TOML. `[run]` may differ between two runs without making an
+artifact stale; every other setting belongs to the artifacts that it decides.
 """
 
 import dataclasses
-import difflib
-import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from lib.errors import UserError
 
 BOOSTERS_L2 = ("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees")
 BOOSTERS_L3 = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
@@ -261,181 +252,7 @@ def depends_on_test(name: str) -> bool:
     return name == "submit" or name.endswith("/test")
 
 
-def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
-    """Read `path`, apply `key.sub=value` overrides in order, check every key and type.
-
-    Raises UserError for a missing or unreadable file, an unknown key, or a value of a wrong type.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            tree = tomllib.load(file)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such config; the ready ones lie in configs/") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable TOML file: {error}") from None
-    for override in overrides:
-        _override(tree, override)
-    _inherit_train(tree, str(path))
-    config = _build(Config, tree, str(path), "")
-    _check(config, str(path))
-    return config
-
-
 def plain(section: Any, *skip: str) -> dict[str, Any]:
     """A dataclass as the plain dict that goes into a manifest, less the keys in `skip`."""
     values = dataclasses.asdict(section)
     return {key: value for key, value in values.items() if key not in skip}
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key.strip():
-        raise UserError(f"--set {override}: write key=value, as in --set train.lr=0.01")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string: the shell has eaten its quotes
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"--set {override}: {parent} is a value, not a table")
-    tree[last] = value
-
-
-def _inherit_train(tree: dict[str, Any], origin: str) -> None:
-    """Lay `[train]` under every `[models.NAME]`, so that a model's table names only differences."""
-    models = tree.get("models", {})
-    if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
-        raise UserError(f"{origin}: models: write one table for each model, [models.NAME]")
-    defaults = tree.get("train", {})
-    if isinstance(defaults, dict):
-        tree["models"] = {name: defaults | own for name, own in models.items()}
-
-
-def _build(kind: Any, tree: dict[str, Any], origin: str, where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind) if f.metadata.get("setting", True)]
-    values = {}
-    for key, value in tree.items():
-        full = f"{where}{key}"
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {where}{near[0]}?" if near else f"known here: {', '.join(known)}"
-            raise UserError(f"{origin}: unknown key {full}; {hint}")
-        values[key] = _convert(hints[key], value, origin, full)
-    return kind(**values)
-
-
-def _convert(kind: Any, value: Any, origin: str, where: str) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return _build(kind, value, origin, f"{where}.")
-    if isinstance(kind, types.GenericAlias):
-        base, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if base is dict and isinstance(value, dict):
-            return {k: _convert(arguments[1], v, origin, f"{where}.{k}") for k, v in value.items()}
-        if base is tuple and isinstance(value, list):
-            if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-                raise UserError(f"{origin}: {where} takes {len(arguments)} values, not {value!r}")
-            return tuple(_convert(arguments[0], v, origin, where) for v in value)
-    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(kind, type) and type(value) is kind:
-        return value
-    raise UserError(f"{origin}: {where} takes {_name(kind)}, not {value!r}")
-
-
-def _name(kind: Any) -> str:
-    if dataclasses.is_dataclass(kind):
-        return "a table"
-    if isinstance(kind, types.GenericAlias):
-        return "a list" if typing.get_origin(kind) is tuple else "a table"
-    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[kind]
-
-
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "data.source": ("bson", "csv", "folders", "npy", "sample"),
-    "predict.views": (1, 2, 5, 10),
-    "blend.final": ("fitted", "simple", "published"),
-    "blend.fit": ("greedy", "convex", "selected"),
-    "run.device": ("auto", "cpu", "cuda"),
-}
-MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
-    "optimizer": ("sgd", "adamw"),
-    "precision": ("auto", "bf16", "float32"),
-    "checkpoint": ("last", "best"),
-}
-
-
-TAKEN = ("mean", "multi", "candidates", "neighbours")  # folders beside those of the models
-
-
-def _check(config: Config, origin: str) -> None:
-    """Values that have the right type and still cannot work."""
-
-    def one_of(where: str, value: Any, choices: tuple[Any, ...]) -> None:
-        if value not in choices:
-            listed = ", ".join(map(str, choices))
-            raise UserError(f"{origin}: {where} = {value!r}; choose one of {listed}")
-
-    def need(good: bool, message: str) -> None:
-        if not good:
-            raise UserError(f"{origin}: {message}")
-
-    for where, choices in CHOICES.items():
-        section, key = where.split(".")
-        one_of(where, getattr(getattr(config, section), key), choices)
-    for name, model in config.models.items():
-        need(name not in TAKEN, f"models.{name}: this name is taken by another folder")
-        need(name.replace("_", "").replace("-", "").isalnum(), f"models.{name}: use a-z 0-9 _ -")
-        for key, choices in MODEL_CHOICES.items():
-            one_of(f"models.{name}.{key}", getattr(model, key), choices)
-        need(min(model.crop) >= 16, f"models.{name}.crop = {model.crop}: at least 16 pixels")
-        need(
-            model.crop[0] <= model.resize[0] and model.crop[1] <= model.resize[1],
-            f"models.{name}.crop {model.crop} is larger than resize {model.resize}",
-        )
-        need(model.epochs + model.head_epochs > 0, f"models.{name}: epochs and head_epochs are 0")
-        need(model.batch > 1, f"models.{name}.batch = {model.batch}: at least 2")
-    data = config.data
-    need(
-        not data.group_by or data.source == "csv",
-        f"data.group_by names a column of a csv; data.source is {data.source}",
-    )
-    split = config.split
-    need(0 < split.locked < 1, f"split.locked = {split.locked}: a share between 0 and 1")
-    need(0 <= split.holdout < 1, f"split.holdout = {split.holdout}: a share from 0 to 1")
-    need(split.locked + split.holdout < 0.9, "split: locked and holdout leave too little to fit")
-    need(split.folds >= 2, f"split.folds = {split.folds}: at least 2")
-    for name, model in config.models.items():
-        need(
-            model.folds > 1 or split.holdout > 0,
-            f"models.{name}.folds = 1 leaves no out-of-fold rows, so the boosters need"
-            " split.holdout above 0",
-        )
-        need(
-            model.folds == 1 or (model.folds > 1 and split.folds % model.folds == 0),
-            f"models.{name}.folds = {model.folds}: 1, or a divisor of split.folds {split.folds}",
-        )
-    need(
-        config.features.top_k <= config.predict.top_k,
-        f"features.top_k {config.features.top_k} is above predict.top_k {config.predict.top_k}",
-    )
-    need(config.new.top >= 1, f"new.top = {config.new.top}: at least 1")
-    need(
-        0.5 <= config.new.precision < 1,
-        f"new.precision = {config.new.precision}: a share from 0.5 to below 1",
-    )
-    for name in config.predict.embeddings:
-        one_of("predict.embeddings", name, tuple(config.models))
-    for order in config.stack.orders:
-        one_of("stack.orders", order, (1, 2))
-    need(bool(config.stack.layer2), "stack.layer2 names no booster")
-    need(bool(config.sources), "stack.orders and stack.multi leave nothing to stack")
-    need(
-        bool(config.stack.layer3) or not config.stack.layer4, "stack.layer4 stands on stack.layer3"
-    )
-    for layer in ("layer2", "layer3", "layer4", "multi"):
-        for booster in getattr(config.stack, layer):
-            one_of(f"stack.{layer}", booster, BOOSTERS)

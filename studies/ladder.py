@@ -27,7 +27,8 @@ import numpy as np
 
 from lib import jobs, pipeline
 from lib.artifacts import survey
-from lib.config import Config, load
+from lib.config import Config
+from lib.config_file import load
 from lib.errors import UserError
 from lib.metrics import Estimate, accuracy, gain
 from lib.ranking import blend, stage

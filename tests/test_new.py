@@ -20,7 +20,8 @@ import pytest
 from lib import answers, confidence, new, pipeline
 from lib.catalogue.sample import generate
 from lib.catalogue.tables import read_catalogue, read_splits
-from lib.config import Config, Sample, load
+from lib.config import Config, Sample
+from lib.config_file import load
 from lib.errors import UserError
 from tests import scripts
 from tests.conftest import ROOT

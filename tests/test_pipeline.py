@@ -16,7 +16,8 @@ import pytest
 
 from lib import pipeline
 from lib.cli import SCRIPTS
-from lib.config import Config, load
+from lib.config import Config
+from lib.config_file import load
 from tests.conftest import ROOT, jpeg, product
 from tests.scripts import run_script
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.config import load
+from lib.config_file import load
 from lib.errors import UserError
 from tests.conftest import ROOT
 
