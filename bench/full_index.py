@@ -21,6 +21,8 @@ from lib.catalogue.index import index_bson
 from lib.catalogue.reader import PictureReader
 from lib.catalogue.shuffle import EpochOrder
 from lib.catalogue.tables import Classes, read_catalogue
+from lib.config import Augment
+from lib.vision.augment import Augmenter
 
 PRODUCTS, IMAGES = 7_069_896, 12_371_293
 SECONDS, DISK, GROWTH = 1.0, 600.0, 50.0  # MB
@@ -58,13 +60,15 @@ def epoch(folder: Path):  # type: ignore[no-untyped-def]
 
     def work() -> tuple[float, float]:
         known = read_catalogue(folder / "index", folder / "train.bson")
-        with PictureReader(known, (SIDE, SIDE), 2) as reader:
+        size = SIDE, SIDE
+        augmenter = Augmenter(Augment(), size, size, flip=True)
+        with PictureReader(known, size, 2) as reader:
             order = EpochOrder(np.arange(len(known.length)), 1, 0)
             start = most = 0.0
             for first in tqdm(range(0, len(order), SEGMENT * BATCH), desc="epoch", disable=None):
                 rows = order.slice(first, first + SEGMENT * BATCH)
                 seeds = np.random.SeedSequence([1, 0, first])
-                for _ in reader.batches(rows, BATCH, (SIDE, SIDE), seeds, flip=True):
+                for _ in reader.batches(rows, BATCH, augmenter, seeds):
                     pass
                 most = max(most, report.resident())
                 start = start or most

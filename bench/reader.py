@@ -32,7 +32,8 @@ from lib.catalogue.reader import PictureReader
 from lib.catalogue.sample import generate as draw
 from lib.catalogue.shuffle import EpochOrder
 from lib.catalogue.tables import Catalogue, Classes, read_catalogue, read_classes
-from lib.config import Sample
+from lib.config import Augment, Sample
+from lib.vision.augment import Augmenter
 
 WHOLE, CROP = (180, 180), (160, 160)
 BATCH = 64
@@ -107,7 +108,8 @@ def read_batches(folder: Path, threads: int) -> Callable[[], int]:
         with PictureReader(known, WHOLE, threads) as reader:
             rows = order.slice(0, len(order))
             seeds = np.random.SeedSequence(0)
-            batches = reader.batches(rows, BATCH, CROP, seeds, flip=True)
+            augmenter = Augmenter(Augment(), WHOLE, CROP, flip=True)
+            batches = reader.batches(rows, BATCH, augmenter, seeds)
             return sum(len(pictures) for _, pictures in batches)
 
     return work

@@ -43,8 +43,7 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
         processes.keep_freed_memory()
         if arguments.dry_run:
             return _dry_run(config, stage)
-        if config.asked is not None:
-            _stop_if_untrained(config, arguments)
+        _stop_if_untrained(config, arguments)
         _run(config, stage, arguments.rebuild, arguments.strict)
     except UserError as error:
         return _fail(str(error))
@@ -101,12 +100,14 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
 
 
 def _stop_if_untrained(config: Config, arguments: argparse.Namespace) -> None:
-    """With `--new` nothing of the labelled side is built, in no stage; so say it in the first."""
+    """What is settled is built in no stage, so say in the first if it is not fresh: with `--new`
+    the labelled side, and of a second round the round before."""
     stages = pipeline.stages(config)
     settled = [artifact for made in stages.values() for artifact in made if artifact.settled]
     for path, state in survey(settled).items():
         if state.state != "fresh":
-            command = ["./run_all.sh", arguments.config]
+            before = config.before is not None and path.is_relative_to(config.before.folder)
+            command = ["./run_all.sh", config.round.of if before else arguments.config]
             command += [word for override in arguments.set for word in ("--set", override)]
             command += ["--rebuild"] if state.state == "stale" else []
             raise UserError(f"{path} is {state}; train first with {shlex.join(command)}")
@@ -134,7 +135,7 @@ def _dry_run(config: Config, stage: str) -> int:
         if not artifact.settled:
             print(f"{artifact.path}: {state}")
         elif state.state != "fresh":
-            print(f"{artifact.path}: {state}; it is not made with --new, train first")
+            print(f"{artifact.path}: {state}; it is not made here, train first")
     return 0
 
 

@@ -62,6 +62,16 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Round:
+    """A second round: test products that the round before is sure of join the training (C15)."""
+
+    of: str = ""  # the config of the round before, relative to this folder; "" = no second round
+    precision: float = 0.97  # share of the labels by confidence that is right, at least
+    weight: float = 0.5  # of such a picture in the loss; a labelled one has 1
+    hashes: bool = True  # also products whose pictures labelled products hold, all of one class
+
+
+@dataclass(frozen=True)
 class Split:
     """Shares of the labelled products; what is left is `fit`. `locked` is only ever scored."""
 
@@ -71,34 +81,145 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """How the learning rate of the body goes, from `lr`, its peak.
+
+    cosine    down along `cycles` cosines, each from the peak; after a warm-up
+    one_cycle the same, and the momentum goes the other way round
+    cyclical  up and down in `cycles` triangles
+    plateau   times `factor` whenever the watched loss has not fallen for `patience` epochs
+    table     by the body's epochs: [[0, 3e-4], [7, 1e-4]] is 1e-4 from the eighth on
+    constant
+    """
+
+    kind: str = "cosine"
+    warm_up: float = 0.25  # share of the steps in which the rate first rises in a line
+    cycles: int = 1
+    floor: float = 0.0  # share of the peak that cosines and triangles end at
+    factor: float = 0.1
+    patience: int = 1
+    table: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How training pictures are altered at most, beside the random place of the crop and `flip`.
+
+    An epoch's strength goes from 0 (none of this) to 1: it is the share of each range, and of the
+    shares of pictures, that is in use.
+    """
+
+    least_area: float = 1.0  # share of the crop that is shown at least, enlarged to all of it
+    stretch: float = 0.0  # share by which what is shown is taller or wider than the crop, at most
+    rotate: float = 0.0  # degrees either way, at most
+    turns: bool = False  # by 0, 90, 180 or 270 degrees
+    brightness: float = 0.0  # times 1 +- this, at most; so are the next two
+    contrast: float = 0.0  # distance from the mean grey of the picture
+    saturation: float = 0.0  # distance from the grey of the pixel
+    grey: float = 0.0  # share of pictures shown without colour
+    erase: float = 0.0  # share of pictures in which a rectangle is blotted out
+    clean_epochs: int = 0  # last epochs of strength 0
+    grow_epochs: int = 0  # first epochs of the body, in which the strength rises to 1
+    start: float = 0.0  # strength that it rises from
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross-entropy, and what is added to it."""
+
+    smoothing: float = 0.0  # of the labels
+    focal: float = 0.0  # exponent of (1 - p): what is learnt already counts less
+    mixup: float = 0.0  # parameter of the Beta that two pictures are mixed by; 0 = none
+    tree: float = 0.0  # weight of the same loss on the two upper levels of the category tree
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pictures an epoch shows."""
+
+    balance: float = 0.0  # weight n ** -balance for a class of n: 0 as they are, 1 all alike
+    one_of_product: bool = False  # one picture of each product, drawn anew for every epoch
+    hard: float = 0.0  # weight 1 + hard * (1 - p of the true class when last seen)
+
+
+@dataclass(frozen=True)
+class Average:
+    """A mean of the weights along the way, which then is what predicts.
+
+    ema  of the last 1 / (1 - decay) steps or so
+    swa  of the ends of the epochs from `swa_from` on; the batch norms are measured anew
+    """
+
+    kind: str = "none"
+    decay: float = 0.999
+    swa_from: float = 0.75  # share of the body's epochs
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A network on the embeddings of a product's pictures, for models of kind "fusion" (T2)."""
+
+    of: tuple[str, ...] = ()  # models and backbones whose embeddings stand side by side
+    hidden: tuple[int, ...] = (1024, 512)  # sizes of the hidden layers
+    dropout: float = 0.5
+    join: str = "sum"  # how the pictures of a product come together: "sum" or "max"
+    gate: bool = True  # each picture's values are weighed first (squeeze and excitation)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network that is never trained: only its embeddings are used, by models of kind "fusion"."""
+
+    network: str = "resnet50"
+    weights: str = "imagenet"
+    resize: tuple[int, int] = (180, 180)
+    crop: tuple[int, int] = (160, 160)
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
 class Model:
     """One network and how it is trained. The same keys in `[train]` are defaults for all."""
 
+    kind: str = "network"  # "network" sees pictures, "fusion" embeddings of all of a product's
     network: str = "resnet18"
     weights: str = "imagenet"  # "imagenet", "none" or the path of a state dict
+    head: str = "linear"  # "linear", or "wide": two more layers as wide as there are classes
+    head_rank: int = 0  # of a wide head's matrices; 0 = full
+    dropout: float = 0.0  # before the head's last layers
     folds: int = 4  # nets, each trained without its share of `fit`; 1 = one net on all of `fit`
     resize: tuple[int, int] = (180, 180)  # height, width that every picture is brought to
     crop: tuple[int, int] = (160, 160)  # height, width of the network's input, cut from `resize`
     flip: bool = True
     trainable_from: int = 0  # units (blocks, or stem and layers) before this one stay as loaded
+    unfreeze: tuple[int, ...] = ()  # the same, by epoch of the body, the last for all that follow
     head_epochs: int = 1  # epochs with everything but the head frozen
     epochs: int = 5  # epochs after that with all layers that `trainable_from` leaves
     batch: int = 64
+    batches: tuple[tuple[int, int], ...] = ()  # [[2, 128]]: 128 from the body's third epoch on
+    accumulate: int = 1  # pieces of a batch that pass one by one: the memory of one piece
     optimizer: str = "sgd"  # "sgd" (Nesterov) or "adamw"
-    lr: float = 0.05  # peak of the one-cycle schedule
+    lr: float = 0.05  # peak of the schedule in `rate`
     head_lr: float = 0.001  # Adam's, while the head trains alone
     weight_decay: float = 0.0005
-    label_smoothing: float = 0.0
     clip_norm: float = 5.0  # of the gradient; 0 = no clipping
     precision: str = "auto"  # "auto" (bf16 on a GPU, float32 on a CPU), "bf16" or "float32"
+    compile: bool = False  # torch.compile: minutes at the start, faster steps after
     checkpoint: str = "last"  # which epoch predicts: "last", or "best" on the pictures left out
     seed: int = 0  # added to the experiment's seed
     weight: float = 1.0  # in the weighted means and in the published blend
+    rate: Rate = field(default_factory=Rate)
+    augment: Augment = field(default_factory=Augment)
+    loss: Loss = field(default_factory=Loss)
+    sampling: Sampling = field(default_factory=Sampling)
+    average: Average = field(default_factory=Average)
+    fusion: Fusion = field(default_factory=Fusion)
 
 
 @dataclass(frozen=True)
 class Predict:
     views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
+    mean: str = "arithmetic"  # of the views and networks of a model: "arithmetic" or "geometric"
     top_k: int = 20  # classes kept an image
     shard: int = 50_000  # images in one resumable piece
     embeddings: tuple[str, ...] = ()  # models whose view of each picture is kept, for neighbours
@@ -182,7 +303,9 @@ class Config:
     data: Data = field(default_factory=Data)
     sample: Sample = field(default_factory=Sample)
     split: Split = field(default_factory=Split)
+    round: Round = field(default_factory=Round)
     train: Model = field(default_factory=Model)
+    backbones: dict[str, Backbone] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     predict: Predict = field(default_factory=Predict)
     features: Features = field(default_factory=Features)
@@ -191,6 +314,7 @@ class Config:
     new: New = field(default_factory=New)
     run: Run = field(default_factory=Run)
     asked: Asked | None = field(default=None, metadata={"setting": False})
+    before: "Config | None" = field(default=None, metadata={"setting": False})  # of `round.of`
 
     @property
     def folder(self) -> Path:
@@ -221,6 +345,21 @@ class Config:
         return ("train", "test") if self.has_test else ("train",)
 
     @property
+    def fused(self) -> set[str]:
+        """The models and backbones whose embeddings a fusion reads."""
+        return {name for model in self.models.values() for name in model.fusion.of}
+
+    @property
+    def embedded(self) -> list[str]:
+        """The models and backbones that embed every picture: for neighbours, or for a fusion."""
+        wanted = {*self.predict.embeddings, *self.fused}
+        return [name for name in (*self.backbones, *self.models) if name in wanted]
+
+    def nets_of(self, name: str) -> list[str]:
+        """Folder names of the networks of a model, or of a backbone's only one."""
+        return nets(self.models[name]) if name in self.models else ["frozen"]
+
+    @property
     def sources(self) -> list[str]:
         """Whose columns the stack reads: the mean's, each network's, all side by side (C13)."""
         orders, models = self.stack.orders, list(self.models)
@@ -245,6 +384,11 @@ class Config:
         One part for all sources, not one for each: the blend needs rows that every member scored.
         """
         return "fit" if all(model.folds > 1 for model in self.models.values()) else "holdout"
+
+
+def nets(model: Model) -> list[str]:
+    """Folder names of a model's networks: `full`, or one for each fold left out."""
+    return ["full"] if model.folds == 1 else [f"fold{i}" for i in range(model.folds)]
 
 
 def depends_on_test(name: str) -> bool:

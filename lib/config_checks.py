@@ -1,91 +1,177 @@
 """Settings that have the right type and still cannot work."""
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
-from lib.config import BOOSTERS, Config
+from lib.config import BOOSTERS, Augment, Config, Model
 from lib.errors import UserError
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "data.source": ("bson", "csv", "folders", "npy", "sample"),
     "predict.views": (1, 2, 5, 10),
+    "predict.mean": ("arithmetic", "geometric"),
     "blend.final": ("fitted", "simple", "published"),
     "blend.fit": ("greedy", "convex", "selected"),
     "run.device": ("auto", "cpu", "cuda"),
 }
 MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
+    "kind": ("network", "fusion"),
+    "head": ("linear", "wide"),
     "optimizer": ("sgd", "adamw"),
+    "rate.kind": ("cosine", "one_cycle", "cyclical", "plateau", "table", "constant"),
+    "average.kind": ("none", "ema", "swa"),
     "precision": ("auto", "bf16", "float32"),
     "checkpoint": ("last", "best"),
+    "fusion.join": ("sum", "max"),
 }
 
+LARGEST = {  # of the settings of an augmentation
+    "least_area": 1.0,
+    "stretch": 1.0,
+    "rotate": 180.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "grey": 1.0,
+    "erase": 1.0,
+    "start": 1.0,
+}
 TAKEN = ("mean", "multi", "candidates", "neighbours")  # folders beside those of the models
 
 
 def check(config: Config, origin: str) -> None:
     """Raise UserError for the first such value; origin: the file that it is from."""
-
-    def one_of(where: str, value: Any, choices: tuple[Any, ...]) -> None:
-        if value not in choices:
-            listed = ", ".join(map(str, choices))
-            raise UserError(f"{origin}: {where} = {value!r}; choose one of {listed}")
-
-    def need(good: bool, message: str) -> None:
-        if not good:
-            raise UserError(f"{origin}: {message}")
-
+    checks = _Checks(origin)
     for where, choices in CHOICES.items():
-        section, key = where.split(".")
-        one_of(where, getattr(getattr(config, section), key), choices)
+        checks.one_of(where, attrgetter(where)(config), choices)
     for name, model in config.models.items():
-        need(name not in TAKEN, f"models.{name}: this name is taken by another folder")
-        need(name.replace("_", "").replace("-", "").isalnum(), f"models.{name}: use a-z 0-9 _ -")
+        checks.named(f"models.{name}", name)
+        checks.of_model(f"models.{name}", model)
+    checks.backbones(config)
+    checks.parts(config)
+    checks.rest(config)
+
+
+class _Checks:
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+
+    def need(self, good: bool, message: str) -> None:
+        if not good:
+            raise UserError(f"{self.origin}: {message}")
+
+    def one_of(self, where: str, value: Any, choices: Sequence[Any]) -> None:
+        listed = ", ".join(map(str, choices)) or "none is there"
+        self.need(value in choices, f"{where} = {value!r}; choose one of {listed}")
+
+    def named(self, where: str, name: str) -> None:
+        self.need(name not in TAKEN, f"{where}: this name is taken by another folder")
+        plain = name.replace("_", "").replace("-", "").isalnum()
+        self.need(plain, f"{where}: use a-z 0-9 _ -")
+
+    def sized(self, where: str, resize: tuple[int, int], crop: tuple[int, int]) -> None:
+        self.need(min(crop) >= 16, f"{where}.crop = {crop}: at least 16 pixels")
+        inside = crop[0] <= resize[0] and crop[1] <= resize[1]
+        self.need(inside, f"{where}.crop {crop} is larger than resize {resize}")
+
+    def of_model(self, where: str, model: Model) -> None:
         for key, choices in MODEL_CHOICES.items():
-            one_of(f"models.{name}.{key}", getattr(model, key), choices)
-        need(min(model.crop) >= 16, f"models.{name}.crop = {model.crop}: at least 16 pixels")
-        need(
-            model.crop[0] <= model.resize[0] and model.crop[1] <= model.resize[1],
-            f"models.{name}.crop {model.crop} is larger than resize {model.resize}",
+            self.one_of(f"{where}.{key}", attrgetter(key)(model), choices)
+        self.sized(where, model.resize, model.crop)
+        self.need(model.epochs + model.head_epochs > 0, f"{where}: epochs and head_epochs are 0")
+        sizes = (model.batch, *(size for _, size in model.batches))
+        self.need(min(sizes) > 1, f"{where}.batch = {min(sizes)}: at least 2")
+        self.need(
+            model.accumulate > 0 and all(size % model.accumulate == 0 for size in sizes),
+            f"{where}.accumulate = {model.accumulate} does not divide batch {list(sizes)}",
         )
-        need(model.epochs + model.head_epochs > 0, f"models.{name}: epochs and head_epochs are 0")
-        need(model.batch > 1, f"models.{name}.batch = {model.batch}: at least 2")
-    data = config.data
-    need(
-        not data.group_by or data.source == "csv",
-        f"data.group_by names a column of a csv; data.source is {data.source}",
-    )
-    split = config.split
-    need(0 < split.locked < 1, f"split.locked = {split.locked}: a share between 0 and 1")
-    need(0 <= split.holdout < 1, f"split.holdout = {split.holdout}: a share from 0 to 1")
-    need(split.locked + split.holdout < 0.9, "split: locked and holdout leave too little to fit")
-    need(split.folds >= 2, f"split.folds = {split.folds}: at least 2")
-    for name, model in config.models.items():
-        need(
-            model.folds > 1 or split.holdout > 0,
-            f"models.{name}.folds = 1 leaves no out-of-fold rows, so the boosters need"
-            " split.holdout above 0",
+        table = [first for first, _ in model.rate.table]
+        self.need(
+            model.rate.kind != "table" or (table[:1] == [0] and table == sorted(table)),
+            f"{where}.rate.table: rows of [epoch, rate], the first of epoch 0, ascending",
         )
-        need(
-            model.folds == 1 or (model.folds > 1 and split.folds % model.folds == 0),
-            f"models.{name}.folds = {model.folds}: 1, or a divisor of split.folds {split.folds}",
+        self.need(
+            not (model.sampling.hard and model.loss.mixup),
+            f"{where}: sampling.hard cannot tell which pictures are hard under loss.mixup",
         )
-    need(
-        config.features.top_k <= config.predict.top_k,
-        f"features.top_k {config.features.top_k} is above predict.top_k {config.predict.top_k}",
-    )
-    need(config.new.top >= 1, f"new.top = {config.new.top}: at least 1")
-    need(
-        0.5 <= config.new.precision < 1,
-        f"new.precision = {config.new.precision}: a share from 0.5 to below 1",
-    )
-    for name in config.predict.embeddings:
-        one_of("predict.embeddings", name, tuple(config.models))
-    for order in config.stack.orders:
-        one_of("stack.orders", order, (1, 2))
-    need(bool(config.stack.layer2), "stack.layer2 names no booster")
-    need(bool(config.sources), "stack.orders and stack.multi leave nothing to stack")
-    need(
-        bool(config.stack.layer3) or not config.stack.layer4, "stack.layer4 stands on stack.layer3"
-    )
-    for layer in ("layer2", "layer3", "layer4", "multi"):
-        for booster in getattr(config.stack, layer):
-            one_of(f"stack.{layer}", booster, BOOSTERS)
+        self.augmented(f"{where}.augment", model.augment)
+        of = model.fusion.of
+        self.need(
+            bool(of) == (model.kind == "fusion"),
+            f'{where}.fusion.of = {list(of)}: what a model of kind "fusion" reads, and no other',
+        )
+
+    def augmented(self, where: str, augment: Augment) -> None:
+        for key, most in LARGEST.items():
+            value = getattr(augment, key)
+            self.need(0 <= value <= most, f"{where}.{key} = {value}: from 0 to {most:g}")
+        self.need(augment.least_area > 0, f"{where}.least_area = 0: above 0, at most 1")
+        epochs = min(augment.clean_epochs, augment.grow_epochs)
+        self.need(epochs >= 0, f"{where}: a number of epochs is below 0")
+
+    def backbones(self, config: Config) -> None:
+        for name, backbone in config.backbones.items():
+            self.named(f"backbones.{name}", name)
+            self.need(name not in config.models, f"backbones.{name}: there is a model of that name")
+            self.sized(f"backbones.{name}", backbone.resize, backbone.crop)
+        seen = [name for name, model in config.models.items() if model.kind == "network"]
+        for name, model in config.models.items():
+            for one in model.fusion.of:
+                self.one_of(f"models.{name}.fusion.of", one, (*seen, *config.backbones))
+                folds = config.models[one].folds if one in config.models else model.folds
+                self.need(
+                    folds == model.folds,
+                    f"models.{name}.folds = {model.folds} and models.{one}.folds = {folds}: a"
+                    " fusion leaves out the same folds as the models that it reads",
+                )
+        for name in config.predict.embeddings:
+            self.one_of("predict.embeddings", name, seen)
+
+    def parts(self, config: Config) -> None:
+        split = config.split
+        self.need(0 < split.locked < 1, f"split.locked = {split.locked}: a share between 0 and 1")
+        self.need(0 <= split.holdout < 1, f"split.holdout = {split.holdout}: a share from 0 to 1")
+        left = split.locked + split.holdout < 0.9
+        self.need(left, "split: locked and holdout leave too little to fit")
+        self.need(split.folds >= 2, f"split.folds = {split.folds}: at least 2")
+        for name, model in config.models.items():
+            self.need(
+                model.folds > 1 or split.holdout > 0,
+                f"models.{name}.folds = 1 leaves no out-of-fold rows, so the boosters need"
+                " split.holdout above 0",
+            )
+            divides = model.folds == 1 or (model.folds > 1 and split.folds % model.folds == 0)
+            self.need(
+                divides,
+                f"models.{name}.folds = {model.folds}: 1, or a divisor of split.folds"
+                f" {split.folds}",
+            )
+
+    def rest(self, config: Config) -> None:
+        data, stack = config.data, config.stack
+        self.need(
+            not data.group_by or data.source == "csv",
+            f"data.group_by names a column of a csv; data.source is {data.source}",
+        )
+        share, one = config.round.precision, config.round.weight
+        self.need(0.5 <= share < 1, f"round.precision = {share}: a share from 0.5 to below 1")
+        self.need(0 < one <= 1, f"round.weight = {one}: above 0, at most 1")
+        self.need(
+            config.has_test or not config.round.of,
+            "round.of: a second round learns from products to classify; data.test names none",
+        )
+        wide, kept = config.features.top_k, config.predict.top_k
+        self.need(wide <= kept, f"features.top_k {wide} is above predict.top_k {kept}")
+        self.need(config.new.top >= 1, f"new.top = {config.new.top}: at least 1")
+        share = config.new.precision
+        self.need(0.5 <= share < 1, f"new.precision = {share}: a share from 0.5 to below 1")
+        for order in stack.orders:
+            self.one_of("stack.orders", order, (1, 2))
+        self.need(bool(stack.layer2), "stack.layer2 names no booster")
+        self.need(bool(config.sources), "stack.orders and stack.multi leave nothing to stack")
+        stands = bool(stack.layer3) or not stack.layer4
+        self.need(stands, "stack.layer4 stands on stack.layer3")
+        for layer in ("layer2", "layer3", "layer4", "multi"):
+            for booster in getattr(stack, layer):
+                self.one_of(f"stack.{layer}", booster, BOOSTERS)

@@ -39,7 +39,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     _inherit_train(tree, str(path))
     config = _build(Config, tree, str(path), "")
     check(config, str(path))
-    return config
+    return _with_before(config) if config.round.of else config
+
+
+def _with_before(config: Config) -> Config:
+    """The experiment of the round before, on the same catalogue and in the same place."""
+    before = load(config.round.of)
+    before = dataclasses.replace(before, data=config.data, work=config.work, run=config.run)
+    return dataclasses.replace(config, before=before)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -65,7 +72,17 @@ def _inherit_train(tree: dict[str, Any], origin: str) -> None:
         raise UserError(f"{origin}: models: write one table for each model, [models.NAME]")
     defaults = tree.get("train", {})
     if isinstance(defaults, dict):
-        tree["models"] = {name: defaults | own for name, own in models.items()}
+        tree["models"] = {name: _laid_over(defaults, own) for name, own in models.items()}
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, table by table: [models.NAME.loss] names only differences too."""
+    both = dict(below)
+    for key, value in above.items():
+        known = below.get(key)
+        tables = isinstance(known, dict) and isinstance(value, dict)
+        both[key] = _laid_over(known, value) if tables else value  # type: ignore[arg-type]
+    return both
 
 
 def _build(kind: Any, tree: dict[str, Any], origin: str, where: str) -> Any:

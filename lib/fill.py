@@ -160,9 +160,21 @@ def alike(config: Config, side: str, folder: Path) -> dict[str, Any]:
 
 
 def cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
+    from lib import rounds
     from lib.vision.stage import build_net
 
-    return build_net(config, name, net, _catalogue(config, "train"), folder)
+    known, extra = _catalogue(config, "train"), None
+    if config.before is not None:
+        test = _catalogue(config, "test")
+        extra = rounds.extra(config, config.models[name], net, known, test)
+    return build_net(config, name, net, known, folder, extra)
+
+
+def pseudo(config: Config, folds: int, net: str, folder: Path) -> dict[str, Any]:
+    from lib import rounds
+
+    known, test = _catalogue(config, "train"), _catalogue(config, "test")
+    return rounds.build_pseudo(config, folds, net, known, test, folder)
 
 
 def predictions(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
@@ -175,6 +187,18 @@ def embeddings(config: Config, name: str, net: str, side: str, folder: Path) -> 
     from lib.vision.stage import build_embeddings
 
     return build_embeddings(config, name, net, side, _catalogue(config, side), folder)
+
+
+def fusion(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
+    from lib.vision.fused_stage import build_fusion
+
+    return build_fusion(config, name, net, _catalogue(config, "train"), folder)
+
+
+def fused(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
+    from lib.vision.fused_stage import build_fused
+
+    return build_fused(config, name, part, _catalogue(config, part), folder)
 
 
 def candidates(config: Config, part: str, folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def build_submission(
     classes = read_classes(config.at("extract/classes"))
     measured = confidence.measure(config, confidence.final_scores(config, "locked"), labelled.group)
     facts = {} if query is None else _submit(config, query, classes, folder)
-    rungs = _rungs(config, labelled, len(classes))
+    rungs = _rungs(config, labelled, classes)
     notes, final = [confidence.line(measured)], config.blend.final
     ladder.write(folder, rungs, final, submitted=query is not None, notes=notes)
     text = json.dumps(confidence.as_json(measured), indent=1)
@@ -53,7 +53,7 @@ def _header(data: Data) -> tuple[str, str]:
     return ("path", "category") if data.source in ("folders", "npy") else submission.HEADER
 
 
-def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
+def _rungs(config: Config, labelled: Catalogue, classes: Classes) -> list[Rung]:
     splits = read_splits(config.at("extract/splits"))
     locked = splits.products("locked")
     truth = labelled.label[locked]
@@ -66,9 +66,9 @@ def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
             raise ValueError("candidates of the locked part are not its products")
         return Rung(name, layer, chosen == truth)
 
-    rungs = _network_rungs(config, asked, truth, classes)
+    rungs = _network_rungs(config, asked, truth, len(classes))
     if config.features.hashes:
-        rungs += _rule_rungs(config, labelled, asked, classes)
+        rungs += _rule_rungs(config, labelled, asked, len(classes))
     found = np.bincount(np.searchsorted(locked, rows["product"]), rows["target"], len(locked))
     rungs.append(Rung("recall", "candidates", found > 0))
     best = stage.best_member(config, "l2")
@@ -82,8 +82,18 @@ def _rungs(config: Config, labelled: Catalogue, classes: int) -> list[Rung]:
         rung = ranked(name, "blend", stage.blended(config, name, "locked"))
         mark = "the plain average of all members" if name == "simple" else ""
         rungs.append(replace(rung, baseline=mark))
+    final = stage.blended(config, config.blend.final, "locked")
+    rungs += _level_rungs(classes, blend.best(rows["product"], rows["cls"], final)[1], truth)
     group = None if labelled.group is None else labelled.group[locked]
     return [replace(rung, group=group) for rung in rungs]
+
+
+def _level_rungs(classes: Classes, chosen: np.ndarray, truth: np.ndarray) -> list[Rung]:
+    """The submitted class against the true one, by the upper levels of the category tree."""
+    return [
+        Rung(f"level {number}", "tree", (level[chosen] == level[truth]) & (truth >= 0))
+        for number, level in enumerate(classes.levels(), 1)
+    ]
 
 
 def _network_rungs(config: Config, asked: Queried, truth: np.ndarray, classes: int) -> list[Rung]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from dataclasses import replace
+from pathlib import Path
 
 from lib import pipeline, processes
 from lib.artifacts import Artifact, ensure, status
@@ -50,15 +51,18 @@ def ensure_all(config: Config, stage: str, rebuild: bool, say: Say) -> int:
 
 
 def _turns(artifacts: list[Artifact], own: list[int]) -> list[list[int]]:
-    """Places that can be built at once: those made of none of the others, then the rest."""
-    paths = {artifacts[place].path for place in own}
+    """Places that can be built at once, turn by turn: those whose inputs are not still to come."""
+    turns, waiting = [], own
+    while waiting:
+        paths = {artifacts[place].path for place in waiting}
+        ready = [place for place in waiting if not _inputs(artifacts[place]) & paths]
+        turns.append(ready)
+        waiting = [place for place in waiting if place not in ready]
+    return turns
 
-    def waits(place: int) -> bool:
-        inputs = artifacts[place].inputs.values()
-        return any(isinstance(one, Artifact) and one.path in paths for one in inputs)
 
-    first = [place for place in own if not waits(place)]
-    return [first, [place for place in own if place not in first]]
+def _inputs(artifact: Artifact) -> set[Path]:
+    return {one.path for one in artifact.inputs.values() if isinstance(one, Artifact)}
 
 
 def _jobs(config: Config, waiting: int) -> int:

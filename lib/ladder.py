@@ -23,7 +23,7 @@ class Rung:
     """
 
     name: str
-    layer: str  # "cnn", "cnn tta", "cnn mean", "hash rule", "candidates", "l2", ... or "blend"
+    layer: str  # "cnn", "cnn tta", "cnn mean", "hash rule", "candidates", "l2", "blend", "tree" ...
     correct: np.ndarray
     group: np.ndarray | None = None
     baseline: str = ""

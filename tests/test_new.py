@@ -290,7 +290,7 @@ def test_what_is_not_trained_is_named_and_left_alone(copied):
     assert "stack.trees 8 -> 9); train first with ./run_all.sh" in last
     assert last.endswith("--set stack.trees=9 --rebuild")
     dry = run("05_stack.py", copied, *ask, "--set", "stack.trees=9", "--dry-run")
-    assert "it is not made with --new, train first" in dry.stdout
+    assert "it is not made here, train first" in dry.stdout
 
     shutil.rmtree(copied / "tiny" / "cnn" / "a" / "fold1")
     before = state(copied)

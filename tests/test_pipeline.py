@@ -101,7 +101,7 @@ def test_the_submission_and_the_ladder(finished):
     rows = json.loads((submit / "scores.json").read_text())
     layers = {row["layer"] for row in rows}
     networks = {"cnn", "cnn tta", "cnn mean"}
-    assert layers == {*networks, "hash rule", "candidates", "l2", "l3", "l4", "blend"}
+    assert layers == {*networks, "hash rule", "candidates", "l2", "l3", "l4", "blend", "tree"}
     assert len([r for r in rows if r["layer"] == "l2"]) == 3 * 5 + 1
     assert len([r for r in rows if r["layer"] == "l3"]) == 3 * 4
     blends = {r["name"] for r in rows if r["layer"] == "blend"}

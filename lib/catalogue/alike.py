@@ -43,7 +43,7 @@ def hashes(catalogue: Catalogue, threads: int) -> tuple[np.ndarray, int]:
         PictureReader(catalogue, (SIDE, SIDE), threads) as reader,
         tqdm(total=len(keys), unit=" images", desc=title, disable=None) as bar,
     ):
-        for rows, pictures in reader.batches(np.arange(len(keys)), BATCH, (SIDE, SIDE)):
+        for rows, pictures in reader.batches(np.arange(len(keys)), BATCH):
             for row, picture in zip(rows.tolist(), pictures.transpose(0, 2, 3, 1), strict=True):
                 if not reader.rotten[row]:
                     keys[row] = _key(picture)

@@ -5,8 +5,9 @@ process read and decode side by side, without copies between processes.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,7 +20,26 @@ AHEAD = 2  # batches in flight for each thread
 ADVISED = 8192  # pictures that the kernel is asked for before the first of them is needed
 
 Shape = tuple[int, int, int, int]
-Cuts = tuple[np.ndarray, np.ndarray, np.ndarray]  # of each picture: top, left, mirrored
+
+
+class Augments(Protocol):
+    """What alters pictures at random on their way into a batch (`lib/vision/augment.py`).
+
+    crop: (height, width) of what it makes.
+    """
+
+    crop: tuple[int, int]
+
+    def draw(self, count: int, rng: np.random.Generator) -> Any:
+        """All that is random in a batch of `count` pictures."""
+        ...
+
+    def apply(self, picture: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
+        """Write the i-th picture of a batch, altered, into `out` uint8 [*crop, 3].
+
+        Runs in several threads at once; `picture` uint8 [h, w, 3] RGB is the caller's.
+        """
+        ...
 
 
 def _plain_memory(shape: Shape) -> np.ndarray:
@@ -62,85 +82,86 @@ class PictureReader:
 
     def decode(self, row: int) -> np.ndarray:
         """uint8 [h, w, 3] RGB of one picture, at the size of `resize`."""
-        return self._sized(row, self.originals.read(row))
+        return next(self._pictures(np.array([row])))
 
-    def _sized(self, row: int, data: bytes) -> np.ndarray:
+    def _fetched(self, rows: np.ndarray) -> np.ndarray:
+        """The pictures that these rows are made of: int64, in the order of their use."""
+        return rows
+
+    def _pictures(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """uint8 [h, w, 3] of each row in turn."""
+        return self._decoded(rows, [self.resize] * len(rows))
+
+    def _decoded(
+        self, images: np.ndarray, sizes: Sequence[tuple[int, int]]
+    ) -> Iterator[np.ndarray]:
+        """Pictures, each at its size (height, width)."""
+        return map(self._sized, images.tolist(), self.originals.read_all(images), sizes)
+
+    def _sized(self, row: int, data: bytes, size: tuple[int, int]) -> np.ndarray:
         picture = self._picture(data)
         if picture is None:
-            return self._grey(row)
-        if picture.shape[:2] != self.resize:
-            height, width = self.resize
+            return self._grey(row, size)
+        if picture.shape[:2] != size:
+            height, width = size
             shrinks = picture.shape[0] > height or picture.shape[1] > width
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             picture = cv2.resize(picture, (width, height), interpolation=how)
         return picture
 
-    def _grey(self, row: int) -> np.ndarray:
+    def _grey(self, row: int, size: tuple[int, int]) -> np.ndarray:
         self.rotten[row] = True
         if self.first_rotten is None:
             self.first_rotten = row, self.originals.fault(row) or "not a picture"
-        return np.full((*self.resize, 3), GREY, np.uint8)
+        return np.full((*size, 3), GREY, np.uint8)
 
     def batches(
         self,
         rows: np.ndarray,
         batch: int,
-        crop: tuple[int, int],
-        augment: np.random.SeedSequence | None = None,
-        flip: bool = False,
+        augmenter: Augments | None = None,
+        seeds: np.random.SeedSequence | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(rows int64 [b], pictures uint8 [b, 3, h, w] RGB) in the order of `rows`.
 
-        With `augment`, each picture is cut to `crop` at a random place and mirrored at random if
-        `flip`; the same seed gives the same cuts whatever the number of threads. Without, pictures
-        come whole, at the size of `resize`. Channels vary fastest in memory (torch's
-        channels_last): that is how they are decoded, and how convolutions want them.
+        With `seeds`, the augmenter alters each picture; the same seeds give the same pictures
+        whatever the number of threads. Without, pictures come whole, at the size of `resize`.
+        Channels vary fastest in memory (torch's channels_last): that is how they are decoded, and
+        how convolutions want them.
         """
         starts = range(0, len(rows), batch)
-        seeds = augment.spawn(len(starts)) if augment else [None] * len(starts)
+        spawned = [None] * len(starts) if seeds is None else seeds.spawn(len(starts))
         advised = 0
-
-        def load(piece: np.ndarray, seed: np.random.SeedSequence | None) -> np.ndarray:
-            cuts = None
-            if seed is not None:
-                cuts = self._cuts(len(piece), crop, flip, np.random.default_rng(seed))
-            return self._load(piece, crop, cuts)
-
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-            for start, seed in zip(starts, seeds, strict=True):
+            for start, seed in zip(starts, spawned, strict=True):
                 while advised < min(len(rows), start + ADVISED):
-                    pool.submit(self.originals.advise, rows[advised : advised + ADVISED])
+                    coming = self._fetched(rows[advised : advised + ADVISED])
+                    pool.submit(self.originals.advise, coming)
                     advised += ADVISED
                 piece = rows[start : start + batch]
-                waiting.append((piece, pool.submit(load, piece, seed)))
+                waiting.append((piece, pool.submit(self._load, piece, augmenter, seed)))
                 if len(waiting) > AHEAD * self.threads:
                     yield _settled(waiting)
             while waiting:
                 yield _settled(waiting)
 
-    def _cuts(
-        self, count: int, crop: tuple[int, int], flip: bool, rng: np.random.Generator
-    ) -> Cuts:
-        tops = rng.integers(0, self.resize[0] - crop[0] + 1, count)
-        lefts = rng.integers(0, self.resize[1] - crop[1] + 1, count)
-        return tops, lefts, np.logical_and(rng.random(count) < 0.5, flip)
-
-    def _load(self, rows: np.ndarray, crop: tuple[int, int], cuts: Cuts | None) -> np.ndarray:
-        height, width = self.resize if cuts is None else crop
-        pictures = self.allocate((len(rows), height, width, 3))
-        decoded = map(self._sized, rows.tolist(), self.originals.read_all(rows))
-        if cuts is None:
-            for i, picture in enumerate(decoded):
+    def _load(
+        self,
+        rows: np.ndarray,
+        augmenter: Augments | None,
+        seed: np.random.SeedSequence | None,
+    ) -> np.ndarray:
+        decoded = enumerate(self._pictures(rows))
+        if augmenter is None or seed is None:
+            pictures = self.allocate((len(rows), *self.resize, 3))
+            for i, picture in decoded:
                 pictures[i] = picture
-            return pictures.transpose(0, 3, 1, 2)
-        places = zip(decoded, *(values.tolist() for values in cuts), strict=True)
-        for i, (picture, top, left, mirrored) in enumerate(places):
-            window = picture[top : top + height, left : left + width]
-            if mirrored:
-                cv2.flip(window, 1, dst=pictures[i])
-            else:
-                pictures[i] = window
+        else:
+            pictures = self.allocate((len(rows), *augmenter.crop, 3))
+            drawn = augmenter.draw(len(rows), np.random.default_rng(seed))
+            for i, picture in decoded:
+                augmenter.apply(picture, drawn, i, pictures[i])
         return pictures.transpose(0, 3, 1, 2)
 
 

@@ -94,6 +94,16 @@ class Classes:
     def __len__(self) -> int:
         return len(self.category_id)
 
+    def levels(self) -> list[np.ndarray]:
+        """Of each upper level that groups the classes: int64 [C], the group that a class is of."""
+        found = []
+        for level in (1, 2):
+            number: dict[tuple[str, ...], int] = {}
+            group = [number.setdefault(name[:level], len(number)) for name in self.names]
+            if 1 < len(number) < len(self):
+                found.append(np.array(group))
+        return found
+
     def key(self, cls: int) -> str:
         """What the source calls a class."""
         return str(self.category_id[cls]) if self.keys is None else self.keys[cls]

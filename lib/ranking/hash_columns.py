@@ -8,11 +8,16 @@ picture; shares and what is made of them also where nobody else holds one.
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from lib.catalogue.tables import Catalogue
 from lib.ranking.candidates import Queried
-from lib.ranking.columns import POSITIONS, Table, largest, placed
+from lib.ranking.columns import POSITIONS, Table, first_rows, placed
 from lib.ranking.hashes import PictureLabels, look_up, look_up_sets
+from lib.ranking.holdings import entry_of
+
+# Of a product, in the order in which `_fill` has them.
+SUMS = "count_sum share_sum pictures total classes entropy unanimous l1 placeholders clear_l1"
 
 
 @dataclass(frozen=True)
@@ -60,36 +65,72 @@ def hash_columns(
     brought to a sum of 1 (T6); {prefix}_unanimous are the pictures whose holders all have the row's
     class; {prefix}_clear_l1 is l1 without placeholders; {prefix}_entropy is a mean in nats.
     """
-    table: Table = {}
-    row, image = query.pairs(slot)
-    count = known.count(image, cls[row])
-    share = _share(count, known.total[image])
-    seen = known.total[image] > 0
-    at = np.cumsum(query.count[slot]) - query.count[slot]  # first pair of each row
-    for position in range(POSITIONS):
-        there = position < query.count[slot]
-        table[f"count_{position}"] = placed(count[at[there] + position], there)
-        table[f"share_{position}"] = placed(share[at[there] + position], there)
-    rows = len(slot)
-    has_picture = np.where(query.count[slot] > 0, 0.0, np.nan)  # added: NaN without a picture
+    of_position = [f"{kind}_{at}" for at in range(POSITIONS) for kind in ("count", "share")]
+    names = [f"{prefix}_{name}" for name in (*of_position, *SUMS.split())]
+    columns = np.full((len(names), len(slot)), np.nan, np.float32)
+    _fill(
+        columns,
+        (slot, cls, query.start, query.count),
+        known.holdings.arrays,
+        (known.group, known.own_class, known.total, known.distinct),
+        (known.entropy, known.placeholder),
+    )
+    return dict(zip(names, columns, strict=True))
 
-    def added(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return np.bincount(row[where], values[where], minlength=rows)
 
-    known_pictures = added(seen, seen)
-    clear = seen & ~known.placeholder[image]
-    unanimous = known.unanimous[image] & (count > 0)
-    table["count_sum"] = added(count, seen) + has_picture
-    table["share_sum"] = np.where(known_pictures > 0, added(share, seen), np.nan)
-    table["pictures"] = known_pictures + has_picture
-    table["total"] = added(known.total[image], seen) + has_picture
-    table["classes"] = largest(known.distinct[image], row, rows)
-    table["entropy"] = _share(added(known.entropy[image], seen), known_pictures)
-    table["unanimous"] = added(unanimous, seen) + has_picture
-    table["l1"] = _share(added(share, seen), known_pictures)
-    table["placeholders"] = known_pictures - added(clear, seen) + has_picture
-    table["clear_l1"] = _share(added(share, clear), added(clear, seen))
-    return {f"{prefix}_{name}": column for name, column in table.items()}
+@njit(cache=True, nogil=True)
+def _fill(columns: np.ndarray, asked: tuple, held: tuple, counted: tuple, derived: tuple) -> None:
+    """Fill the columns float32 [F, rows], which come as NaN, of the rows that have a picture."""
+    slots, classes, start, pictures = asked
+    group, own_class, total, distinct = counted
+    entropy, placeholder = derived
+    entries, held_classes, held_counts = held
+    for row in range(len(slots)):
+        first = start[slots[row]]
+        last = first + pictures[slots[row]]
+        if first == last:
+            continue
+        counts = shares = known = totals = most = nats = unanimous = clear = clear_shares = 0.0
+        for image in range(first, last):
+            first_entry, end = entries[group[image]], entries[group[image] + 1]
+            entry = entry_of(held_classes, first_entry, end, classes[row])
+            count = held_counts[entry] - (own_class[image] == classes[row]) if entry >= 0 else 0
+            share = _ratio(count, total[image])
+            if image < first + POSITIONS:
+                columns[2 * (image - first), row] = count
+                columns[2 * (image - first) + 1, row] = share
+            if total[image] == 0:
+                continue
+            counts += count
+            shares += share
+            known += 1
+            totals += total[image]
+            most = max(most, distinct[image])
+            nats += entropy[image]
+            unanimous += distinct[image] == 1 and count > 0
+            if not placeholder[image]:
+                clear += 1
+                clear_shares += share
+        mean = _ratio(shares, known)
+        of_product = (
+            counts,
+            mean * known,  # NaN where no picture is known
+            known,
+            totals,
+            most,
+            _ratio(nats, known),
+            unanimous,
+            mean,
+            known - clear,
+            _ratio(clear_shares, clear),
+        )
+        for place in range(len(of_product)):
+            columns[2 * POSITIONS + place, row] = of_product[place]
+
+
+@njit(cache=True, nogil=True)
+def _ratio(count: float, total: float) -> float:
+    return count / total if total > 0 else np.nan
 
 
 def set_columns(
@@ -113,13 +154,16 @@ def raw_hash_columns(
 ) -> Table:
     """4 x hash_k frequencies and 4 x hash_k classes: the hash half of the 80 raw columns."""
     table: Table = {}
+    heads = first_rows(slot)
+    rows = np.diff(heads, append=len(slot))  # of each product: they all have the same
     for position in range(POSITIONS):
-        image = query.at(slot, position)
+        image = query.at(slot[heads], position)
         there = image >= 0
         for rank in range(known.classes.shape[1]):
-            counts, classes = known.counts[image[there], rank], known.classes[image[there], rank]
-            table[f"{prefix}_freq_{position}_{rank}"] = placed(counts, there)
-            table[f"{prefix}_class_{position}_{rank}"] = placed(classes, there, -1)
+            classes = known.classes[image[there], rank]
+            counts = known.count(image[there], classes)
+            table[f"{prefix}_freq_{position}_{rank}"] = np.repeat(placed(counts, there), rows)
+            table[f"{prefix}_class_{position}_{rank}"] = np.repeat(placed(classes, there, -1), rows)
     return table
 
 

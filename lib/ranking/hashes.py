@@ -20,16 +20,12 @@ import numpy as np
 from numba import njit
 
 from lib.catalogue.tables import Catalogue
-from lib.ranking.holdings import Holdings, fold_group, tabulate
-from lib.ranking.picture_keys import first_shown, picture_ids, set_keys
+from lib.errors import UserError
+from lib.ranking.holdings import Holdings, entry_of, fill
+from lib.ranking.picture_keys import bucket_bits, dealt, first_shown, set_keys, sieved
 
 CROWD = 20  # products that hold a picture, above which a row's fold does not count for it
-# A placeholder ("no picture yet") is held by a crowd that names no class. Of Cdiscount's 7,772,910
-# distinct pictures 114,209 have more than one class, and most of those two or three: whoever
-# copies a picture sells a like thing. Ten classes, and none of half the holders, are no likeness.
-PLACEHOLDER_CLASSES = 10  # at least
-PLACEHOLDER_SHARE = 0.5  # of the holders in their most frequent class, at most
-UNITS = 2.0**24  # in a nat: whole numbers, so that what is taken away leaves no rounding
+MOST = 2**31  # pictures, and entries of `Holdings`, that int32 can number
 
 
 @dataclass(frozen=True)
@@ -37,22 +33,20 @@ class PictureLabels:
     """What the labelled products say about n queried images (or sets); arrays share the row.
 
     classes int16 [n, k]: by falling count, then class; -1 where there are fewer than k.
-    counts int32 [n, k]: products of that class, 0 where there is none.
     total int32 [n]: products that hold the picture. distinct int32 [n]: their classes.
     entropy float32 [n]: of these classes, in nats; 0 for one class, NaN if nobody holds it.
     placeholder bool [n]: held by a crowd that names no class. Never set where a single product is
     left out: at the threshold the flag would tell that product's label.
-    group int64 [n] and own_class int16 [n] (-1: no own label to take away) serve `count`.
+    group int32 [n] and own_class int16 [n] (-1: no own label to take away) serve `count`.
     """
 
+    group: np.ndarray
+    own_class: np.ndarray
     classes: np.ndarray
-    counts: np.ndarray
     total: np.ndarray
     distinct: np.ndarray
     entropy: np.ndarray
     placeholder: np.ndarray
-    group: np.ndarray
-    own_class: np.ndarray
     holdings: Holdings
 
     @property
@@ -63,13 +57,21 @@ class PictureLabels:
     def count(self, image: np.ndarray, cls: np.ndarray) -> np.ndarray:
         """Products of class `cls` [m] that hold queried image `image` [m]: int32 [m]."""
         held = self.holdings
-        key = self.group[image] * held.class_count + cls
-        at = np.searchsorted(held.keys, key)
-        found = at < len(held.keys)
-        found[found] = held.keys[at[found]] == key[found]
-        counts = np.zeros(len(key), np.int32)
-        counts[found] = held.counts[at[found]]
-        return counts - (self.own_class[image] == cls)
+        return _counted(held.arrays, self.group, self.own_class, image, cls)
+
+
+@njit(cache=True, nogil=True)
+def _counted(
+    held: tuple, group: np.ndarray, own_class: np.ndarray, image: np.ndarray, cls: np.ndarray
+) -> np.ndarray:
+    start, classes, counts = held
+    found = np.zeros(len(image), np.int32)
+    for row in range(len(image)):
+        first = group[image[row]]
+        entry = entry_of(classes, start[first], start[first + 1], cls[row])
+        if entry >= 0:
+            found[row] = counts[entry] - (own_class[image[row]] == cls[row])
+    return found
 
 
 def look_up(
@@ -93,23 +95,17 @@ def look_up(
     labelled_key and query_key uint64 [I, 2]: what tells pictures apart; None: their MD5s.
     """
     key = labelled.md5 if labelled_key is None else labelled_key
-    rows = np.flatnonzero(
-        reference[labelled.image_product] & first_shown(key, labelled.image_product)
-    )
-    if same:
-        ids = picture_ids(key)[0]
-        known, asked = ids[rows], ids[images]
-        del ids
-    else:
-        other = query.md5 if query_key is None else query_key
-        known, asked = picture_ids(key[rows], other[images])
+    other = query.md5 if query_key is None else query_key
+    holder = labelled.image_product
+    counts = first_shown(key, holder)
+    counts &= reference[holder]
     owner = query.image_product[images] if same else None
     return _labels(
         labelled,
         reference,
         reference_fold,
-        (known, labelled.image_product[rows]),
-        (asked, owner, query_fold),
+        (key, counts, holder),
+        (key if same else other, images, owner, query_fold),
         hash_k,
         class_count,
     )
@@ -133,18 +129,15 @@ def look_up_sets(
     says which other products have exactly the pictures of products[i], however often and in
     whatever order; none where it has no pictures. Of the classes the first is listed.
     """
-    known_set = _sets(labelled, labelled_key)
-    rows = np.flatnonzero(reference & (labelled.image_count > 0))
-    asked_set = known_set if same else _sets(query, query_key)
-    known, asked = picture_ids(known_set[rows], asked_set[products])
-    nobody = 1 + max(known.max(initial=-1), asked.max(initial=-1))
-    asked = np.where(query.image_count[products] > 0, asked, nobody)
+    known = _sets(labelled, labelled_key)
+    counts = reference & (labelled.image_count > 0)
+    asked = known if same else _sets(query, query_key)
     return _labels(
         labelled,
         reference,
         reference_fold,
-        (known, rows),
-        (asked, products if same else None, query_fold),
+        (known, counts, np.arange(len(known), dtype=np.int32)),
+        (asked, products, products if same else None, query_fold),
         1,
         class_count,
     )
@@ -159,138 +152,52 @@ def _labels(
     labelled: Catalogue,
     reference: np.ndarray,
     reference_fold: np.ndarray,
-    known: tuple[np.ndarray, np.ndarray],
-    asked: tuple[np.ndarray, np.ndarray | None, np.ndarray],
+    known: tuple[np.ndarray, np.ndarray, np.ndarray],
+    asked: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray],
     hash_k: int,
     class_count: int,
 ) -> PictureLabels:
-    """known: pictures int64 [E] and the reference product that holds each, no pair twice.
+    """known: keys uint64 [I, 2], which of them count, bool [I], and their products [I].
 
-    asked: pictures int64 [n], the labelled products that ask (None: others), and their folds.
+    asked: keys uint64 [J, 2], the rows of them that ask [n], the labelled products that these
+    belong to (None: others), and their folds. Raises UserError for more than int32 can number.
     """
-    picture, holder = known
-    wanted, owner, query_fold = asked
-    pictures = 1 + max(picture.max(initial=-1), wanted.max(initial=-1))
-    is_wanted = np.zeros(pictures, bool)
-    is_wanted[wanted] = True
-    keep = is_wanted[picture]
-    picture, holder = picture[keep], holder[keep]
-    held = np.bincount(picture, minlength=pictures)
-    crowded = held > CROWD
-    crowd = crowded if labelled.group is None else held > 0
-    label, fold = labelled.label[holder], reference_fold[holder]
-    holdings = tabulate(picture, label, fold, query_fold, crowded, crowd, class_count)
-    group = wanted.copy()
-    by_fold = crowd[wanted] & (query_fold >= 0)
-    group[by_fold] = fold_group(crowd, wanted[by_fold], query_fold[by_fold])
-    own_class = np.full(len(wanted), -1, np.int16)
+    key, counts, holder = known
+    other, rows, owner, query_fold = asked
+    n, bits = len(rows), bucket_bits(len(rows))
+    groups = 2 + int(query_fold.max(initial=-1))  # of a picture: whole, and less each fold
+    if max(n, len(key) * groups) >= MOST:
+        raise UserError(
+            f"{labelled.path}: {len(key)} pictures are too many to look up who else holds them;"
+            " set features.hashes = false, features.alike = false"
+        )
+    found = sieved(key, counts, other, rows)
+    places, first = dealt(key, found, bits)
+    found = found[places]
+    del places
+    own_class = np.full(n, -1, np.int16)
     if owner is not None:
-        # A group less a fold has lost the own product; a set of no pictures never had it.
-        counted = reference[owner] & ~by_fold & (held[wanted] > 0)
-        own_class[counted] = labelled.label[owner[counted]]
-    return _rank(holdings, group, own_class, hash_k)
-
-
-def _rank(held: Holdings, group: np.ndarray, own_class: np.ndarray, hash_k: int) -> PictureLabels:
-    n = len(group)
-    found = PictureLabels(
-        classes=np.full((n, hash_k), -1, np.int16),
-        counts=np.zeros((n, hash_k), np.int32),
-        total=np.zeros(n, np.int32),
-        distinct=np.zeros(n, np.int32),
-        entropy=np.full(n, np.nan, np.float32),
-        placeholder=np.zeros(n, bool),
-        group=group,
-        own_class=own_class,
-        holdings=held,
-    )
-    _fill(
-        (held.keys, held.counts, held.start, held.ranked, held.crowded, held.class_count),
-        np.append(0, np.cumsum(held.counts, dtype=np.int64)),
-        np.append(0, np.cumsum(_units(held.counts.astype(np.int64)))),
-        group,
+        own_class = np.where(reference[owner], labelled.label[owner], own_class)
+    # As many entries as there could be: what is never written takes no memory.
+    most = len(found) * groups
+    held = np.empty(n + 2, np.int32), np.empty(most, np.int16), np.empty(most, np.int32)
+    answers = (
+        np.zeros(n, np.int32),
         own_class,
-        (found.classes, found.counts, found.total, found.distinct),
-        (found.entropy, found.placeholder),
+        np.full((n, hash_k), -1, np.int16),
+        np.zeros(n, np.int32),
+        np.zeros(n, np.int32),
+        np.full(n, np.nan, np.float32),
+        np.zeros(n, bool),
     )
-    return found
-
-
-@njit(cache=True, nogil=True)
-def _fill(
-    held: tuple,
-    summed: np.ndarray,
-    units: np.ndarray,
-    group: np.ndarray,
-    own_class: np.ndarray,
-    counted: tuple,
-    derived: tuple,
-) -> None:
-    """Fill the arrays of a `PictureLabels`.
-
-    summed and units int64 [E + 1]: running sums of the entries' counts and of `_units` of them.
-    """
-    keys, counts, start, ranked, crowded, class_count = held
-    all_classes, all_counts, all_total, all_distinct = counted
-    entropy, placeholder = derived
-    k = all_classes.shape[1]
-    best_class, best_count = np.empty(k + 1, np.int16), np.empty(k + 1, np.int32)
-    for row in range(len(group)):
-        base = group[row] * class_count
-        first, last = start[group[row]], start[group[row] + 1]
-        own = own_class[row]
-        total, distinct, nats = (
-            summed[last] - summed[first],
-            last - first,
-            units[last] - units[first],
-        )
-        if own >= 0:
-            entry = first + np.searchsorted(keys[first:last], base + own)
-            of_own = int(counts[entry])
-            total -= 1
-            distinct -= of_own == 1
-            nats += _unit(of_own - 1) - _unit(of_own)
-        if total == 0:
-            continue
-        # The best k less one label lie among the best k + 1, for only that label's class moves.
-        listed = 0
-        for at in range(first, min(last, first + k + 1)):
-            cls, count = keys[ranked[at]] - base, counts[ranked[at]]
-            count -= cls == own
-            place = listed
-            while place > 0 and (
-                best_count[place - 1] < count
-                or (best_count[place - 1] == count and best_class[place - 1] > cls)
-            ):
-                best_class[place], best_count[place] = best_class[place - 1], best_count[place - 1]
-                place -= 1
-            best_class[place], best_count[place] = cls, count
-            listed += 1
-        for place in range(min(listed, k)):
-            if best_count[place] > 0:
-                all_classes[row, place], all_counts[row, place] = (
-                    best_class[place],
-                    best_count[place],
-                )
-        all_total[row], all_distinct[row] = total, distinct
-        entropy[row] = (_unit(total) - nats) / (total * UNITS)
-        placeholder[row] = (
-            own < 0
-            and crowded[group[row]]
-            and distinct >= PLACEHOLDER_CLASSES
-            and best_count[0] <= PLACEHOLDER_SHARE * total
-        )
-
-
-@njit(cache=True, nogil=True)
-def _units(counts: np.ndarray) -> np.ndarray:
-    units = np.empty(len(counts), np.int64)
-    for row in range(len(counts)):
-        units[row] = _unit(counts[row])
-    return units
-
-
-@njit(cache=True, nogil=True)
-def _unit(count: int) -> int:
-    """n log n in units: the entropy of n products is log n less the mean of these."""
-    return int(count * np.log(max(count, 1)) * UNITS + 0.5)
+    groups, entries = fill(
+        (other, rows, query_fold, *dealt(other, rows, bits)),
+        (key, found, first, holder, labelled.label, reference_fold),
+        held,
+        answers,
+        CROWD,
+        labelled.group is not None,
+    )
+    start, classes, counts = held
+    holdings = Holdings(start[: groups + 1], classes[:entries], counts[:entries], class_count)
+    return PictureLabels(*answers, holdings)

@@ -1,63 +1,99 @@
-"""Keys of pictures and of sets of pictures, and dense numbers for equal ones.
+"""Keys of pictures and of sets of pictures, and how many keys are looked up among many.
 
 A key is 16 bytes, uint64 [2], that are a hash already: an MD5, or what stands for one
-(`lib/catalogue/alike.py`).
+(`lib/catalogue/alike.py`). Its bits choose where it goes, without any more hashing.
 """
 
 import numpy as np
 from numba import njit
 
-BUCKET = 4096  # pictures numbered together, about
+BUCKET = 4096  # keys that are looked up together, about: their table stays in the cache
+SIEVE = 8  # bits of the sieve for each key that is asked for, at least
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: bits without a pattern
 
 
-def picture_ids(*keys: np.ndarray) -> list[np.ndarray]:
-    """Dense int64 numbers for the rows of uint64 [n, 2] arrays, equal where all 16 bytes are."""
-    words = keys[0] if len(keys) == 1 else np.concatenate(keys)
-    bits = max(1, (len(words) // BUCKET).bit_length())
-    return np.split(_numbered(words, bits), np.cumsum([len(part) for part in keys])[:-1])
+def bucket_bits(keys: int) -> int:
+    """How many bits of a key choose its bucket."""
+    return max(1, (keys // BUCKET).bit_length())
 
 
 @njit(cache=True, nogil=True)
-def _numbered(words: np.ndarray, bits: int) -> np.ndarray:
-    """Numbers int64 [n] of the distinct rows of `words`, in the order of their first `bits`.
+def dealt(key: np.ndarray, rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in `rows` [n] by the first `bits` of key[rows]: int32 [n], and each bucket's first.
 
-    Rows are dealt to buckets by these bits, each small enough for its hash table to stay in the
-    processor's cache: a key is a hash already.
+    key uint64 [I, 2]. The second array is int64 [2**bits + 1]. Places ascend in a bucket.
     """
     shift = np.uint64(64 - bits)
-    ends = np.zeros((1 << bits) + 1, np.int64)
-    for row in range(len(words)):
-        ends[np.int64(words[row, 0] >> shift) + 1] += 1
-    ends = np.cumsum(ends)
-    rows = np.empty(len(words), np.int64)
-    fill = ends.copy()
-    for row in range(len(words)):
-        bucket = np.int64(words[row, 0] >> shift)
-        rows[fill[bucket]] = row
+    first = np.zeros((1 << bits) + 1, np.int64)
+    for row in rows:
+        first[np.int64(key[row, 0] >> shift) + 1] += 1
+    first = np.cumsum(first)
+    fill = first.copy()
+    places = np.empty(len(rows), np.int32)
+    for place in range(len(rows)):
+        bucket = np.int64(key[rows[place], 0] >> shift)
+        places[fill[bucket]] = place
         fill[bucket] += 1
-    ids = np.empty(len(words), np.int64)
+    return places, first
+
+
+@njit(cache=True, nogil=True)
+def sieved(
+    key: np.ndarray, counts: np.ndarray, asked_key: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
+    """Ascending rows int32 of `key` where `counts`, less most whose key is none of those asked for.
+
+    key uint64 [I, 2]; counts bool [I]; asked_key uint64 [J, 2], of which the rows `asked` [n]. A
+    map of bits, a few megabytes, spares all the others the look-up.
+    """
+    size = 64
+    while size < SIEVE * len(asked):
+        size *= 2
+    bits, low, six = np.uint64(size - 1), np.uint64(63), np.uint64(6)
+    sieve = np.zeros(size // 64, np.uint64)
+    for row in asked:
+        bit = asked_key[row, 1] & bits
+        sieve[np.int64(bit >> six)] |= np.uint64(1) << (bit & low)
+    rows = np.empty(len(key), np.int32)
     found = 0
-    for number in range(1 << bits):
-        first, last = ends[number], ends[number + 1]
-        size = 16
-        while size < 2 * (last - first):
-            size *= 2
-        table = np.full(size, -1, np.int64)
-        for place in range(first, last):
-            row = rows[place]
-            slot = np.int64(words[row, 1] & np.uint64(size - 1))
-            while table[slot] >= 0 and (
-                words[table[slot], 0] != words[row, 0] or words[table[slot], 1] != words[row, 1]
-            ):
-                slot = np.int64((slot + 1) & (size - 1))
-            if table[slot] < 0:
-                table[slot] = row
-                ids[row] = found
-                found += 1
-            else:
-                ids[row] = ids[table[slot]]
-    return ids
+    for row in range(len(key)):
+        bit = key[row, 1] & bits
+        rows[found] = row
+        found += counts[row] and sieve[np.int64(bit >> six)] >> (bit & low) & np.uint64(1)
+    return rows[:found].copy()
+
+
+@njit(cache=True, nogil=True)
+def numbered(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers int32 [n] of keys uint64 [n, 2], equal where all 16 bytes are, from 0.
+
+    Also the distinct keys uint64 [D, 2] by number, and their hash table for `slot_of`.
+    """
+    size = 16
+    while size < 2 * len(key):
+        size *= 2
+    table = np.full(size, -1, np.int32)
+    numbers = np.empty(len(key), np.int32)
+    distinct = np.empty((len(key), 2), np.uint64)
+    found = 0
+    for row in range(len(key)):
+        slot = slot_of(table, distinct, key[row, 0], key[row, 1])
+        if table[slot] < 0:
+            distinct[found, 0], distinct[found, 1] = key[row, 0], key[row, 1]
+            table[slot] = found
+            found += 1
+        numbers[row] = table[slot]
+    return numbers, distinct[:found], table
+
+
+@njit(cache=True, nogil=True)
+def slot_of(table: np.ndarray, keys: np.ndarray, one: np.uint64, two: np.uint64) -> np.int64:
+    """Where in the hash table the key (one, two) is; or would be: there is -1."""
+    last = len(table) - 1
+    slot = np.int64(two & np.uint64(last))
+    while table[slot] >= 0 and (keys[table[slot], 0] != one or keys[table[slot], 1] != two):
+        slot = (slot + 1) & last
+    return slot
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lib import pipeline, topk
 from lib.catalogue.tables import Catalogue, read_classes, read_splits
-from lib.config import Config
+from lib.config import Config, nets
 from lib.ranking import blend, features, gallery, stack
 from lib.ranking.candidates import Queried, queried
 from lib.ranking.columns import Table
@@ -94,7 +94,7 @@ def _galleries(config: Config, name: str, part: str, asked: Queried) -> list[gal
     return [
         gallery.Gallery(embeddings(net, "train"), embeddings(net, side), *role)
         for net, role in zip(
-            pipeline.nets(model),
+            nets(model),
             gallery.roles(splits, model.folds, part, asked.products),
             strict=True,
         )

@@ -1,18 +1,19 @@
 """Which device computes, in which precision."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from lib.config import Model, Run
+from lib.config import Backbone, Model, Run
 from lib.errors import UserError
 
 NARROWEST_BF16 = 33  # pixels
 
 
-def choose(run: Run, model: Model) -> torch.device:
+def choose(run: Run, model: Model | Backbone) -> torch.device:
     """The device of `run.device`; bounds torch's threads by `run.threads`.
 
     Raises UserError where the device is absent or cannot compute the model as it is set.
@@ -39,7 +40,7 @@ def _find(run: Run) -> torch.device:
     return torch.device("cuda")
 
 
-def autocast(model: Model, device: torch.device) -> AbstractContextManager:
+def autocast(model: Model | Backbone, device: torch.device) -> AbstractContextManager:
     """bf16 where `model.precision` wants it: its range is float32's, so no loss scaling."""
     wanted = model.precision == "bf16" or (model.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
@@ -58,3 +59,22 @@ def batch_memory(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarray
         return torch.empty(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
 
     return memory
+
+
+@contextmanager
+def enough_memory(folder: Path, model: Model) -> Iterator[None]:
+    """Turn what torch says when memory runs out into a UserError that names the settings."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"{folder}: out of memory at batch = {model.batch}, crop = {list(model.crop)}; lower"
+            f" batch, or set accumulate = {2 * model.accumulate}: the same batch in smaller pieces"
+        ) from None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    known = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, known) or "DefaultCPUAllocator" in str(error)

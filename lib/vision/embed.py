@@ -2,11 +2,12 @@
 
     embeddings.npy  float16 [n, dims]: the centre view of row i, less the mean, on the first axes
     projection.npy  float32 [1 + width, dims]: the mean's own place and the axes, by a sample's PCA
+    whole.npy       float16 [n, width]: all that the head sees, where a fusion is to read it
 
 Written in pieces of `predict.shard` pictures; an interrupted call goes on after the last piece.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from tqdm import tqdm
 
 from lib.artifacts import replacing
 from lib.catalogue.reader import PictureReader
-from lib.config import Model, Predict, Run
+from lib.config import Backbone, Model, Predict, Run
 from lib.vision import device as devices
-from lib.vision.predict import load
+from lib.vision.network import Network
 from lib.vision.views import centre, cut
 
 SAMPLE = 20_000  # pictures whose principal axes are kept
@@ -27,53 +28,70 @@ PROGRESS = "progress"  # rows that are written; gone when all are
 
 def embed(
     folder: Path,
-    model: Model,
+    model: Model | Backbone,
     settings: Predict,
-    checkpoint: Path,
+    load: Callable[[torch.device], Network],
     projection: Path | None,
+    whole: bool,
     reader: PictureReader,
     run: Run,
 ) -> dict[str, Any]:
-    """Embed every picture of the reader's catalogue with one network.
+    """Embed every picture of the reader's catalogue with the network that `load` puts on a device.
 
-    projection: that of another catalogue, whose space is to be shared; None: make one.
-    Returns facts: images, dims.
+    projection: that of another catalogue, whose space is to be shared; None: make one. whole:
+    write `whole.npy` too. Returns facts: images, dims, width.
     """
     count = len(reader.catalogue.length)
-    seer = _Seer(model, checkpoint, reader, run)
+    seer = _Seer(model, load, reader, run)
     if projection is None:
         projection = folder / "projection.npy"
         if not projection.exists():
             _make_projection(projection, seer, count, settings.dims)
     axes = np.load(projection)
-    path, progress = folder / "embeddings.npy", folder / PROGRESS
+    progress = folder / PROGRESS
     done = int(progress.read_text()) if progress.exists() else 0
-    mode, shape = ("r+", None) if done else ("w+", (count, axes.shape[1]))
-    values = np.lib.format.open_memmap(path, mode, np.float16, shape)
+    values = _rows(folder / "embeddings.npy", count, axes.shape[1], done)
+    all_of_it = _rows(folder / "whole.npy", count, seer.net.width, done) if whole else None
     with tqdm(total=count, initial=done, unit=" images", desc=_title(folder), disable=None) as bar:
         while done < count:
             piece = np.arange(done, min(done + settings.shard, count))
             for seen in seer.seen(piece):
                 values[done : done + len(seen)] = seen @ axes[1:] - axes[0]
+                if all_of_it is not None:
+                    all_of_it[done : done + len(seen)] = seen
                 done += len(seen)
                 bar.update(len(seen))
-            values.flush()
+            for written in (values, all_of_it):
+                if written is not None:
+                    written.flush()
             with replacing(progress) as temporary:
                 temporary.write_text(str(done))
     progress.unlink(missing_ok=True)
-    return {"images": count, "dims": axes.shape[1]}
+    return {"images": count, "dims": axes.shape[1], "width": seer.net.width}
+
+
+def _rows(path: Path, count: int, width: int, done: int) -> np.memmap:
+    """float16 [count, width] on disk, as it lies there if some rows are done."""
+    mode, shape = ("r+", None) if done else ("w+", (count, width))
+    return np.lib.format.open_memmap(path, mode, np.float16, shape)
 
 
 class _Seer:
-    def __init__(self, model: Model, checkpoint: Path, reader: PictureReader, run: Run) -> None:
+    def __init__(
+        self,
+        model: Model | Backbone,
+        load: Callable[[torch.device], Network],
+        reader: PictureReader,
+        run: Run,
+    ) -> None:
         self.model, self.reader, self.batch = model, reader, run.predict_batch
         self.device = devices.choose(run, model)
-        self.net = load(checkpoint, model, self.device)
+        self.net = load(self.device)
 
     def seen(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """What the head sees, float32 [b, width], batch by batch in the order of `rows`."""
         top, left, _ = centre(self.model.resize, self.model.crop)
-        for _, pictures in self.reader.batches(rows, self.batch, self.model.crop):
+        for _, pictures in self.reader.batches(rows, self.batch):
             with torch.inference_mode(), devices.autocast(self.model, self.device):
                 whole = devices.moved(pictures, self.device)
                 view = cut(whole, (top, left, False), self.model.crop)

@@ -40,8 +40,13 @@ def load(checkpoint: Path, model: Model, device: torch.device) -> Network:
         raise UserError(f"{checkpoint}: not a readable checkpoint: {reason}") from None
     if saved["network"] != model.network:
         raise UserError(f"{checkpoint} holds {saved['network']}, the config says {model.network}")
-    net = zoo.build(model.network, saved["classes"], "none")
+    net = zoo.network(model, saved["classes"], "none")
     net.load_state_dict(saved["model"])
+    return ready(net, device)
+
+
+def ready(net: Network, device: torch.device) -> Network:
+    """For answers alone: on the device, nothing trains, batch norms are folded."""
     net.freeze_body(True)
     return net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -96,14 +101,15 @@ class _Scorer:
     ) -> None:
         self.model, self.nets, self.views = model, nets, views
         self.reader, self.batch, self.device = reader, batch, device
-        self.k = min(settings.top_k, nets[0].head.out_features)
+        self.geometric = settings.mean == "geometric"
+        self.k = min(settings.top_k, nets[0].classes)
 
     def shard(self, rows: np.ndarray, net_of_row: np.ndarray | None, bar: tqdm) -> Arrays:
         """Arrays [n, ...] of these rows, in their order."""
         found: Arrays = {}
         for places_in_shard, nets in self._turns(len(rows), net_of_row):
             done = 0
-            batches = self.reader.batches(rows[places_in_shard], self.batch, self.model.crop)
+            batches = self.reader.batches(rows[places_in_shard], self.batch)
             for piece, pictures in batches:
                 here = places_in_shard[done : done + len(piece)]
                 for name, values in self._score(pictures, nets).items():
@@ -134,13 +140,19 @@ class _Scorer:
             for view_number, place in enumerate(self.views):
                 with devices.autocast(self.model, self.device):
                     logits = net(net.normalise(cut(whole, place, self.model.crop)))
-                probs = logits.float().softmax(1)
-                mean = mean + probs / (len(nets) * len(self.views))
+                said = averaged_as(logits, self.geometric)
+                mean = mean + said / (len(nets) * len(self.views))
                 if view_number == 0:
-                    centre = centre + probs / len(nets)
+                    centre = centre + said / len(nets)
         assert torch.is_tensor(mean)
         assert torch.is_tensor(centre)
-        return _top(mean, self.k, "top") | _top(centre, self.k, "plain")
+        probs = [value.softmax(1) if self.geometric else value for value in (mean, centre)]
+        return _top(probs[0], self.k, "top") | _top(probs[1], self.k, "plain")
+
+
+def averaged_as(logits: torch.Tensor, geometric: bool) -> torch.Tensor:
+    """[n, classes]: what is added up over views and networks, logarithms for a geometric mean."""
+    return logits.float().log_softmax(1) if geometric else logits.float().softmax(1)
 
 
 def _top(probs: torch.Tensor, k: int, prefix: str) -> Arrays:

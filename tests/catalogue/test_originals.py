@@ -51,7 +51,7 @@ def test_one_file_or_many_give_the_same_bytes(known, scattered, monkeypatch, mos
 def test_a_file_that_is_gone_is_a_fault_of_its_picture_alone(scattered):
     (scattered.path / "7.jpg").unlink()
     with PictureReader(scattered, (20, 16), 2) as reader:
-        for _ in reader.batches(np.arange(20), 6, (20, 16)):
+        for _ in reader.batches(np.arange(20), 6):
             pass
         assert np.flatnonzero(reader.rotten).tolist() == [7]
         assert reader.first_rotten == (7, "cannot be read: No such file or directory")
@@ -68,7 +68,7 @@ def test_bitmaps_are_read_as_grey_pictures(known, tmp_path):
     length = np.full(80, 30, np.int32)
     drawn = replace(known, path=tmp_path, offset=offset, length=length, files=files)
     with PictureReader(drawn, (6, 5), 2) as reader:
-        ((_, pictures),) = reader.batches(row, 100, (6, 5))
+        ((_, pictures),) = reader.batches(row, 100)
     assert (pictures == bitmaps[:, None]).all()
 
 

@@ -56,6 +56,12 @@ def test_sums_over_the_product_equal_a_loop(seed: int, pictures: int) -> None:
             "placeholders": found.images.placeholder[own].sum() if len(own) else np.nan,
             "clear_l1": np.mean(shares(clear)) if clear else np.nan,
         }
+        for at, image in enumerate(own[:4]):
+            count = found.images.count(np.array([image]), cls[[row]])[0]
+            expected[f"count_{at}"] = count
+            expected[f"share_{at}"] = shares([image])[0] if image in held else np.nan
+        for at in range(len(own), 4):
+            expected |= {f"count_{at}": np.nan, f"share_{at}": np.nan}
         for name, value in expected.items():
             np.testing.assert_allclose(table[f"hash_{name}"][row], value, rtol=1e-5, err_msg=name)
 

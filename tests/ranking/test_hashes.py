@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.catalogue.tables import Catalogue
-from lib.ranking import hashes
+from lib.errors import UserError
+from lib.ranking import hashes, picture_keys
 from lib.ranking.hashes import PictureLabels, look_up, look_up_sets
 from tests.ranking.toy_catalogue import catalogue as toy
 from tests.ranking.toy_catalogue import relabelled
@@ -19,7 +20,7 @@ untimed = settings(deadline=None)  # the machine may be busy
 
 K = 3
 CLASSES = 14  # more than a placeholder needs
-FIGURES = ("classes", "counts", "total", "distinct", "entropy", "placeholder")
+FIGURES = ("classes", "total", "distinct", "entropy", "placeholder")
 
 
 def catalogue(
@@ -44,6 +45,20 @@ def ask_sets(
     products = np.arange(len(query.label))
     query_fold = fold if same else np.full(len(products), -1, np.int8)
     return look_up_sets(labelled, reference, fold, query, products, query_fold, same, CLASSES)
+
+
+def figures(found: PictureLabels) -> dict[str, np.ndarray]:
+    """All that is said of each row, with the counts of the listed classes."""
+    rows = np.arange(len(found.classes))
+    counts = [found.count(rows, listed) for listed in found.classes.T]
+    return {name: getattr(found, name) for name in FIGURES} | {"counts": np.stack(counts, axis=1)}
+
+
+def assert_equal(one: PictureLabels, other: PictureLabels, rows: np.ndarray | slice | int) -> None:
+    """Both say the same of these rows."""
+    expected = figures(other)
+    for name, figure in figures(one).items():
+        np.testing.assert_array_equal(figure[rows], expected[name][rows], err_msg=name)
 
 
 def by_hand(
@@ -74,8 +89,8 @@ def assert_says(found: PictureLabels, row: int, counts: Counter, placeholder: bo
     k = found.classes.shape[1]
     best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:k]
     best += [(-1, 0)] * (k - len(best))
-    listed = zip(found.classes[row].tolist(), found.counts[row].tolist(), strict=True)
-    assert list(listed) == best
+    counted = found.count(np.full(k, row), found.classes[row])
+    assert list(zip(found.classes[row].tolist(), counted.tolist(), strict=True)) == best
     total = sum(counts.values())
     assert found.total[row] == total
     assert found.distinct[row] == len(counts)
@@ -164,12 +179,10 @@ def test_the_own_label_changes_nothing_of_the_own_rows(seed: int, pictures: int)
     other = relabelled(labelled, label)
     after = ask(other, whole, fold, other, same=True)
     own = labelled.image_product == changed
-    for name in FIGURES:
-        np.testing.assert_array_equal(getattr(before, name)[own], getattr(after, name)[own])
+    assert_equal(before, after, own)
     before = ask_sets(labelled, whole, fold, labelled, same=True)
     after = ask_sets(other, whole, fold, other, same=True)
-    for name in FIGURES:
-        np.testing.assert_array_equal(getattr(before, name)[changed], getattr(after, name)[changed])
+    assert_equal(before, after, changed)
 
 
 def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
@@ -181,8 +194,8 @@ def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
     found = ask(labelled, np.ones(products, bool), fold, labelled, same=True)
     for some in (0, 1):
         rows = fold[labelled.image_product] == some
-        for name in FIGURES:
-            assert len(np.unique(getattr(found, name)[rows], axis=0)) == 1
+        for figure in figures(found).values():
+            assert len(np.unique(figure[rows], axis=0)) == 1
         assert found.placeholder[rows].all()
 
 
@@ -235,3 +248,28 @@ def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
         held = (labelled.md5[:, 1] - np.uint64(2**63)) == wanted
         products = len(np.unique(labelled.image_product[held]))
         assert (found.total[picture == wanted] == products).all()
+
+
+@untimed
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.booleans())
+def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
+    rng = np.random.default_rng(seed)
+    labelled = catalogue(rng, 60, 30, placeholder=0.3)
+    query = labelled if same else catalogue(rng, 20, 30, placeholder=0.3)
+    fold = rng.integers(-1, 3, 60).astype(np.int8)
+    images = np.arange(len(query.md5))
+    query_fold = fold[query.image_product] if same else np.full(len(images), -1, np.int8)
+    # The first words of the toy's keys are small numbers: all would be in the first bucket.
+    keys = [known.md5 * picture_keys.ODD for known in (labelled, query)]
+    arguments = (labelled, np.ones(60, bool), fold, query, images, query_fold, same, K, CLASSES)
+    expected = look_up(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(picture_keys, "BUCKET", bucket)
+        assert_equal(look_up(*arguments, *keys), expected, slice(None))
+
+
+def test_more_pictures_than_can_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = catalogue(np.random.default_rng(0), 40, 9)
+    monkeypatch.setattr(hashes, "MOST", len(known.md5))
+    with pytest.raises(UserError, match=r"toy\.bson.*features\.hashes = false"):
+        ask(known, np.ones(40, bool), np.full(40, -1, np.int8), known, same=True)

@@ -1,36 +1,73 @@
-"""Numbers of equal keys, and keys of sets, against Python's own dicts and sets."""
+"""What is told apart by keys, and keys of sets, against Python's own dicts and sets."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.ranking import picture_keys
-from lib.ranking.picture_keys import first_shown, picture_ids, set_keys
+from lib.ranking.picture_keys import dealt, first_shown, numbered, set_keys, sieved, slot_of
 
 untimed = settings(deadline=None)  # the machine may be busy
 
 
-@untimed
-@given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.integers(1, 60), st.integers(1, 9))
-def test_picture_ids_are_dense_and_equal_where_the_bytes_are(
-    seed: int, rows: int, distinct: int, bucket: int
-) -> None:
+def drawn(seed: int, rows: int, distinct: int) -> np.ndarray:
+    """Keys uint64 [rows, 2], of which half of the bytes are the same for all."""
     rng = np.random.default_rng(seed)
     words = rng.integers(0, 2**64, (distinct, 2), np.uint64)
-    words[:, rng.integers(0, 2)] = words[0, 0]  # half of the bytes are the same for all
-    shown = words[rng.integers(0, distinct, rows)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture_keys, "BUCKET", bucket)
-        ids = np.concatenate(picture_ids(shown[: rows // 3], shown[rows // 3 :]))
-    names = [tuple(row) for row in shown.tolist()]
-    assert len(set(zip(names, ids.tolist(), strict=True))) == len(set(names)) == len(set(ids))
-    assert sorted(set(ids.tolist())) == list(range(len(set(names))))
+    words[:, rng.integers(0, 2)] = words[0, 0]
+    return words[rng.integers(0, distinct, rows)]
 
 
-def test_picture_ids_of_nothing() -> None:
-    nothing = np.empty((0, 2), np.uint64)
-    assert [len(part) for part in picture_ids(nothing, nothing)] == [0, 0]
+@untimed
+@given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.integers(1, 60))
+def test_equal_keys_have_equal_numbers(seed: int, rows: int, distinct: int) -> None:
+    key = drawn(seed, rows, distinct)
+    rng = np.random.default_rng(seed)
+    asked = rng.permutation(rows)[: rows // 2]
+    number, keys, table = numbered(key[asked])
+    names = [tuple(row) for row in key[asked].tolist()]
+    of_name = dict(zip(names, number.tolist(), strict=True))
+    assert [of_name[name] for name in names] == number.tolist()
+    assert sorted(of_name.values()) == list(range(len(keys)))
+    for name, place in of_name.items():
+        assert tuple(keys[place].tolist()) == name
+        assert table[slot_of(table, keys, *keys[place])] == place
+    for other in key:
+        found = table[slot_of(table, keys, *other)]
+        assert found == of_name.get(tuple(other.tolist()), -1)
+
+
+@untimed
+@given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.integers(1, 9))
+def test_buckets_are_of_the_first_bits(seed: int, rows: int, bits: int) -> None:
+    rng = np.random.default_rng(seed)
+    key = rng.integers(0, 2**64, (300, 2), np.uint64)
+    asked = rng.integers(0, 300, rows)
+    places, first = dealt(key, asked, bits)
+    assert len(first) == 2**bits + 1
+    for bucket in range(2**bits):
+        expected = np.flatnonzero(key[asked, 0] >> np.uint64(64 - bits) == bucket)
+        assert places[first[bucket] : first[bucket + 1]].tolist() == expected.tolist()
+
+
+@untimed
+@given(st.integers(0, 2**32 - 1), st.integers(0, 300))
+def test_the_sieve_keeps_what_is_asked_for(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    key, other = drawn(seed, 300, 60), drawn(seed + seed % 2, 300, 60)
+    asked, counts = rng.integers(0, 300, rows), rng.random(300) < 0.7
+    kept = sieved(key, counts, other, asked)
+    assert (np.diff(kept) > 0).all()
+    assert counts[kept].all()
+    wanted = {tuple(row) for row in other[asked].tolist()}
+    there = [row for row in np.flatnonzero(counts) if tuple(key[row].tolist()) in wanted]
+    assert set(there) <= set(kept.tolist())
+
+
+def test_the_sieve_spares_most_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    key, other = rng.integers(0, 2**64, (2, 2000, 2), np.uint64)
+    asked = np.arange(1000)
+    assert 0 < len(sieved(key, np.ones(2000, bool), other, asked)) < 400
 
 
 def shown(seed: int) -> tuple[np.ndarray, np.ndarray]:

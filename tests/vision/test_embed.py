@@ -1,5 +1,7 @@
 """Embeddings against the network and a PCA by singular values."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,10 @@ from lib.vision.predict import load
 from tests.vision.conftest import PRODUCTS, folder_of
 
 
-def run(folder, model, checkpoint, reader, projection=None, **settings):
+def run(folder, model, checkpoint, reader, projection=None, whole=False, **settings):
     settings = Predict(**({"dims": 8, "shard": 7} | settings))
-    facts = embed(folder, model, settings, checkpoint, projection, reader, Run(predict_batch=3))
+    net, batch = partial(load, checkpoint, model), Run(predict_batch=3)
+    facts = embed(folder, model, settings, net, projection, whole, reader, batch)
     return facts, np.load(folder / "embeddings.npy")
 
 
@@ -35,7 +38,8 @@ def test_distances_are_those_on_the_first_principal_axes(tmp_path, model, checkp
     whole -= whole.mean(axis=0)
     left, values, _ = np.linalg.svd(whole, full_matrices=False)
     expected = (left * values)[:, :8]
-    assert facts == {"images": PRODUCTS, "dims": 8}
+    assert facts == {"images": PRODUCTS, "dims": 8, "width": 256}
+    assert not (tmp_path / "whole.npy").exists()
     assert found.dtype == np.float16
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=0.01 * scale**2)
@@ -61,10 +65,18 @@ def test_no_more_dims_than_the_network_has(tmp_path, model, checkpoints, reader)
     )
 
 
+def test_all_that_the_head_sees_is_kept_if_asked_for(tmp_path, model, checkpoints, reader):
+    run(tmp_path, model, checkpoints[0], reader, whole=True)
+    found = np.load(tmp_path / "whole.npy")
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, seen(model, checkpoints[0], reader), rtol=2e-3, atol=1e-4)
+
+
 def test_an_interrupted_call_goes_on_with_the_same_result(
     tmp_path, model, checkpoints, reader, monkeypatch
 ):
-    _, whole = run(folder_of(tmp_path, "whole"), model, checkpoints[0], reader)
+    first = folder_of(tmp_path, "whole")
+    _, whole = run(first, model, checkpoints[0], reader, whole=True)
     folder = folder_of(tmp_path, "broken")
     real = module._Seer.seen
     pieces = []
@@ -77,10 +89,11 @@ def test_an_interrupted_call_goes_on_with_the_same_result(
 
     monkeypatch.setattr(module._Seer, "seen", dying)
     with pytest.raises(KeyboardInterrupt):
-        run(folder, model, checkpoints[0], reader)
+        run(folder, model, checkpoints[0], reader, whole=True)
     assert (folder / "progress").read_text() == "14"
     pieces[:] = [None] * 10
-    _, resumed = run(folder, model, checkpoints[0], reader)
+    _, resumed = run(folder, model, checkpoints[0], reader, whole=True)
     assert pieces[10][0] == 14
     np.testing.assert_array_equal(resumed, whole)
+    assert (folder / "whole.npy").read_bytes() == (first / "whole.npy").read_bytes()
     assert not (folder / "progress").exists()

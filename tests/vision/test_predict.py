@@ -21,8 +21,8 @@ def run(folder, model, checkpoints, reader, nets=None, rows=ROWS, plain=True, **
     )
 
 
-def dense(checkpoint, model, reader, views):
-    """Probabilities [n, 4] by the definition: one picture, one view at a time."""
+def dense(checkpoint, model, reader, views, of=lambda logits: logits.softmax(1)):
+    """Mean of the probabilities [n, 4] by the definition: one picture, one view at a time."""
     net = load(checkpoint, model, torch.device("cpu"))
     found = np.zeros((len(ROWS), 4))
     for i, row in enumerate(ROWS):
@@ -32,7 +32,7 @@ def dense(checkpoint, model, reader, views):
             view = view[:, ::-1] if mirrored else view
             pixels = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))[None]
             with torch.inference_mode():
-                found[i] += net(net.normalise(pixels)).softmax(1)[0].numpy() / len(views)
+                found[i] += of(net(net.normalise(pixels)))[0].numpy() / len(views)
     return found
 
 
@@ -61,6 +61,14 @@ def test_views_and_networks_are_averaged_before_the_first_k(tmp_path, model, che
     )
     assert top.image.tolist() == ROWS.tolist()
     assert facts == {"images": len(ROWS), "rotten": 1, "views": 10}
+
+
+def test_a_geometric_mean_is_one_of_logarithms(tmp_path, model, checkpoints, reader):
+    run(tmp_path, model, checkpoints, reader, mean="geometric")
+    for prefix, views in (("top", TEN), ("plain", CENTRE)):
+        logs = [dense(c, model, reader, views, lambda x: x.log_softmax(1)) for c in checkpoints]
+        product = np.exp(sum(logs) / 2)
+        assert_top(read(tmp_path, prefix), product / product.sum(1, keepdims=True))
 
 
 def test_out_of_fold_rows_are_scored_by_their_own_network(tmp_path, model, checkpoints, reader):
@@ -96,17 +104,19 @@ def test_a_stopped_run_goes_on_from_its_last_shard(
     run(whole, model, checkpoints, reader)
     decode = reader._sized
 
-    def failing(row, data):
+    def failing(row, *more):
         if row == ROWS[-1]:
             raise KeyboardInterrupt
-        return decode(row, data)
+        return decode(row, *more)
 
     monkeypatch.setattr(reader, "_sized", failing)
     with pytest.raises(KeyboardInterrupt):
         run(stopped, model, checkpoints, reader)
     assert (stopped / "shard-00001.npz").exists()
     decoded = []
-    monkeypatch.setattr(reader, "_sized", lambda row, d: (decoded.append(row), decode(row, d))[1])
+    monkeypatch.setattr(
+        reader, "_sized", lambda row, *more: (decoded.append(row), decode(row, *more))[1]
+    )
     reader.rotten[:] = False
     facts = run(stopped, model, checkpoints, reader)
     assert sorted(decoded) == [53, 59]  # the third shard alone

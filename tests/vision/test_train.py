@@ -1,19 +1,19 @@
-import itertools
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from lib.catalogue.reader import PictureReader
-from lib.config import Run
+from lib.config import Average, Loss, Rate, Run, Sampling
 from lib.errors import UserError
 from lib.vision import train as training
 from lib.vision import zoo
+from lib.vision.feed import PictureFeed
+from lib.vision.losses import Losses
+from lib.vision.watch import spread, watch
 from tests.vision.conftest import folder_of
 
 TRAIN, VALID = np.arange(0, 42), np.arange(42, 60)
@@ -24,8 +24,18 @@ class Stop(Exception):
 
 
 def run(folder, model, reader, labels, valid=VALID, classes=3, seed=1):
-    lesson = training.Lesson(reader, labels, TRAIN, valid, classes)
+    lesson = lesson_of(reader, model, labels, TRAIN, valid, classes)
     return training.train(folder, model, lesson, seed, Run())
+
+
+def lesson_of(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels=()):
+    product = np.arange(len(labels))
+    feed = PictureFeed(reader, model)
+
+    def build(weights):
+        return zoo.network(model, classes, weights)
+
+    return training.Lesson(feed, build, labels, product, train, valid, classes, levels)
 
 
 def state_of(folder, name="last.pt"):
@@ -180,7 +190,7 @@ def test_best_is_the_epoch_of_the_highest_accuracy(tmp_path, model, reader, labe
     def watch(self):
         accuracy = next(accuracies)
         seen[accuracy] = self.net.head.weight.detach().clone()
-        return 1.0, accuracy
+        return {"valid_loss": 1.0, "valid_accuracy": accuracy}
 
     monkeypatch.setattr(training._Training, "_watch", watch)
     facts = run(tmp_path, model, reader, labels)
@@ -248,33 +258,121 @@ def test_pictures_without_a_class_are_refused(tmp_path, model, reader, labels):
 
 
 def test_nothing_to_train_on_is_refused(tmp_path, model, reader, labels):
-    lesson = training.Lesson(reader, labels, TRAIN[:1], VALID, 3)
+    lesson = lesson_of(reader, model, labels, TRAIN[:1])
     with pytest.raises(UserError, match="1 pictures are left to train on"):
         training.train(tmp_path, model, lesson, 1, Run())
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path, model, reader, labels, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    lesson = training.Lesson(reader, labels, TRAIN, VALID, 3)
+    lesson = lesson_of(reader, model, labels)
     with pytest.raises(UserError, match="torch sees no GPU"):
         training.train(tmp_path, model, lesson, 1, Run(device="cuda"))
 
 
-@given(st.integers(4, 500), st.floats(1e-4, 1.0))
-def test_the_rate_rises_once_and_falls_once(steps, peak):
-    rates = [training.one_cycle(step, steps, peak) for step in range(steps)]
-    top = int(np.argmax(rates))
-    assert 0 < max(rates) <= peak
-    assert abs(top - training.WARM_UP * steps) <= 1
-    assert all(a < b for a, b in itertools.pairwise(rates[: top + 1]))
-    assert all(a > b for a, b in itertools.pairwise(rates[top:]))
-    assert rates[0] == pytest.approx(0.04 * peak)
-
-
 def test_watched_rows_are_spread_evenly():
     rows = np.arange(1000)
-    assert training._spread(rows, 2000) is rows
-    few = training._spread(rows, 10)
+    assert spread(rows, 2000) is rows
+    few = spread(rows, 10)
     assert len(few) == len(set(few.tolist())) == 10
     assert few[0] == 0
     assert few[-1] == 999
+
+
+SETTINGS = {
+    "mixup": {"loss": Loss(smoothing=0.1, mixup=0.4)},
+    "ema": {"average": Average("ema", decay=0.9)},
+    "swa": {"average": Average("swa", swa_from=0.4)},
+    "hard": {"sampling": Sampling(balance=0.5, one_of_product=True, hard=2.0)},
+    "unfreeze": {"unfreeze": (4, 2), "optimizer": "adamw", "lr": 0.002},
+    "batches": {"batches": ((1, 16),), "rate": Rate("constant")},
+    "accumulate": {"accumulate": 4},
+    "plateau": {"rate": Rate("plateau", warm_up=0.0), "epochs": 3},
+    "one_cycle": {"rate": Rate("one_cycle"), "loss": Loss(focal=2.0, tree=0.5)},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_learns_and_resumes_to_the_last_bit(
+    tmp_path, model, reader, labels, monkeypatch, with_dropout, name
+):
+    monkeypatch.setattr(training, "SEGMENT_STEPS", 2)
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    plain = run(folder_of(tmp_path, "plain"), model, reader, labels)
+    model = replace(model, **SETTINGS[name])
+    whole, stopped = folder_of(tmp_path, "whole"), folder_of(tmp_path, "stopped")
+    facts = run(whole, model, reader, labels)
+    assert facts["images"] == plain["images"]
+    assert history(whole) != history(tmp_path / "plain")  # the setting is heard
+    for steps in (8, 2):
+        stop_after(monkeypatch, steps)
+        with pytest.raises(Stop):
+            run(stopped, model, reader, labels)
+    run(stopped, model, reader, labels)
+    assert_same(state_of(whole)["model"], state_of(stopped)["model"])
+    assert_same(state_of(whole, "best.pt")["model"], state_of(stopped, "best.pt")["model"])
+    assert history(whole) == history(stopped)
+
+
+def test_a_batch_in_pieces_is_the_same_batch(tmp_path, model, reader, labels, monkeypatch):
+    """Without batch norms in training mode and random cuts, which differ by piece."""
+    model = replace(model, head_epochs=1, epochs=0, crop=model.resize, flip=False)
+    whole, pieces = folder_of(tmp_path, "whole"), folder_of(tmp_path, "pieces")
+    run(whole, model, reader, labels)
+    run(pieces, replace(model, accumulate=4), reader, labels)
+    one, other = (state_of(folder)["model"]["head.weight"] for folder in (whole, pieces))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_averaged_network_is_watched_and_kept(tmp_path, model, reader, labels):
+    model = replace(model, average=Average("ema", decay=0.99))
+    facts = run(tmp_path, model, reader, labels)
+    net = zoo.build("small", 3, "none").eval()
+    net.load_state_dict(state_of(tmp_path)["model"])
+    truth = torch.from_numpy(labels.astype(np.int64))
+    levels = watch(net, model, PictureFeed(reader, model), VALID, truth, Losses(Loss()), 8)
+    assert levels["valid_accuracy"] == facts["last_accuracy"]
+    assert levels["valid_loss"] == pytest.approx(history(tmp_path)[-1]["valid_loss"], rel=1e-5)
+
+
+def test_levels_are_watched(tmp_path, model, reader, labels):
+    lesson = lesson_of(reader, model, labels, levels=[np.array([0, 0, 1])])
+    training.train(tmp_path, model, lesson, 1, Run())
+    for line in history(tmp_path):
+        assert 0 < line["valid_accuracy_level1"] <= 1
+    assert "valid_accuracy_level2" not in line
+
+
+def test_units_thaw_by_epoch(tmp_path, model, reader, labels, monkeypatch):
+    frozen = []
+    whole = training._Training._run_epoch
+
+    def watched(self, bar):
+        units = self.net.units
+        frozen.append([not next(m.parameters()).requires_grad for unit in units for m in unit])
+        whole(self, bar)
+
+    monkeypatch.setattr(training._Training, "_run_epoch", watched)
+    run(tmp_path, replace(model, unfreeze=(4, 1)), reader, labels)
+    assert [row.count(True) for row in frozen] == [5, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: not enough")]
+)
+def test_too_little_memory_names_what_to_lower(tmp_path, model, reader, labels, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(training._Training, "_step", full)
+    with pytest.raises(UserError, match=r"out of memory at batch = 8.*accumulate = 2"):
+        run(tmp_path, model, reader, labels)
+
+
+def test_other_errors_are_not_about_memory(tmp_path, model, reader, labels, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a size does not match")
+
+    monkeypatch.setattr(training._Training, "_step", broken)
+    with pytest.raises(RuntimeError, match="does not match"):
+        run(tmp_path, model, reader, labels)

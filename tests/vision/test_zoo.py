@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from lib.errors import UserError
-from lib.vision import network, torchvision_ops, zoo
+from lib.vision import lite_zoo, network, pretrained_zoo, torchvision_ops, zoo
 
 torchvision_ops.ensure()
 import pretrainedmodels  # noqa: E402  # only imports once the operators are declared
@@ -79,10 +79,10 @@ def test_the_units_hold_the_whole_body_once(name):
 
 def test_the_native_size_is_not_padded():
     for name in pretrainedmodels.model_names:
-        side = zoo._settings(name)["input_size"][1]
-        assert network._next_side(name, side) == side, name
-    assert network._next_side("inceptionv4", 64) == 75
-    assert network._next_side("bninception", 80) == 95
+        side = pretrained_zoo.settings(name)["input_size"][1]
+        assert pretrained_zoo._sides(name).next(side) == side, name
+    assert pretrained_zoo._sides("inceptionv4").next(64) == 75
+    assert pretrained_zoo._sides("bninception").next(80) == 95
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_head_sees_what_the_original_classifier_sees(name):
     ours.body.load_state_dict(state)
     seen = []
     classifier.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    side = zoo._settings(name)["input_size"][1]
+    side = pretrained_zoo.settings(name)["input_size"][1]
     pictures = torch.randn(1, 3, side, side)
     with torch.inference_mode():
         theirs(pictures)
@@ -122,7 +122,7 @@ def test_lite_equals_its_package_at_the_size_it_was_made_for():
 @pytest.mark.parametrize("size", [(5, 6), (7, 8), (12, 9)])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_same_padding_gives_every_second_pixel_its_window(size, kernel):
-    padded = zoo.SamePadding(kernel, 2)(torch.ones(1, 1, *size))
+    padded = lite_zoo.SamePadding(kernel, 2)(torch.ones(1, 1, *size))
     out = functional.conv2d(padded, torch.ones(1, 1, kernel, kernel), stride=2)
     assert out.shape[2:] == tuple(-(-side // 2) for side in size)
     for side, total in zip(

@@ -1,0 +1,132 @@
+"""A second round of training (C15): test products whose class the first round knows join it.
+
+    [round]
+    of = "configs/fashion.toml"
+
+The experiment of the round before must be trained, with the same catalogue, parts and folds. Which
+networks and tables may label for a network of this round is in `lib/ranking/pseudo.py`: those that
+have not seen the products which that network leaves out. Where the boosters learn from `holdout`,
+none has, so all teach all; where they learn from out-of-fold rows, fold by fold.
+"""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.catalogue.joined import joined
+from lib.catalogue.tables import Catalogue, Splits, read_classes, read_splits
+from lib.chain import taught
+from lib.chain_rounds import teachers
+from lib.config import Config, Model, nets
+from lib.ranking import pseudo, stage
+from lib.ranking.candidates import Queried, queried
+from lib.ranking.hashes import look_up
+from lib.ranking.rules import by_unanimous
+from lib.topk import TopK
+from lib.vision.stage import Extra, predict_by
+
+
+def build_pseudo(
+    config: Config, folds: int, net: str, known: Catalogue, test: Catalogue, folder: Path
+) -> dict[str, Any]:
+    """Write the labels for networks `net` of models of `folds`.
+
+    Returns facts: products labelled by hash and by confidence, the least confidence, and how many
+    of the labels that either source would give to the products left out are right.
+    """
+    assert config.before is not None
+    splits = read_splits(config.at("extract/splits"))
+    everybody = config.stack_part == "holdout"
+    own = None if everybody else int(net.removeprefix("fold"))
+    left_out = _left_out(splits, folds, own)
+    classes = len(read_classes(config.at("extract/classes")))
+    names = teachers(config, folds)
+    weights = [config.before.models[name].weight for name in names]
+    watched = queried(known, left_out)
+    dumps = [_of(stage.read_dump(config.before, n, config.stack_part), watched) for n in names]
+    seen = pseudo.answers(watched, dumps, weights, classes)
+    truth = known.label[left_out]
+    least = pseudo.least_confidence(seen, truth, config.round.precision)
+    asked = queried(test, np.arange(len(test.product_id)))
+    dumps = [_test_dump(config, name, own, test, folder) for name in names]
+    answered = pseudo.answers(asked, dumps, weights, classes)
+    reference = np.zeros(len(known.label), bool)
+    reference[np.setdiff1d(splits.products("fit"), left_out)] = True
+
+    by_hash = partial(_by_hash, known, reference, classes) if config.round.hashes else _silent
+    found = pseudo.choose(asked, by_hash(test, asked), answered, least)
+    found.save(folder)
+    shutil.rmtree(folder / "dumps", ignore_errors=True)
+    sure = np.zeros(len(truth), bool) if least is None else seen[1] >= least
+    return {
+        "by_hash": int((found.why == pseudo.HASH).sum()),
+        "by_confidence": int((found.why == pseudo.SURE).sum()),
+        "least_confidence": None if least is None else round(float(least), 4),
+        "hash_precision": _precision(by_hash(known, watched), truth),
+        "precision": _precision(np.where(sure, seen[0], -1), truth),
+    }
+
+
+def _by_hash(
+    known: Catalogue, reference: np.ndarray, classes: int, query: Catalogue, asked: Queried
+) -> np.ndarray:
+    """The class that all holders among the reference products agree on, int16 [Q], else -1."""
+    held = look_up(
+        known,
+        reference=reference,
+        reference_fold=np.full(len(reference), -1, np.int8),
+        query=query,
+        images=asked.images,
+        query_fold=np.full(len(asked.images), -1, np.int8),
+        same=query is known,
+        hash_k=1,
+        class_count=classes,
+    )
+    return by_unanimous(asked, held, _silent(query, asked))
+
+
+def _silent(_: Catalogue, asked: Queried) -> np.ndarray:
+    return np.full(len(asked.products), -1, np.int16)
+
+
+def extra(config: Config, model: Model, net: str, known: Catalogue, test: Catalogue) -> Extra:
+    """What a network of this round learns from beside the labelled products."""
+    labels = pseudo.read(config.at(f"pseudo/{taught(config, model, net)}"))
+    label = np.full(len(test.product_id), -1, np.int16)
+    label[labels.product] = labels.cls
+    both = joined(known, test)
+    both.label[len(known.product_id) :] = label
+    return Extra(both, len(known.product_id) + labels.product, config.round.weight)
+
+
+def _left_out(splits: Splits, folds: int, own: int | None) -> np.ndarray:
+    """Products int64 that no teacher has seen, and no network of this round will learn from."""
+    if own is None:
+        return splits.products("holdout")
+    fit = splits.products("fit")
+    return fit[splits.net_of_product(folds)[fit] == own]
+
+
+def _of(dump: TopK, query: Queried) -> TopK:
+    """The rows of some of a dump's pictures."""
+    rows = np.searchsorted(dump.image, query.images)
+    assert np.array_equal(dump.image[rows], query.images), "a picture has not been scored"
+    return TopK(query.images, dump.classes[rows], dump.probs[rows], dump.rest[rows])
+
+
+def _test_dump(config: Config, name: str, own: int | None, test: Catalogue, folder: Path) -> TopK:
+    """What the teacher `name`, or only its network `own`, says of the test pictures."""
+    assert config.before is not None
+    if own is None:
+        return stage.read_dump(config.before, name, "test")
+    model = config.before.models[name]
+    checkpoint = config.before.at(f"cnn/{name}/{nets(model)[own]}") / f"{model.checkpoint}.pt"
+    return predict_by(config, model, checkpoint, test, folder / "dumps" / name)
+
+
+def _precision(cls: np.ndarray, truth: np.ndarray) -> float | None:
+    named = cls >= 0
+    return round(float((cls[named] == truth[named]).mean()), 4) if named.any() else None

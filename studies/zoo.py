@@ -1,0 +1,170 @@
+"""Which sizes every network of the zoo takes: a step of training and a prediction at each.
+
+    python -m studies.zoo
+    python -m studies.zoo --sizes 64 224 --networks resnet50 convnext_tiny
+
+Random weights, two pictures, one thread, one network at a time in a process of its own: nothing is
+fetched, and the largest needs a few GB. A table comes out, in Markdown. A size that a network
+refuses is marked so, with the sizes that it takes in their own column; a size that it takes and
+then fails at is an error, and the exit status is 1.
+"""
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from lib.errors import UserError
+from lib.vision import zoo
+from lib.vision.network import Network
+
+SIZES = (64, 96, 160, 224)
+CLASSES = 7
+PICTURES = 2
+OF_TIMM = (
+    "convnext_atto",
+    "convnext_tiny",
+    "convnextv2_nano",
+    "tf_efficientnetv2_b0",
+    "efficientnetv2_rw_t",
+    "efficientnet_b0",
+    "mobilenetv3_large_100",
+    "mobilenetv4_conv_small",
+    "regnety_008",
+    "resnet50d",
+    "timm/resnet50",
+    "seresnext50_32x4d",
+    "nfnet_l0",
+    "resnetv2_50x1_bit",
+    "repvgg_a0",
+    "hgnetv2_b0",
+    "fastvit_t8",
+    "poolformer_s12",
+    "mambaout_tiny",
+    "vit_small_patch14_dinov2",
+    "vit_small_patch14_reg4_dinov2",
+    "vit_small_patch16_dinov3",
+    "vit_base_patch16_siglip_224",
+    "vit_base_patch16_clip_224",
+    "vit_small_patch16_224",
+    "deit3_small_patch16_224",
+    "eva02_tiny_patch14_224",
+    "beit_base_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_tiny_window8_256",
+    "coatnet_0_rw_224",
+    "maxvit_tiny_tf_224",
+    "mobilevit_s",
+    "mixer_s16_224",
+    "levit_128",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was seen of a network: `cells` says of each size how it went."""
+
+    network: str
+    parameters: int
+    width: int
+    takes: str
+    cells: tuple[str, ...]
+
+
+def look(network: str, sizes: Sequence[int]) -> Row:
+    """Train and predict at each size, with a network for each."""
+    torch.set_num_threads(1)
+    try:
+        net = _built(network)
+    except UserError as error:
+        return Row(network, 0, 0, str(error), ("failed",) * len(sizes))
+    sides = net.sides
+    takes = f"{sides.only} alone" if sides.only else f"from {sides.least}"
+    parameters = sum(parameter.numel() for parameter in net.body.parameters())
+    width = net.width
+    del net
+    return Row(network, parameters, width, takes, tuple(attempt(network, side) for side in sizes))
+
+
+def attempt(network: str, side: int) -> str:
+    """ "ok", "refused", or what went wrong."""
+    net = _built(network)
+    try:
+        net.check_size((side, side))
+    except UserError:
+        return "refused"
+    try:
+        _step(net, side)
+        _predict(net, side)
+    except (RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
+        return f"failed: {type(error).__name__}"
+    return "ok"
+
+
+def _built(network: str) -> Network:
+    torch.manual_seed(1)
+    return zoo.build(network, CLASSES, "none")
+
+
+def _pictures(net: Network, side: int) -> torch.Tensor:
+    return net.normalise(torch.randint(0, 256, (PICTURES, 3, side, side), dtype=torch.uint8))
+
+
+def _step(net: Network, side: int) -> None:
+    """Every part of the body must have a gradient that is a number, or none that it could have."""
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
+    truth = torch.arange(PICTURES) % CLASSES
+    functional.cross_entropy(net(_pictures(net, side)), truth).backward()
+    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    if not gradients or not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        raise ValueError("gradients")
+    optimizer.step()
+
+
+def _predict(net: Network, side: int) -> None:
+    net.freeze_body(True)
+    net.eval()
+    with torch.inference_mode():
+        logits = net(_pictures(net, side))
+    if logits.shape != (PICTURES, CLASSES) or not bool(logits.isfinite().all()):
+        raise ValueError("logits")
+
+
+def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
+    """Markdown, a line a network."""
+    head = ["network", "parameters", "width", "sizes", *map(str, sizes)]
+    lines = [_line(head), _line(["---"] + ["---:"] * 2 + ["---"] * (1 + len(sizes)))]
+    for row in rows:
+        millions = f"{row.parameters / 1e6:.1f} M"
+        lines.append(_line([f"`{row.network}`", millions, str(row.width), row.takes, *row.cells]))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m studies.zoo", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="pixels a side")
+    parser.add_argument("--networks", nargs="+", help="all but timm's, and some of timm's")
+    asked = parser.parse_args()
+    networks = asked.networks or [*zoo.names(), *OF_TIMM]
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        calls = [pool.apply_async(look, (network, asked.sizes)) for network in networks]
+        for call in tqdm(calls, unit=" networks", disable=None):
+            rows.append(call.get())
+    print(table(rows, asked.sizes))
+    sys.exit(any(cell.startswith("failed") for row in rows for cell in row.cells))
+
+
+if __name__ == "__main__":
+    main()
