@@ -4,15 +4,16 @@
     python -m studies.zoo --sizes 64 224 --networks resnet50 convnext_tiny
 
 Random weights, two pictures, one thread, one network at a time in a process of its own: nothing is
-fetched, and the largest needs a few GB. A table comes out, in Markdown. A size that a network
-refuses is marked so, with the sizes that it takes in their own column; a size that it takes and
-then fails at is an error, and the exit status is 1.
+fetched, and the largest needs a few GB. A table comes out, in Markdown, line by line. A size that a
+network refuses is marked so, with the sizes that it takes in their own column; a size that it takes
+and then fails at is an error, and the exit status is 1.
 """
 
 import argparse
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +93,7 @@ def look(network: str, sizes: Sequence[int]) -> Row:
 
 
 def attempt(network: str, side: int) -> str:
-    """ "ok", "refused", or what went wrong."""
+    """Whether it went well: "ok", "refused", or what went wrong."""
     net = _built(network)
     try:
         net.check_size((side, side))
@@ -116,7 +117,7 @@ def _pictures(net: Network, side: int) -> torch.Tensor:
 
 
 def _step(net: Network, side: int) -> None:
-    """Every part of the body must have a gradient that is a number, or none that it could have."""
+    """One of SGD; raises ValueError for gradients that are no numbers."""
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
     truth = torch.arange(PICTURES) % CLASSES
@@ -136,14 +137,16 @@ def _predict(net: Network, side: int) -> None:
         raise ValueError("logits")
 
 
-def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
-    """Markdown, a line a network."""
-    head = ["network", "parameters", "width", "sizes", *map(str, sizes)]
-    lines = [_line(head), _line(["---"] + ["---:"] * 2 + ["---"] * (1 + len(sizes)))]
-    for row in rows:
-        millions = f"{row.parameters / 1e6:.1f} M"
-        lines.append(_line([f"`{row.network}`", millions, str(row.width), row.takes, *row.cells]))
-    return "\n".join(lines)
+def header(sizes: Sequence[int]) -> str:
+    """The first two lines of the table, in Markdown."""
+    head = ["network", "parameters", "width", "takes", *map(str, sizes)]
+    return "\n".join((_line(head), _line(["---", *["---:"] * 2, *["---"] * (1 + len(sizes))])))
+
+
+def line(row: Row) -> str:
+    """A network's line of the table."""
+    millions = f"{row.parameters / 1e6:.1f} M"
+    return _line([f"`{row.network}`", millions, str(row.width), row.takes, *row.cells])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -156,14 +159,15 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="all but timm's, and some of timm's")
     asked = parser.parse_args()
     networks = asked.networks or [*zoo.names(), *OF_TIMM]
-    rows = []
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1, maxtasksperchild=1) as pool:
-        calls = [pool.apply_async(look, (network, asked.sizes)) for network in networks]
-        for call in tqdm(calls, unit=" networks", disable=None):
-            rows.append(call.get())
-    print(table(rows, asked.sizes))
-    sys.exit(any(cell.startswith("failed") for row in rows for cell in row.cells))
+    print(header(asked.sizes), flush=True)
+    failed = False
+    for network in tqdm(networks, unit=" networks", disable=None):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            row = alone.submit(look, network, asked.sizes).result()
+        tqdm.write(line(row))
+        sys.stdout.flush()
+        failed |= any(cell.startswith("failed") for cell in row.cells)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -38,12 +38,6 @@ class Holdings:
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.start, self.classes, self.counts
 
-    @property
-    def keys(self) -> np.ndarray:
-        """int64 [E]: group * class_count + class."""
-        group = np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
-        return group * self.class_count + self.classes
-
 
 @njit(cache=True, nogil=True)
 def entry_of(classes: np.ndarray, first: int, last: int, cls: int) -> int:

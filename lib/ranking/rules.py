@@ -48,7 +48,7 @@ def _best(query: Queried, known: PictureLabels, fallback: np.ndarray, share: boo
         best,
         (query.start, query.count),
         (known.group, known.own_class, known.total),
-        (held.keys, held.counts, held.start, held.class_count),
+        (held.classes, held.counts, held.start, held.class_count),
         share,
     )
     return best
@@ -62,15 +62,14 @@ def _fill(best: np.ndarray, query: tuple, known: tuple, held: tuple, share: bool
     """
     image_start, image_count = query
     group, own_class, total = known
-    keys, counts, start, class_count = held
+    classes, counts, start, class_count = held
     score = np.zeros(class_count)
     touched = np.empty(class_count, np.int64)
     for slot in range(len(best)):
         listed = 0
         for image in range(image_start[slot], image_start[slot] + image_count[slot]):
-            base = group[image] * class_count
             for entry in range(start[group[image]], start[group[image] + 1]):
-                cls = keys[entry] - base
+                cls = classes[entry]
                 count = counts[entry] - (cls == own_class[image])
                 if count == 0:
                     continue

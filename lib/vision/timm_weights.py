@@ -3,6 +3,7 @@
 import inspect
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -19,22 +20,21 @@ def download(network: str, given: dict[str, Any]) -> tuple[State, str]:
 
     Raises UserError that says what to fetch by hand and where to put it.
     """
-    hub, url = given.get("hf_hub_id"), given.get("url")
+    hub, url = given.get("hf_hub_id") or "", given.get("url") or ""
     if not hub and not url:
         raise UserError(f'{network} has no weights at timm; set weights = "none" or a path')
-    place = weights.cache() / f"{_full_name(given)}.safetensors"
+    other = given.get("hf_hub_filename")
+    file = (other or "model.safetensors") if hub else url.rsplit("/", 1)[-1]
+    place = weights.cache() / f"{_full_name(given)}{Path(file).suffix}"
     if place.exists():
         return weights.read(place), str(place)
-    file = given.get("hf_hub_filename") or "model.safetensors"
-    routes = {hub: partial(_from_hub, hub, file), url: partial(weights.from_url, url)}
+    routes = {hub: partial(_from_hub, hub, other), url: partial(weights.from_url, url)}
     said = []
-    for origin, route in routes.items():
-        if origin:
-            try:
-                return route(), origin
-            except Exception as error:  # of three libraries, which share no base
-                said.append(f"{origin} ({weights.reason(error)})")
-    file = file if hub else str(url).rsplit("/", 1)[-1]
+    for origin in filter(None, routes):
+        try:
+            return routes[origin](), origin
+        except Exception as error:  # of three libraries, which share no base
+            said.append(f"{origin} ({weights.reason(error)})")
     source = f"https://huggingface.co/{hub}" if hub else url
     raise UserError(
         f"{network}: no weights from {' or '.join(said)}; fetch {file} of {source} elsewhere and"
@@ -42,7 +42,7 @@ def download(network: str, given: dict[str, Any]) -> tuple[State, str]:
     )
 
 
-def fitted(body: nn.Module, given: dict[str, Any], state: State) -> State:
+def fitted(body: nn.Module, state: State) -> State:
     """What of a foreign file belongs to the body, under the body's names.
 
     Only where tensors are missing is the architecture's own converter of older files asked. What
@@ -68,21 +68,19 @@ def fitted(body: nn.Module, given: dict[str, Any], state: State) -> State:
 def _converters(body: nn.Module) -> list[Any]:
     module = sys.modules[type(body).__module__]
     found = [getattr(module, name) for name in CONVERTERS if hasattr(module, name)]
-    takes_body = [len(inspect.signature(convert).parameters) > 1 for convert in found]
     return [
-        partial(_second, convert, body) if two else convert
-        for convert, two in zip(found, takes_body, strict=True)
+        partial(convert, model=body)
+        if "model" in inspect.signature(convert).parameters
+        else convert
+        for convert in found
     ]
 
 
-def _second(convert: Any, body: nn.Module, state: State) -> State:
-    return convert(state, body)
-
-
-def _from_hub(hub: str, file: str) -> State:
+def _from_hub(hub: str, file: str | None) -> State:
     from timm.models import load_state_dict_from_hf
 
-    return weights.unwrapped(load_state_dict_from_hf(hub, file), hub)
+    named = {"filename": file} if file else {}
+    return weights.unwrapped(load_state_dict_from_hf(hub, **named), hub)
 
 
 def _full_name(given: dict[str, Any]) -> str:

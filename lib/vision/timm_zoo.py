@@ -65,7 +65,7 @@ def backbone(network: str) -> Backbone:
         run=_run_last if last else _run,
         pool=_pool_last if last else _pool,
         own_weights=partial(timm_weights.download, network, given),
-        fitted=partial(timm_weights.fitted, body, given),
+        fitted=partial(timm_weights.fitted, body),
     )
 
 

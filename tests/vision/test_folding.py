@@ -49,3 +49,39 @@ def test_nothing_of_it_learns():
     folded = fold(layers(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), torch.randn(1, 3, 9, 8))
     assert not any(p.requires_grad for p in folded.parameters())
     assert not folded.training
+
+
+class Activating(nn.BatchNorm2d):
+    """Norms of timm have an activation of their own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(maps))
+
+
+def test_an_activation_within_a_norm_stays():
+    check(layers(nn.Conv2d(3, 4, 3), Activating(4), nn.Conv2d(4, 4, 1), Activating(4)), 0)
+
+
+class Standardised(nn.Conv2d):
+    """Scales its weights on the way: what is folded into them would be scaled away."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        weight = self.weight / self.weight.flatten(1).norm(dim=1)[:, None, None, None]
+        return nn.functional.conv2d(maps, weight, self.bias)
+
+
+def test_a_convolution_that_alters_its_weights_is_found_out():
+    check(layers(Standardised(3, 4, 3), nn.BatchNorm2d(4)), 1)
+
+
+def test_a_result_that_changes_in_place_is_not_the_convolution_s():
+    check(layers(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)), 1)
+
+
+def test_layers_without_norms_are_not_copied():
+    given = layers(nn.Conv2d(3, 4, 3), nn.ReLU())
+    assert fold(given, torch.randn(1, 3, 9, 8)) is given

@@ -53,9 +53,12 @@ def test_every_network_of_pretrainedmodels_is_known():
     )
 
 
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UserError, match=r"unknown network 'resnet17'.*resnet18"):
-        zoo.build("resnet17", 3, "none")
+@pytest.mark.parametrize(
+    ("name", "near"), [("resnet17", "resnet18"), ("convnext_tini", "convnext_tiny")]
+)
+def test_an_unknown_name_proposes_near_ones_of_all_makers(name, near):
+    with pytest.raises(UserError, match=rf"unknown network '{name}'; is it one of .*{near}"):
+        zoo.build(name, 3, "none")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -222,6 +225,48 @@ def test_a_frozen_body_leaves_the_head_alone_to_learn():
     assert [p.requires_grad for p in net.body.get_submodule("1").parameters()] == [False] * 3
     assert all(p.requires_grad for p in net.body.get_submodule("2").parameters())
     assert net.body.get_submodule("2").training
+
+
+def test_units_are_set_free_one_after_the_other():
+    """As training does it: an optimizer over all, `freeze_until` again at every epoch."""
+    torch.manual_seed(1)
+    net = zoo.build("small", 3, "none")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    pictures = net.normalise(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
+    net.train()
+    for frozen in (5, 3, 1, 0):
+        net.freeze_until(frozen)
+        assert [net.units[i][0][1].training for i in range(5)] == [i >= frozen for i in range(5)]
+        before = {key: value.clone() for key, value in net.body.state_dict().items()}
+        for _ in range(2):
+            optimizer.zero_grad()
+            functional.cross_entropy(net(pictures), torch.tensor([0, 1, 2, 0])).backward()
+            optimizer.step()
+        moved = {
+            key.split(".")[0]
+            for key, v in net.body.state_dict().items()
+            if (v != before[key]).any()
+        }
+        assert moved == {str(i) for i in range(frozen, 5)}
+        net.eval()  # as for the pictures that watch
+        with torch.no_grad():
+            got = net.embed(pictures)
+            torch.testing.assert_close(got, net.body(pictures).mean((2, 3)), rtol=1e-4, atol=1e-5)
+        net.train()
+
+
+def test_what_is_frozen_again_does_not_drift():
+    """An optimizer with momentum and decay would move what still has a gradient."""
+    torch.manual_seed(1)
+    net = zoo.build("small", 3, "none").train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    pictures = net.normalise(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
+    net(pictures).sum().backward()
+    optimizer.step()
+    net.freeze_until(2)
+    before = net.units[0][0][0].weight.clone()
+    optimizer.step()
+    assert torch.equal(net.units[0][0][0].weight, before)
 
 
 def test_a_unit_that_is_not_there_is_refused():
