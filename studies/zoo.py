@@ -78,23 +78,21 @@ class Row:
 
 
 def look(network: str, sizes: Sequence[int]) -> Row:
-    """Train and predict at each size, with a network for each."""
+    """Train and predict at each size in turn."""
     torch.set_num_threads(1)
+    torch.manual_seed(1)
     try:
-        net = _built(network)
+        net = zoo.build(network, CLASSES, "none")
     except UserError as error:
         return Row(network, 0, 0, str(error), ("failed",) * len(sizes))
     sides = net.sides
     takes = f"{sides.only} alone" if sides.only else f"from {sides.least}"
     parameters = sum(parameter.numel() for parameter in net.body.parameters())
-    width = net.width
-    del net
-    return Row(network, parameters, width, takes, tuple(attempt(network, side) for side in sizes))
+    return Row(network, parameters, net.width, takes, tuple(attempt(net, side) for side in sizes))
 
 
-def attempt(network: str, side: int) -> str:
+def attempt(net: Network, side: int) -> str:
     """Whether it went well: "ok", "refused", or what went wrong."""
-    net = _built(network)
     try:
         net.check_size((side, side))
     except UserError:
@@ -107,17 +105,13 @@ def attempt(network: str, side: int) -> str:
     return "ok"
 
 
-def _built(network: str) -> Network:
-    torch.manual_seed(1)
-    return zoo.build(network, CLASSES, "none")
-
-
 def _pictures(net: Network, side: int) -> torch.Tensor:
     return net.normalise(torch.randint(0, 256, (PICTURES, 3, side, side), dtype=torch.uint8))
 
 
 def _step(net: Network, side: int) -> None:
     """One of SGD; raises ValueError for gradients that are no numbers."""
+    net.freeze_body(False)
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
     truth = torch.arange(PICTURES) % CLASSES

@@ -79,8 +79,8 @@ def _converters(body: nn.Module) -> list[Any]:
 def _from_hub(hub: str, file: str | None) -> State:
     from timm.models import load_state_dict_from_hf
 
-    named = {"filename": file} if file else {}
-    return weights.unwrapped(load_state_dict_from_hf(hub, **named), hub)
+    state = load_state_dict_from_hf(hub, file) if file else load_state_dict_from_hf(hub)
+    return weights.unwrapped(state, hub)
 
 
 def _full_name(given: dict[str, Any]) -> str:

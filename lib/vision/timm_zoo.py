@@ -20,7 +20,7 @@ from lib.vision.network import Backbone, Input, Sides, Units
 ALWAYS = "timm/"  # before a name that another maker has too
 PERIODS = (1, 4, 8, 14, 16, 32)  # a body takes multiples of one of these, or one size alone
 ROWS = (nn.Sequential, nn.ModuleList)
-STEPS = (16, 32, 48, 64, 96, 128, 160, 192, 224)  # the least size is found among these
+STEPS = (16, 32, 64, 96, 128, 160, 224)  # the least size is found among these
 OTHER = 33  # pixels above the native size: its map is larger by one at least
 _seen: dict[str, tuple[Sides, bool, int, int]] = {}  # what `_look` found, by name
 

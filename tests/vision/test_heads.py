@@ -64,7 +64,7 @@ def test_what_cannot_be_is_refused(kind, rank, dropout, said):
 @pytest.mark.parametrize("network", ["small", "alexnet", "bninception", "convnext_atto"])
 def test_a_wide_head_learns_on_every_kind_of_body(network):
     torch.manual_seed(1)
-    net = zoo.build(network, 3, "none", head="wide", head_rank=2).train()
+    net = zoo.build(network, 40, "none", head="wide", head_rank=8).train()
     pictures = net.normalise(torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8))
     functional.cross_entropy(net(pictures), torch.tensor([0, 1, 2])).backward()
     parts = [net.head, net.units[0][0]]

@@ -1,8 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 
 from lib.errors import UserError
-from lib.vision import torchvision_ops, weights, zoo
+from lib.vision import timm_weights, torchvision_ops, weights, zoo
+from lib.vision.network import Backbone
 
 torchvision_ops.ensure()
 import timm  # noqa: E402  # imports torchvision
@@ -20,12 +24,10 @@ def check_filled(net, state):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize(
-    "name", ["test_vit", "test_efficientnet", "convnext_atto", "timm/tresnet_m"]
-)
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext"])
 def test_a_file_of_timm_fills_the_body_and_not_the_head(name, suffix, tmp_path):
-    """Their classifiers are `head.`, `classifier.`, `head.fc.`; tresnet has `body.` and `head.`."""
-    state = original(name.removeprefix("timm/")).state_dict()
+    """Their classifiers are `head.`, `classifier.` and `head.fc.`."""
+    state = original(name).state_dict()
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
     net = zoo.build(name, 3, str(path))
@@ -33,12 +35,36 @@ def test_a_file_of_timm_fills_the_body_and_not_the_head(name, suffix, tmp_path):
     assert net.head.out_features == 3
 
 
-@pytest.mark.parametrize("name", ["test_vit", "timm/tresnet_m"])
-def test_a_checkpoint_of_ours_fills_both(name, tmp_path):
-    net = zoo.build(name, 4, "none")
-    torch.save({"network": name, "classes": 4, "model": net.state_dict()}, tmp_path / "a.pt")
-    same = zoo.build(name, 4, str(tmp_path / "a.pt"))
+def test_a_checkpoint_of_ours_fills_both(tmp_path):
+    net = zoo.build("test_vit", 4, "none")
+    torch.save({"network": "test_vit", "classes": 4, "model": net.state_dict()}, tmp_path / "a.pt")
+    same = zoo.build("test_vit", 4, str(tmp_path / "a.pt"))
     assert all(torch.equal(same.state_dict()[key], v) for key, v in net.state_dict().items())
+
+
+class Bodied(nn.Module):
+    """TResNet's tensors begin with `body.` and `head.`, as ours do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(2, 3), nn.Linear(3, 5)
+
+
+def test_a_file_that_only_looks_like_ours_is_told_apart(tmp_path):
+    theirs, body, head = Bodied(), Bodied(), nn.Linear(3, 4)
+    body.head = nn.Identity()
+    made = Backbone(body, [[body]], 3, fitted=partial(timm_weights.fitted, body))
+    path = tmp_path / "theirs.pth"
+    torch.save(theirs.state_dict(), path)
+    weights.fill("bodied", made, head, str(path))
+    assert torch.equal(body.body.weight, theirs.body.weight)
+    whole = {f"body.{key}": value + 1 for key, value in body.state_dict().items()}
+    ours = whole | {f"head.{key}": value + 1 for key, value in head.state_dict().items()}
+    wanted = head.weight + 1
+    torch.save({"model": ours}, path)
+    weights.fill("bodied", made, head, str(path))
+    assert torch.equal(body.body.weight, theirs.body.weight + 1)
+    assert torch.equal(head.weight, wanted)
 
 
 def test_a_file_in_older_names_is_converted(tmp_path):

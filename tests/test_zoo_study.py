@@ -1,0 +1,55 @@
+"""The table of networks and sizes: a small part of it, and that it tells failures."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lib.vision import zoo
+from studies import zoo as study
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "squeezenet1_1", "test_vit"])
+def test_a_network_trains_and_predicts_where_it_says(name):
+    row = study.look(name, (8, 64, 96))
+    assert row.cells == ("refused", "ok", "ok")
+    assert row.takes.startswith("from ")
+    assert row.parameters > 0
+
+
+def test_one_size_alone_is_a_cell_of_its_own():
+    row = study.look("test_maxvit", (64, 160))
+    assert row.takes == "160 alone"
+    assert row.cells == ("refused", "ok")
+
+
+def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
+    build = zoo.build
+
+    def broken(*arguments):
+        net = build(*arguments)
+        net._run = lambda body, pictures: body(pictures[:, :2])
+        return net
+
+    monkeypatch.setattr(zoo, "build", broken)
+    assert study.look("test_resnet", (64,)).cells == ("failed: RuntimeError",)
+
+
+def test_the_table_is_markdown():
+    command = [
+        sys.executable,
+        "-m",
+        "studies.zoo",
+        "--sizes",
+        "32",
+        "--networks",
+        "small",
+        "no-net",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "| network | parameters | width | takes | 32 |"
+    assert lines[2] == "| `small` | 0.8 M | 256 | from 16 | ok |"
+    assert lines[3].startswith("| `no-net` | 0.0 M | 0 | unknown network 'no-net'")
