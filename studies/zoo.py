@@ -3,10 +3,10 @@
     python -m studies.zoo
     python -m studies.zoo --sizes 64 224 --networks resnet50 convnext_tiny
 
-Random weights, two pictures, one thread, one network at a time in a process of its own: nothing is
-fetched, and the largest needs a few GB. A table comes out, in Markdown, line by line. A size that a
-network refuses is marked so, with the sizes that it takes in their own column; a size that it takes
-and then fails at is an error, and the exit status is 1.
+Random weights, two pictures, one thread, one network at a time: nothing is fetched, and the largest
+needs a few GB. A table comes out, in Markdown, line by line. A size that a network refuses is
+marked so, with the sizes that it takes in their own column; a size that it takes and then fails at
+is an error, and the exit status is 1.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from lib.vision.network import Network
 SIZES = (64, 96, 160, 224)
 CLASSES = 7
 PICTURES = 2
+AT_ONCE = 10  # networks after which a process gives its memory back
 OF_TIMM = (
     "convnext_atto",
     "convnext_tiny",
@@ -155,12 +156,14 @@ def main() -> None:
     networks = asked.networks or [*zoo.names(), *OF_TIMM]
     print(header(asked.sizes), flush=True)
     failed = False
-    for network in tqdm(networks, unit=" networks", disable=None):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
-            row = alone.submit(look, network, asked.sizes).result()
-        tqdm.write(line(row))
-        sys.stdout.flush()
-        failed |= any(cell.startswith("failed") for cell in row.cells)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=AT_ONCE) as alone:
+        rows = [alone.submit(look, network, asked.sizes) for network in networks]
+        for future in tqdm(rows, unit=" networks", disable=None):
+            row = future.result()
+            tqdm.write(line(row))
+            sys.stdout.flush()
+            failed |= any(cell.startswith("failed") for cell in row.cells)
     sys.exit(failed)
 
 

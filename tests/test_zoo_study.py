@@ -1,13 +1,12 @@
 """The table of networks and sizes: a small part of it, and that it tells failures."""
 
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor as Threads
 
 import pytest
 
 from lib.vision import zoo
 from studies import zoo as study
-from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "squeezenet1_1", "test_vit"])
@@ -36,20 +35,14 @@ def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
     assert study.look("test_resnet", (64,)).cells == ("failed: RuntimeError",)
 
 
-def test_the_table_is_markdown():
-    command = [
-        sys.executable,
-        "-m",
-        "studies.zoo",
-        "--sizes",
-        "32",
-        "--networks",
-        "small",
-        "no-net",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    lines = done.stdout.splitlines()
+def test_the_table_is_markdown(monkeypatch, capsys):
+    arguments = ["--sizes", "32", "--networks", "small", "no-net"]
+    monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+    monkeypatch.setattr(study, "ProcessPoolExecutor", lambda count, *_, **__: Threads(count))
+    with pytest.raises(SystemExit) as ended:
+        study.main()
+    assert ended.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| network | parameters | width | takes | 32 |"
     assert lines[2] == "| `small` | 0.8 M | 256 | from 16 | ok |"
     assert lines[3].startswith("| `no-net` | 0.0 M | 0 | unknown network 'no-net'")

@@ -34,7 +34,7 @@ def altered(feed, rows, batch, seed=1):
     return all_of(feed.altered(rows, batch, np.random.SeedSequence(seed), 0, 1))
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(COUNTS, st.integers(1, 7), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_plain_is_the_first_pictures_in_their_order(counts, batch, views, random):
     sources = sources_of(counts)
@@ -49,7 +49,7 @@ def test_plain_is_the_first_pictures_in_their_order(counts, batch, views, random
     np.testing.assert_array_equal(seen, expected)
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(COUNTS, st.integers(1, 7), st.integers(0, 100))
 def test_altered_is_as_many_pictures_of_the_product_each_once(counts, batch, seed):
     sources = sources_of(counts)

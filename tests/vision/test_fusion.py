@@ -76,7 +76,7 @@ def test_the_answer_is_that_of_the_definition(join, gate):
     np.testing.assert_allclose(answers(net, seen), by_definition(net, seen, join), atol=1e-5)
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 5), st.integers(0, 1000))
 @pytest.mark.parametrize("join", ["sum", "max"])
 def test_neither_empty_places_nor_the_order_change_anything(join, counts, more, seed):
@@ -93,7 +93,8 @@ def test_normal_values_and_the_mask():
     assert (values.dtype, values.shape) == (torch.float32, (2, 4, 7))
     assert values[:, :, 6].tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
     assert (values[values[:, :, 6] == 0] == 0).all()
-    torch.testing.assert_close(values[0, :2, :6], (seen[0, :2].float() - net.mean) / net.std)
+    expected = (seen[0, :2].float() - net.mean) / net.std
+    np.testing.assert_allclose(values[0, :2, :6], expected, rtol=1e-6)
 
 
 def test_mixing_products_mixes_their_sums():
@@ -103,7 +104,8 @@ def test_mixing_products_mixes_their_sums():
     torch.manual_seed(3)
     both, other, share = mixed(values, 0.5)
     sums = net.body(values)
-    torch.testing.assert_close(net.body(both), sums * share + sums[other] * (1 - share))
+    expected = sums * share + sums[other] * (1 - share)
+    np.testing.assert_allclose(net.body(both), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.9])
@@ -154,7 +156,7 @@ def state_of(folder, name="last.pt"):
 
 
 def test_what_neither_source_tells_alone_is_learnt(tmp_path):
-    facts = run(tmp_path / "net", replace(MODEL, epochs=10))
+    facts = run(tmp_path / "net", replace(MODEL, head_epochs=0, epochs=7))
     assert facts["last_accuracy"] > 0.9
     assert facts["images"] == len(TRAIN)
 
