@@ -20,7 +20,6 @@ times the products. Out-of-fold, weights of a blend are fitted without the fold 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -30,10 +29,10 @@ from lib.artifacts import survey
 from lib.config import Config
 from lib.config_file import load
 from lib.errors import UserError
-from lib.metrics import Estimate, accuracy, gain
 from lib.ranking import blend, stage
 from lib.ranking.stage import Member
 from lib.ranking.weights import METHODS
+from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 SHORT = (
     "stack.orders=[1]",
@@ -63,25 +62,6 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "boosting ended by the folds": ("stack.trees=1000", "stack.patience=30"),
 }
 TAKEN = ("extract", "cnn", "predictions", "embeddings")  # stages that every variant shares
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Whether the right class was first: bool [products] of the locked and of the stack part."""
-
-    locked: np.ndarray
-    oof: np.ndarray
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of a table: figures of a variant, and what it differs by from the first row."""
-
-    name: str
-    locked: Estimate
-    oof: Estimate
-    locked_gain: Estimate | None
-    oof_gain: Estimate | None
 
 
 class Scored:
@@ -134,7 +114,7 @@ def rungs(config: Config) -> list[Line]:
         members = [member for member in scored.members if wanted(member)]
         if 0 < len(members) < len(scored.members):
             found[f"{name} ({len(members)})"] = scored.blended(members, how)
-    return _lines({name: [answers] for name, answers in found.items()})
+    return lines_of({name: [answers] for name, answers in found.items()})
 
 
 def _kinds(config: Config, members: Sequence[Member]) -> dict[str, Callable[[Member], bool]]:
@@ -162,84 +142,15 @@ def ablations(
     found: dict[str, list[Answers]] = {}
     for name in names:
         for seed in range(seeds):
-            place = [f"work={config.folder}_ladder", f"name={_slug(name)}_{seed}"]
+            place = [f"work={config.folder}_ladder", f"name={slug(name)}_{seed}"]
             changes = [*SHORT, *ABLATIONS[name], f"stack.seed={seed}"]
             variant = load(path, [*overrides, *changes, *place])
-            _share(config, variant)
+            share(config, variant, TAKEN)
             for built in ("extract", "features", "stack"):
                 jobs.ensure_all(variant, built, True, jobs.print_line)
             scored = Scored(variant)
             found.setdefault(name, []).append(scored.blended(scored.members, variant.blend.fit))
-    return _lines(found)
-
-
-def _share(config: Config, variant: Config) -> None:
-    """Put links to what the variant takes from the experiment as it lies."""
-    variant.folder.mkdir(parents=True, exist_ok=True)
-    for name in TAKEN:
-        link, source = variant.folder / name, (config.folder / name).resolve()
-        if source.is_dir() and not link.exists():
-            link.symlink_to(source)
-
-
-def _lines(found: dict[str, list[Answers]]) -> list[Line]:
-    first = next(iter(found.values()))
-    return [
-        Line(
-            name,
-            _accuracy([one.locked for one in seeds]),
-            _accuracy([one.oof for one in seeds]),
-            _gain([one.locked for one in seeds], [one.locked for one in first]),
-            _gain([one.oof for one in seeds], [one.oof for one in first]),
-        )
-        for name, seeds in found.items()
-    ]
-
-
-def _accuracy(seeds: Sequence[np.ndarray]) -> Estimate:
-    return accuracy(np.concatenate(seeds), group=_same_product(seeds))
-
-
-def _gain(seeds: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> Estimate | None:
-    if seeds[0] is first[0]:
-        return None
-    return gain(np.concatenate(seeds), np.concatenate(first), group=_same_product(seeds))
-
-
-def _same_product(seeds: Sequence[np.ndarray]) -> np.ndarray:
-    """A product's answers of several seeds are drawn together: they are no several products."""
-    return np.tile(np.arange(len(seeds[0])), len(seeds))
-
-
-def markdown(title: str, lines: Sequence[Line]) -> str:
-    shown = [
-        f"### {title}",
-        "",
-        "| | locked | gain | out-of-fold | gain |",
-        "|---|---|---|---|---|",
-    ]
-    for line in lines:
-        shown.append(
-            f"| {line.name} | {_figure(line.locked)} | {_points(line.locked_gain)}"
-            f" | {_figure(line.oof)} | {_points(line.oof_gain)} |"
-        )
-    return "\n".join(shown)
-
-
-def _figure(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f} ({estimate.low:.4f}..{estimate.high:.4f})"
-
-
-def _points(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-    verdict = "" if low > 0 or high < 0 else ": none"
-    return f"{value:+.2f} ({low:+.2f}..{high:+.2f}){verdict}"
-
-
-def _slug(name: str) -> str:
-    return name.replace(",", "").replace(" ", "-")
+    return lines_of(found)
 
 
 def main() -> int:

@@ -1,0 +1,163 @@
+"""What each setting of the training earns against the default one (B5, C3 to C6, O5).
+
+    python -m studies.recipe --config configs/fashion.toml --seeds 2
+    python -m studies.recipe --config configs/fashion.toml --only "mixup" "weights averaged (ema)"
+    python -m studies.recipe --config configs/fashion.toml --set train.resize=[96,72] \\
+        --set train.crop=[90,68]
+
+Stages 02 and 03 of one model of the config (`--model`, the first unless named), over and over, each
+time with one setting changed and all else as the config has it; what `--set` changes holds for all
+of them. A product's answer is the mean over its pictures and views; out-of-fold it is that of the
+networks that never saw it. What is finished is not done again, so the study can be stopped, and
+more seeds and settings added later.
+
+Two kinds of chance are in a gain: which products are asked (the interval, over products, whose
+answers of all seeds are drawn together), and how a network turned out (the gains seed by seed).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lib import jobs
+from lib.catalogue.tables import read_catalogue, read_classes, read_splits
+from lib.config import Config
+from lib.config_file import load
+from lib.errors import UserError
+from lib.ranking import stage
+from lib.ranking.candidates import queried
+from lib.ranking.means import best_classes
+from studies.tables import Answers, Line, lines_of, markdown, share, slug
+
+DEFAULT = "as the config has it"
+GEOMETRY = ("augment.least_area=0.6", "augment.stretch=0.15", "augment.rotate=10")
+COLOUR = ("augment.brightness=0.2", "augment.contrast=0.2", "augment.saturation=0.2")
+# Settings of the model, or of the whole where they begin with a dot.
+SETTINGS: dict[str, tuple[str, ...]] = {
+    DEFAULT: (),
+    "mixup": ("loss.mixup=0.2",),
+    "geometry": GEOMETRY,
+    "geometry, last epoch clean": (*GEOMETRY, "augment.clean_epochs=1"),
+    "geometry, growing": (*GEOMETRY, "augment.grow_epochs=3"),
+    "colour": COLOUR,
+    "some pictures grey": ("augment.grey=0.2",),
+    "rectangles blotted out": ("augment.erase=0.25",),
+    "quarter turns": ("augment.turns=true",),
+    "without flips": ("flip=false",),
+    "weights averaged (ema)": ('average.kind="ema"', "average.decay=0.99"),
+    "weights averaged (swa)": ('average.kind="swa"', "average.swa_from=0.5"),
+    "without smoothing": ("loss.smoothing=0",),
+    "focal": ("loss.focal=2",),
+    "category tree": ("loss.tree=0.3",),
+    "one picture of each product": ("sampling.one_of_product=true",),
+    "classes balanced by half": ("sampling.balance=0.5",),
+    "hard pictures more often": ("sampling.hard=2",),
+    "one cycle": ('rate.kind="one_cycle"',),
+    "cyclical": ('rate.kind="cyclical"', "rate.cycles=2"),
+    "constant": ('rate.kind="constant"',),
+    "plateau": ('rate.kind="plateau"',),
+    "twice the rate": ("lr=0.002",),
+    "half the rate": ("lr=0.0005",),
+    "sgd": ('optimizer="sgd"', "lr=0.05", "weight_decay=0.0005"),
+    "batch of 32": ("batch=32",),
+    "batch grows": ("batch=32", "batches=[[2, 64], [3, 128]]", 'rate.kind="constant"'),
+    "no epoch of the head alone": ("head_epochs=0",),
+    "all layers": ("trainable_from=0",),
+    "all layers, step by step": ("unfreeze=[16, 8, 0]",),
+    "wide head": ('head="wide"', "head_rank=64"),
+    "dropout": ("dropout=0.2",),
+    "best epoch": ('checkpoint="best"',),
+    "twice the epochs": ("epochs=8",),
+    "four folds": ("folds=4",),
+    "one view": (".predict.views=1",),
+    "ten views": (".predict.views=10",),
+    "geometric mean": ('.predict.mean="geometric"',),
+}
+
+
+def study(
+    path: str, overrides: Sequence[str], model: str, names: Sequence[str], seeds: int
+) -> list[Line]:
+    """Stages 02 and 03 of each setting and seed, built where they are missing."""
+    base = load(path, overrides)
+    found: dict[str, list[Answers]] = {}
+    for seed in range(seeds):
+        for name in names:
+            variant = _variant(base, path, overrides, model, name, seed)
+            found.setdefault(name, []).append(answers(variant, model))
+    return lines_of(found)
+
+
+def _variant(
+    base: Config, path: str, overrides: Sequence[str], model: str, name: str, seed: int
+) -> Config:
+    """One model with one setting changed; its networks are shared where only predictions differ."""
+    changes = [
+        change[1:] if change.startswith(".") else f"models.{model}.{change}"
+        for change in SETTINGS[name]
+    ]
+    place = [f"work={base.folder}_recipe", f"name={slug(name)}_{seed}"]
+    fixed = [f"models.{model}.seed={seed}", 'data.test=""', "predict.embeddings=[]"]
+    variant = load(path, [*overrides, *fixed, *changes, *place])
+    share(base, variant, ["extract"])
+    if changes and all(change.startswith(".") for change in SETTINGS[name]):
+        default = replace(variant, name=f"{slug(DEFAULT)}_{seed}")
+        share(default, variant, ["cnn"])
+    return replace(variant, models={model: variant.models[model]})
+
+
+def answers(config: Config, model: str) -> Answers:
+    """Train and predict what is missing; whether each product's class comes first."""
+    for built in ("train", "predict"):
+        jobs.ensure_all(config, built, True, jobs.print_line)
+    known = read_catalogue(config.at("extract/train"), Path(config.data.root))
+    splits = read_splits(config.at("extract/splits"))
+    classes = len(read_classes(config.at("extract/classes")))
+    right = []
+    for part in ("locked", "fit"):
+        asked = queried(known, splits.products(part))
+        dump = stage.read_dump(config, model, part)
+        right.append(best_classes(asked, [dump], [1.0], classes) == known.label[asked.products])
+    return Answers(*right)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.recipe",
+        description="What each setting of the training earns against the default one.",
+        epilog="settings: " + "; ".join(SETTINGS),
+    )
+    parser.add_argument("--config", default="configs/fashion.toml", help="(%(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--model", default="", help="whose training it is (the first)")
+    parser.add_argument("--seeds", type=int, default=2, help="of the training (%(default)s)")
+    parser.add_argument("--only", nargs="*", default=[], metavar="SETTING", help="these alone")
+    arguments = parser.parse_args()
+    try:
+        names = _asked(arguments.only)
+        config = load(arguments.config, arguments.set)
+        model = arguments.model or next(iter(config.models))
+        if model not in config.models:
+            raise UserError(f"{arguments.config} has no model {model!r}")
+        if not (config.at("extract/splits")).is_dir():
+            raise UserError(f"{config.at('extract/splits')} is missing; run 01_extract.py first")
+        lines = study(arguments.config, arguments.set, model, names, arguments.seeds)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(markdown(f"{model}, seeds: {arguments.seeds}", lines))
+    return 0
+
+
+def _asked(only: Sequence[str]) -> list[str]:
+    """The default first, then what was asked for. Raises UserError for what is no setting."""
+    for name in only:
+        if name not in SETTINGS:
+            raise UserError(f"no setting {name!r}; there are: {'; '.join(SETTINGS)}")
+    return list(dict.fromkeys([DEFAULT, *(only or SETTINGS)]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
