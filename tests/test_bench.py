@@ -15,6 +15,18 @@ SMALL = {
     "columns": ["--scale", "0.001"],
     "boosters": ["--rows", "3000", "--trees", "3", "--asked", "5", "--threads", "1"],
     "neighbours": ["--known", "2000", "--asked", "200"],
+    "train": [
+        "--network",
+        "small",
+        "--batch",
+        "8",
+        "--steps",
+        "3",
+        "--products",
+        "30",
+        "--side",
+        "36",
+    ],
     "stages": ["--scale", "0.001", "--trees", "5"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }

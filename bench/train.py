@@ -1,0 +1,146 @@
+"""Training fed by the reader against training on batches that are in memory already.
+
+    python -m bench.train --json                                       # the CPU, or a GPU if any
+    python -m bench.train --network resnet50 --steps 200 --json        # what a GPU box should run
+
+Pictures are drawn at 180x180 and cut to 160x160; the network starts at random. Both runs make the
+same steps with the same settings; the first epoch warms up, the second is measured. In memory lie
+the batches that the reader made, used over and over.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench import report
+from bench.report import Measured, Row
+from lib.catalogue.classes import build_classes
+from lib.catalogue.index import index_bson
+from lib.catalogue.reader import PictureReader
+from lib.catalogue.sample import generate
+from lib.catalogue.tables import Catalogue, read_catalogue, read_classes
+from lib.config import Model, Run, Sample
+from lib.vision import device as devices
+from lib.vision import train, zoo
+from lib.vision.feed import Batches, Feed, PictureFeed
+
+KEPT = 8  # batches in memory
+
+BARS = {"fed_vs_in_memory": 0.95}
+
+
+class KeptFeed:
+    """A few batches of another feed, in memory that the device can fetch from."""
+
+    def __init__(self, feed: Feed, rows: np.ndarray, batch: int, device: torch.device) -> None:
+        allocate = devices.batch_memory(device)
+        self.kept: list[tuple[np.ndarray, np.ndarray]] = []
+        seeds = np.random.SeedSequence(0)
+        for some, pictures in feed.altered(rows[: batch * KEPT], batch, seeds, 0, 1):
+            count, channels, height, width = pictures.shape
+            own = allocate((count, height, width, channels)).transpose(0, 3, 1, 2)
+            own[:] = pictures
+            self.kept.append((some, own))
+
+    def altered(
+        self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
+    ) -> Batches:
+        return self.plain(rows, batch)
+
+    def plain(self, rows: np.ndarray, batch: int) -> Batches:
+        for number in range(len(rows) // batch):
+            yield self.kept[number % len(self.kept)]
+
+
+def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], float]:
+    """Two epochs of `steps`; returns the pictures a second of the last."""
+    known, classes = opened(folder), len(read_classes(folder / "index"))
+    device = devices.choose(Run(), model)
+    shown = np.sort(np.resize(np.arange(len(known.length)), steps * model.batch))
+
+    def work() -> float:
+        memory = devices.batch_memory(device)
+        with (
+            PictureReader(known, model.resize, report.cores(), memory) as reader,
+            tempfile.TemporaryDirectory() as name,
+        ):
+            feed: Feed = PictureFeed(reader, model)
+            lesson = train.Lesson(
+                KeptFeed(feed, shown, model.batch, device) if kept else feed,
+                lambda weights: zoo.network(model, classes, weights),
+                labels=known.label[known.image_product],
+                product=known.image_product,
+                train_rows=shown,
+                valid_rows=np.zeros(0, np.int64),
+                classes=classes,
+            )
+            return float(train.train(Path(name), model, lesson, 1, Run())["images_per_second"])
+
+    return work
+
+
+def opened(folder: Path) -> Catalogue:
+    return read_catalogue(folder / "index", folder / "train.bson")
+
+
+def prepare(folder: Path, products: int, side: int) -> None:
+    """A drawn catalogue and its index."""
+    dials = Sample(train_products=products, test_products=1, image_size=side)
+    generate(folder, dials, 1)
+    (folder / "index").mkdir()
+    build_classes(folder / "index", folder / "category_names.csv")
+    classes = read_classes(folder / "index")
+    index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=1)
+
+
+def at_its_rate(run: Measured, pictures: int) -> Measured:
+    """A run as if both epochs had gone at the rate of the second."""
+    return replace(run, wall=pictures / run.result)
+
+
+def main() -> None:
+    on_gpu = torch.cuda.is_available()
+    parser = report.parser("bench.train", __doc__)
+    usual = "resnet50" if on_gpu else "efficientnet_lite0"
+    parser.add_argument("--network", default=usual, help="(%(default)s)")
+    parser.add_argument("--batch", type=int, default=256 if on_gpu else 32, help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=200 if on_gpu else 20, help="(%(default)s)")
+    parser.add_argument("--products", type=int, default=4_000, help="drawn (%(default)s)")
+    parser.add_argument("--side", type=int, default=180, help="pixels of a picture (%(default)s)")
+    arguments = parser.parse_args()
+    side, steps = arguments.side, arguments.steps
+    crop = side * 8 // 9
+    model = Model(
+        network=arguments.network,
+        weights="none",
+        resize=(side, side),
+        crop=(crop, crop),
+        head_epochs=0,
+        epochs=2,
+        batch=arguments.batch,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, arguments.products, side)
+        tasks = {
+            "batches in memory": partial(report.measured, trained, folder, model, steps, True),
+            "fed by the reader": partial(report.measured, trained, folder, model, steps, False),
+        }
+        runs = report.turns(tasks, arguments.runs)
+    pictures = 2 * steps * model.batch
+    rows = [
+        Row(name, pictures, "pic", [at_its_rate(run, pictures) for run in runs[name]])
+        for name in tasks
+    ]
+    device = torch.cuda.get_device_name() if on_gpu else "no GPU"
+    report.show(f"{model.network} at {crop}x{crop}, batch {model.batch}, {device}", rows)
+    report.finish("train", {"fed_vs_in_memory": report.ratio(*rows)}, BARS, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
