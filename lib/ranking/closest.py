@@ -13,8 +13,10 @@ from tqdm import tqdm
 from lib.config import Run
 
 FIVE, POWER = 5, 35
-ROWS, COLUMNS = 4096, 16_384  # of a block of cosines
-GPU_ROWS = 65_536  # the host prepares the columns of each block anew: fewer blocks, less waiting
+ROWS, COLUMNS = 1024, 4096  # of a block of cosines: what a CPU's cache holds
+GPU_ROWS, GPU_COLUMNS = 65_536, 16_384  # the host prepares the columns of each block anew
+QUERIES = 65_536  # asked at a time
+STRIDE = 64  # cosines that are looked at together: most hold none of the largest
 CPU = torch.device("cpu")
 
 
@@ -52,8 +54,8 @@ def class_scores(
         if low == high:
             continue
         rows = reference[by_class[low:high]]
-        for part in range(start, end, _rows(device)):
-            piece = pairs[part : min(part + _rows(device), end)]
+        for part in range(start, end, QUERIES):
+            piece = pairs[part : min(part + QUERIES, end)]
             cosine, _ = _closest(asked, image[piece], known, rows, FIVE, device)
             likeness = _likeness(cosine)
             score[piece] = likeness.sum(axis=1)
@@ -77,9 +79,9 @@ def nearest_classes(
     """
     found = np.full((len(asked), k), -1, np.int16)
     likeness = np.zeros((len(asked), k), np.float32)
-    blocks = range(0, len(asked), _rows(device))
+    blocks = range(0, len(asked), QUERIES)
     for start in tqdm(blocks, desc="closest pictures", unit=" blocks", disable=None):
-        rows = np.arange(start, min(start + _rows(device), len(asked)))
+        rows = np.arange(start, min(start + QUERIES, len(asked)))
         cosine, place = _closest(asked, rows, known, reference, k, device)
         there = place >= 0
         found[rows[0] :][: len(rows)][there] = reference_class[place[there]]
@@ -113,10 +115,6 @@ def voted(classes: np.ndarray, votes: np.ndarray, k: int) -> np.ndarray:
     return best
 
 
-def _rows(device: torch.device) -> int:
-    return ROWS if device.type == "cpu" else GPU_ROWS
-
-
 def _likeness(cosine: np.ndarray) -> np.ndarray:
     """float64, 0 where there is no picture (-inf)."""
     return ((1 + cosine.astype(np.float64)) / 2).clip(min=0) ** POWER
@@ -135,14 +133,21 @@ def _closest(
     query = _unit(asked, image, device)
     top = np.full((len(image), k), -np.inf, np.float32)
     place = np.full((len(image), k), -1, np.int64)
-    for start in range(0, len(reference), COLUMNS):
-        rows = reference[start : start + COLUMNS]
-        cosine = query @ _unit(known, rows, device).T
-        if device.type == "cpu":
-            _merge(top, place, cosine.numpy(), np.arange(start, start + len(rows))[None], False)
-        else:
-            values, columns = cosine.topk(min(k, len(rows)), 1)
-            _merge(top, place, values.cpu().numpy(), start + columns.cpu().numpy(), True)
+    on_cpu = device.type == "cpu"
+    high, wide = (ROWS, COLUMNS) if on_cpu else (GPU_ROWS, GPU_COLUMNS)
+    for start in range(0, len(reference), wide):
+        rows = reference[start : start + wide]
+        unit = _unit(known, rows, device).T
+        for first in range(0, len(query), high):
+            part = slice(first, first + high)
+            cosine = query[part] @ unit
+            if on_cpu:
+                places = np.arange(start, start + len(rows))[None]
+                _merge(top[part], place[part], cosine.numpy(), places, False)
+            else:
+                values, columns = cosine.topk(min(k, len(rows)), 1)
+                places = start + columns.cpu().numpy()
+                _merge(top[part], place[part], values.cpu().numpy(), places, True)
     return top, place
 
 
@@ -154,17 +159,26 @@ def _merge(
     int64 [q, c] (`own`), or [1, c] that all rows share, into `place`."""
     k = top.shape[1]
     for row in range(len(top)):
-        for column in range(values.shape[1]):
-            value = values[row, column]
-            if value <= top[row, k - 1]:
+        line, least = values[row], top[row, k - 1]
+        for start in range(0, len(line), STRIDE):
+            some = line[start : start + STRIDE]
+            above = np.uint32(0)  # a sum of comparisons, which vectorises
+            for column in range(len(some)):
+                above += np.uint32(some[column] > least)
+            if above == 0:
                 continue
-            at = k - 1
-            while at > 0 and top[row, at - 1] < value:
-                top[row, at] = top[row, at - 1]
-                place[row, at] = place[row, at - 1]
-                at -= 1
-            top[row, at] = value
-            place[row, at] = places[row if own else 0, column]
+            for column in range(len(some)):
+                value = some[column]
+                if value <= least:
+                    continue
+                at = k - 1
+                while at > 0 and top[row, at - 1] < value:
+                    top[row, at] = top[row, at - 1]
+                    place[row, at] = place[row, at - 1]
+                    at -= 1
+                top[row, at] = value
+                place[row, at] = places[row if own else 0, start + column]
+                least = top[row, k - 1]
 
 
 def _unit(vectors: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
