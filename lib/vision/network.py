@@ -185,6 +185,7 @@ class Network(Trainable):
                 maps = module(maps)
         return maps
 
+    @torch.compiler.disable  # its hooks would break a compiled graph at every layer
     def _prefix(self, layers: nn.Module, pictures: torch.Tensor) -> nn.Module:
         if not self._folded:
             self._folded.append(folding.fold(layers, pictures[:1]))

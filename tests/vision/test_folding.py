@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+from lib.vision import zoo
 from lib.vision.folding import fold
 
 
@@ -85,3 +86,12 @@ def test_a_result_that_changes_in_place_is_not_the_convolution_s():
 def test_layers_without_norms_are_not_copied():
     given = layers(nn.Conv2d(3, 4, 3), nn.ReLU())
     assert fold(given, torch.randn(1, 3, 9, 8)) is given
+
+
+def test_a_compiled_network_breaks_at_what_is_folded_and_nowhere_else():
+    torch._dynamo.reset()
+    net = zoo.build("small", 3, "none")
+    pictures = net.normalise(torch.zeros((2, 3, 32, 32), dtype=torch.uint8))
+    assert torch._dynamo.explain(net.train())(pictures).graph_count == 1
+    net.freeze_until(2)
+    assert torch._dynamo.explain(net.train())(pictures).graph_count == 3  # until, folded, after
