@@ -7,12 +7,14 @@ process read and decode side by side, without copies between processes.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from lib.catalogue.originals import Originals
+from lib.catalogue.strokes import parse, raster
 from lib.catalogue.tables import Catalogue
 
 GREY = 128  # what stands for a picture that cannot be decoded
@@ -170,7 +172,10 @@ def _decoder(catalogue: Catalogue) -> Callable[[bytes], np.ndarray | None]:
     codec = "image" if catalogue.files is None else catalogue.files.codec
     if codec == "image":
         return _decoded
-    shape = tuple(int(side) for side in codec.removeprefix("uint8:").split("x"))
+    kind, _, size = codec.partition(":")
+    shape = tuple(int(side) for side in size.split("x"))
+    if kind == "strokes":
+        return partial(_drawn, shape[0])
 
     def bitmap(data: bytes) -> np.ndarray | None:
         grey = np.frombuffer(data, np.uint8)
@@ -179,6 +184,14 @@ def _decoder(catalogue: Catalogue) -> Callable[[bytes], np.ndarray | None]:
         return cv2.cvtColor(grey.reshape(shape), cv2.COLOR_GRAY2RGB)
 
     return bitmap
+
+
+def _drawn(side: int, data: bytes) -> np.ndarray | None:
+    try:
+        _, drawing = parse(data)
+    except ValueError:
+        return None
+    return cv2.cvtColor(raster(drawing, side), cv2.COLOR_GRAY2RGB)
 
 
 def _decoded(data: bytes) -> np.ndarray | None:
