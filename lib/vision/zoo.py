@@ -1,9 +1,10 @@
 """Builds networks of many makers (C2), all of them a `Network`.
 
-Bodies are `small`, which trains in a minute on a CPU; `efficientnet_lite0` to `2`; all names of
-pretrainedmodels; and all names of timm, with a tag or without (`convnext_tiny`,
-`vit_small_patch14_dinov2.lvd142m`). A name that two of them know is the earlier's, `timm/NAME` is
-always timm's. Their own classifiers are left out. docs/zoo.md says which sizes each takes.
+Bodies are `small`, which trains in a minute on a CPU; four for drawings (`draw_zoo.py`);
+`efficientnet_lite0` to `2`; all names of pretrainedmodels; and all names of timm, with a tag or
+without (`convnext_tiny`, `vit_small_patch14_dinov2.lvd142m`). A name that two of them know is the
+earlier's, `timm/NAME` is always timm's. Their own classifiers are left out. docs/zoo.md says which
+sizes each takes.
 """
 
 import difflib
@@ -12,7 +13,7 @@ from torch import nn
 
 from lib.config import Model
 from lib.errors import UserError
-from lib.vision import heads, lite_zoo, pretrained_zoo, timm_zoo
+from lib.vision import draw_zoo, heads, lite_zoo, pretrained_zoo, timm_zoo
 from lib.vision import weights as weight_files
 from lib.vision.network import Backbone, Network
 
@@ -50,12 +51,14 @@ def network(model: Model, classes: int, weights: str) -> Network:
 
 def names() -> list[str]:
     """All that `build` knows without timm."""
-    return ["small", *lite_zoo.NAMES, *pretrained_zoo.names()]
+    return ["small", *draw_zoo.NAMES, *lite_zoo.NAMES, *pretrained_zoo.names()]
 
 
 def _backbone(network: str) -> Backbone:
     if network == "small":
         return _small()
+    if network in draw_zoo.NAMES:
+        return draw_zoo.backbone(network)
     if network in lite_zoo.NAMES:
         return lite_zoo.backbone(network)
     if network in pretrained_zoo.names():
