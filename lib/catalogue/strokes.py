@@ -98,6 +98,15 @@ def begun(drawing: Drawing, share: float) -> Drawing:
     return found
 
 
+def fitted(drawing: Drawing) -> Drawing:
+    """Moved to the left and upper edges of the square and enlarged until it meets a third, as whole
+    drawings come: what has begun then says nothing of how far it will reach."""
+    low = np.min([stroke.min(0) for stroke in drawing], axis=0)
+    reach = int(np.max([(stroke - low).max() for stroke in drawing]))
+    scale = (SQUARE - 1) / reach if reach else 1.0
+    return [np.round((stroke - low) * scale).astype(np.int16) for stroke in drawing]
+
+
 def list_strokes(source: Path, labelled: bool, side: int) -> Listed:
     """The drawings of the .ndjson files in a folder, or of a single file, each a product.
 

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from lib.config import Fusion
-from lib.errors import UserError
 from lib.vision.embedding_feed import EmbeddingFeed
-from lib.vision.trainable import Trainable
+from lib.vision.trainable import Undivided
 from lib.vision.watch import spread
 
 SQUEEZE = 16  # the gate's inner layer is narrower by this
@@ -22,7 +21,7 @@ BATCH = 512  # of them at a time
 LEAST_DEVIATION = 1e-6  # what varies less is a constant, and stays near 0
 
 
-class FusedNetwork(Trainable):
+class FusedNetwork(Undivided):
     """seen float [n, views, width + 1] (from `normalise`) -> logits [n, classes]."""
 
     mean: torch.Tensor
@@ -32,7 +31,6 @@ class FusedNetwork(Trainable):
         super().__init__()
         self.body = _Body(settings, width)
         self.head = nn.Linear(settings.hidden[-1] if settings.hidden else width, classes)
-        self._frozen_body = False
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
 
@@ -47,25 +45,6 @@ class FusedNetwork(Trainable):
         there = ~inputs.isnan().any(2, keepdim=True)
         values = torch.where(there, (inputs.float() - self.mean) / self.std, 0.0)
         return torch.cat([values, there.float()], 2)
-
-    def freeze_until(self, unit: int) -> None:
-        """There is nothing to freeze by parts. Raises UserError for any unit but 0."""
-        if unit:
-            raise UserError(f"trainable_from = {unit}: a fusion trains as a whole; set 0")
-
-    def freeze_body(self, frozen: bool) -> None:
-        """Freeze everything but the head, or nothing."""
-        self._frozen_body = frozen
-        self.body.requires_grad_(not frozen)
-        if frozen:
-            self.body.zero_grad(set_to_none=True)  # an optimizer would go on with what is left
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "FusedNetwork":
-        super().train(mode)
-        if self._frozen_body:
-            self.body.eval()
-        return self
 
 
 class _Body(nn.Module):

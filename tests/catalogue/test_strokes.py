@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.catalogue.reader import PictureReader
-from lib.catalogue.strokes import begun, list_strokes, parse, raster, unpack
+from lib.catalogue.strokes import begun, fitted, list_strokes, parse, raster, unpack
 from lib.errors import UserError
 from tests.catalogue.test_listing import indexed
 
@@ -73,6 +73,26 @@ def test_all_of_a_drawing(drawing):
     kept = [s for s in whole if way([s]) > 0]
     for one, other in zip(kept, [s for s in moved if way([s]) > 0], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@given(DRAWINGS)
+def test_what_fits_meets_three_edges_and_keeps_its_shape(drawing):
+    new = fitted(drawing)
+    old, now = np.concatenate(drawing).astype(float), np.concatenate(new).astype(float)
+    assert now.min(0).tolist() == [0, 0]
+    assert now.max() == (255 if np.ptp(old, axis=0).max() > 0 else 0)
+    scale = now.max() / max(np.ptp(old, axis=0).max(), 1)
+    np.testing.assert_allclose(now, (old - old.min(0)) * scale, atol=0.5)
+
+
+def test_real_drawings_fit_already(shared_data):
+    with gzip.open(shared_data / "quickdraw" / "strokes" / "fork.ndjson.gz") as file:
+        drawings = [parse(one)[1] for one in file.read().splitlines()]
+    moved = [
+        np.abs(np.concatenate(fitted(one)).astype(int) - np.concatenate(one)) for one in drawings
+    ]
+    assert np.median([move.max() for move in moved]) == 0
+    assert max(move.mean() for move in moved) < 10  # simplifying has moved some outermost points
 
 
 def test_the_index_and_the_reader(tmp_path):
