@@ -8,6 +8,11 @@
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     products it was not trained on
 #
 # What is fresh is skipped; what is stale stops the run unless --rebuild is given.
+#
+# All GPUs are used, a network on each; CUDA_VISIBLE_DEVICES=0,1 ./run_all.sh ... names some. Where
+# networks are fewer than GPUs, have all GPUs train each network, on one node or several, and then
+# run this as ever, which finds them fresh:
+#   .venv/bin/torchrun --nproc-per-node 4 02_train_cnn.py --config configs/fashion.toml
 set -euo pipefail
 
 # What --new names is relative to the caller's folder; the scripts run in this one.
@@ -30,7 +35,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from lib import fill, jobs, new, pipeline, processes
@@ -35,16 +36,13 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
     arguments = _parser(stage, description).parse_args(argv)
     folder = Path(arguments.config).parent
     try:
-        config = load(arguments.config, arguments.set)
+        config = jobs.of_this_process(load(arguments.config, arguments.set))
         folder = config.folder
         if arguments.new is not None:
             config = new.choose(config, arguments.new)
         _limit_threads(config)
         processes.keep_freed_memory()
-        if arguments.dry_run:
-            return _dry_run(config, stage)
-        _stop_if_untrained(config, arguments)
-        _run(config, stage, arguments.rebuild, arguments.strict)
+        return jobs.together(config, stage, partial(_work, config, stage, arguments))
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -56,6 +54,13 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
                 " what is finished is kept"
             )
         raise
+
+
+def _work(config: Config, stage: str, arguments: argparse.Namespace) -> int:
+    if arguments.dry_run:
+        return _dry_run(config, stage)
+    _stop_if_untrained(config, arguments)
+    _run(config, stage, arguments.rebuild, arguments.strict)
     return 0
 
 

@@ -3,10 +3,17 @@
 import ctypes
 import os
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import current_process, get_context
 
 PR_SET_PDEATHSIG = 1
+RANK = (
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+)  # torchrun sets these, among others
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -22,17 +29,27 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def pool(count: int, fresh: bool = True) -> ProcessPoolExecutor:
+def of_several() -> bool:
+    """Whether torchrun started this process as one of several (`lib/vision/ranks.py`)."""
+    return set(RANK) <= os.environ.keys() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def pool(count: int, fresh: bool = True, gpus: Sequence[str] = ()) -> ProcessPoolExecutor:
     """`count` processes that die with this one.
 
     fresh: start each anew, as whatever uses torch, OpenMP or a GPU must. Without, they are forks:
     at work at once, and safe only for code that shares no lock with a thread of this process.
+    gpus: as in CUDA_VISIBLE_DEVICES, one that each sees alone.
     """
-    return ProcessPoolExecutor(count, get_context("spawn" if fresh else "fork"), _begin)
+    context = get_context("spawn" if fresh else "fork")
+    return ProcessPoolExecutor(count, context, _begin, (tuple(gpus),))
 
 
-def _begin() -> None:
+def _begin(gpus: tuple[str, ...]) -> None:
     """In each process: die with the parent, be silent on Ctrl-C, have a line for the bar."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ["TQDM_POSITION"] = str(current_process()._identity[0] - 1)
+    place = current_process()._identity[0] - 1  # those of a pool follow each other
+    os.environ["TQDM_POSITION"] = str(place)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]  # before CUDA is used

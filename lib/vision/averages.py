@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lib.config import Average
+from lib.vision.ranks import ALONE, Ranks
 from lib.vision.trainable import Trainable
 
 BATCHES = 50  # that batch norms are measured on anew
@@ -42,15 +43,16 @@ class Averaged:
             self._take(1 / (1 + self.taken))
 
     @contextmanager
-    def in_place(self, batches: Iterable[torch.Tensor]) -> Iterator[None]:
+    def in_place(self, batches: Iterable[torch.Tensor], ranks: Ranks = ALONE) -> Iterator[None]:
         """The network has the mean's weights, and its own again at the end.
 
-        batches: normalised training input; SWA's batch norms are measured on the first of it.
+        batches: normalised training input; SWA's batch norms are measured on the first of it, this
+        rank's part.
         """
         own = {key: value.clone() for key, value in self._current().items()}
         self._load(self.mean)
         if self.settings.kind == "swa":
-            measure_batch_norms(self.net, batches)
+            measure_batch_norms(self.net, batches, ranks)
         try:
             yield
         finally:
@@ -80,7 +82,9 @@ class Averaged:
 
 
 @torch.no_grad()
-def measure_batch_norms(net: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+def measure_batch_norms(
+    net: nn.Module, batches: Iterable[torch.Tensor], ranks: Ranks = ALONE
+) -> None:
     """Statistics of the batch norms that train, as the plain mean over at most BATCHES batches."""
     net.train()
     norms = [
@@ -96,3 +100,4 @@ def measure_batch_norms(net: nn.Module, batches: Iterable[torch.Tensor]) -> None
         net(batch)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
+    ranks.settle(net)

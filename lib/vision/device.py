@@ -31,13 +31,19 @@ def choose(run: Run, model: Model | Backbone) -> torch.device:
     return device
 
 
-def _find(run: Run) -> torch.device:
-    if run.device == "cuda" and not torch.cuda.is_available():
+def on_gpu(run: Run) -> bool:
+    """Whether `run` computes on a GPU; UserError where it must and there is none."""
+    found = run.device != "cpu" and torch.cuda.is_available()
+    if run.device == "cuda" and not found:
         raise UserError('run.device = "cuda": torch sees no GPU here; use "auto" or "cpu"')
-    if run.device == "cpu" or not torch.cuda.is_available():
+    return found
+
+
+def _find(run: Run) -> torch.device:
+    if not on_gpu(run):
         return torch.device("cpu")
     torch.backends.cudnn.benchmark = True  # the input size never changes within a stage
-    return torch.device("cuda")
+    return torch.device("cuda", torch.cuda.current_device())  # its rank's: lib/vision/ranks.py
 
 
 def autocast(model: Model | Backbone, device: torch.device) -> AbstractContextManager:

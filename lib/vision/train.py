@@ -2,7 +2,8 @@
 
 Everything random follows from (seed, epoch, segment), and a checkpoint falls between segments: a
 run that was killed and resumed ends, on a CPU, with the bytes of one that was not. What it leaves
-on disk is in `lib/vision/checkpoints.py`.
+on disk is in `lib/vision/checkpoints.py`. Several processes may train it together
+(`lib/vision/ranks.py`): all that decides is the same in each, and the first alone writes.
 """
 
 import math
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,11 @@ from lib.vision import checkpoints
 from lib.vision import device as devices
 from lib.vision.averages import BATCHES, averaged
 from lib.vision.checkpoints import Progress
-from lib.vision.feed import Feed
+from lib.vision.feed import Feed, Piece, of_ranks, pieces
 from lib.vision.losses import Losses, mixed
 from lib.vision.optimise import Stepper
 from lib.vision.plan import Plan
+from lib.vision.ranks import Ranks, here
 from lib.vision.sampling import count_of_epoch, rows_of_epoch
 from lib.vision.trainable import Trainable
 from lib.vision.watch import spread, watch
@@ -63,24 +66,27 @@ class Lesson:
 def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> dict[str, Any]:
     """Train `model` into `folder`, from where an earlier call was stopped.
 
-    Returns facts: images, epochs, accuracy of the last and best epoch, images_per_second.
-    Raises UserError for a loss that is no number, for weights that cannot be had, for a crop
-    that the network cannot take, and where memory does not suffice.
+    Returns facts, in the first rank: images, epochs, accuracy of the last and best epoch,
+    images_per_second. Raises UserError for a loss that is no number, for weights that cannot be
+    had, for a crop that the network cannot take, and where memory does not suffice.
     """
     _check_rows(lesson)
-    if not checkpoints.finished(folder):
-        training = _Training(folder, model, lesson, seed)
+    ranks = here()
+    if not ranks.said(checkpoints.finished(folder)):
+        training = _Training(folder, model, lesson, seed, ranks)
         with devices.enough_memory(folder, model):
             training.start(devices.choose(run, model))
             training.run()
-    return checkpoints.facts(folder, len(lesson.train_rows))
+    # The first may be about to rename the folder: no other looks into it any more.
+    return checkpoints.facts(folder, len(lesson.train_rows)) if ranks.first else {}
 
 
 class _Training:
     """The state that the steps of one run share."""
 
-    def __init__(self, folder: Path, model: Model, lesson: Lesson, seed: int) -> None:
+    def __init__(self, folder: Path, model: Model, lesson: Lesson, seed: int, ranks: Ranks) -> None:
         self.folder, self.model, self.lesson, self.seed = folder, model, lesson, seed
+        self.ranks, self.feed = ranks, of_ranks(lesson.feed, ranks)
         self.labels = torch.from_numpy(lesson.labels.astype(np.int64))
         weights = np.ones(0) if lesson.weights is None else lesson.weights
         self.weights = torch.from_numpy(weights.astype(np.float32))
@@ -99,12 +105,16 @@ class _Training:
         saved = checkpoints.read(self.folder / "last.pt")
         if saved:
             self.progress = Progress(**saved["progress"])
+        stand = (self.progress.epoch, self.progress.segment, len(self.lesson.train_rows))
+        if self.ranks.said(stand) != stand:
+            raise UserError(f"{self.folder}: not the same on all nodes; let them share `work`")
         torch.manual_seed(self.seed)
         net = self.lesson.build("none" if saved else self.model.weights)
         if saved:
             net.load_state_dict(saved["model"])
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = torch.compile(self.net) if self.model.compile else self.net
+        self.ranks.norms_of_all(self.net)
+        self.compiled = torch.compile(self.net) if self.model.compile else self.net
         self.losses = Losses(self.model.loss, self.lesson.levels).to(device)
         self.average = averaged(self.model.average, self.net)
         self._begin_phase()
@@ -121,9 +131,9 @@ class _Training:
         sizes = [self.plan.steps(e) * self.plan.batch(e) for e in range(self.plan.epochs)]
         done = sum(sizes[: self.progress.epoch])
         title = f"{self.folder.parent.name}/{self.folder.name.removesuffix('.partial')}"
-        with tqdm(
-            total=sum(sizes), initial=done, unit=" images", desc=title, disable=None, mininterval=1
-        ) as bar:
+        silent = None if self.ranks.first else True
+        shown = {"unit": " images", "desc": title, "disable": silent, "mininterval": 1}
+        with tqdm(total=sum(sizes), initial=done, **shown) as bar:
             bar.update(self._first_step() * self.batch if self.progress.segment else 0)
             while self.progress.epoch < self.plan.epochs:
                 self._run_epoch(bar)
@@ -147,19 +157,13 @@ class _Training:
     def _freeze(self) -> None:
         if self.model.unfreeze and self.progress.epoch < self.plan.epochs:
             self.net.freeze_until(self.plan.trainable_from(self.progress.epoch))
+        self.forward = self.ranks.wrap(self.compiled)
 
     def _run_epoch(self, bar: tqdm) -> None:
         progress, start = self.progress, time.monotonic()
         lesson, epoch = self.lesson, progress.epoch
-        rows = rows_of_epoch(
-            self.model.sampling,
-            lesson.train_rows,
-            lesson.labels,
-            lesson.product,
-            self.seed,
-            epoch,
-            self.hardness[0],
-        )
+        known = lesson.train_rows, lesson.labels, lesson.product
+        rows = rows_of_epoch(self.model.sampling, *known, self.seed, epoch, self.hardness[0])
         order = EpochOrder(rows, self.seed, epoch)
         steps = self.plan.steps(epoch)
         segments = math.ceil(steps / SEGMENT_STEPS)
@@ -181,58 +185,54 @@ class _Training:
 
     def _run_segment(self, rows: np.ndarray, first: int, bar: tqdm) -> None:
         seeds = np.random.SeedSequence([self.seed, self.progress.epoch, self.progress.segment])
-        torch.manual_seed(int(seeds.generate_state(1)[0]))  # dropout, mixup
+        torch.manual_seed(int(seeds.generate_state(1)[0]) + self.ranks.rank)  # dropout, mixup
         self.net.train()
+        self.right = np.zeros(len(rows), np.float32)  # p of the true class, of this rank's rows
         total = torch.zeros((), device=self.device)
-        for step, pieces in enumerate(self._steps(rows, seeds), first):
-            loss = self._step(step, pieces)
+        for step, batch in enumerate(self._steps(rows, seeds), first):
+            loss = self._step(step, batch)
             total += loss
-            bar.update(sum(len(piece) for piece, _ in pieces))
+            bar.update(self.batch)
             if step % CHECK_STEPS == 0:
-                self._look(float(loss), step)
-                bar.set_postfix_str(f"loss {float(loss):.3f}", refresh=False)
-        self._look(float(total), first + len(rows) // self.batch)
-        self.progress.loss += float(total)
+                bar.set_postfix_str(f"loss {self._looked_at(loss, step):.3f}", refresh=False)
+        self.progress.loss += self._looked_at(total, first + len(rows) // self.batch)
+        if self.model.sampling.hard:
+            places = np.searchsorted(self.lesson.train_rows, rows)
+            self.hardness[1, places] = 1 - self.ranks.highest(self.right)
 
-    def _steps(
-        self, rows: np.ndarray, seeds: np.random.SeedSequence
-    ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    def _steps(self, rows: np.ndarray, seeds: np.random.SeedSequence) -> Iterator[list[Piece]]:
         """The batches of a segment, each in as many pieces as it passes in."""
-        epoch = self.progress.epoch
-        pieces: list[tuple[np.ndarray, np.ndarray]] = []
-        batches = self.lesson.feed.altered(
-            rows, self.plan.piece(epoch), seeds, epoch, self.plan.epochs
-        )
-        for piece in batches:
-            pieces.append(piece)
-            if len(pieces) == self.model.accumulate:
-                yield pieces
-                pieces = []
-        if pieces:
-            yield pieces
+        epoch, size = self.progress.epoch, self.plan.piece(self.progress.epoch)
+        fed = pieces(self.feed, self.ranks, rows, size, seeds, epoch, self.plan.epochs)
+        while batch := list(islice(fed, self.model.accumulate)):
+            yield batch
 
-    def _step(self, step: int, pieces: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+    def _step(self, step: int, batch: list[Piece]) -> torch.Tensor:
+        """Take a step; returns this rank's loss, whose mean over the ranks is the batch's."""
         progress = self.progress
         self.stepper.set(*self.plan.rate(progress.epoch, step, progress.losses))
         total = torch.zeros((), device=self.device)
-        for rows, inputs in pieces:
-            loss = self._loss(rows, inputs)
-            self.stepper.add(loss)
-            total += loss.detach() / len(pieces)
+        for number, piece in enumerate(batch, 1):
+            with self.ranks.hold(self.forward, number < len(batch)):
+                loss = self._loss(piece) * piece.weight
+                self.stepper.add(loss)
+            total += loss.detach() / len(batch)
         self.stepper.step()
+        self.ranks.settle(self.net)
         if self.average:
             self.average.after_step()
         return total
 
-    def _loss(self, rows: np.ndarray, inputs: np.ndarray) -> torch.Tensor:
+    def _loss(self, piece: Piece) -> torch.Tensor:
         """Mean loss of a piece."""
+        rows = piece.rows
         truth = self.labels[rows].to(self.device, non_blocking=True)
         weight = self.weights[rows].to(self.device) if len(self.weights) else None
-        shown = self.net.normalise(devices.moved(inputs, self.device))
+        shown = self.net.normalise(devices.moved(piece.inputs, self.device))
         alpha = self.model.loss.mixup
         if not alpha:
             logits = self._logits(shown)
-            self._remember(rows, logits, truth)
+            self._remember(piece.place, logits, truth)
             return _mean(self.losses(logits, truth), weight)
         shown, other, share = mixed(shown, alpha)
         logits = self._logits(shown)
@@ -245,13 +245,14 @@ class _Training:
         with devices.autocast(self.model, self.device):
             return self.forward(shown).float()
 
-    def _remember(self, rows: np.ndarray, logits: torch.Tensor, truth: torch.Tensor) -> None:
+    def _remember(self, place: slice, logits: torch.Tensor, truth: torch.Tensor) -> None:
         if self.model.sampling.hard:
             right = logits.detach().softmax(1).gather(1, truth[:, None])[:, 0]
-            places = np.searchsorted(self.lesson.train_rows, rows)
-            self.hardness[1, places] = 1 - right.cpu().numpy()
+            self.right[place] = right.cpu().numpy()
 
-    def _look(self, loss: float, step: int) -> None:
+    def _looked_at(self, of_rank: torch.Tensor, step: int) -> float:
+        """The loss over all ranks; UserError in each of them if it is no number."""
+        loss = float(self.ranks.mean(np.array([float(of_rank)]))[0])
         if not math.isfinite(loss):
             epoch = self.progress.epoch
             raise UserError(
@@ -259,6 +260,7 @@ class _Training:
                 f" of {self.plan.steps(epoch)}; lower lr ({self.model.lr}) or set precision ="
                 ' "float32"; the last good epoch is kept in last.pt'
             )
+        return loss
 
     def _end_epoch(self, bar: tqdm) -> None:
         progress, plan, epoch = self.progress, self.plan, self.progress.epoch
@@ -289,7 +291,6 @@ class _Training:
         else:
             self._freeze()
         self._save("last.pt", resume=True)
-        checkpoints.write_history(self.folder, progress.history)
 
     def _averaged(self) -> AbstractContextManager:
         """The mean of the weights in place of the last ones, where one is asked for."""
@@ -298,24 +299,24 @@ class _Training:
         rows, batch = self.lesson.train_rows, self.plan.piece(max(self.plan.epochs - 1, 0))
         seeds = np.random.SeedSequence([self.seed, self.progress.epoch])
         order = EpochOrder(rows, self.seed, self.progress.epoch).slice(0, batch * BATCHES)
-        fed = self.lesson.feed.altered(order, batch, seeds, self.plan.epochs - 1, self.plan.epochs)
-        return self.average.in_place(
-            self.net.normalise(devices.moved(inputs, self.device)) for _, inputs in fed
-        )
+        fed = self.feed.altered(order, batch, seeds, self.plan.epochs - 1, self.plan.epochs)
+        shown = (self.net.normalise(devices.moved(inputs, self.device)) for _, inputs in fed)
+        return self.average.in_place(shown, self.ranks)
 
     def _watch(self) -> dict[str, Any]:
-        lesson, batch = self.lesson, 2 * self.plan.piece(0)
-        return watch(
-            self.net, self.model, lesson.feed, self.watched, self.labels, self.losses, batch
-        )
+        judged = self.watched, self.labels, self.losses, 2 * self.plan.piece(0)
+        return watch(self.net, self.model, self.lesson.feed, *judged, self.ranks)
 
     def _save(self, name: str, resume: bool) -> None:
+        if not self.ranks.first:
+            return
         state: dict[str, Any] = {
             "network": self.model.network,
             "classes": self.lesson.classes,
             "model": {key: value.cpu() for key, value in self.net.state_dict().items()},
         }
         if resume:
+            checkpoints.write_history(self.folder, self.progress.history)
             state["optimizer"] = self.stepper.optimizer.state_dict()
             state["progress"] = asdict(self.progress)
             if self.average:
@@ -325,7 +326,6 @@ class _Training:
 
     def _finish(self) -> None:
         """Leave weights alone in last.pt, which marks the folder as finished."""
-        checkpoints.write_history(self.folder, self.progress.history)
         with self._averaged():
             if len(self.watched) == 0:
                 self._save("best.pt", resume=False)

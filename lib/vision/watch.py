@@ -10,6 +10,7 @@ from lib.config import Model
 from lib.vision import device as devices
 from lib.vision.feed import Feed
 from lib.vision.losses import Losses
+from lib.vision.ranks import ALONE, Ranks
 from lib.vision.trainable import Trainable
 
 
@@ -21,25 +22,29 @@ def watch(
     labels: torch.Tensor,
     losses: Losses,
     batch: int,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Cross-entropy and accuracy of `rows` int64 [n], and accuracy by level of the tree.
 
-    labels int64 [I]: class of each row of the feed. Without rows both are None.
+    labels int64 [I]: class of each row of the feed. Without rows both are None. Each rank looks
+    at its part of the rows and finds what all do: rates and choices that follow are the same.
     """
     if len(rows) == 0:
         return {"valid_loss": None, "valid_accuracy": None}
     net.eval()
     device = net.mean.device
+    own = rows[ranks.part(len(rows))]
     loss, right, by_level = 0.0, 0, np.zeros(losses.count)
-    for some, inputs in feed.plain(rows, batch):
+    for some, inputs in feed.plain(own, batch):
         truth = labels[some].to(device)
         with torch.inference_mode(), devices.autocast(model, device):
             logits = net(net.normalise(devices.moved(inputs, device))).float()
         loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
         right += int((logits.argmax(1) == truth).sum())
         by_level += [int(level.sum()) for level in losses.right_by_level(logits, truth)]
-    found = {"valid_loss": loss / len(rows), "valid_accuracy": right / len(rows)}
-    shares = (by_level / len(rows)).tolist()
+    means = np.array([loss, right, *by_level]) / len(own)
+    loss, accuracy, *shares = ranks.mean(means * ranks.weight(len(rows))).tolist()
+    found = {"valid_loss": loss, "valid_accuracy": accuracy}
     return found | {f"valid_accuracy_level{i}": share for i, share in enumerate(shares, 1)}
 
 
