@@ -88,19 +88,21 @@ def train(chain: Chain) -> list[Artifact]:
 
 
 def _networks(chain: Chain) -> list[tuple[str, Model]]:
-    """The models that see pictures."""
+    """The models that see pictures, one by one or as mosaics."""
     models = chain.config.models.items()
-    return [(name, model) for name, model in models if model.kind == "network"]
+    return [(name, model) for name, model in models if model.kind in ("network", "mosaic")]
 
 
 def _net(
     chain: Chain, name: str, net: str, build: Any, inputs: dict[str, Artifact | Path]
 ) -> Artifact:
+    model = chain.config.models[name]
+    foreign = () if model.kind == "mosaic" else ("mosaic",)
     return chain.add(
         f"cnn/{name}/{net}",
         partial(build, chain.config, name, net),
         config={
-            "train": plain(chain.config.models[name], "weight", "checkpoint"),
+            "train": plain(model, "weight", "checkpoint", *foreign),
             "seed": chain.config.seed,
             **({"weight": chain.config.round.weight} if chain.config.before else {}),
         },

@@ -167,6 +167,18 @@ class Fusion:
 
 
 @dataclass(frozen=True)
+class Mosaic:
+    """Which products train a model of kind "mosaic" (T1), by how many pictures they have.
+
+    It scores all of them: one of a single picture as that picture, one of more than four by the
+    first four. Crops, flips and turns, in training and in views, are of the mosaic as a whole.
+    """
+
+    least_images: int = 1
+    most_images: int = 0  # 0 = any number
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A network that is never trained: only its embeddings are used, by models of kind "fusion"."""
 
@@ -181,7 +193,7 @@ class Backbone:
 class Model:
     """One network and how it is trained. The same keys in `[train]` are defaults for all."""
 
-    kind: str = "network"  # "network" sees pictures, "fusion" embeddings of all of a product's
+    kind: str = "network"  # sees pictures; "mosaic": all of a product's; "fusion": embeddings
     network: str = "resnet18"
     weights: str = "imagenet"  # "imagenet", "none" or the path of a state dict
     head: str = "linear"  # "linear", or "wide": two more layers as wide as there are classes
@@ -214,6 +226,7 @@ class Model:
     sampling: Sampling = field(default_factory=Sampling)
     average: Average = field(default_factory=Average)
     fusion: Fusion = field(default_factory=Fusion)
+    mosaic: Mosaic = field(default_factory=Mosaic)
 
 
 @dataclass(frozen=True)

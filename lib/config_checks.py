@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from lib.config import BOOSTERS, Augment, Config, Model
+from lib.config import BOOSTERS, Augment, Config, Model, Mosaic
 from lib.errors import UserError
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "run.device": ("auto", "cpu", "cuda"),
 }
 MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
-    "kind": ("network", "fusion"),
+    "kind": ("network", "mosaic", "fusion"),
     "head": ("linear", "wide"),
     "optimizer": ("sgd", "adamw"),
     "rate.kind": ("cosine", "one_cycle", "cyclical", "plateau", "table", "constant"),
@@ -37,6 +37,7 @@ LARGEST = {  # of the settings of an augmentation
     "erase": 1.0,
     "start": 1.0,
 }
+LEAST_SIDE = 16  # pixels of what a network sees
 TAKEN = ("mean", "multi", "candidates", "neighbours")  # folders beside those of the models
 
 
@@ -71,7 +72,7 @@ class _Checks:
         self.need(plain, f"{where}: use a-z 0-9 _ -")
 
     def sized(self, where: str, resize: tuple[int, int], crop: tuple[int, int]) -> None:
-        self.need(min(crop) >= 16, f"{where}.crop = {crop}: at least 16 pixels")
+        self.need(min(crop) >= LEAST_SIDE, f"{where}.crop = {crop}: at least {LEAST_SIDE} pixels")
         inside = crop[0] <= resize[0] and crop[1] <= resize[1]
         self.need(inside, f"{where}.crop {crop} is larger than resize {resize}")
 
@@ -100,6 +101,34 @@ class _Checks:
         self.need(
             bool(of) == (model.kind == "fusion"),
             f'{where}.fusion.of = {list(of)}: what a model of kind "fusion" reads, and no other',
+        )
+        self.mosaic(where, model)
+
+    def mosaic(self, where: str, model: Model) -> None:
+        mosaic, (height, width) = model.mosaic, model.crop
+        if model.kind != "mosaic":
+            only = f'{where}.mosaic: settings of a model of kind "mosaic", and no other'
+            self.need(mosaic == Mosaic(), only)
+            return
+        least, most = mosaic.least_images, mosaic.most_images
+        self.need(least >= 1, f"{where}.mosaic.least_images = {least}: at least 1")
+        self.need(
+            most == 0 or most >= least,
+            f"{where}.mosaic.most_images = {most}: 0 (any number), or from least_images {least} on",
+        )
+        self.need(
+            2 * height > model.resize[0] and 2 * width > model.resize[1],
+            f"{where}.crop {model.crop}: more than half of resize {model.resize}, or it leaves out"
+            " whole pictures of a mosaic",
+        )
+        self.need(
+            min(height, width) >= 2 * LEAST_SIDE,
+            f"{where}.crop = {model.crop}: at least {2 * LEAST_SIDE} pixels, as a mosaic has"
+            " pictures of half the size",
+        )
+        self.need(
+            not model.sampling.one_of_product,
+            f"{where}.sampling.one_of_product: a mosaic shows all of a product's pictures at once",
         )
 
     def augmented(self, where: str, augment: Augment) -> None:
@@ -154,13 +183,7 @@ class _Checks:
             not data.group_by or data.source == "csv",
             f"data.group_by names a column of a csv; data.source is {data.source}",
         )
-        share, one = config.round.precision, config.round.weight
-        self.need(0.5 <= share < 1, f"round.precision = {share}: a share from 0.5 to below 1")
-        self.need(0 < one <= 1, f"round.weight = {one}: above 0, at most 1")
-        self.need(
-            config.has_test or not config.round.of,
-            "round.of: a second round learns from products to classify; data.test names none",
-        )
+        self.round(config)
         wide, kept = config.features.top_k, config.predict.top_k
         self.need(wide <= kept, f"features.top_k {wide} is above predict.top_k {kept}")
         self.need(config.new.top >= 1, f"new.top = {config.new.top}: at least 1")
@@ -175,3 +198,20 @@ class _Checks:
         for layer in ("layer2", "layer3", "layer4", "multi"):
             for booster in getattr(stack, layer):
                 self.one_of(f"stack.{layer}", booster, BOOSTERS)
+
+    def round(self, config: Config) -> None:
+        share, one = config.round.precision, config.round.weight
+        self.need(0.5 <= share < 1, f"round.precision = {share}: a share from 0.5 to below 1")
+        self.need(0 < one <= 1, f"round.weight = {one}: above 0, at most 1")
+        self.need(
+            config.has_test or not config.round.of,
+            "round.of: a second round learns from products to classify; data.test names none",
+        )
+        folds = {model.folds for model in config.models.values() if model.kind == "network"}
+        for name, model in config.models.items():
+            labelled = bool(folds) if config.stack_part == "holdout" else model.folds in folds
+            self.need(
+                not config.round.of or model.kind != "mosaic" or labelled,
+                f"models.{name}: in a second round a mosaic learns from the labels that are found"
+                f" for networks, and no model of kind network has folds = {model.folds}",
+            )

@@ -4,10 +4,15 @@ A full dump is classes x pictures (65 GB a model at Cdiscount's size); the first
 and the mass outside them (`rest`) are enough for candidates, means and the ladder.
 """
 
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+TYPES: dict[str, Any] = {"class": np.int16, "prob": np.float16, "rest": np.float16}  # on disk
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,45 @@ class TopK:
 
     def save(self, folder: Path, prefix: str = "top") -> None:
         """Write `image.npy` and `<prefix>_{class,prob,rest}.npy` into `folder`."""
-        np.save(folder / "image.npy", self.image.astype(np.int64))
-        np.save(folder / f"{prefix}_class.npy", self.classes.astype(np.int16))
-        np.save(folder / f"{prefix}_prob.npy", self.probs.astype(np.float16))
-        np.save(folder / f"{prefix}_rest.npy", self.rest.astype(np.float16))
+        whole = {"class": self.classes, "prob": self.probs, "rest": self.rest}
+        write(folder, prefix, self.image, self.classes.shape[1], [whole])
+
+
+def write(
+    folder: Path,
+    prefix: str,
+    image: np.ndarray,
+    k: int,
+    pieces: Iterable[Mapping[str, np.ndarray]],
+) -> None:
+    """Write the files of `TopK.save` from pieces, of which one at a time is in memory.
+
+    image [n]: rows of all pieces. A piece holds "class" and "prob" [m, k] and "rest" [m] of the
+    next m rows. Raises ValueError where they are not n rows in all.
+    """
+    np.save(folder / "image.npy", image.astype(np.int64))
+    rows = 0
+    with ExitStack() as stack:
+        files = {}
+        for name, kind in TYPES.items():
+            files[name] = stack.enter_context((folder / f"{prefix}_{name}.npy").open("wb"))
+            header = {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(kind)),
+                "fortran_order": False,
+                "shape": shape(name, len(image), k),
+            }
+            np.lib.format.write_array_header_1_0(files[name], header)
+        for piece in pieces:
+            rows += len(piece["rest"])
+            for name, file in files.items():
+                file.write(piece[name].astype(TYPES[name], copy=False).tobytes())
+    if rows != len(image):
+        raise ValueError(f"{folder}: {rows} rows for {len(image)} pictures")
+
+
+def shape(name: str, rows: int, k: int) -> tuple[int, ...]:
+    """Of the array `name` of `TYPES`."""
+    return (rows,) if name == "rest" else (rows, k)
 
 
 def read(folder: Path, prefix: str = "top") -> TopK:

@@ -99,3 +99,38 @@ def test_without_a_test_file_only_the_locked_part_is_scored(config_file):
 def test_answers_about_new_products_need_a_sense(config_file, override):
     with pytest.raises(UserError, match=override.split("=")[0]):
         load(config_file, [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["mosaic.least_images=0"], "models.b.mosaic.least_images = 0: at least 1"),
+        (["mosaic.least_images=3", "mosaic.most_images=2"], "or from least_images 3 on"),
+        (["mosaic.most_images=-1"], "most_images = -1"),
+        (["crop=[90, 160]"], "more than half of resize"),
+        (["resize=[40, 40]", "crop=[30, 40]"], "at least 32 pixels"),
+        (["sampling.one_of_product=true"], "shows all of a product's pictures at once"),
+        (['fusion.of=["a"]'], 'a model of kind "fusion" reads, and no other'),
+        (["folds=2", "round.of=none.toml"], "no model of kind network has folds = 2"),
+    ],
+)
+def test_a_mosaic_that_makes_no_sense_is_one_clear_line(config_file, overrides, words):
+    own = [one if one.startswith("round") else f"models.b.{one}" for one in overrides]
+    with pytest.raises(UserError) as error:
+        load(config_file, ["models.b.kind=mosaic", *own])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_only_mosaics_have_settings_of_mosaics(config_file):
+    with pytest.raises(UserError, match=r'models\.a\.mosaic: settings of a model of kind "mosaic"'):
+        load(config_file, ["models.a.mosaic.least_images=2"])
+
+
+def test_a_mosaic_has_no_embeddings_of_pictures(config_file):
+    mosaic = "models.b.kind=mosaic"
+    with pytest.raises(UserError, match=r"predict\.embeddings = 'b'; choose one of a"):
+        load(config_file, [mosaic, 'predict.embeddings=["b"]'])
+    fused = ["models.c.kind=fusion", 'models.c.fusion.of=["b"]']
+    with pytest.raises(UserError, match=r"fusion\.of = 'b'; choose one of a"):
+        load(config_file, [mosaic, *fused])

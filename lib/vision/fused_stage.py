@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from lib.catalogue.tables import Catalogue, read_classes, read_splits
+from lib.catalogue.tables import Catalogue, read_classes
 from lib.config import Config, nets
-from lib.vision import fusion, predict_fused, train
+from lib.vision import dumps, fusion, stage, train
 from lib.vision.embedding_feed import EmbeddingFeed
-from lib.vision.stage import taught_and_watched
+from lib.vision.scorers import FusedScorer
 
 
 def build_fusion(
@@ -20,7 +20,7 @@ def build_fusion(
     classes = read_classes(config.at("extract/classes"))
     feed = _feed(config, name, net, "train", known)
     seen = known.image_count > 0
-    taught, watched = (some[seen[some]] for some in taught_and_watched(config, model, net))
+    taught, watched = (some[seen[some]] for some in stage.taught_and_watched(config, model, net))
     lesson = train.Lesson(
         feed,
         lambda _: fusion.build(model.fusion, len(classes), feed, taught),
@@ -39,25 +39,18 @@ def build_fused(
 ) -> dict[str, Any]:
     """Score the pictures of a part; who scores whom is as in `stage.build_predictions`."""
     model = config.models[name]
-    net_of_row, rows = None, np.arange(len(query.length))
-    if part != "test":
-        splits = read_splits(config.at("extract/splits"))
-        rows = query.images_of(splits.products(part))
-        if part == "fit":
-            net_of_row = splits.net_of_product(model.folds)[query.image_product[rows]]
+    images, net_of_row = stage.asked(config, model, part, query)
     side = "test" if part == "test" else "train"
-    return predict_fused.predict_fused(
-        folder,
+    scorer = FusedScorer(
         model,
         config.predict,
-        [config.at(f"cnn/{name}/{net}") / f"{model.checkpoint}.pt" for net in nets(model)],
-        net_of_row,
+        stage.checkpoints(config, name),
         [_feed(config, name, net, side, query) for net in nets(model)],
-        query.image_product,
-        rows,
         config.run,
-        plain=part != "test",
+        query.image_product,
     )
+    dumps.write(folder, scorer, config.predict, images, net_of_row, plain=part != "test")
+    return {"images": len(images)}
 
 
 def _feed(config: Config, name: str, net: str, side: str, catalogue: Catalogue) -> EmbeddingFeed:

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 
 from lib import pipeline, topk
+from lib.catalogue.mosaic import MosaicReader
 from lib.catalogue.reader import PictureReader
 from lib.catalogue.tables import Catalogue, read_classes, read_splits
 from lib.config import Backbone, Config, Model, nets
+from lib.errors import UserError
 from lib.topk import TopK
 from lib.vision import device as devices
-from lib.vision import embed, predict, train, zoo
+from lib.vision import dumps, embed, rows, train, trained, zoo
 from lib.vision.feed import PictureFeed
 from lib.vision.network import Network
+from lib.vision.scorers import PictureScorer
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,28 @@ def build_net(
     """Train one network of model `name` on `fit`, or on `fit` without its own fold.
 
     The pictures left out, or of `holdout`, only watch: they choose `best.pt`, never the weights.
+    A row is a picture, or the mosaic of a product: `lib/vision/rows.py`.
     """
     model = config.models[name]
-    trained, watched = taught_and_watched(config, model, net)
+    taught, watched = taught_and_watched(config, model, net)
     classes = read_classes(config.at("extract/classes"))
-    weights = None
+    labelled, weights = len(known.product_id), None
     if extra is not None:
-        labelled, known = len(known.product_id), extra.catalogue
-        trained = np.concatenate([trained, extra.products])
-        weights = np.where(known.image_product < labelled, 1.0, extra.weight)
+        known, taught = extra.catalogue, np.concatenate([taught, extra.products])
+    product = rows.products(model, known)
+    if extra is not None:
+        weights = np.where(product < labelled, 1.0, extra.weight)
+    train_rows = rows.taught(model, known, taught)
+    if model.kind == "mosaic":
+        _stop_at_few(name, model, train_rows)
     with _reader(config, model, known) as reader:
         lesson = train.Lesson(
             PictureFeed(reader, model),
             lambda weights: zoo.network(model, len(classes), weights),
-            labels=known.label[known.image_product],
-            product=known.image_product,
-            train_rows=known.images_of(trained),
-            valid_rows=known.images_of(watched),
+            labels=known.label[product],
+            product=product,
+            train_rows=train_rows,
+            valid_rows=rows.taught(model, known, watched),
             classes=len(classes),
             levels=classes.levels(),
             weights=weights,
@@ -58,6 +66,15 @@ def build_net(
         facts = train.train(folder, model, lesson, config.seed + model.seed, config.run)
         _report_rotten(reader)
     return facts
+
+
+def _stop_at_few(name: str, model: Model, products: np.ndarray) -> None:
+    if len(products) < 2:
+        least, most = model.mosaic.least_images, model.mosaic.most_images or "any number of"
+        raise UserError(
+            f"models.{name}.mosaic: {len(products)} products of {least} to {most} pictures are left"
+            " to train on; widen least_images and most_images"
+        )
 
 
 def taught_and_watched(config: Config, model: Model, net: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,32 +93,31 @@ def build_predictions(
     """Score the pictures of a part with model `name`.
 
     Rows of `fit` are scored by the one network that never saw their product; all other rows by
-    the mean of the model's networks.
+    the mean of the model's networks. By mosaics, all pictures of a product are scored alike.
     """
     model = config.models[name]
-    net_of_row = None
+    images, net_of_row = asked(config, model, part, query)
+    paths, plain = checkpoints(config, name), part != "test"
+    return _score(config, model, paths, query, images, net_of_row, plain, folder)
+
+
+def asked(
+    config: Config, model: Model, part: str, query: Catalogue
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pictures int64 of a part, ascending, and the one network that scores each, None for all."""
     if part == "test":
-        rows = np.arange(len(query.length))
-    else:
-        splits = read_splits(config.at("extract/splits"))
-        rows = query.images_of(splits.products(part))
-        if part == "fit":
-            net_of_row = splits.net_of_product(model.folds)[query.image_product[rows]]
-    checkpoints = [config.at(f"cnn/{name}/{net}") / f"{model.checkpoint}.pt" for net in nets(model)]
-    with _reader(config, model, query) as reader:
-        facts = predict.predict(
-            folder,
-            model,
-            config.predict,
-            checkpoints,
-            net_of_row,
-            reader,
-            rows,
-            config.run,
-            plain=part != "test",
-        )
-        _report_rotten(reader)
-    return facts
+        return np.arange(len(query.length)), None
+    splits = read_splits(config.at("extract/splits"))
+    images = query.images_of(splits.products(part))
+    if part != "fit":
+        return images, None
+    return images, splits.net_of_product(model.folds)[query.image_product[images]]
+
+
+def checkpoints(config: Config, name: str) -> list[Path]:
+    """Of a model's networks."""
+    model = config.models[name]
+    return [config.at(f"cnn/{name}/{net}") / f"{model.checkpoint}.pt" for net in nets(model)]
 
 
 def predict_by(
@@ -109,27 +125,42 @@ def predict_by(
 ) -> TopK:
     """What one network says of all pictures of a catalogue; `folder` holds what is finished."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = np.arange(len(query.length))
-    with _reader(config, model, query) as reader:
-        predict.predict(
-            folder, model, config.predict, [checkpoint], None, reader, rows, config.run, plain=False
-        )
+    images = np.arange(len(query.length))
+    _score(config, model, [checkpoint], query, images, None, False, folder)
     return topk.read(folder)
+
+
+def _score(
+    config: Config,
+    model: Model,
+    paths: list[Path],
+    query: Catalogue,
+    images: np.ndarray,
+    net_of_row: np.ndarray | None,
+    plain: bool,
+    folder: Path,
+) -> dict[str, Any]:
+    whose = rows.speaking(model, query)
+    with _reader(config, model, query) as reader:
+        scorer = PictureScorer(model, config.predict, paths, reader, config.run, whose)
+        rotten = dumps.write(folder, scorer, config.predict, images, net_of_row, plain)
+        _report_rotten(reader)
+    return {"images": len(images), "rotten": rotten, "views": len(scorer.views)}
 
 
 def build_embeddings(
     config: Config, name: str, net: str, side: str, catalogue: Catalogue, folder: Path
 ) -> dict[str, Any]:
     """Embed all pictures of "train" or "test" with one network; both sides share a projection."""
-    trained = config.models.get(name)
-    model = trained or config.backbones[name]
+    own = config.models.get(name)
+    model = own or config.backbones[name]
     known = config.at(f"embeddings/{name}/{net}/train")
 
     def load(device: torch.device) -> Network:
-        if trained:
-            checkpoint = config.at(f"cnn/{name}/{net}") / f"{trained.checkpoint}.pt"
-            return predict.load(checkpoint, trained, device)
-        return predict.ready(zoo.build(model.network, 2, model.weights), device)
+        if own:
+            checkpoint = config.at(f"cnn/{name}/{net}") / f"{own.checkpoint}.pt"
+            return trained.network(checkpoint, own, device)
+        return trained.ready(zoo.build(model.network, 2, model.weights), device)
 
     with _reader(config, model, catalogue) as reader:
         facts = embed.embed(
@@ -148,7 +179,9 @@ def build_embeddings(
 
 def _reader(config: Config, model: Model | Backbone, catalogue: Catalogue) -> PictureReader:
     allocate = devices.batch_memory(devices.choose(config.run, model))
-    return PictureReader(catalogue, model.resize, pipeline.threads(config), allocate)
+    mosaics = isinstance(model, Model) and model.kind == "mosaic"
+    reader = MosaicReader if mosaics else PictureReader
+    return reader(catalogue, model.resize, pipeline.threads(config), allocate)
 
 
 def _report_rotten(reader: PictureReader) -> None:

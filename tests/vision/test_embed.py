@@ -9,20 +9,20 @@ import torch
 from lib.config import Predict, Run
 from lib.vision import embed as module
 from lib.vision.embed import embed
-from lib.vision.predict import load
+from lib.vision.trained import network
 from tests.vision.conftest import PRODUCTS, folder_of
 
 
 def run(folder, model, checkpoint, reader, projection=None, whole=False, **settings):
     settings = Predict(**({"dims": 8, "shard": 7} | settings))
-    net, batch = partial(load, checkpoint, model), Run(predict_batch=3)
+    net, batch = partial(network, checkpoint, model), Run(predict_batch=3)
     facts = embed(folder, model, settings, net, projection, whole, reader, batch)
     return facts, np.load(folder / "embeddings.npy")
 
 
 def seen(model, checkpoint, reader):
     """What the head sees of the centre view, float32 [n, width], one picture at a time."""
-    net = load(checkpoint, model, torch.device("cpu"))
+    net = network(checkpoint, model, torch.device("cpu"))
     rows = []
     for row in range(PRODUCTS):
         view = reader.decode(row)[2:22, 2:18]
