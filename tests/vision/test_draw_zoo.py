@@ -14,7 +14,7 @@ from lib.vision import zoo
         ("draw_dense", 20_067),
         ("draw_cnn1", 320_890),
         ("draw_cnn2", 19_322),
-        ("draw_modern", 86_578),
+        ("draw_modern", 84_442),
     ],
 )
 def test_parameters_for_ten_classes(name, parameters):
