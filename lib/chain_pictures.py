@@ -31,6 +31,16 @@ def extract(chain: Chain) -> list[Artifact]:
             files["test"] = fill.source_file(config, "test")
     else:
         files = {side: fill.source_file(config, side) for side in (*config.sides, of_classes)}
+    for side in (one for one in config.sides if fill.packed(config, one)):
+        unpacked = chain.add(
+            f"extract/unpacked/{side}",
+            partial(fill.unpacked, config, side),
+            config={"only": config.data.only} if side == "train" else {},
+            inputs={side: files[side]},
+            resumable=True,
+        )
+        files[side] = unpacked
+        made.append(unpacked)
     made.append(
         chain.add(
             "extract/classes",

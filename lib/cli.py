@@ -85,8 +85,8 @@ def _parser(stage: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--new",
         metavar="PATH",
-        help="classify these products with what is trained: a .bson, .csv or .npy file, or a"
-        " folder of pictures or of .npy files",
+        help="classify these products with what is trained: a .bson, .csv, .npy or .ndjson file, or"
+        " a folder of pictures, of .npy or of .ndjson files",
     )
     parser.add_argument(
         "--rebuild", action="store_true", help="make stale artifacts anew (fresh ones are kept)"

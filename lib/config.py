@@ -24,6 +24,7 @@ class Data:
     csv     tables of one row a product, which name its pictures
     folders folders of pictures; in `train` one folder a class, nested ones are levels
     npy     folders of <class>.npy, uint8 [n, h, w] or [n, h * h], each row a product
+    strokes folders of <class>.ndjson, simplified drawings of Quick, Draw!, each a product
     sample  stage 01 draws a catalogue from [sample]
     """
 
@@ -37,6 +38,9 @@ class Data:
     images_column: str = "images"  # names of pictures, separated by |
     images_root: str = ""  # folder they are relative to; "" = images beside the csv, else its own
     group_by: str = ""  # column whose equal values stay in one part and fold; "" = none
+    only: tuple[str, ...] = ()  # of npy and strokes: these classes alone; () = all
+    rows: int = 0  # of npy and strokes: the first so many of each class; 0 = all
+    raster: int = 28  # of strokes: pixels a side of the pictures that they are made into
     max_damaged: float = 0.01  # share of rotten records above which stage 01 stops
     sha256: dict[str, str] = field(default_factory=dict)  # published digests by file name
 

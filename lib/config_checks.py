@@ -8,7 +8,7 @@ from lib.config import BOOSTERS, Augment, Config, Model, Mosaic
 from lib.errors import UserError
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "data.source": ("bson", "csv", "folders", "npy", "sample"),
+    "data.source": ("bson", "csv", "folders", "npy", "strokes", "sample"),
     "predict.views": (1, 2, 5, 10),
     "predict.mean": ("arithmetic", "geometric"),
     "blend.final": ("fitted", "simple", "published"),
@@ -183,6 +183,12 @@ class _Checks:
             not data.group_by or data.source == "csv",
             f"data.group_by names a column of a csv; data.source is {data.source}",
         )
+        self.need(
+            (not data.only and not data.rows) or data.source in ("npy", "strokes"),
+            f"data.only and data.rows are for npy and strokes; data.source is {data.source}",
+        )
+        self.need(data.rows >= 0, f"data.rows = {data.rows}: 0 (all), or how many of each class")
+        self.need(data.raster >= 8, f"data.raster = {data.raster}: at least 8 pixels a side")
         self.round(config)
         wide, kept = config.features.top_k, config.predict.top_k
         self.need(wide <= kept, f"features.top_k {wide} is above predict.top_k {kept}")

@@ -53,8 +53,28 @@ def source_setting(config: Config, side: str, *columns: str) -> dict[str, Any]:
     kind = source_kind(config, side)
     if kind == "bson":
         return {}
-    read = columns if kind == "csv" else ()
+    chosen = ("only", "rows") if side == "train" else ()
+    read = {"csv": columns, "npy": chosen, "strokes": (*chosen, "raster")}.get(kind, ())
     return {"source": kind, **{key: getattr(config.data, key) for key in read}}
+
+
+def packed(config: Config, side: str) -> bool:
+    """Whether its files have to be unpacked before they are read; or were, once."""
+    from lib.catalogue import strokes
+
+    if source_kind(config, side) != "strokes":
+        return False
+    unpacked = config.at(f"extract/unpacked/{side}")
+    return unpacked.is_dir() or bool(strokes.packed(source_file(config, side)))
+
+
+def _lying(config: Config, side: str) -> Path:
+    """The original file or folder, or what was unpacked from it."""
+    source = source_file(config, side)
+    if not packed(config, side):
+        return source
+    folder = config.at(f"extract/unpacked/{side}")
+    return folder / source.name.removesuffix(".gz") if source.suffix == ".gz" else folder
 
 
 def _pictures(config: Config, side: str) -> Path:
@@ -68,7 +88,9 @@ def _pictures(config: Config, side: str) -> Path:
             return Path(data.root) / data.images_root
         beside = source.parent / "images"
         return beside if beside.is_dir() else source.parent
-    if kind == "npy" and source.is_file():
+    if kind == "strokes":
+        source = _lying(config, side)
+    if kind in ("npy", "strokes") and not source.is_dir():
         return source.parent
     return source
 
@@ -84,6 +106,13 @@ def sample(config: Config, folder: Path) -> dict[str, Any]:
     from lib.catalogue.sample import generate
 
     return generate(folder, config.sample, config.seed)
+
+
+def unpacked(config: Config, side: str, folder: Path) -> dict[str, Any]:
+    from lib.catalogue.strokes import unpack
+
+    only = config.data.only if side == "train" else ()
+    return {"files": unpack(source_file(config, side), folder, only)}
 
 
 def classes(config: Config, folder: Path) -> dict[str, Any]:
@@ -112,15 +141,18 @@ def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
 
 def _listed(config: Config, side: str) -> "Listed":
     """What a source of many files lists."""
-    from lib.catalogue import arrays, listing
+    from lib.catalogue import arrays, listing, strokes
 
-    source, labelled = _verified(config, side), side == "train"
+    source, labelled, data = _verified(config, side), side == "train", config.data
     kind = source_kind(config, side)
     if kind == "csv":
-        return listing.list_csv(source, _pictures(config, side), config.data, labelled)
+        return listing.list_csv(source, _pictures(config, side), data, labelled)
     if kind == "folders":
         return listing.list_folder(source, labelled)
-    return arrays.list_arrays(source, labelled)
+    chosen = (data.only, data.rows) if labelled else ((), 0)
+    if kind == "strokes":
+        return strokes.list_strokes(source, labelled, data.raster, *chosen)
+    return arrays.list_arrays(source, labelled, *chosen)
 
 
 def _verified(config: Config, side: str) -> Path:
@@ -128,11 +160,11 @@ def _verified(config: Config, side: str) -> Path:
     from lib.catalogue.digests import verify
 
     source, kind = source_file(config, side), source_kind(config, side)
-    if source.is_dir() and kind not in ("folders", "npy"):
+    if source.is_dir() and kind not in ("folders", "npy", "strokes"):
         raise UserError(f"{source}: a folder; with data.source = {kind} it must be a file")
     if source.is_file():
         verify(source, _published(config, side))
-    return source
+    return _lying(config, side)
 
 
 def stop_if_strict(config: Config) -> None:

@@ -48,9 +48,13 @@ def _submit(config: Config, query: Catalogue, classes: Classes, folder: Path) ->
 
 def _header(data: Data) -> tuple[str, str]:
     """The names of the submission's columns: those of the labelled data, where it has any."""
-    if data.source == "csv":
-        return data.id_column, data.label_column
-    return ("path", "category") if data.source in ("folders", "npy") else submission.HEADER
+    by_source = {
+        "csv": (data.id_column, data.label_column),
+        "folders": ("path", "category"),
+        "npy": ("path", "category"),
+        "strokes": ("key_id", "category"),
+    }
+    return by_source.get(data.source, submission.HEADER)
 
 
 def _rungs(config: Config, labelled: Catalogue, classes: Classes) -> list[Rung]:

@@ -15,8 +15,17 @@ from lib.config import Asked, Config
 from lib.errors import UserError
 from lib.fingerprint import files_under
 
-KINDS = {".bson": "bson", ".csv": "csv", ".npy": "npy"}
-TAKEN = "--new takes a .bson, .csv or .npy file, or a folder of pictures or of .npy files"
+KINDS = {
+    ".bson": "bson",
+    ".csv": "csv",
+    ".npy": "npy",
+    ".ndjson": "strokes",
+    ".ndjson.gz": "strokes",
+}
+TAKEN = (
+    "--new takes a .bson, .csv, .npy or .ndjson file, or a folder of pictures or of .npy or"
+    " .ndjson files"
+)
 NAME_LENGTH = 40  # characters of the file's name in a slug
 
 
@@ -45,14 +54,24 @@ def _kind(path: Path) -> str:
             names = [name for name, _ in files_under(path)]
             if not names:
                 raise UserError(f"{path}: the folder is empty; {TAKEN}")
-            return "npy" if all(name.lower().endswith(".npy") for name in names) else "folders"
+            return (_kinds(names) & {"npy", "strokes"} or {"folders"}).pop()
         size = path.stat().st_size
     except FileNotFoundError:
         raise UserError(f"{path}: no such file or folder; {TAKEN}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if path.suffix.lower() not in KINDS:
+    kind = _kinds([path.name]).pop()
+    if not kind:
         raise UserError(f"{path}: of no known kind; {TAKEN}")
     if size == 0:
         raise UserError(f"{path}: the file is empty; fetch it again")
-    return KINDS[path.suffix.lower()]
+    return kind
+
+
+def _kinds(names: list[str]) -> set[str]:
+    """What all of these files are: one kind, "" for none that is known; nothing if they differ."""
+    found = {
+        next((kind for end, kind in KINDS.items() if name.lower().endswith(end)), "")
+        for name in names
+    }
+    return found if len(found) == 1 else set()

@@ -62,7 +62,7 @@ def test_set_reaches_the_models_through_train(config_file):
         ("split.locked=0.0", "a share between 0 and 1"),
         ('stack.layer2=["xgboots"]', "choose one of xgboost"),
         ("features.top_k=50", "above predict.top_k"),
-        ("data.source=cvs", "choose one of bson, csv, folders, npy, sample"),
+        ("data.source=cvs", "choose one of bson, csv, folders, npy, strokes, sample"),
         ("data.group_by=style", "names a column of a csv"),
     ],
 )

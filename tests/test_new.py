@@ -321,7 +321,7 @@ def test_a_drawn_catalogue_without_a_test_file_answers_too(trained):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("none.bson", "no such file or folder; --new takes a .bson, .csv or .npy file"),
+        ("none.bson", "no such file or folder; --new takes a .bson, .csv, .npy or .ndjson"),
         ("", "--new takes a .bson"),
         ("empty.bson", "the file is empty"),
         ("words.txt", "of no known kind"),
@@ -356,6 +356,10 @@ def test_kinds_and_slugs(tmp_path):
     assert first.asked is not None
     assert first.asked.source == "npy"
     (tmp_path / "a" / "x.jpg").write_bytes(b"x")
+    (tmp_path / "x.ndjson.gz").write_bytes(b"x")
+    packed = new.choose(config, str(tmp_path / "x.ndjson.gz"))
+    assert packed.asked is not None
+    assert packed.asked.source == "strokes"
     second = new.choose(config, f"{tmp_path}/b/../a/")
     assert second.asked is not None
     assert (second.asked.source, second.asked.slug) == ("folders", first.asked.slug)

@@ -148,6 +148,37 @@ def test_arrays_without_products_to_classify(tmp_path):
     assert {row[1] for row in answered} <= {"cat", "dog", "ox"}
 
 
+def test_packed_drawings_from_strokes_to_answers(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder, names, count in (("train", ["flat", "steep", "left out"], 40), ("new", ["x"], 5)):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            with gzip.open(tmp_path / folder / f"{name}.ndjson.gz", "wt") as file:
+                for number in range(count):
+                    wave = [rng.integers(0, 40, 6).tolist(), [0, 50, 99, 150, 200, 255]]
+                    stroke = wave if name == "steep" else wave[::-1]
+                    key = 1000 * len(name) + number
+                    file.write(json.dumps({"key_id": str(key), "drawing": [stroke]}) + "\n")
+    config = settings(tmp_path, source="strokes", train="train", test="new")
+    chosen = ["--set", 'data.only=["flat", "steep"]', "--set", "data.rows=30"]
+    result = run_all(config, *chosen)
+    assert result.returncode == 0, result.stderr
+    header, *answered = answers(tmp_path)
+    assert header == ["key_id", "category"]
+    assert sorted(row[0] for row in answered) == [str(1000 + number) for number in range(5)]
+    assert {row[1] for row in answered} == {"flat"}
+    unpacked = tmp_path / "work" / "tiny" / "extract" / "unpacked"
+    assert sorted(p.name for p in (unpacked / "train").glob("*.ndjson")) == [
+        "flat.ndjson",
+        "steep.ndjson",
+    ]
+    again = run_all(config, *chosen, "--new", str(tmp_path / "train" / "steep.ndjson.gz"))
+    assert again.returncode == 0, again.stderr
+    (written,) = (tmp_path / "work" / "tiny" / "new").glob("*/submit/predictions.csv")
+    with written.open(newline="") as file:
+        assert {row["class_1"] for row in csv.DictReader(file)} == {"steep"}
+
+
 def test_a_picture_more_makes_a_folder_stale(tmp_path):
     for number in range(30):
         picture(tmp_path / "train" / f"class {number % 3}" / f"{number}.png", 60, number)

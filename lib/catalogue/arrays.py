@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.catalogue.pictures import Hash, Hashed, Listed, names_under
+from lib.catalogue.pictures import Hash, Hashed, Listed, class_names
 from lib.errors import UserError
 
 
@@ -26,13 +26,15 @@ class Rows:
     shape: tuple[int, int]
 
 
-def list_arrays(source: Path, labelled: bool) -> Listed:
+def list_arrays(source: Path, labelled: bool, only: Sequence[str] = (), rows: int = 0) -> Listed:
     """The rows of the arrays in a folder, or of a single one, each a product.
 
-    The class is the array's name. Raises UserError for a file that is no such array, or has
+    The class is the array's name. only, rows: these classes alone, the first rows of each; () and
+    0 for all. Raises UserError for a file that is no such array, or has
     pictures of another size than the first.
     """
-    arrays = [_open(root_of(source), name) for name in _names(source)]
+    names = class_names(source, ".npy", only)
+    arrays = [_open(root_of(source), name, rows) for name in names]
     codec = _codec(source, arrays)
     counts = [len(one.values) for one in arrays]
     file = np.repeat(np.arange(len(arrays), dtype=np.int32), counts)
@@ -57,11 +59,7 @@ def root_of(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def _names(source: Path) -> list[str]:
-    return [source.name] if source.is_file() else names_under(source, ".npy")
-
-
-def _open(root: Path, name: str) -> Rows:
+def _open(root: Path, name: str, rows: int) -> Rows:
     path = root / name
     try:
         values = np.lib.format.open_memmap(path, mode="r")
@@ -76,7 +74,7 @@ def _open(root: Path, name: str) -> Rows:
             f"{path}: {values.dtype} {list(values.shape)}; it must be uint8 [n, height, width],"
             " or [n, side * side], in C order"
         )
-    return Rows(name, values.reshape(-1, shape[0] * shape[1]), values.offset, shape)
+    return Rows(name, values.reshape(-1, shape[0] * shape[1])[: rows or None], values.offset, shape)
 
 
 def _codec(source: Path, arrays: Sequence[Rows]) -> str:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def names_under(source: Path, *suffixes: str) -> list[str]:
         except UnicodeEncodeError:
             raise UserError(f"{source}: the name {name!a} is not UTF-8; rename it") from None
     return names
+
+
+def class_names(source: Path, suffix: str, only: Sequence[str] = ()) -> list[str]:
+    """The files <class><suffix> below a folder, or `source` itself, a file.
+
+    only: these classes alone, () for all. Raises UserError for one that is not there.
+    """
+    if source.is_file():
+        return [source.name]
+    found = {name[: -len(suffix)]: name for name in names_under(source, suffix)}
+    for name in only:
+        if name not in found:
+            near = get_close_matches(name, found, 1) or sorted(found)[:3]
+            raise UserError(
+                f"{source}: data.only names {name!a}, and no {name}{suffix} lies below it; there is"
+                f" {', '.join(near)}"
+            )
+    return [name for stem, name in found.items() if not only or stem in only]
 
 
 def number_of(key: str) -> int:

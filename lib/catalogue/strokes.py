@@ -14,18 +14,21 @@ import hashlib
 import json
 import mmap
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from lib.artifacts import replacing
 from lib.catalogue.found import Damage
-from lib.catalogue.pictures import Hash, Hashed, Listed, names_under
+from lib.catalogue.pictures import Hash, Hashed, Listed, class_names
 from lib.errors import UserError
 
+PACKED = ".ndjson.gz"
 SQUARE, MARGIN, LINE = 256, 16, 16  # units
 FINER = 14  # pixels of the raster that a pixel is the mean of, by side
 POINTS = 4  # binary places of a coordinate in the raster
@@ -107,16 +110,19 @@ def fitted(drawing: Drawing) -> Drawing:
     return [np.round((stroke - low) * scale).astype(np.int16) for stroke in drawing]
 
 
-def list_strokes(source: Path, labelled: bool, side: int) -> Listed:
+def list_strokes(
+    source: Path, labelled: bool, side: int, only: Sequence[str] = (), rows: int = 0
+) -> Listed:
     """The drawings of the .ndjson files in a folder, or of a single file, each a product.
 
-    The class is the file's name. A line that holds no drawing is damage. Raises UserError for a
-    folder without such files, and for files without a drawing.
+    The class is the file's name. only, rows: these classes alone, the first drawings of each; ()
+    and 0 for all. side: pixels of the pictures that they become. A line that holds no drawing is
+    damage. Raises UserError for a folder without such files, and for files without a drawing.
     """
     root = source if source.is_dir() else source.parent
-    names = [source.name] if source.is_file() else names_under(source, ".ndjson")
+    names = class_names(source, ".ndjson", only)
     damage: list[Damage] = []
-    files = [_lines(root, name, damage) for name in names]
+    files = [_lines(root, name, damage, rows) for name in names]
     counts = [len(one.offset) for one in files]
     if not sum(counts):
         raise UserError(f"{source}: its files hold no drawing")
@@ -138,30 +144,37 @@ def list_strokes(source: Path, labelled: bool, side: int) -> Listed:
     )
 
 
-def unpack(source: Path, folder: Path) -> Path:
-    """`source`, or, where its files are gzipped, `folder` with the same files unpacked.
+def packed(source: Path, only: Sequence[str] = ()) -> list[Path]:
+    """The gzipped files of a source: of these classes alone, () for all."""
+    files = [source] if source.is_file() else sorted(source.glob(f"*{PACKED}"))
+    files = [path for path in files if path.name.endswith(PACKED)]
+    return [path for path in files if not only or path.name.removesuffix(PACKED) in only]
+
+
+def unpack(source: Path, folder: Path, only: Sequence[str] = ()) -> int:
+    """Unpack what is `packed` into `folder`; how many files.
 
     A picture is read by its place in a file, which a packed one does not have. What is there
-    already stays.
+    already stays. Raises UserError for a file that is no whole gzip.
     """
-    packed = [source] if source.is_file() else sorted(source.glob("*.ndjson.gz"))
-    packed = [path for path in packed if path.suffix == ".gz"]
-    if not packed:
-        return source
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in packed:
+    files = packed(source, only)
+    for path in tqdm(files, unit=" files", desc="unpacking", disable=None):
         target = folder / path.name.removesuffix(".gz")
-        if not target.exists():
+        if target.exists():
+            continue
+        try:
             with (
                 replacing(target) as temporary,
                 gzip.open(path) as given,
                 temporary.open("wb") as sink,
             ):
                 shutil.copyfileobj(given, sink)
-    return folder / packed[0].name.removesuffix(".gz") if source.is_file() else folder
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(f"{path}: not a whole gzip file ({error}); fetch it again") from None
+    return len(files)
 
 
-def _lines(root: Path, name: str, damage: list[Damage]) -> Lines:
+def _lines(root: Path, name: str, damage: list[Damage], rows: int) -> Lines:
     found = []
     for number, (offset, line) in enumerate(_cut(root / name), 1):
         if not line.strip():
@@ -172,6 +185,8 @@ def _lines(root: Path, name: str, damage: list[Damage]) -> Lines:
             damage.append(Damage(number, 0, f"{name}: {error}"))
             continue
         found.append((offset, len(line), number, key))
+        if len(found) == rows:
+            break
     columns = np.array(found, np.int64).reshape(-1, 4)
     return Lines(name, columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2], columns[:, 3])
 

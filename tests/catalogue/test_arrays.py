@@ -42,6 +42,8 @@ def test_rows_of_any_shape_and_a_single_file(tmp_path):
     assert [picture_bytes(known, i) for i in range(5)] == [
         values[i].tobytes() for i in (0, 1, 2, 0, 1)
     ]
+    some = list_arrays(source, True, ["Animals/cat"], 2)
+    assert some.keys == ["Animals/cat.npy:0", "Animals/cat.npy:1"]
     single = source / "dog.npy"
     assert root_of(single) == source
     assert list_arrays(single, False).keys == ["dog.npy:0", "dog.npy:1"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.catalogue.reader import PictureReader
-from lib.catalogue.strokes import begun, fitted, list_strokes, parse, raster, unpack
+from lib.catalogue.strokes import begun, fitted, list_strokes, packed, parse, raster, unpack
 from lib.errors import UserError
 from tests.catalogue.test_listing import indexed
 
@@ -123,14 +123,34 @@ def test_packed_files_are_unpacked_once(tmp_path):
     source.mkdir()
     with gzip.open(source / "cat.ndjson.gz", "wt") as file:
         file.write(line(1, [[0, 9], [0, 9]]) + "\n")
-    folder = unpack(source, tmp_path / "own")
-    assert folder == tmp_path / "own"
+    folder = tmp_path / "own"
+    folder.mkdir()
+    assert unpack(source, folder) == 1
     assert list_strokes(folder, True, 28).keys == ["1"]
     written = (folder / "cat.ndjson").stat().st_mtime_ns
-    assert unpack(source, folder) == folder
+    assert unpack(source, folder) == 1
     assert (folder / "cat.ndjson").stat().st_mtime_ns == written
-    assert unpack(source / "cat.ndjson.gz", tmp_path / "b") == tmp_path / "b" / "cat.ndjson"
-    assert unpack(folder, tmp_path / "c") == folder
+    assert packed(source) == packed(source / "cat.ndjson.gz") == [source / "cat.ndjson.gz"]
+    assert packed(source, ["dog"]) == packed(folder) == []
+
+
+def test_half_a_packed_file_is_told(tmp_path):
+    whole = gzip.compress(b"".join(b"%d\n" % i for i in range(9999)))
+    (tmp_path / "cat.ndjson.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cat\.ndjson\.gz: not a whole gzip file"):
+        unpack(tmp_path, tmp_path)
+    assert not (tmp_path / "cat.ndjson").exists()
+
+
+def test_some_classes_and_the_first_of_each(tmp_path):
+    for name in ("a", "b", "ab"):
+        lines = [line(i, [[0, i], [0, 255]]) for i in range(1, 4)]
+        (tmp_path / f"{name}.ndjson").write_text("\n".join(["{}", *lines]))
+    listed = list_strokes(tmp_path, True, 28, ["b", "ab"], 2)
+    assert listed.labels == ["ab", "ab", "b", "b"]
+    assert listed.keys == ["1", "2", "1", "2"]
+    with pytest.raises(UserError, match=r"names 'abc', and no abc\.ndjson"):
+        list_strokes(tmp_path, True, 28, ["abc"])
 
 
 @pytest.mark.parametrize(
