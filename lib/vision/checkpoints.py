@@ -26,6 +26,7 @@ class Progress:
     epoch: int = 0  # finished ones
     segment: int = 0  # finished ones of the epoch under way
     loss: float = 0.0  # sum over the steps of the epoch under way
+    hits: float = 0.0  # the same of the shares of pictures that were right
     seconds: float = 0.0  # spent on the epoch under way
     history: list[dict[str, Any]] = field(default_factory=list)
 

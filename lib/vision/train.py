@@ -189,6 +189,7 @@ class _Training:
         self.net.train()
         self.right = np.zeros(len(rows), np.float32)  # p of the true class, of this rank's rows
         total = torch.zeros((), device=self.device)
+        self.hits = torch.zeros((), device=self.device)  # sum of shares of batches that are right
         for step, batch in enumerate(self._steps(rows, seeds), first):
             loss = self._step(step, batch)
             total += loss
@@ -196,6 +197,7 @@ class _Training:
             if step % CHECK_STEPS == 0:
                 bar.set_postfix_str(f"loss {self._looked_at(loss, step):.3f}", refresh=False)
         self.progress.loss += self._looked_at(total, first + len(rows) // self.batch)
+        self.progress.hits += float(self.ranks.mean(np.array([float(self.hits)]))[0])
         if self.model.sampling.hard:
             places = np.searchsorted(self.lesson.train_rows, rows)
             self.hardness[1, places] = 1 - self.ranks.highest(self.right)
@@ -232,7 +234,7 @@ class _Training:
         alpha = self.model.loss.mixup
         if not alpha:
             logits = self._logits(shown)
-            self._remember(piece.place, logits, truth)
+            self._remember(piece, logits.detach(), truth)
             return _mean(self.losses(logits, truth), weight)
         shown, other, share = mixed(shown, alpha)
         logits = self._logits(shown)
@@ -245,10 +247,12 @@ class _Training:
         with devices.autocast(self.model, self.device):
             return self.forward(shown).float()
 
-    def _remember(self, place: slice, logits: torch.Tensor, truth: torch.Tensor) -> None:
+    def _remember(self, piece: Piece, logits: torch.Tensor, truth: torch.Tensor) -> None:
+        hits = (logits.argmax(1) == truth).float().mean()
+        self.hits += hits * piece.weight / self.model.accumulate
         if self.model.sampling.hard:
-            right = logits.detach().softmax(1).gather(1, truth[:, None])[:, 0]
-            self.right[place] = right.cpu().numpy()
+            right = logits.softmax(1).gather(1, truth[:, None])[:, 0]
+            self.right[piece.place] = right.cpu().numpy()
 
     def _looked_at(self, of_rank: torch.Tensor, step: int) -> float:
         """The loss over all ranks; UserError in each of them if it is no number."""
@@ -278,6 +282,8 @@ class _Training:
                 "phase": "head" if head else "body",
                 "lr": plan.rate(epoch, steps - 1, progress.losses)[0],
                 "loss": progress.loss / steps,
+                # As it was met: with dropout, altered pictures, and weights that still moved.
+                "accuracy": None if self.model.loss.mixup else progress.hits / steps,
                 **watched,
                 "images_per_second": round(steps * plan.batch(epoch) / progress.seconds, 1),
                 "seconds": round(progress.seconds, 2),
@@ -285,7 +291,7 @@ class _Training:
         )
         self.hardness[0] = self.hardness[1]
         progress.epoch += 1
-        progress.segment, progress.loss, progress.seconds = 0, 0.0, 0.0
+        progress.segment, progress.loss, progress.hits, progress.seconds = 0, 0.0, 0.0, 0.0
         if plan.of_head(progress.epoch) != head:
             self._begin_phase()
         else:

@@ -207,6 +207,7 @@ def test_two_processes_end_as_one(together, tmp_path, known, frequent, name):
         assert alone.keys() == shared.keys()
         assert shared["valid_accuracy"] == pytest.approx(alone["valid_accuracy"], abs=1e-9)
         assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert shared["accuracy"] == pytest.approx(alone["accuracy"], abs=1e-6)
         assert shared["valid_loss"] == pytest.approx(alone["valid_loss"], rel=1e-4)
 
 

@@ -110,6 +110,24 @@ def test_the_accuracy_is_that_of_the_stored_network(tmp_path, model, reader, lab
     assert history(tmp_path)[-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
 
 
+def test_the_training_accuracy_is_what_was_met(tmp_path, model, reader, labels):
+    """A network that does not move, on pictures that are not altered."""
+    still = replace(
+        model, network="squeezenet1_1", lr=1e-12, head_epochs=0, batch=14, accumulate=2, flip=False
+    )
+    labels = np.searchsorted([4, 7], np.arange(len(labels)) % 10, "right").astype(np.int16)
+    still = replace(still, resize=(36, 36), crop=(36, 36), epochs=1)
+    with PictureReader(reader.catalogue, (36, 36), 1) as whole:
+        run(tmp_path, still, whole, labels)
+        net = zoo.network(still, 3, "none").eval()
+        net.load_state_dict(state_of(tmp_path)["model"])
+        pictures = np.stack([whole.decode(row) for row in TRAIN]).transpose(0, 3, 1, 2)
+    with torch.inference_mode():
+        answers = net(net.normalise(torch.from_numpy(pictures.copy()))).argmax(1).numpy()
+    (line,) = history(tmp_path)
+    assert line["accuracy"] == pytest.approx((answers == labels[TRAIN]).mean(), abs=1e-6)
+
+
 def test_final_files_hold_weights_alone(tmp_path, model, reader, labels):
     run(tmp_path, model, reader, labels)
     for name in ("last.pt", "best.pt"):
