@@ -95,7 +95,7 @@ def _pictures(config: Config, side: str) -> Path:
     return source
 
 
-def _catalogue(config: Config, part: str) -> "Catalogue":
+def catalogue(config: Config, part: str) -> "Catalogue":
     from lib.catalogue.tables import read_catalogue
 
     side = "test" if part == "test" else "train"
@@ -178,7 +178,7 @@ def stop_if_strict(config: Config) -> None:
 def splits(config: Config, folder: Path) -> dict[str, Any]:
     from lib.catalogue.splits import build_splits
 
-    known = _catalogue(config, "train")
+    known = catalogue(config, "train")
     return build_splits(
         folder, known.product_id, known.label, config.split, config.seed, known.group
     )
@@ -188,16 +188,16 @@ def alike(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib import pipeline
     from lib.catalogue.alike import build_alike
 
-    return build_alike(folder, _catalogue(config, side), pipeline.threads(config))
+    return build_alike(folder, catalogue(config, side), pipeline.threads(config))
 
 
 def cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
     from lib import rounds
     from lib.vision.stage import build_net
 
-    known, extra = _catalogue(config, "train"), None
+    known, extra = catalogue(config, "train"), None
     if config.before is not None:
-        test = _catalogue(config, "test")
+        test = catalogue(config, "test")
         extra = rounds.extra(config, config.models[name], net, known, test)
     return build_net(config, name, net, known, folder, extra)
 
@@ -205,52 +205,52 @@ def cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
 def pseudo(config: Config, folds: int, net: str, folder: Path) -> dict[str, Any]:
     from lib import rounds
 
-    known, test = _catalogue(config, "train"), _catalogue(config, "test")
+    known, test = catalogue(config, "train"), catalogue(config, "test")
     return rounds.build_pseudo(config, folds, net, known, test, folder)
 
 
 def predictions(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
     from lib.vision.stage import build_predictions
 
-    return build_predictions(config, name, part, _catalogue(config, part), folder)
+    return build_predictions(config, name, part, catalogue(config, part), folder)
 
 
 def embeddings(config: Config, name: str, net: str, side: str, folder: Path) -> dict[str, Any]:
     from lib.vision.stage import build_embeddings
 
-    return build_embeddings(config, name, net, side, _catalogue(config, side), folder)
+    return build_embeddings(config, name, net, side, catalogue(config, side), folder)
 
 
 def fusion(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
     from lib.vision.fused_stage import build_fusion
 
-    return build_fusion(config, name, net, _catalogue(config, "train"), folder)
+    return build_fusion(config, name, net, catalogue(config, "train"), folder)
 
 
 def fused(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
     from lib.vision.fused_stage import build_fused
 
-    return build_fused(config, name, part, _catalogue(config, part), folder)
+    return build_fused(config, name, part, catalogue(config, part), folder)
 
 
 def candidates(config: Config, part: str, folder: Path) -> dict[str, Any]:
     from lib.ranking.stage import build_candidates
 
-    labelled, query = _catalogue(config, "train"), _catalogue(config, part)
+    labelled, query = catalogue(config, "train"), catalogue(config, part)
     return build_candidates(config, part, labelled, query, folder)
 
 
 def neighbours(config: Config, part: str, folder: Path) -> dict[str, Any]:
     from lib.ranking.stage import build_neighbours
 
-    labelled, query = _catalogue(config, "train"), _catalogue(config, part)
+    labelled, query = catalogue(config, "train"), catalogue(config, part)
     return build_neighbours(config, part, labelled, query, folder)
 
 
 def source(config: Config, source: str, part: str, folder: Path) -> dict[str, Any]:
     from lib.ranking.stage import build_source
 
-    return build_source(config, source, part, _catalogue(config, part), folder)
+    return build_source(config, source, part, catalogue(config, part), folder)
 
 
 def booster(config: Config, source: str, layer: str, booster: str, folder: Path) -> dict[str, Any]:
@@ -274,17 +274,17 @@ def blend(config: Config, folder: Path) -> dict[str, Any]:
 def calibration(config: Config, folder: Path) -> dict[str, Any]:
     from lib.confidence import build_calibration
 
-    return build_calibration(config, folder, _catalogue(config, "train").group)
+    return build_calibration(config, folder, catalogue(config, "train").group)
 
 
 def submission(config: Config, folder: Path) -> dict[str, Any]:
     from lib.final import build_submission
 
-    query = _catalogue(config, "test") if config.has_test else None
-    return build_submission(config, _catalogue(config, "train"), query, folder)
+    query = catalogue(config, "test") if config.has_test else None
+    return build_submission(config, catalogue(config, "train"), query, folder)
 
 
 def answers(config: Config, folder: Path) -> dict[str, Any]:
     from lib.answers import build_answers
 
-    return build_answers(config, _catalogue(config, "train"), _catalogue(config, "test"), folder)
+    return build_answers(config, catalogue(config, "train"), catalogue(config, "test"), folder)

@@ -1,0 +1,216 @@
+"""Cells of a study: one network trained on some products and asked about others (Q4 to Q8).
+
+The networks, the loop and the predictions are those of the pipeline; a study only says who learns
+from what. A finished cell is a JSON file named by all that decides it, and is not computed again:
+a study may be stopped, and asked later for more.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lib import fill, jobs, pipeline, processes
+from lib.artifacts import read_manifest, replacing
+from lib.catalogue.reader import PictureReader
+from lib.catalogue.tables import Catalogue, Classes, read_classes, read_splits
+from lib.config import Config, Model, plain
+from lib.config_file import load
+from lib.errors import UserError
+from lib.vision import zoo
+from lib.vision.feed import PictureFeed
+from lib.vision.scorers import PictureScorer
+from lib.vision.train import Lesson, train
+
+
+@dataclass(frozen=True)
+class Cell:
+    """train, test: products int64, ascending. labels int16 [P]: class of each product of these,
+    from 0 to below `classes`. model: trained with `seed`."""
+
+    name: str
+    model: Model
+    train: np.ndarray
+    test: np.ndarray
+    labels: np.ndarray
+    classes: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell found. answers int [test]: the class that came first. loss: cross-entropy of the
+    products asked. history: a line an epoch, as in history.jsonl, with its `seconds`."""
+
+    answers: np.ndarray
+    loss: float
+    history: list[dict[str, Any]]
+
+    def right(self, cell: Cell) -> np.ndarray:
+        """bool [test]."""
+        return self.answers == cell.labels[cell.test]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What stage 01 has found: the labelled products, their classes and parts."""
+
+    catalogue: Catalogue
+    classes: Classes
+    fit: np.ndarray  # products int64, of all parts but `locked`
+    locked: np.ndarray
+
+    def named(self, name: str) -> int:
+        """The class of this name. Raises UserError for none."""
+        keys = [self.classes.key(number) for number in range(len(self.classes))]
+        if name not in keys:
+            raise UserError(f"{name!a} is no category here; there are: {', '.join(keys)}")
+        return keys.index(name)
+
+    def of(self, products: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+        """Those of the products that are of these classes."""
+        return products[np.isin(self.catalogue.label[products], classes)]
+
+    def numbered(self, classes: Sequence[int]) -> np.ndarray:
+        """int16 [P]: the place of each product's class among these, -1 for another."""
+        places = np.full(len(self.classes) + 1, -1, np.int16)
+        places[list(classes)] = np.arange(len(classes))
+        return places[self.catalogue.label]
+
+    def some(
+        self, products: np.ndarray, classes: Sequence[int], rows: int, seed: int
+    ) -> np.ndarray:
+        """`rows` products of each class, int64 ascending: a draw that grows with `rows`."""
+        rng = np.random.default_rng(seed)
+        drawn = [rng.permutation(self.of(products, [one]))[:rows] for one in classes]
+        return np.sort(np.concatenate(drawn))
+
+
+def parser(description: str, name: str) -> argparse.ArgumentParser:
+    """The arguments that all studies of drawings take."""
+    found = argparse.ArgumentParser(
+        prog=f"python -m studies.{name}",
+        description=description,
+        epilog=(
+            f"example: python -m studies.{name} --set data.train=bitmap28_large"
+            " --set data.only=[] --set data.rows=0 --set name=quickdraw_large"
+        ),
+    )
+    found.add_argument("--config", default="configs/quickdraw.toml", help="(%(default)s)")
+    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    found.add_argument("--rebuild", action="store_true", help="stage 01 anew, where it is stale")
+    found.add_argument("--seeds", type=int, default=3, help="of each cell (%(default)s)")
+    found.add_argument(
+        "--out", default="docs", help="folder of quickdraw.md, which gets the table (%(default)s)"
+    )
+    return found
+
+
+def run(arguments: argparse.Namespace, study: Callable[[Config, Known], None]) -> int:
+    """Stage 01, where it is missing, then the study; its exit status."""
+    try:
+        config = load(arguments.config, arguments.set)
+        jobs.ensure_all(config, "extract", arguments.rebuild, jobs.print_line)
+        study(config, known(config))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def known(config: Config) -> Known:
+    splits = read_splits(config.at("extract/splits"))
+    return Known(
+        fill.catalogue(config, "train"),
+        read_classes(config.at("extract/classes")),
+        splits.products("fit", "holdout"),
+        splits.products("locked"),
+    )
+
+
+def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) -> list[Outcome]:
+    """What each cell finds, in their order; not side by side: where times are compared."""
+    places = [_place(config, cell) for cell in cells]
+    missing = [i for i, place in enumerate(places) if not place.exists()]
+    workers = min(config.run.jobs or pipeline.threads(config), len(missing))
+    title = {"total": len(cells), "initial": len(cells) - len(missing), "unit": " cells"}
+    with tqdm(**title, disable=None) as bar:
+        if not side_by_side or workers < 2:
+            for i in missing:
+                _fill(config, cells[i], places[i])
+                bar.update()
+        else:
+            inner = jobs.divided(config, workers)
+            with processes.pool(workers) as pool:
+                tasks = [pool.submit(_fill, inner, cells[i], places[i]) for i in missing]
+                for task in as_completed(tasks):
+                    task.result()
+                    bar.update()
+    return [_read(place) for place in places]
+
+
+def _place(config: Config, cell: Cell) -> Path:
+    """The file of a cell: what decides it is in its name."""
+    manifest = read_manifest(config.at("extract/train"))
+    decides = [plain(cell.model), cell.classes, cell.seed, manifest and manifest["digest"]]
+    digest = hashlib.sha256(json.dumps(decides).encode())
+    for rows in (cell.train, cell.test, cell.labels):
+        digest.update(rows.tobytes())
+    return config.folder / "cells" / f"{cell.name}-{digest.hexdigest()[:12]}.json"
+
+
+def _read(place: Path) -> Outcome:
+    found = json.loads(place.read_text())
+    return Outcome(np.array(found["answers"]), found["loss"], found["history"])
+
+
+def _fill(config: Config, cell: Cell, place: Path) -> None:
+    torch.set_num_threads(pipeline.threads(config))
+    found = learn(config, cell, place.with_suffix(".partial"))
+    with replacing(place) as temporary:
+        temporary.write_text(json.dumps(found))
+
+
+def learn(config: Config, cell: Cell, folder: Path) -> dict[str, Any]:
+    """Train and ask; a stopped training in `folder` goes on, a finished one leaves nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    catalogue, model = fill.catalogue(config, "train"), cell.model
+    of_rows = cell.labels[catalogue.image_product]
+    lesson_rows, asked = catalogue.images_of(cell.train), catalogue.images_of(cell.test)
+    with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+        lesson = Lesson(
+            PictureFeed(reader, model),
+            lambda weights: zoo.network(model, cell.classes, weights),
+            of_rows,
+            catalogue.image_product,
+            lesson_rows,
+            asked,
+            cell.classes,
+        )
+        train(folder, model, lesson, cell.seed, config.run)
+        one_view = replace(config.predict, views=1)
+        scorer = PictureScorer(model, one_view, [folder / "last.pt"], reader, config.run)
+        probs = torch.cat([said.top.cpu() for said in scorer.said(asked, [0])])
+    truth = torch.from_numpy(of_rows[asked].astype(np.int64))
+    history = _history(folder)
+    shutil.rmtree(folder)
+    return {
+        "answers": probs.argmax(1).tolist(),
+        "loss": float(torch.nn.functional.nll_loss(probs.clamp(min=1e-12).log(), truth)),
+        "history": history,
+    }
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    files = [(folder / name).read_text().splitlines() for name in ("history.jsonl", "_times.jsonl")]
+    return [json.loads(line) | json.loads(times) for line, times in zip(*files, strict=True)]

@@ -1,0 +1,79 @@
+"""Where studies leave what they found: a section of a page, a CSV and a picture beside it."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # pictures are files here, never windows
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from lib.artifacts import replacing
+from lib.metrics import Estimate
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#777777"
+COLOURS = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", GREY)  # told apart by all eyes
+WIDE, HIGH = 8.0, 4.5  # inches
+
+
+def put(page: Path, key: str, text: str) -> None:
+    """Put `text` where the page has the section `key`, or at its end; the rest stays as it is."""
+    first, last = f"<!-- {key}: written by a study -->", f"<!-- end of {key} -->"
+    section = f"{first}\n{text.strip()}\n{last}"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    whole = page.read_text() if page.exists() else "# Quick, Draw!\n"
+    marked = re.compile(re.escape(first) + ".*?" + re.escape(last), re.DOTALL)
+    if marked.search(whole):
+        whole = marked.sub(lambda _: section, whole)
+    else:
+        whole = f"{whole.rstrip()}\n\n{section}\n"
+    with replacing(page) as temporary:
+        temporary.write_text(whole)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of the same keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def figure(columns: int = 1) -> tuple[Figure, Any]:
+    """A figure and its axes, side by side."""
+    made, axes = plt.subplots(1, columns, figsize=(WIDE, HIGH), layout="constrained")
+    for one in [axes] if columns == 1 else axes:
+        one.spines[["top", "right"]].set_visible(False)
+        one.grid(alpha=0.25)
+    return made, axes
+
+
+def save(made: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        made.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
+    plt.close(made)
+
+
+def percent(estimate: Estimate) -> str:
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.1f} ({low:.1f}..{high:.1f})"
+
+
+def points(estimate: Estimate) -> str:
+    """A gain, and whether it is one."""
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    verdict = "" if low > 0 or high < 0 else ": none"
+    return f"{value:+.1f} ({low:+.1f}..{high:+.1f}){verdict}"
