@@ -32,6 +32,11 @@ from lib.vision.feed import PictureFeed
 from lib.vision.scorers import PictureScorer
 from lib.vision.train import Lesson, train
 
+LARGE = (
+    "--set data.train=bitmap28_large --set data.only=[] --set data.rows=0"
+    " --set name=quickdraw_large"
+)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -87,6 +92,11 @@ class Known:
         places[list(classes)] = np.arange(len(classes))
         return places[self.catalogue.label]
 
+    def largest(self, count: int) -> list[int]:
+        """So many classes, those of the most products to learn from, ascending."""
+        sizes = np.bincount(self.catalogue.label[self.fit], minlength=len(self.classes))
+        return np.sort(np.argsort(-sizes, kind="stable")[:count]).tolist()
+
     def some(
         self, products: np.ndarray, classes: Sequence[int], rows: int, seed: int
     ) -> np.ndarray:
@@ -96,17 +106,16 @@ class Known:
         return np.sort(np.concatenate(drawn))
 
 
-def parser(description: str, name: str) -> argparse.ArgumentParser:
+def parser(
+    description: str, name: str, config: str = "configs/quickdraw.toml", example: str = LARGE
+) -> argparse.ArgumentParser:
     """The arguments that all studies of drawings take."""
     found = argparse.ArgumentParser(
         prog=f"python -m studies.{name}",
         description=description,
-        epilog=(
-            f"example: python -m studies.{name} --set data.train=bitmap28_large"
-            " --set data.only=[] --set data.rows=0 --set name=quickdraw_large"
-        ),
+        epilog=f"example: python -m studies.{name} {example}",
     )
-    found.add_argument("--config", default="configs/quickdraw.toml", help="(%(default)s)")
+    found.add_argument("--config", default=config, help="(%(default)s)")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     found.add_argument("--rebuild", action="store_true", help="stage 01 anew, where it is stale")
     found.add_argument("--seeds", type=int, default=3, help="of each cell (%(default)s)")
@@ -128,6 +137,13 @@ def run(arguments: argparse.Namespace, study: Callable[[Config, Known], None]) -
     return 0
 
 
+def model_of(config: Config, name: str) -> Model:
+    """Raises UserError for a model that is not in the config."""
+    if name not in config.models:
+        raise UserError(f"no model {name!a} in the config; there are: {', '.join(config.models)}")
+    return config.models[name]
+
+
 def known(config: Config) -> Known:
     splits = read_splits(config.at("extract/splits"))
     return Known(
@@ -140,8 +156,8 @@ def known(config: Config) -> Known:
 
 def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) -> list[Outcome]:
     """What each cell finds, in their order; not side by side: where times are compared."""
-    places = [_place(config, cell) for cell in cells]
-    missing = [i for i, place in enumerate(places) if not place.exists()]
+    places = [place(config, cell) for cell in cells]
+    missing = [i for i, path in enumerate(places) if not path.exists()]
     workers = min(config.run.jobs or pipeline.threads(config), len(missing))
     title = {"total": len(cells), "initial": len(cells) - len(missing), "unit": " cells"}
     with tqdm(**title, disable=None) as bar:
@@ -156,28 +172,28 @@ def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) ->
                 for task in as_completed(tasks):
                     task.result()
                     bar.update()
-    return [_read(place) for place in places]
+    return [_read(path) for path in places]
 
 
-def _place(config: Config, cell: Cell) -> Path:
-    """The file of a cell: what decides it is in its name."""
+def place(config: Config, cell: Cell, *more: Any) -> Path:
+    """The file of a cell: what decides it is in its name. more: plain data that decides too."""
     manifest = read_manifest(config.at("extract/train"))
-    decides = [plain(cell.model), cell.classes, cell.seed, manifest and manifest["digest"]]
+    decides = [plain(cell.model), cell.classes, cell.seed, manifest and manifest["digest"], *more]
     digest = hashlib.sha256(json.dumps(decides).encode())
     for rows in (cell.train, cell.test, cell.labels):
         digest.update(rows.tobytes())
     return config.folder / "cells" / f"{cell.name}-{digest.hexdigest()[:12]}.json"
 
 
-def _read(place: Path) -> Outcome:
-    found = json.loads(place.read_text())
+def _read(path: Path) -> Outcome:
+    found = json.loads(path.read_text())
     return Outcome(np.array(found["answers"]), found["loss"], found["history"])
 
 
-def _fill(config: Config, cell: Cell, place: Path) -> None:
+def _fill(config: Config, cell: Cell, path: Path) -> None:
     torch.set_num_threads(pipeline.threads(config))
-    found = learn(config, cell, place.with_suffix(".partial"))
-    with replacing(place) as temporary:
+    found = learn(config, cell, path.with_suffix(".partial"))
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(found))
 
 

@@ -77,3 +77,14 @@ def points(estimate: Estimate) -> str:
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
     verdict = "" if low > 0 or high < 0 else ": none"
     return f"{value:+.1f} ({low:+.1f}..{high:+.1f}){verdict}"
+
+
+def flat(name: str, estimate: Estimate) -> dict[str, float]:
+    """Columns of a CSV: the value and its ends."""
+    ends = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+    return {name + end: round(value, 4) for end, value in ends.items()}
+
+
+def estimate(row: Mapping[str, Any], name: str) -> Estimate:
+    """Back from such columns, for the words of a table."""
+    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], 0)

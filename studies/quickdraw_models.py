@@ -73,8 +73,8 @@ def lines(
                 "parameters": sum(p.numel() for p in net.parameters()),
                 "epochs": cell.model.epochs,
                 "train_accuracy": round(_mean(o.history[-1]["accuracy"] for _, o in runs), 4),
-                **_figures("accuracy", _over_seeds(accuracy, runs)),
-                **_figures("gain", _over_seeds(gain, runs, base)),
+                **pages.flat("accuracy", _over_seeds(accuracy, runs)),
+                **pages.flat("gain", _over_seeds(gain, runs, base)),
                 "seconds": round(_mean(o.history and seconds(o)[-1] for _, o in runs), 2),
                 "images_per_second": round(
                     _mean(o.history[-1]["images_per_second"] for _, o in runs)
@@ -94,11 +94,6 @@ def _over_seeds(figure: Any, *several: Sequence[tuple[Cell, Outcome]]) -> Estima
     right = [np.concatenate([o.right(c) for c, o in runs]) for runs in several]
     (cell, _), *_ = several[0]
     return figure(*right, group=np.tile(np.arange(len(cell.test)), len(several[0])))
-
-
-def _figures(name: str, estimate: Estimate) -> dict[str, float]:
-    ends = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
-    return {name + end: round(value, 4) for end, value in ends.items()}
 
 
 def seconds(outcome: Outcome) -> np.ndarray:
@@ -125,8 +120,8 @@ def section(config: Config, known: Known, rows: list[dict[str, Any]], seeds: int
             f"{row['parameters']:,}",
             row["epochs"],
             f"{100 * row['train_accuracy']:.1f}",
-            pages.percent(_estimate(row, "accuracy")),
-            pages.points(_estimate(row, "gain")) if row is not rows[0] else "",
+            pages.percent(pages.estimate(row, "accuracy")),
+            pages.points(pages.estimate(row, "gain")) if row is not rows[0] else "",
             f"{row['images_per_second']:,}",
             "" if row is rows[0] else _times(row["times_sooner"]),
             REPORT.get(row["network"], ""),
@@ -146,10 +141,6 @@ def section(config: Config, known: Known, rows: list[dict[str, Any]], seeds: int
 
 def _times(ratio: float) -> str:
     return "never as good" if np.isnan(ratio) else f"{ratio:.1f} times"
-
-
-def _estimate(row: dict[str, Any], name: str) -> Estimate:
-    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], 0)
 
 
 def _draw(

@@ -7,7 +7,8 @@ from torch.nn import functional
 from lib.catalogue.strokes import SQUARE
 from lib.vision.trainable import Undivided
 
-WIDTHS = (64, 96, 128, 128)  # channels; the points are halved after the second
+WIDTHS = (64, 96, 128, 128)  # channels
+HALVED = 2  # the first so many, after which there are half the points
 KERNEL = 5
 STEP = 32.0  # units that a step of 1 stands for
 
@@ -49,7 +50,7 @@ class StrokeNetwork(Undivided):
         maps = seen
         for number, layer in enumerate(self.body):
             maps = layer(maps) * there
-            if number == 1:
+            if number < HALVED:
                 maps = functional.max_pool1d(maps, 2)
                 there = functional.max_pool1d(there, 2)
         mean = maps.sum(2) / there.sum(2).clamp(min=1)

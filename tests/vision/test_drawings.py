@@ -89,7 +89,7 @@ def test_it_learns_by_the_one_loop(known, tmp_path):
     model = Model(
         network="strokes",
         head_epochs=0,
-        epochs=6,
+        epochs=12,
         batch=16,
         lr=0.01,
         optimizer="adamw",
