@@ -35,6 +35,10 @@ REPORT = {"accuracy": (-1.88, 0.0016), "loss": (6.4, -0.0056)}
 
 
 def study(arguments: argparse.Namespace, config: Config, known: Known) -> None:
+    if len(set(arguments.rows)) < 2 or len(set(arguments.categories)) < 2:
+        raise UserError(
+            "a regression needs two numbers of drawings and two of categories, at least"
+        )
     most = max(arguments.rows)
     able = [one for one in range(len(known.classes)) if len(known.of(known.fit, [one])) >= most]
     if len(able) < max(arguments.categories):
