@@ -19,16 +19,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from lib import jobs
-from lib.catalogue.tables import read_catalogue, read_classes, read_splits
 from lib.config import Config
 from lib.config_file import load
 from lib.errors import UserError
-from lib.ranking import stage
-from lib.ranking.candidates import queried
-from lib.ranking.means import best_classes
+from studies import models
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 DEFAULT = "as the config has it"
@@ -112,15 +108,7 @@ def answers(config: Config, model: str) -> Answers:
     """Train and predict what is missing; whether each product's class comes first."""
     for built in ("train", "predict"):
         jobs.ensure_all(config, built, True, jobs.print_line)
-    known = read_catalogue(config.at("extract/train"), Path(config.data.root))
-    splits = read_splits(config.at("extract/splits"))
-    classes = len(read_classes(config.at("extract/classes")))
-    right = []
-    for part in ("locked", "fit"):
-        asked = queried(known, splits.products(part))
-        dump = stage.read_dump(config, model, part)
-        right.append(best_classes(asked, [dump], [1.0], classes) == known.label[asked.products])
-    return Answers(*right)
+    return models.answers(config, model)
 
 
 def main() -> int:

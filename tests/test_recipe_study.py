@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from studies import recipe
+from studies import models, recipe
 from studies.tables import Answers, lines_of, markdown
 
 CONFIG = "configs/fashion.toml"
@@ -47,6 +47,15 @@ def test_a_small_study(tmp_path, capfd):
     assert "building" not in said
     networks = {path.resolve() for path in tmp_path.glob("*_recipe/*/cnn/small/fold0")}
     assert len(networks) == 1  # predictions alone differ
+    base = recipe.load(asked[0], overrides)
+    two = [recipe._variant(base, *asked[:3], name, 0) for name in asked[3]]
+    table = models.compare(two, "small").splitlines()
+    assert [line.split(" | ")[0] for line in table[-2:]] == [f"| {one.name}, small" for one in two]
+    assert f" {first[1].locked.value:.4f} " in table[-1]
+    with pytest.raises(UserError, match="no model 'large'"):
+        models.compare(two, "large")
+    with pytest.raises(UserError, match="run 03_predict_tta.py"):
+        models.compare([base], "")
 
 
 def test_a_setting_that_is_none():
