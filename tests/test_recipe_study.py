@@ -54,7 +54,7 @@ def test_a_small_study(tmp_path, capfd):
     assert f" {first[1].locked.value:.4f} " in table[-1]
     with pytest.raises(UserError, match="no model 'large'"):
         models.compare(two, "large")
-    with pytest.raises(UserError, match="run 03_predict_tta.py"):
+    with pytest.raises(UserError, match=r"run 03_predict_tta\.py"):
         models.compare([base], "")
 
 
