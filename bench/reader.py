@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +40,7 @@ WHOLE, CROP = (180, 180), (160, 160)
 BATCH = 64
 KERAS_CLASSES = 5270
 COLD_READS = 8000
-CLEAN = {"difficulty": 0.0}  # drawings then take 6.4 KB; the competition's own example 5.7 KB
+CLEAN = Sample(difficulty=0.0)  # drawings then take 6.4 KB; the competition's own example 5.7 KB
 
 BARS = {
     "random_reads_vs_files": 4.0,
@@ -123,7 +124,7 @@ def decode_bare(folder: Path) -> Callable[[], int]:
 
     def work() -> int:
         decoded = (cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_COLOR) for p in pictures)
-        return sum(len(picture) > 0 for picture in decoded)
+        return sum(picture is not None for picture in decoded)
 
     return work
 
@@ -184,7 +185,7 @@ def read_keras_style(folder: Path) -> Callable[[], int]:
 
 def prepare(folder: Path, products: int) -> int:
     """A drawn catalogue, its index, and its pictures as files; returns how many pictures."""
-    dials = Sample(train_products=products, test_products=1, image_size=WHOLE[0], **CLEAN)
+    dials = replace(CLEAN, train_products=products, test_products=1, image_size=WHOLE[0])
     draw(folder, dials, 1)
     (folder / "index").mkdir()
     build_classes(folder / "index", folder / "category_names.csv")

@@ -16,7 +16,7 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def ratio(baseline: Row, ours: Row, by: str = "wall") -> float:
     return statistics.median(getattr(a, by) / getattr(b, by) for a, b in pairs)
 
 
-def turns(tasks: dict[str, Callable[[], Measured]], runs: int) -> dict[str, list[Measured]]:
+def turns(tasks: Mapping[str, Callable[[], Measured]], runs: int) -> dict[str, list[Measured]]:
     """Each task `runs` times, in turns: a busy minute of the machine hits all alike."""
     done: dict[str, list[Measured]] = {name: [] for name in tasks}
     for _ in range(runs):

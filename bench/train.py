@@ -139,7 +139,9 @@ def main() -> None:
     ]
     device = torch.cuda.get_device_name() if on_gpu else "no GPU"
     report.show(f"{model.network} at {crop}x{crop}, batch {model.batch}, {device}", rows)
-    report.finish("train", {"fed_vs_in_memory": report.ratio(*rows)}, BARS, arguments.json)
+    report.finish(
+        "train", {"fed_vs_in_memory": report.ratio(rows[0], rows[1])}, BARS, arguments.json
+    )
 
 
 if __name__ == "__main__":
