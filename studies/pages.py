@@ -60,6 +60,13 @@ def figure(columns: int = 1) -> tuple[Figure, Any]:
     return made, axes
 
 
+def counted(axes: Any, counts: Sequence[int]) -> None:
+    """Counts along x on a scale of ratios, each with its number."""
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
+    axes.minorticks_off()
+
+
 def save(made: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

@@ -163,7 +163,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], arguments: argparse.Namesp
         )
         common = [100 * row["common_right"] for row in some]
         axes.plot(counts, common, ":", color=colour)
-    axes.set_xscale("log")
+    pages.counted(axes, sorted({row["rare"] for row in rows}))
     axes.set_xlabel(f"drawings of {arguments.minority} to learn from")
     axes.set_ylabel(f"% right of {arguments.minority} (dotted: of {arguments.majority})")
     axes.legend(frameon=False, loc="lower right")

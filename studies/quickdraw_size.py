@@ -22,7 +22,7 @@ from lib.config import Config
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 
-SIZES = (100, 500, 1000, 3000, 5000, 7000, 10000)
+SIZES = (25, 50, 100, 500, 1000, 3000, 5000, 7000, 10000)
 # By drawings of a category: accuracy in training and on the rest, then losses, in epochs 1 and 10.
 REPORT = {
     500: ((0.39, 0.92), (0.58, 0.82), (1.93, 0.25), (1.45, 0.63)),
@@ -131,7 +131,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
                 axes.plot(
                     sizes, values, style, color=colour, marker="o", label=f"{label}, {end} epoch"
                 )
-        axes.set_xscale("log")
+        pages.counted(axes, sizes)
         axes.set_xlabel("drawings of each category")
         axes.set_ylabel(words)
     right.legend(frameon=False)

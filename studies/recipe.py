@@ -66,9 +66,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "dropout": ("dropout=0.2",),
     "best epoch": ('checkpoint="best"',),
     "twice the epochs": ("epochs=8",),
-    "four folds": ("folds=4",),
+    "two folds": ("folds=2",),
     "one view": (".predict.views=1",),
-    "ten views": (".predict.views=10",),
+    "two views": (".predict.views=2",),
     "geometric mean": ('.predict.mean="geometric"',),
 }
 

@@ -37,10 +37,10 @@ def test_a_small_study(tmp_path, capfd):
     assert (
         run_stage("extract", "01 The index.", ["--config", "configs/sample.toml", *arguments]) == 0
     )
-    asked = ("configs/sample.toml", overrides, "small", [recipe.DEFAULT, "ten views"], 1)
+    asked = ("configs/sample.toml", overrides, "small", [recipe.DEFAULT, "one view"], 1)
     first = recipe.study(*asked)
     capfd.readouterr()
-    assert [line.name for line in first] == [recipe.DEFAULT, "ten views"]
+    assert [line.name for line in first] == [recipe.DEFAULT, "one view"]
     assert first[0].oof.n == 127
     assert recipe.study(*asked) == first
     said = capfd.readouterr().err
