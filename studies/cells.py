@@ -145,9 +145,13 @@ def model_of(config: Config, name: str) -> Model:
 
 
 def known(config: Config) -> Known:
+    """Raises UserError for products of several pictures, or none."""
     splits = read_splits(config.at("extract/splits"))
+    catalogue = fill.catalogue(config, "train")
+    if not np.array_equal(catalogue.image_product, np.arange(len(catalogue.product_id))):
+        raise UserError(f"{catalogue.path}: the studies on drawings need one picture a product")
     return Known(
-        fill.catalogue(config, "train"),
+        catalogue,
         read_classes(config.at("extract/classes")),
         splits.products("fit", "holdout"),
         splits.products("locked"),
@@ -199,25 +203,9 @@ def _fill(config: Config, cell: Cell, path: Path) -> None:
 
 def learn(config: Config, cell: Cell, folder: Path) -> dict[str, Any]:
     """Train and ask; a stopped training in `folder` goes on, a finished one leaves nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    catalogue, model = fill.catalogue(config, "train"), cell.model
-    of_rows = cell.labels[catalogue.image_product]
-    lesson_rows, asked = catalogue.images_of(cell.train), catalogue.images_of(cell.test)
-    with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
-        lesson = Lesson(
-            PictureFeed(reader, model),
-            lambda weights: zoo.network(model, cell.classes, weights),
-            of_rows,
-            catalogue.image_product,
-            lesson_rows,
-            asked,
-            cell.classes,
-        )
-        train(folder, model, lesson, cell.seed, config.run)
-        one_view = replace(config.predict, views=1)
-        scorer = PictureScorer(model, one_view, [folder / "last.pt"], reader, config.run)
-        probs = torch.cat([said.top.cpu() for said in scorer.said(asked, [0])])
-    truth = torch.from_numpy(of_rows[asked].astype(np.int64))
+    teach(config, cell, folder)
+    probs = ask(config, cell.model, folder / "last.pt", cell.test)
+    truth = torch.from_numpy(cell.labels[cell.test].astype(np.int64))
     history = _history(folder)
     shutil.rmtree(folder)
     return {
@@ -225,6 +213,35 @@ def learn(config: Config, cell: Cell, folder: Path) -> dict[str, Any]:
         "loss": float(torch.nn.functional.nll_loss(probs.clamp(min=1e-12).log(), truth)),
         "history": history,
     }
+
+
+def teach(config: Config, cell: Cell, folder: Path) -> None:
+    """Leave `last.pt` of the cell's network in `folder`, from where an earlier call was stopped.
+
+    Products are of one picture each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    catalogue, model = fill.catalogue(config, "train"), cell.model
+    with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+        lesson = Lesson(
+            PictureFeed(reader, model),
+            lambda weights: zoo.network(model, cell.classes, weights),
+            cell.labels,
+            np.arange(len(cell.labels)),
+            cell.train,
+            cell.test,
+            cell.classes,
+        )
+        train(folder, model, lesson, cell.seed, config.run)
+
+
+def ask(config: Config, model: Model, checkpoint: Path, products: np.ndarray) -> torch.Tensor:
+    """Probabilities [products, classes] by the centre view."""
+    catalogue = fill.catalogue(config, "train")
+    with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+        one_view = replace(config.predict, views=1)
+        scorer = PictureScorer(model, one_view, [checkpoint], reader, config.run)
+        return torch.cat([said.top.cpu() for said in scorer.said(products, [0])])
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:

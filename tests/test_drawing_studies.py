@@ -3,6 +3,7 @@
 import csv
 import json
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from studies import (
     quickdraw_classes,
     quickdraw_imbalance,
     quickdraw_models,
+    quickdraw_rasters,
     quickdraw_size,
     quickdraw_strokes,
 )
@@ -213,3 +215,26 @@ def test_words_for_estimates():
     row = pages.flat("x", Estimate(0.12344, 0.1, 0.2, 9))
     assert row == {"x": 0.1234, "x_low": 0.1, "x_high": 0.2}
     assert pages.estimate(row, "x") == Estimate(0.1234, 0.1, 0.2, 0)
+
+
+def test_rasters_against_bitmaps(config, tmp_path):
+    """Each kind is learnt; not one from the other: strokes are centred, these bitmaps are not."""
+    (tmp_path / "lines").mkdir()
+    for number, name in enumerate(NAMES):
+        lines = []
+        for key in range(20):
+            rows = np.linspace(70 * number + key, 70 * number + 40, 4).astype(int).clip(0, 255)
+            strokes = [[[0, 255], [int(row)] * 2] for row in rows]
+            lines.append(json.dumps({"key_id": str(1000 * number + key), "drawing": strokes}))
+        (tmp_path / "lines" / f"{name}.ndjson").write_text("\n".join(lines))
+    text = (ROOT / "configs/quickdraw_strokes.toml").read_text()
+    text = text.replace('root = "../shared/data/quickdraw"', f'root = "{tmp_path}"')
+    (tmp_path / "strokes.toml").write_text(text.replace('"strokes"\ntest', '"lines"\ntest'))
+    asked = given(tmp_path, seeds=1, strokes=str(tmp_path / "strokes.toml"), rebuild=False)
+    longer = replace(config, models={"cnn2": replace(config.models["cnn2"], epochs=15)})
+    quickdraw_rasters.study(asked, longer, cells.known(config))
+    found = table_of(tmp_path, "rasters")
+    pairs = [(row["learnt_from"], row["asked_about"]) for row in found]
+    assert pairs == [(a, b) for a in quickdraw_rasters.KINDS for b in quickdraw_rasters.KINDS]
+    own = [float(row["accuracy"]) for row in found if row["learnt_from"] == row["asked_about"]]
+    assert min(own) > 0.9
