@@ -125,6 +125,12 @@ def parser(
     return found
 
 
+def of_one_model(found: argparse.ArgumentParser, model: str = "cnn2") -> None:
+    """The arguments of a study that trains one model of the config."""
+    found.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
+    found.add_argument("--model", default=model, help="of the config (%(default)s)")
+
+
 def run(arguments: argparse.Namespace, study: Callable[[Config, Known], None]) -> int:
     """Stage 01, where it is missing, then the study; its exit status."""
     try:

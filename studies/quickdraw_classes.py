@@ -168,8 +168,7 @@ def main() -> int:
     parser = cells.parser("A grid of categories by drawings (Figures 10, 11).", "quickdraw_classes")
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="of each category")
     parser.add_argument("--categories", type=int, nargs="+", default=CATEGORIES, help="how many")
-    parser.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
-    parser.add_argument("--model", default="cnn2", help="of the config (%(default)s)")
+    cells.of_one_model(parser)
     arguments = parser.parse_args()
     return cells.run(arguments, partial(study, arguments))
 

@@ -174,8 +174,7 @@ def main() -> int:
     parser = cells.parser("A rare category and remedies (Figure 9).", "quickdraw_imbalance")
     parser.add_argument("--majority", default="fork", help="(%(default)s)")
     parser.add_argument("--minority", default="hammer", help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
-    parser.add_argument("--model", default="cnn2", help="of the config (%(default)s)")
+    cells.of_one_model(parser)
     arguments = parser.parse_args()
     return cells.run(arguments, partial(study, arguments))
 

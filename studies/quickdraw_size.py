@@ -142,8 +142,7 @@ def main() -> int:
     parser = cells.parser("More drawings of each category (Figure 8).", "quickdraw_size")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="of each category")
     parser.add_argument("--categories", type=int, default=10, help="the largest (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
-    parser.add_argument("--model", default="cnn2", help="of the config (%(default)s)")
+    cells.of_one_model(parser)
     arguments = parser.parse_args()
     return cells.run(arguments, partial(study, arguments))
 

@@ -209,8 +209,7 @@ def main() -> int:
         "--seeds 1 --categories 50",
     )
     parser.add_argument("--categories", type=int, default=0, help="the largest; 0 = all")
-    parser.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
-    parser.add_argument("--model", default="modern", help="whose settings both take (%(default)s)")
+    cells.of_one_model(parser, "modern")
     parser.set_defaults(seeds=1)
     arguments = parser.parse_args()
     return cells.run(arguments, partial(study, arguments))
