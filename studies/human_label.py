@@ -27,7 +27,7 @@ from lib.catalogue.tables import PARTS, Catalogue, read_classes, read_splits
 from lib.config import Config
 from lib.config_file import load
 from lib.errors import UserError
-from lib.labelling import app, models, report
+from lib.labelling import app, report
 from lib.labelling.pictures import Pictures
 from lib.labelling.score import Answers
 from lib.labelling.sheet import Sheet, draw
@@ -50,6 +50,8 @@ class Session:
 
     def report(self) -> dict[str, Any]:
         """Of all who were asked, and of whoever else the file has answers of."""
+        from lib.labelling import models  # brings the boosters' libraries, which the page needs not
+
         count = len(self.sheet)
         said, group = {}, self.catalogue.group
         for person in sorted({*range(1, self.people + 1), *self.store.people()}):

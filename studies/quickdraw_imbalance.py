@@ -166,7 +166,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], arguments: argparse.Namesp
     pages.counted(axes, sorted({row["rare"] for row in rows}))
     axes.set_xlabel(f"drawings of {arguments.minority} to learn from")
     axes.set_ylabel(f"% right of {arguments.minority} (dotted: of {arguments.majority})")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     pages.save(made, path)
 
 
