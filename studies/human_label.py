@@ -175,15 +175,9 @@ def run(asked: argparse.Namespace) -> None:
         with replacing(asked.json) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n")
     if asked.plot and found["all_people"]:
-        _plot(found, asked.plot)
+        from lib.labelling import plot  # a second of imports that only a picture needs
 
-
-def _plot(found: dict[str, Any], path: Path) -> None:
-    try:
-        from lib.labelling import plot
-    except ImportError as error:
-        raise UserError(f"--plot {path}: {error}; pip install matplotlib") from None
-    plot.draw(found, path)
+        plot.draw(found, asked.plot)
 
 
 def main() -> int:

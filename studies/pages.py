@@ -45,12 +45,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def figure(columns: int = 1) -> tuple[Figure, Any]:
     """A figure and its axes, side by side."""
     made, axes = plt.subplots(1, columns, figsize=(WIDE, HIGH), layout="constrained")

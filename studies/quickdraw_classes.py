@@ -24,6 +24,7 @@ import statsmodels.api as sm
 
 from lib.config import Config, Model
 from lib.errors import UserError
+from lib.markdown import table
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 
@@ -139,7 +140,7 @@ def section(
         f"{min(counts)} to {max(counts)} of {len(able)} categories, {min(sizes):,} to"
         f" {max(sizes):,} drawings of each (the report: 7,000 to 20,000), {arguments.seeds} draws:"
         f" {len(rows)} networks (`{arguments.model}`, {arguments.epochs} epochs).\n\n"
-        f"{pages.table(header, shown)}\n\n"
+        f"{table(header, shown)}\n\n"
     )
 
 

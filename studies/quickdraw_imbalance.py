@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lib.config import Augment, Config, Loss, Model, Sampling
+from lib.markdown import table
 from lib.metrics import accuracy, gain
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
@@ -149,7 +150,7 @@ def section(
         f" {arguments.minority} (the report: 50,000 of fork, and 100 to 50,000 of hammer);"
         f" asked about {asked:,} locked ones of each. `{arguments.model}`, {arguments.epochs}"
         f" epochs, {arguments.seeds} seeds. Gains are against the plain network.\n\n"
-        f"{pages.table(header, shown)}\n\n"
+        f"{table(header, shown)}\n\n"
     )
 
 

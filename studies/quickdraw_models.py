@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lib.config import Config
+from lib.markdown import table
 from lib.metrics import Estimate, accuracy, gain
 from lib.vision import zoo
 from studies import cells, pages
@@ -134,7 +135,7 @@ def section(config: Config, known: Known, rows: list[dict[str, Any]], seeds: int
         f"### The networks: {config.name}\n\n"
         f"{len(known.classes)} categories, {len(known.fit):,} drawings to learn from,"
         f" {len(known.locked):,} locked ones asked; {seeds} seeds, one thread.\n\n"
-        f"{pages.table(header, shown)}\n\n"
+        f"{table(header, shown)}\n\n"
         f"![accuracy by time](quickdraw/models_{config.name}.png)"
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 from lib import jobs
 from lib.config import Config, Model
 from lib.config_file import load
+from lib.markdown import table
 from lib.metrics import accuracy
 from studies import cells, pages
 from studies.cells import Cell, Known
@@ -97,7 +98,7 @@ def section(
         "### Strokes made into pixels\n\n"
         f"{classes} categories, {each} drawings of each to learn from, {arguments.seeds} seeds; %"
         " of locked drawings right.\n\n"
-        f"{pages.table(header, shown)}"
+        f"{table(header, shown)}"
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lib.config import Config
+from lib.markdown import table
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 
@@ -110,7 +111,7 @@ def section(
         f"### More drawings: {config.name}, {len(classes)} categories\n\n"
         f"`{network}`, (epoch 1, epoch {arguments.epochs}), means of {arguments.seeds} seeds; asked"
         f" about {len(known.of(known.locked, classes)):,} locked drawings.{missing} Categories:"
-        f" {names}. Figures of the report are of its own ten.\n\n{pages.table(header, shown)}\n\n"
+        f" {names}. Figures of the report are of its own ten.\n\n{table(header, shown)}\n\n"
     )
 
 

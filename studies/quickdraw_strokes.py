@@ -27,6 +27,7 @@ from lib.artifacts import replacing
 from lib.catalogue.originals import Originals
 from lib.config import Config
 from lib.errors import UserError
+from lib.markdown import table
 from lib.metrics import accuracy, gain
 from lib.vision import zoo
 from lib.vision.drawing_feed import DrawingFeed, pixels, points
@@ -183,7 +184,7 @@ def section(rows: list[dict[str, Any]], cell: Cell, arguments: argparse.Namespac
         f"{len(cell.train):,} drawings to learn from, {len(cell.test):,} locked ones asked,"
         f" {arguments.epochs} epochs, {arguments.seeds} seeds. The pen's network has {pen:,}"
         f" parameters, that of the pixels {raster:,}. What has been drawn is enlarged to its square"
-        f" before it is shown.\n\n{pages.table(header, shown)}\n\n"
+        f" before it is shown.\n\n{table(header, shown)}\n\n"
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lib.config import Config
+from lib.markdown import table
 from lib.metrics import Estimate, accuracy, gain
 
 
@@ -77,19 +78,14 @@ def _same_product(seeds: Sequence[np.ndarray]) -> np.ndarray:
 
 def markdown(title: str, lines: Sequence[Line]) -> str:
     several = any(line.by_seed for line in lines)
-    shown = [
-        f"### {title}",
-        "",
-        "| | locked | gain | out-of-fold | gain |" + (" seed by seed |" if several else ""),
-        "|---|---|---|---|---|" + ("---|" if several else ""),
-    ]
+    header = ["", "locked", "gain", "out-of-fold", "gain"] + ["seed by seed"] * several
+    rows = []
     for line in lines:
+        locked, oof = _figure(line.locked), _figure(line.oof)
+        cells = [line.name, locked, _points(line.locked_gain), oof, _points(line.oof_gain)]
         seeds = " ".join(f"{100 * gained:+.2f}" for gained in line.by_seed)
-        shown.append(
-            f"| {line.name} | {_figure(line.locked)} | {_points(line.locked_gain)}"
-            f" | {_figure(line.oof)} | {_points(line.oof_gain)} |" + (f" {seeds} |" * several)
-        )
-    return "\n".join(shown)
+        rows.append(cells + [seeds] * several)
+    return f"### {title}\n\n{table(header, rows)}"
 
 
 def _figure(estimate: Estimate) -> str:

@@ -1,0 +1,88 @@
+"""A small drawn catalogue after stage 01, and its page without a server."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import flask
+import pytest
+
+from lib import fill, jobs
+from lib.catalogue.tables import Catalogue, read_classes, read_splits
+from lib.config import Config
+from lib.config_file import load
+from lib.labelling.app import create_app
+from lib.labelling.pictures import Pictures
+from lib.labelling.sheet import Sheet, draw
+from lib.labelling.store import Store
+
+TINY = """
+name = "tiny"
+[data]
+source = "sample"
+[sample]
+train_products = 120
+test_products = 10
+classes = {classes}
+image_size = 32
+[split]
+locked = 0.3
+folds = 2
+[run]
+threads = 1
+[models.a]
+network = "small"
+weights = "none"
+folds = 2
+"""
+
+
+def built(folder: Path, classes: int) -> tuple[Path, Config]:
+    path = folder / "tiny.toml"
+    own = f'work = "{folder}"\n'
+    path.write_text(own + TINY.format(classes=classes))
+    config = load(path)
+    jobs.ensure_all(config, "extract", False, lambda _: None)
+    return path, config
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """Four classes: digits choose."""
+    return built(tmp_path_factory.mktemp("few"), 4)
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """Twelve classes: more than there are digits."""
+    return built(tmp_path_factory.mktemp("many"), 12)
+
+
+def sheet_of(config: Config, drawings: int, seed: int | None = None) -> tuple[Catalogue, Sheet]:
+    """As the study draws it, unless another seed is named."""
+    seed = config.seed if seed is None else seed
+    catalogue = fill.catalogue(config, "train")
+    classes = read_classes(config.at("extract/classes"))
+    locked = read_splits(config.at("extract/splits")).products("locked")
+    return catalogue, draw(catalogue, classes, locked, drawings, seed)
+
+
+@dataclass
+class Page:
+    catalogue: Catalogue
+    sheet: Sheet
+    store: Store
+    app: flask.Flask
+    ended: list[int]
+
+
+@pytest.fixture
+def page(few: tuple[Path, Config], tmp_path: Path) -> Iterator[Page]:
+    """Two people, 20 products."""
+    catalogue, sheet = sheet_of(few[1], 20)
+    pictures, ended = Pictures(catalogue), []
+    with Store(tmp_path / "labels.sqlite") as store:
+        yield Page(
+            catalogue, sheet, store, create_app(sheet, store, pictures, 2, ended.append), ended
+        )
+    pictures.close()
