@@ -69,7 +69,8 @@ def input_of(network: str) -> Input:
 
 def _pretrained_settings() -> dict[str, dict]:
     torchvision_ops.ensure()
-    from pretrainedmodels.models import utils
+    with torch.random.fork_rng(devices=[]):  # to load it makes networks, out of torch's generator
+        from pretrainedmodels.models import utils
 
     return utils.pretrained_settings
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -7,6 +9,7 @@ from torch.nn import functional
 
 from lib.errors import UserError
 from lib.vision import lite_zoo, network, pretrained_zoo, torchvision_ops, zoo
+from tests.conftest import ROOT
 
 torchvision_ops.ensure()
 import pretrainedmodels  # noqa: E402  # only imports once the operators are declared
@@ -305,3 +308,14 @@ def test_the_same_seed_builds_the_same_network():
         torch.equal(a, b) for a, b in zip(weights(1).values(), weights(1).values(), strict=True)
     )
     assert not torch.equal(weights(1)["head.weight"], weights(2)["head.weight"])
+
+
+def test_first_weights_do_not_depend_on_what_is_loaded():
+    """A network that is trained first in its process begins as one that is trained later."""
+    code = (
+        "import torch; from lib.vision import zoo; torch.manual_seed(3);"
+        " build = lambda: zoo.build('squeezenet1_1', 3, 'none').state_dict();"
+        " first = build(); torch.manual_seed(3); second = build();"
+        " raise SystemExit(not all(torch.equal(first[key], second[key]) for key in first))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
