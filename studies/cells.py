@@ -55,7 +55,7 @@ class Cell:
 @dataclass(frozen=True)
 class Outcome:
     """What a cell found. answers int [test]: the class that came first. loss: cross-entropy of the
-    products asked. history: a line an epoch, as in history.jsonl, with its `seconds`."""
+    products asked. history: a line an epoch, as in history.jsonl, with its `cpu_seconds`."""
 
     answers: np.ndarray
     loss: float

@@ -5,8 +5,8 @@
         --set data.rows=0 --set name=quickdraw_large
 
 All models of the config learn from `fit` and are asked about `locked`; the first is what the others
-are compared with. Times are of one thread, one network after the other, and how soon is: the time
-of the first until its own best accuracy, over that of another until it first is as good.
+are compared with. Times are seconds of one core, and how soon is: the time of the first until its
+own best accuracy, over that of another until it first is as good.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def lines(
                 **pages.flat("gain", _over_seeds(gain, runs, base)),
                 "seconds": round(_mean(o.history and seconds(o)[-1] for _, o in runs), 2),
                 "images_per_second": round(
-                    _mean(o.history[-1]["images_per_second"] for _, o in runs)
+                    _mean(len(c.train) * len(o.history) / seconds(o)[-1] for c, o in runs)
                 ),
                 "times_sooner": round(float(np.median(ratios)), 2),
             }
@@ -98,8 +98,8 @@ def _over_seeds(figure: Any, *several: Sequence[tuple[Cell, Outcome]]) -> Estima
 
 
 def seconds(outcome: Outcome) -> np.ndarray:
-    """float [epochs]: of training, to the end of each."""
-    return np.cumsum([line["seconds"] for line in outcome.history])
+    """float [epochs]: of training, to the end of each; other work on the machine is left out."""
+    return np.cumsum([line["cpu_seconds"] for line in outcome.history])
 
 
 def soon(first: Outcome, other: Outcome) -> float:
@@ -134,7 +134,7 @@ def section(config: Config, known: Known, rows: list[dict[str, Any]], seeds: int
     return (
         f"### The networks: {config.name}\n\n"
         f"{len(known.classes)} categories, {len(known.fit):,} drawings to learn from,"
-        f" {len(known.locked):,} locked ones asked; {seeds} seeds, one thread.\n\n"
+        f" {len(known.locked):,} locked ones asked; {seeds} seeds; images a second, one core.\n\n"
         f"{table(header, shown)}\n\n"
         f"![accuracy by time](quickdraw/models_{config.name}.png)"
     )
@@ -154,7 +154,7 @@ def _draw(
             reached = [100 * line["valid_accuracy"] for line in one.history]
             axes.plot(seconds(one), reached, color=colour, label=None if number else name)
     axes.set_xscale("log")
-    axes.set_xlabel("seconds of training, one thread")
+    axes.set_xlabel("seconds of one core")
     axes.set_ylabel("% of locked drawings right")
     axes.legend(frameon=False)
     pages.save(made, path)

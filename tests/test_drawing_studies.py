@@ -127,7 +127,8 @@ def test_a_rare_category_and_a_grid(config, tmp_path, monkeypatch):
 def test_how_soon_one_is_as_good():
     def run(accuracies, seconds):
         lines = [
-            {"valid_accuracy": a, "seconds": s} for a, s in zip(accuracies, seconds, strict=True)
+            {"valid_accuracy": a, "cpu_seconds": s}
+            for a, s in zip(accuracies, seconds, strict=True)
         ]
         return Outcome(np.zeros(0), 0.0, lines)
 

@@ -3,7 +3,7 @@
 last.pt        {"network", "classes", "model"}; while training also what a resume needs
 best.pt        the same of the epoch with the best accuracy on the watched rows
 history.jsonl  one line an epoch: rate, losses, accuracy
-_times.jsonl   one line an epoch: its seconds, images a second; decides nothing
+_times.jsonl   one line an epoch: its seconds, by wall and of this process's cores; decides nothing
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 
 from lib.artifacts import replacing
 
-TIMES = ("images_per_second", "seconds")  # of an epoch's line
+TIMES = ("images_per_second", "seconds", "cpu_seconds")  # of an epoch's line
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Progress:
     loss: float = 0.0  # sum over the steps of the epoch under way
     hits: float = 0.0  # the same of the shares of pictures that were right
     seconds: float = 0.0  # spent on the epoch under way
+    cpu_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -160,27 +160,25 @@ class _Training:
         self.forward = self.ranks.wrap(self.compiled)
 
     def _run_epoch(self, bar: tqdm) -> None:
-        progress, start = self.progress, time.monotonic()
+        progress, start = self.progress, _clock()
+        before = np.array([progress.seconds, progress.cpu_seconds])
         lesson, epoch = self.lesson, progress.epoch
         known = lesson.train_rows, lesson.labels, lesson.product
         rows = rows_of_epoch(self.model.sampling, *known, self.seed, epoch, self.hardness[0])
         order = EpochOrder(rows, self.seed, epoch)
         steps = self.plan.steps(epoch)
         segments = math.ceil(steps / SEGMENT_STEPS)
-        saved_at = start
+        saved_at = start[0]
         while progress.segment < segments:
             first = self._first_step()
             last = min(first + SEGMENT_STEPS, steps)
             self._run_segment(order.slice(first * self.batch, last * self.batch), first, bar)
             progress.segment += 1
-            now = time.monotonic()
-            if progress.segment < segments and now - saved_at > SAVE_SECONDS:
-                before = progress.seconds
-                progress.seconds += now - start
+            now = _clock()
+            progress.seconds, progress.cpu_seconds = (before + now - start).tolist()
+            if progress.segment < segments and now[0] - saved_at > SAVE_SECONDS:
                 self._save("last.pt", resume=True)
-                progress.seconds = before
-                saved_at = now
-        progress.seconds += time.monotonic() - start
+                saved_at = now[0]
         self._end_epoch(bar)
 
     def _run_segment(self, rows: np.ndarray, first: int, bar: tqdm) -> None:
@@ -287,11 +285,13 @@ class _Training:
                 **watched,
                 "images_per_second": round(steps * plan.batch(epoch) / progress.seconds, 1),
                 "seconds": round(progress.seconds, 2),
+                "cpu_seconds": round(progress.cpu_seconds, 2),
             }
         )
         self.hardness[0] = self.hardness[1]
         progress.epoch += 1
-        progress.segment, progress.loss, progress.hits, progress.seconds = 0, 0.0, 0.0, 0.0
+        progress.segment, progress.loss, progress.hits = 0, 0.0, 0.0
+        progress.seconds, progress.cpu_seconds = 0.0, 0.0
         if plan.of_head(progress.epoch) != head:
             self._begin_phase()
         else:
@@ -336,6 +336,11 @@ class _Training:
             if len(self.watched) == 0:
                 self._save("best.pt", resume=False)
             self._save("last.pt", resume=False)
+
+
+def _clock() -> np.ndarray:
+    """float64 [2]: seconds by wall, and of all cores that worked for this process."""
+    return np.array([time.monotonic(), time.process_time()])
 
 
 def _mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
