@@ -115,12 +115,14 @@ def section(
     rows: Sequence[dict[str, Any]],
     arguments: argparse.Namespace,
 ) -> str:
+    counts, sizes = arguments.categories, arguments.rows
+    more = 1000 if max(sizes) >= 1000 else 10
     shown = []
     for name, scale in (("accuracy", 100), ("loss", 1)):
         _, by_category, by_row = fitted(rows, name)
         for words, many, change, theirs in (
             ("a category more", 1, by_category, REPORT[name][0]),
-            ("1,000 drawings more of each", 1000, by_row, 1000 * REPORT[name][1]),
+            (f"{more:,} drawings more of each", more, by_row, more * REPORT[name][1]),
         ):
             value, low, high, below, above = (scale * many * x for x in change)
             unit = " points" if name == "accuracy" else ""
@@ -130,11 +132,10 @@ def section(
                     words,
                     f"{value:+.3f} ({low:+.3f}..{high:+.3f}){unit}",
                     f"{below:+.3f}..{above:+.3f}",
-                    f"{theirs:+.2f}" + (unit if name == "accuracy" else " %"),
+                    f"{theirs:+.3g}" + (unit if name == "accuracy" else " %"),
                 ]
             )
     header = ["", "by", "change (95 % interval by draws)", "plain interval", "the report"]
-    counts, sizes = arguments.categories, arguments.rows
     return (
         f"### More categories, more drawings: {config.name}\n\n"
         f"{min(counts)} to {max(counts)} of {len(able)} categories, {min(sizes):,} to"
