@@ -62,7 +62,7 @@ def finished(folder: Path) -> bool:
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     learnt = [{key: line[key] for key in line if key not in TIMES} for line in history]
-    times = [{key: line[key] for key in ("epoch", *TIMES)} for line in history]
+    times = [{key: line.get(key) for key in ("epoch", *TIMES)} for line in history]
     for name, lines in (("history.jsonl", learnt), ("_times.jsonl", times)):
         with replacing(folder / name) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
