@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,12 @@ def figure(columns: int = 1) -> tuple[Figure, Any]:
 
 
 def counted(axes: Any, counts: Sequence[int]) -> None:
-    """Counts along x on a scale of ratios, each with its number."""
+    """Counts along x on a scale of ratios, each with its number unless another is too near."""
     axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
+    room = (max(counts) / min(counts)) ** (1 / 20)
+    shown = [one for one, more in pairwise(counts) if more > room * one]
+    shown.append(counts[-1])
+    axes.set_xticks(shown, [f"{count:,}" for count in shown], rotation=45)
     axes.minorticks_off()
 
 

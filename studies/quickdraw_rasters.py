@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lib import jobs
 from lib.config import Config, Model
@@ -109,6 +110,7 @@ def main() -> int:
     )
     parser.add_argument("--model", default="modern", help="of the config (%(default)s)")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # more wait for each other longer than they work, on networks so small
     return cells.run(arguments, partial(study, arguments))
 
 

@@ -135,7 +135,8 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         pages.counted(axes, sizes)
         axes.set_xlabel("drawings of each category")
         axes.set_ylabel(words)
-    right.legend(frameon=False)
+    lines, names = right.get_legend_handles_labels()
+    made.legend(lines, names, loc="outside lower center", ncols=4, frameon=False)
     pages.save(made, path)
 
 
