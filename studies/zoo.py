@@ -12,9 +12,10 @@ is an error, and the exit status is 1.
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional
@@ -27,7 +28,7 @@ from lib.vision.network import Network
 SIZES = (64, 96, 160, 224)
 CLASSES = 7
 PICTURES = 2
-AT_ONCE = 10  # networks after which a process gives its memory back
+AT_ONCE = 10  # networks after which a new process begins
 OF_TIMM = (
     "convnext_atto",
     "convnext_tiny",
@@ -90,6 +91,17 @@ def look(network: str, sizes: Sequence[int]) -> Row:
     takes = f"{sides.only} alone" if sides.only else f"from {sides.least}"
     parameters = sum(parameter.numel() for parameter in net.body.parameters())
     return Row(network, parameters, net.width, takes, tuple(attempt(net, side) for side in sizes))
+
+
+def looks(networks: Sequence[str], sizes: Sequence[int]) -> Iterator[Row]:
+    """Of all, in a process that is replaced now and then: big networks leave memory behind.
+
+    A pool each, since one with `max_tasks_per_child` may wait for ever (CPython issue 115634).
+    """
+    spawn = multiprocessing.get_context("spawn")
+    for first in range(0, len(networks), AT_ONCE):
+        with ProcessPoolExecutor(1, spawn) as alone:
+            yield from alone.map(partial(look, sizes=sizes), networks[first : first + AT_ONCE])
 
 
 def attempt(net: Network, side: int) -> str:
@@ -156,14 +168,11 @@ def main() -> None:
     networks = asked.networks or [*zoo.names(), *OF_TIMM]
     print(header(asked.sizes), flush=True)
     failed = False
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=AT_ONCE) as alone:
-        rows = [alone.submit(look, network, asked.sizes) for network in networks]
-        for future in tqdm(rows, unit=" networks", disable=None):
-            row = future.result()
-            tqdm.write(line(row))
-            sys.stdout.flush()
-            failed |= any(cell.startswith("failed") for cell in row.cells)
+    rows = looks(networks, asked.sizes)
+    for row in tqdm(rows, total=len(networks), unit=" networks", disable=None):
+        tqdm.write(line(row))
+        sys.stdout.flush()
+        failed |= any(cell.startswith("failed") for cell in row.cells)
     sys.exit(failed)
 
 

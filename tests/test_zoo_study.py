@@ -38,6 +38,7 @@ def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
 def test_the_table_is_markdown(monkeypatch, capsys):
     arguments = ["--sizes", "32", "--networks", "small", "no-net"]
     monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+    monkeypatch.setattr(study, "AT_ONCE", 1)
     monkeypatch.setattr(study, "ProcessPoolExecutor", lambda count, *_, **__: Threads(count))
     with pytest.raises(SystemExit) as ended:
         study.main()
