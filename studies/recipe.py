@@ -65,7 +65,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "wide head": ('head="wide"', "head_rank=64"),
     "dropout": ("dropout=0.2",),
     "best epoch": ('checkpoint="best"',),
-    "twice the epochs": ("epochs=8",),
+    "six epochs": ("epochs=6",),
     "two folds": ("folds=2",),
     "one view": (".predict.views=1",),
     "two views": (".predict.views=2",),
