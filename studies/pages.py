@@ -12,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")  # pictures are files here, never windows
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from lib.artifacts import replacing
@@ -46,10 +47,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def figure(columns: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes, side by side."""
-    made, axes = plt.subplots(1, columns, figsize=(WIDE, HIGH), layout="constrained")
-    for one in [axes] if columns == 1 else axes:
+def figure(columns: int = 1, rows: int = 1, high: float = HIGH) -> tuple[Figure, Any]:
+    """A figure and its axes, in lines where there are several rows."""
+    made, axes = plt.subplots(rows, columns, figsize=(WIDE, high), layout="constrained")
+    for one in np.ravel(axes):
         one.spines[["top", "right"]].set_visible(False)
         one.grid(alpha=0.25)
     return made, axes

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lib import jobs
+from lib.catalogue.reader import PictureReader
 from lib.config import Config, Model
 from lib.config_file import load
 from lib.markdown import table
@@ -26,6 +27,7 @@ from studies import cells, pages
 from studies.cells import Cell, Known
 
 KINDS = ("bitmaps", "strokes")
+SHOWN = 9  # categories in the picture
 
 
 def study(arguments: argparse.Namespace, bitmaps: Config, known: Known) -> None:
@@ -39,6 +41,7 @@ def study(arguments: argparse.Namespace, bitmaps: Config, known: Known) -> None:
     found = lines(sides, model, rows, arguments.seeds)
     out = Path(arguments.out)
     pages.write_csv(out / "quickdraw" / "rasters.csv", found)
+    _draw(out / "quickdraw" / "rasters.png", sides)
     text = section(found, rows, len(names), arguments)
     pages.put(out / "quickdraw.md", "rasters", text)
     print(text)
@@ -99,8 +102,25 @@ def section(
         "### Strokes made into pixels\n\n"
         f"{classes} categories, {each} drawings of each to learn from, {arguments.seeds} seeds; %"
         " of locked drawings right.\n\n"
-        f"{table(header, shown)}"
+        f"{table(header, shown)}\n\n"
+        "A locked drawing of each of nine categories: bitmaps above, strokes made into pixels"
+        " below.\n\n"
+        "![](quickdraw/rasters.png)"
     )
+
+
+def _draw(path: Path, sides: dict[str, tuple[Config, Known]]) -> None:
+    """Drawings of either kind, to be compared by eye."""
+    made, grid = pages.figure(SHOWN, len(KINDS), high=2.0)
+    for line, kind in zip(grid, KINDS, strict=True):
+        known = sides[kind][1]
+        with PictureReader(known.catalogue, (28, 28), 1) as reader:
+            for number, axes in enumerate(line):
+                axes.axis("off")
+                some = known.of(known.locked, [number])
+                if len(some):
+                    axes.imshow(reader.decode(int(some[0])), interpolation="nearest")
+    pages.save(made, path)
 
 
 def main() -> int:
