@@ -162,7 +162,8 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             axes.plot(places, means, "o-", color=(0.0, 0.45, 0.7, shade), label=f"{value} {label}")
         axes.set_xlabel("categories" if along == "categories" else "drawings of each category")
         axes.set_ylabel("% of locked drawings right")
-        axes.legend(frameon=False, fontsize="small")
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
+        axes.legend(frameon=False, fontsize="small", **below)
     pages.save(made, path)
 
 

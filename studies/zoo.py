@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -126,6 +127,9 @@ def _step(net: Network, side: int) -> None:
     """One of SGD; raises ValueError for gradients that are no numbers."""
     net.freeze_body(False)
     net.train()
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0  # one step is to know its pictures as well as many would
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
     truth = torch.arange(PICTURES) % CLASSES
     functional.cross_entropy(net(_pictures(net, side)), truth).backward()
