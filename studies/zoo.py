@@ -6,16 +6,19 @@
 Random weights, two pictures, one thread, one network at a time: nothing is fetched, and the largest
 needs a few GB. A table comes out, in Markdown, line by line. A size that a network refuses is
 marked so, with the sizes that it takes in their own column; a size that it takes and then fails at
-is an error, and the exit status is 1.
+is an error, and the exit status is 1. Where the gradients of random weights grow beyond float32, as
+they do through hundreds of batch norms, the size is tried in float64 and says so. A network that
+takes its process down is tried once more, each size in a process of its own.
 """
 
 import argparse
 import multiprocessing
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -26,6 +29,7 @@ from lib.errors import UserError
 from lib.vision import zoo
 from lib.vision.network import Network
 
+SPAWN = multiprocessing.get_context("spawn")
 SIZES = (64, 96, 160, 224)
 CLASSES = 7
 PICTURES = 2
@@ -99,10 +103,30 @@ def looks(networks: Sequence[str], sizes: Sequence[int]) -> Iterator[Row]:
 
     A pool each, since one with `max_tasks_per_child` may wait for ever (CPython issue 115634).
     """
-    spawn = multiprocessing.get_context("spawn")
-    for first in range(0, len(networks), AT_ONCE):
-        with ProcessPoolExecutor(1, spawn) as alone:
-            yield from alone.map(partial(look, sizes=sizes), networks[first : first + AT_ONCE])
+    waiting = deque(networks)
+    while waiting:
+        with ProcessPoolExecutor(1, SPAWN) as alone:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                network = waiting.popleft()
+                try:
+                    yield alone.submit(look, network, sizes).result()
+                except BrokenProcessPool:
+                    yield _size_by_size(network, sizes)
+                    break
+
+
+def _size_by_size(network: str, sizes: Sequence[int]) -> Row:
+    """Each in a process of its own, which may die of it."""
+    found = Row(network, 0, 0, "", ())
+    cells: list[str] = []
+    for size in sizes:
+        try:
+            with ProcessPoolExecutor(1, SPAWN) as alone:
+                found = alone.submit(look, network, (size,)).result()
+            cells.extend(found.cells)
+        except BrokenProcessPool:
+            cells.append("failed: the process died")
+    return replace(found, cells=tuple(cells))
 
 
 def attempt(net: Network, side: int) -> str:
@@ -112,30 +136,43 @@ def attempt(net: Network, side: int) -> str:
     except UserError:
         return "refused"
     try:
-        _step(net, side)
+        try:
+            _step(net, side)
+        except OverflowError:
+            _step(net.double(), side)
         _predict(net, side)
-    except (RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        AssertionError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         return f"failed: {type(error).__name__}"
-    return "ok"
+    in_double = next(net.parameters()).dtype == torch.float64
+    net.float()
+    return "ok in float64" if in_double else "ok"
 
 
 def _pictures(net: Network, side: int) -> torch.Tensor:
-    return net.normalise(torch.randint(0, 256, (PICTURES, 3, side, side), dtype=torch.uint8))
+    pictures = torch.randint(0, 256, (PICTURES, 3, side, side), dtype=torch.uint8)
+    return net.normalise(pictures).to(next(net.parameters()).dtype)
 
 
 def _step(net: Network, side: int) -> None:
-    """One of SGD; raises ValueError for gradients that are no numbers."""
+    """One of SGD; raises OverflowError for gradients that are no numbers."""
     net.freeze_body(False)
     net.train()
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0  # one step is to know its pictures as well as many would
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
+    optimizer.zero_grad()
     truth = torch.arange(PICTURES) % CLASSES
     functional.cross_entropy(net(_pictures(net, side)), truth).backward()
-    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
-    if not gradients or not all(bool(gradient.isfinite().all()) for gradient in gradients):
-        raise ValueError("gradients")
+    if not bool(nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite()):
+        raise OverflowError("gradients")
     optimizer.step()
 
 
