@@ -12,7 +12,8 @@ networks that never saw it. What is finished is not done again, so the study can
 more seeds and settings added later.
 
 Two kinds of chance are in a gain: which products are asked (the interval, over products, whose
-answers of all seeds are drawn together), and how a network turned out (the gains seed by seed).
+answers of all seeds are drawn together), and how a network turned out (the gains seed by seed, and
+the rows of another seed, which change nothing but the network's own chance).
 """
 
 import argparse
@@ -33,6 +34,8 @@ COLOUR = ("augment.brightness=0.2", "augment.contrast=0.2", "augment.saturation=
 # Settings of the model, or of the whole where they begin with a dot.
 SETTINGS: dict[str, tuple[str, ...]] = {
     DEFAULT: (),
+    "another seed": ("seed=101",),  # what chance alone does
+    "a third seed": ("seed=102",),
     "mixup": ("loss.mixup=0.2",),
     "geometry": GEOMETRY,
     "geometry, last epoch clean": (*GEOMETRY, "augment.clean_epochs=1"),
