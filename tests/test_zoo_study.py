@@ -5,7 +5,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor as Threads
 
 import pytest
-import torch
 
 from lib.vision import zoo
 from studies import zoo as study
@@ -37,7 +36,7 @@ def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
     assert study.look("test_resnet", (64,)).cells == ("failed: RuntimeError",)
 
 
-def dies_at_64(network, sizes):
+def dies_at_64(network, sizes, pictures):
     if 64 in sizes:
         os.abort()
     return study.Row(network, 1, 2, "from 16", ("ok",) * len(sizes))
@@ -49,31 +48,6 @@ def test_a_process_that_dies_takes_neither_the_other_sizes_nor_networks(monkeypa
     assert [row.network for row in rows] == ["a", "b"]
     assert all(row.cells == ("failed: the process died", "ok") for row in rows)
     assert all(row.takes == "from 16" for row in rows)
-
-
-def test_gradients_beyond_float32_are_tried_in_float64(monkeypatch):
-    build = zoo.build
-
-    def steep(*arguments):
-        net = build(*arguments)
-        run = net._run
-        net._run = lambda body, pictures: _Steep.apply(run(body, pictures))
-        return net
-
-    monkeypatch.setattr(zoo, "build", steep)
-    assert study.look("test_resnet", (64, 96)).cells == ("ok in float64", "ok in float64")
-
-
-class _Steep(torch.autograd.Function):
-    """The same forward; gradients larger by more than float32 holds."""
-
-    @staticmethod
-    def forward(context, features):
-        return features.clone()
-
-    @staticmethod
-    def backward(context, gradient):
-        return gradient * 1e30 * 1e30
 
 
 def test_the_table_is_markdown(monkeypatch, capsys):

@@ -13,7 +13,7 @@ from torch import nn
 
 from lib.config import Model
 from lib.errors import UserError
-from lib.vision import draw_zoo, heads, lite_zoo, pretrained_zoo, timm_zoo
+from lib.vision import draw_zoo, heads, lite_zoo, pretrained_zoo, strided, timm_zoo
 from lib.vision import weights as weight_files
 from lib.vision.network import Backbone, Network
 
@@ -37,6 +37,7 @@ def build(
     """
     made = _backbone(network)
     top = heads.build(head, made.width, made.channels, classes, head_rank, dropout)
+    strided.thin_out_first(made.module)
     net = Network(network, made, top)
     weight_files.fill(network, made, net.head, weights)
     return net
