@@ -10,9 +10,10 @@
 # What is fresh is skipped; what is stale stops the run unless --rebuild is given.
 #
 # All GPUs are used, a network on each; CUDA_VISIBLE_DEVICES=0,1 ./run_all.sh ... names some. Where
-# networks are fewer than GPUs, have all GPUs train each network, on one node or several, and then
+# networks are fewer than GPUs, have all GPUs work on each network, on one node or several, and then
 # run this as ever, which finds them fresh:
 #   .venv/bin/torchrun --nproc-per-node 4 02_train_cnn.py --config configs/fashion.toml
+#   .venv/bin/torchrun --nproc-per-node 4 03_predict_tta.py --config configs/fashion.toml
 set -euo pipefail
 
 # What --new names is relative to the caller's folder; the scripts run in this one.

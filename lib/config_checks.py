@@ -1,10 +1,11 @@
 """Settings that have the right type and still cannot work."""
 
+import math
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from lib.config import BOOSTERS, Augment, Config, Model, Mosaic
+from lib.config import BOOSTERS, Config, Model, Mosaic
 from lib.errors import UserError
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -26,16 +27,48 @@ MODEL_CHOICES: dict[str, tuple[Any, ...]] = {
     "fusion.join": ("sum", "max"),
 }
 
-LARGEST = {  # of the settings of an augmentation
-    "least_area": 1.0,
-    "stretch": 1.0,
-    "rotate": 180.0,
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "grey": 1.0,
-    "erase": 1.0,
-    "start": 1.0,
+ANY = math.inf
+RANGES = {  # least and most
+    "predict.shard": (1, ANY),
+    "predict.dims": (1, ANY),
+    "run.threads": (0, ANY),
+    "run.predict_batch": (1, ANY),
+}
+MODEL_RANGES = {
+    "dropout": (0, 0.99),
+    "head_rank": (0, ANY),
+    "trainable_from": (0, ANY),
+    "head_epochs": (0, ANY),
+    "epochs": (0, ANY),
+    "lr": (0, ANY),
+    "head_lr": (0, ANY),
+    "weight_decay": (0, ANY),
+    "clip_norm": (0, ANY),
+    "rate.warm_up": (0, 1),
+    "rate.cycles": (1, ANY),
+    "rate.floor": (0, 1),
+    "rate.factor": (0, 1),
+    "rate.patience": (1, ANY),
+    "augment.least_area": (0.01, 1),
+    "augment.stretch": (0, 1),
+    "augment.rotate": (0, 180),
+    "augment.brightness": (0, 1),
+    "augment.contrast": (0, 1),
+    "augment.saturation": (0, 1),
+    "augment.grey": (0, 1),
+    "augment.erase": (0, 1),
+    "augment.clean_epochs": (0, ANY),
+    "augment.grow_epochs": (0, ANY),
+    "augment.start": (0, 1),
+    "loss.smoothing": (0, 0.99),
+    "loss.focal": (0, ANY),
+    "loss.mixup": (0, ANY),
+    "loss.tree": (0, ANY),
+    "sampling.balance": (0, 1),
+    "sampling.hard": (0, ANY),
+    "average.decay": (0, 0.999999),
+    "average.swa_from": (0, 0.99),
+    "fusion.dropout": (0, 0.99),
 }
 LEAST_SIDE = 16  # pixels of what a network sees
 TAKEN = ("mean", "multi", "candidates", "neighbours")  # folders beside those of the models
@@ -46,6 +79,8 @@ def check(config: Config, origin: str) -> None:
     checks = _Checks(origin)
     for where, choices in CHOICES.items():
         checks.one_of(where, attrgetter(where)(config), choices)
+    for where, bounds in RANGES.items():
+        checks.within(where, attrgetter(where)(config), *bounds)
     for name, model in config.models.items():
         checks.named(f"models.{name}", name)
         checks.of_model(f"models.{name}", model)
@@ -66,6 +101,10 @@ class _Checks:
         listed = ", ".join(map(str, choices)) or "none is there"
         self.need(value in choices, f"{where} = {value!r}; choose one of {listed}")
 
+    def within(self, where: str, value: float, least: float, most: float) -> None:
+        allowed = f"at least {least:g}" if most == ANY else f"from {least:g} to {most:g}"
+        self.need(least <= value <= most, f"{where} = {value}: {allowed}")
+
     def named(self, where: str, name: str) -> None:
         self.need(name not in TAKEN, f"{where}: this name is taken by another folder")
         plain = name.replace("_", "").replace("-", "").isalnum()
@@ -79,6 +118,8 @@ class _Checks:
     def of_model(self, where: str, model: Model) -> None:
         for key, choices in MODEL_CHOICES.items():
             self.one_of(f"{where}.{key}", attrgetter(key)(model), choices)
+        for key, bounds in MODEL_RANGES.items():
+            self.within(f"{where}.{key}", attrgetter(key)(model), *bounds)
         self.sized(where, model.resize, model.crop)
         self.need(model.epochs + model.head_epochs > 0, f"{where}: epochs and head_epochs are 0")
         sizes = (model.batch, *(size for _, size in model.batches))
@@ -96,7 +137,6 @@ class _Checks:
             not (model.sampling.hard and model.loss.mixup),
             f"{where}: sampling.hard cannot tell which pictures are hard under loss.mixup",
         )
-        self.augmented(f"{where}.augment", model.augment)
         of = model.fusion.of
         self.need(
             bool(of) == (model.kind == "fusion"),
@@ -130,14 +170,6 @@ class _Checks:
             not model.sampling.one_of_product,
             f"{where}.sampling.one_of_product: a mosaic shows all of a product's pictures at once",
         )
-
-    def augmented(self, where: str, augment: Augment) -> None:
-        for key, most in LARGEST.items():
-            value = getattr(augment, key)
-            self.need(0 <= value <= most, f"{where}.{key} = {value}: from 0 to {most:g}")
-        self.need(augment.least_area > 0, f"{where}.least_area = 0: above 0, at most 1")
-        epochs = min(augment.clean_epochs, augment.grow_epochs)
-        self.need(epochs >= 0, f"{where}: a number of epochs is below 0")
 
     def backbones(self, config: Config) -> None:
         for name, backbone in config.backbones.items():

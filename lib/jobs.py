@@ -5,9 +5,9 @@ on all threads: small networks spend much of a step waiting for the slowest thre
 machine nearly all of it. A GPU takes one at a time; of several GPUs each has a process that sees no
 other, and with a single one the calling process does it all.
 
-Where networks are fewer than GPUs, torchrun has all GPUs train each network, one after the other:
-the first of its processes goes through a stage as ever, and the others join it in what
-`ON_ALL_RANKS` names.
+Where networks are fewer than GPUs, torchrun has all GPUs work on each, one after the other: they
+train it together, and share the pictures that it scores. The first of its processes goes through a
+stage as ever, and the others join it in what `ON_ALL_RANKS` names.
 """
 
 import os
@@ -23,7 +23,12 @@ from lib.artifacts import Artifact, ensure, status
 from lib.config import Config
 
 SIDE_BY_SIDE = ("train", "predict")  # stages of networks: most artifacts need no other of them
-ON_ALL_RANKS = (fill.cnn, fill.fusion)  # what they build together; all else is the first's
+ON_ALL_RANKS = (
+    fill.cnn,
+    fill.fusion,
+    fill.predictions,
+    fill.fused,
+)  # what they build together; all else is the first's
 
 # glibc hands every large tensor back to the kernel and takes it anew, page by page, in each step:
 # two fifths of a CPU training's time. Keep the memory, in huge pages. Read when a process starts.

@@ -64,6 +64,14 @@ def test_set_reaches_the_models_through_train(config_file):
         ("features.top_k=50", "above predict.top_k"),
         ("data.source=cvs", "choose one of bson, csv, folders, npy, strokes, sample"),
         ("data.group_by=style", "names a column of a csv"),
+        ("train.rate.cycles=0", "models.a.rate.cycles = 0: at least 1"),
+        ("train.rate.warm_up=3.0", "models.a.rate.warm_up = 3.0: from 0 to 1"),
+        ("train.loss.smoothing=1.5", "loss.smoothing = 1.5: from 0 to 0.99"),
+        ("train.loss.mixup=-0.2", "loss.mixup = -0.2: at least 0"),
+        ("train.epochs=-1", "epochs = -1: at least 0"),
+        ("models.b.augment.rotate=200.0", "models.b.augment.rotate = 200.0: from 0 to 180"),
+        ("predict.shard=0", "predict.shard = 0: at least 1"),
+        ("run.predict_batch=0", "run.predict_batch = 0: at least 1"),
     ],
 )
 def test_a_bad_setting_is_one_clear_line(config_file, override, words):

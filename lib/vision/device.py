@@ -68,17 +68,31 @@ def batch_memory(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarray
 
 
 @contextmanager
-def enough_memory(folder: Path, model: Model) -> Iterator[None]:
-    """Turn what torch says when memory runs out into a UserError that names the settings."""
+def enough_memory(folder: Path, remedy: str) -> Iterator[None]:
+    """Turn what torch says when memory runs out into a UserError that names the remedy."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise UserError(
-            f"{folder}: out of memory at batch = {model.batch}, crop = {list(model.crop)}; lower"
-            f" batch, or set accumulate = {2 * model.accumulate}: the same batch in smaller pieces"
-        ) from None
+        raise UserError(f"{folder}: out of memory {remedy}") from None
+
+
+def smaller_batch(model: Model) -> str:
+    """What to do where a training needs too much memory."""
+    sizes = [model.batch, *(size for _, size in model.batches)]
+    pieces = range(model.accumulate + 1, min(sizes) + 1)
+    fitting = [count for count in pieces if all(size % count == 0 for size in sizes)]
+    found = f"at batch = {max(sizes)}, crop = {list(model.crop)}; lower"
+    found += " batches" if max(sizes) > model.batch else " batch"
+    if fitting:
+        found += f", or set accumulate = {fitting[0]}: the same batch in smaller pieces"
+    return found
+
+
+def smaller_predict_batch(run: Run) -> str:
+    """What to do where networks that are only asked need too much."""
+    return f"at run.predict_batch = {run.predict_batch}; lower it (--set run.predict_batch=64)"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

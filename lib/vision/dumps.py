@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lib import topk
 from lib.artifacts import replacing
 from lib.config import Predict
+from lib.vision.ranks import ALONE, Ranks
 
 Arrays = dict[str, np.ndarray]
 
@@ -56,29 +57,38 @@ def write(
     rows: np.ndarray,
     net_of_row: np.ndarray | None,
     plain: bool,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Write `top_*.npy` (with `plain` also `plain_*.npy`, the centre view alone) into `folder`.
 
     rows int64 [n], ascending pictures. net_of_row int8 [n]: picture i is scored by the network
     net_of_row[i] alone (out-of-fold), all of a product by the same; None: by the mean of all.
-    Returns how many of the pictures are rotten. Raises ValueError for a network that is not there.
+    ranks: processes that share the shards out; all of them call this, and the first puts what all
+    have written together. Returns how many of the pictures are rotten, in the first.
+    Raises ValueError for a network that is not there.
     """
     if net_of_row is not None and not ((net_of_row >= 0) & (net_of_row < scorer.nets)).all():
         raise ValueError("net_of_row names a network that is not there")
     k = min(settings.top_k, scorer.classes)
     prefixes = ("top", "plain") if plain else ("top",)
-    shards = []
-    with tqdm(total=len(rows), unit=" images", desc=_title(folder), disable=None) as bar:
-        for start, stop in pairwise(_cuts(rows, scorer.whose, settings.shard)):
-            # Its rows are in its name: a shard of another `predict.shard` is not taken for it.
-            shards.append(folder / f"shard-{start:09}-{stop:09}.npz")
-            if not shards[-1].exists():
+    size = max(1, min(settings.shard, -(-len(rows) // ranks.world)))
+    bounds = list(pairwise(_cuts(rows, scorer.whose, size)))
+    # Its rows are in its name: a shard of another `predict.shard` is not taken for it.
+    shards = [folder / f"shard-{start:09}-{stop:09}.npz" for start, stop in bounds]
+    ours = slice(ranks.rank, None, ranks.world)
+    total, done = sum(stop - start for start, stop in bounds[ours]), 0
+    silent = None if ranks.first else True
+    with tqdm(total=total, unit=" images", desc=_title(folder), disable=silent) as bar:
+        for shard, (start, stop) in zip(shards[ours], bounds[ours], strict=True):
+            if not shard.exists():
                 own = None if net_of_row is None else net_of_row[start:stop]
                 found = _shard(scorer, rows[start:stop], own, k, prefixes, bar)
-                with replacing(shards[-1]) as temporary, temporary.open("wb") as file:
+                with replacing(shard) as temporary, temporary.open("wb") as file:
                     np.savez(file, **found)  # type: ignore[arg-type]
-            bar.update(stop - bar.n)
-    return _merge(folder, shards, rows, k, prefixes)
+            done += stop - start
+            bar.update(done - bar.n)
+    ranks.meet()
+    return _merge(folder, shards, rows, k, prefixes) if ranks.first else 0
 
 
 def _cuts(rows: np.ndarray, whose: np.ndarray | None, shard: int) -> list[int]:

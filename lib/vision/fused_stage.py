@@ -7,8 +7,10 @@ import numpy as np
 
 from lib.catalogue.tables import Catalogue, read_classes
 from lib.config import Config, nets
+from lib.vision import device as devices
 from lib.vision import dumps, fusion, stage, train
 from lib.vision.embedding_feed import EmbeddingFeed
+from lib.vision.ranks import here
 from lib.vision.scorers import FusedScorer
 
 
@@ -49,7 +51,9 @@ def build_fused(
         config.run,
         query.image_product,
     )
-    dumps.write(folder, scorer, config.predict, images, net_of_row, plain=part != "test")
+    plain = part != "test"
+    with devices.enough_memory(folder, devices.smaller_predict_batch(config.run)):
+        dumps.write(folder, scorer, config.predict, images, net_of_row, plain, here())
     return {"images": len(images)}
 
 

@@ -31,10 +31,12 @@ class Losses(nn.Module):
 
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         smoothing = self.settings.smoothing
-        loss = functional.cross_entropy(logits, truth, label_smoothing=smoothing, reduction="none")
         if self.settings.focal:
-            unlearnt = 1 - logits.softmax(1).gather(1, truth[:, None])[:, 0]
-            loss = loss * unlearnt**self.settings.focal
+            loss = _focal(logits, truth, self.settings.focal, smoothing)
+        else:
+            loss = functional.cross_entropy(
+                logits, truth, label_smoothing=smoothing, reduction="none"
+            )
         if self.settings.tree and self.count:
             loss = loss + self.settings.tree * self._of_levels(logits, truth)
         return loss
@@ -57,6 +59,23 @@ class Losses(nn.Module):
             (self.get_buffer(f"group{number}"), self.get_buffer(f"member{number}"))
             for number in range(self.count)
         ]
+
+
+def _focal(
+    logits: torch.Tensor, truth: torch.Tensor, power: float, smoothing: float
+) -> torch.Tensor:
+    """Focal loss of each row [n], class by class, so that smoothed labels keep their say.
+
+    Were all of the smoothed loss weighed by what the true class lacks, it would be least where
+    that lacks nothing: smoothing would be undone.
+    """
+    classes = logits.shape[1]
+    share = torch.full_like(logits, smoothing / classes)
+    share.scatter_(1, truth[:, None], 1 - smoothing + smoothing / classes)
+    log_probs = logits.log_softmax(1)
+    # A power below 1 has no gradient where nothing is lacking.
+    lacking = (1 - log_probs.exp()).clamp(min=LEAST)
+    return -(share * lacking**power * log_probs).sum(1)
 
 
 def mixed(inputs: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor, float]:

@@ -88,6 +88,10 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
+    def meet(self) -> None:
+        """Wait until all ranks are here."""
+        self.mean(np.zeros(1))
+
     def norms_of_all(self, net: nn.Module) -> None:
         """On a GPU, have the batch norms of `net` measure the batches of all ranks as one."""
         if self.world == 1:
@@ -102,7 +106,13 @@ class Ranks:
 
     def wrap(self, net: Any) -> Any:
         """`net`, whose gradients become the mean over the ranks; anew whenever others train."""
-        return net if self.world == 1 else DistributedDataParallel(net, forward_sync_buffers=False)
+        if self.world == 1:
+            return net
+        # A head on the map leaves out what pools it in the body, and that may have weights.
+        on_map = getattr(getattr(net, "head", None), "on_map", False)
+        return DistributedDataParallel(
+            net, forward_sync_buffers=False, find_unused_parameters=on_map
+        )
 
     def hold(self, wrapped: Any, held: bool) -> AbstractContextManager:
         """While `held`, gradients add up in this rank; the next pass without shares them all."""

@@ -19,6 +19,7 @@ from lib.vision import device as devices
 from lib.vision import dumps, embed, rows, train, trained, zoo
 from lib.vision.feed import PictureFeed
 from lib.vision.network import Network
+from lib.vision.ranks import ALONE, Ranks, here
 from lib.vision.scorers import PictureScorer
 
 
@@ -98,7 +99,7 @@ def build_predictions(
     model = config.models[name]
     images, net_of_row = asked(config, model, part, query)
     paths, plain = checkpoints(config, name), part != "test"
-    return _score(config, model, paths, query, images, net_of_row, plain, folder)
+    return _score(config, model, paths, query, images, net_of_row, plain, folder, here())
 
 
 def asked(
@@ -139,11 +140,13 @@ def _score(
     net_of_row: np.ndarray | None,
     plain: bool,
     folder: Path,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     whose = rows.speaking(model, query)
-    with _reader(config, model, query) as reader:
+    remedy = devices.smaller_predict_batch(config.run)
+    with _reader(config, model, query) as reader, devices.enough_memory(folder, remedy):
         scorer = PictureScorer(model, config.predict, paths, reader, config.run, whose)
-        rotten = dumps.write(folder, scorer, config.predict, images, net_of_row, plain)
+        rotten = dumps.write(folder, scorer, config.predict, images, net_of_row, plain, ranks)
         _report_rotten(reader)
     return {"images": len(images), "rotten": rotten, "views": len(scorer.views)}
 
@@ -162,7 +165,8 @@ def build_embeddings(
             return trained.network(checkpoint, own, device)
         return trained.ready(zoo.build(model.network, 2, model.weights), device)
 
-    with _reader(config, model, catalogue) as reader:
+    remedy = devices.smaller_predict_batch(config.run)
+    with _reader(config, model, catalogue) as reader, devices.enough_memory(folder, remedy):
         facts = embed.embed(
             folder,
             model,

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> di
     ranks = here()
     if not ranks.said(checkpoints.finished(folder)):
         training = _Training(folder, model, lesson, seed, ranks)
-        with devices.enough_memory(folder, model):
+        with devices.enough_memory(folder, devices.smaller_batch(model)):
             training.start(devices.choose(run, model))
             training.run()
     # The first may be about to rename the folder: no other looks into it any more.
@@ -177,6 +177,7 @@ class _Training:
             now = _clock()
             progress.seconds, progress.cpu_seconds = (before + now - start).tolist()
             if progress.segment < segments and now[0] - saved_at > SAVE_SECONDS:
+                self._stop_if_spoilt()
                 self._save("last.pt", resume=True)
                 saved_at = now[0]
         self._end_epoch(bar)
@@ -256,19 +257,38 @@ class _Training:
         """The loss over all ranks; UserError in each of them if it is no number."""
         loss = float(self.ranks.mean(np.array([float(of_rank)]))[0])
         if not math.isfinite(loss):
-            epoch = self.progress.epoch
-            raise UserError(
-                f"{self.folder}: the loss is {loss} in epoch {epoch + 1}, step {step}"
-                f" of {self.plan.steps(epoch)}; lower lr ({self.model.lr}) or set precision ="
-                ' "float32"; the last good epoch is kept in last.pt'
-            )
+            self._stop(f"the loss is {loss}", step)
         return loss
+
+    def _stop_if_spoilt(self) -> None:
+        """Nothing is saved of weights that are no numbers: the loss is that of before the step."""
+        kept = [
+            *self.net.state_dict().values(),
+            *(self.average.mean.values() if self.average else ()),
+        ]
+        sums = [value.abs().sum() for value in kept if value.is_floating_point()]
+        if not bool(torch.isfinite(torch.stack(sums)).all()):
+            self._stop("weights are no numbers any more", self._first_step())
+
+    def _stop(self, what: str, step: int) -> NoReturn:
+        epoch = self.progress.epoch
+        steps, last = self.plan.steps(epoch), self.folder / "last.pt"
+        kept = (
+            f'; {last} is from before: copy it and set weights = "its new path" to go on from there'
+            if self.progress.history
+            else ""
+        )
+        raise UserError(
+            f"{self.folder}: {what} in epoch {epoch + 1}, step {min(step, steps)} of {steps}; lower"
+            f' lr ({self.model.lr}) or set precision = "float32", and training begins anew{kept}'
+        )
 
     def _end_epoch(self, bar: tqdm) -> None:
         progress, plan, epoch = self.progress, self.plan, self.progress.epoch
         steps, head = plan.steps(epoch), plan.of_head(epoch)
         if self.average and not head:
             self.average.after_epoch(epoch - self.model.head_epochs, self.model.epochs)
+        self._stop_if_spoilt()
         with self._averaged():
             watched = self._watch()
             accuracy = watched["valid_accuracy"]
@@ -304,7 +324,9 @@ class _Training:
             return nullcontext()
         rows, batch = self.lesson.train_rows, self.plan.piece(max(self.plan.epochs - 1, 0))
         seeds = np.random.SeedSequence([self.seed, self.progress.epoch])
-        order = EpochOrder(rows, self.seed, self.progress.epoch).slice(0, batch * BATCHES)
+        # Whole batches: norms take the mean over batches, where a small one would count as much.
+        batches = max(1, min(BATCHES, len(rows) // batch))
+        order = EpochOrder(rows, self.seed, self.progress.epoch).slice(0, batch * batches)
         fed = self.feed.altered(order, batch, seeds, self.plan.epochs - 1, self.plan.epochs)
         shown = (self.net.normalise(devices.moved(inputs, self.device)) for _, inputs in fed)
         return self.average.in_place(shown, self.ranks)

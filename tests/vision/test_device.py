@@ -52,3 +52,33 @@ def test_auto_is_float32_on_a_cpu():
 def test_threads_are_bounded():
     devices.choose(Run(device="cpu", threads=2), Model())
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch": 90, "accumulate": 2}, "batch = 90, crop = [160, 160]; lower batch, or set accu"),
+        ({"batch": 90, "accumulate": 3}, "accumulate = 5:"),
+        ({"batch": 64, "batches": ((2, 512),)}, "batch = 512, crop = [160, 160]; lower batches,"),
+        ({"batch": 8, "accumulate": 8}, "lower batch"),
+    ],
+)
+def test_the_remedy_for_too_little_memory_is_one_that_is_taken(settings, words):
+    model = Model(**settings)
+    remedy = devices.smaller_batch(model)
+    assert words in remedy
+    if "accumulate" in remedy:
+        pieces = int(remedy.split("accumulate = ")[1].split(":")[0])
+        assert pieces > model.accumulate
+        assert model.batch % pieces == 0
+
+
+def test_too_little_memory_to_predict_names_the_setting(tmp_path):
+    remedy = devices.smaller_predict_batch(Run(predict_batch=512))
+    with (
+        pytest.raises(UserError, match=r"out of memory at run.predict_batch = 512; lower it"),
+        devices.enough_memory(tmp_path, remedy),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="shape"), devices.enough_memory(tmp_path, remedy):
+        raise RuntimeError("shape")

@@ -17,6 +17,7 @@ from lib.config import Predict
 from lib.topk import read
 from lib.vision import dumps
 from lib.vision.dumps import Said
+from lib.vision.ranks import Ranks
 from tests.conftest import ROOT
 from tests.vision.conftest import folder_of
 
@@ -51,6 +52,32 @@ class Told:
 def run(folder, scorer, rows, nets=None, plain=True, **settings):
     settings = Predict(**({"top_k": 3, "shard": 4} | settings))
     return dumps.write(folder, scorer, settings, rows, nets, plain)
+
+
+class Rank(Ranks):
+    """One of several that come one after the other, the first last."""
+
+    def meet(self):
+        pass
+
+
+@pytest.mark.parametrize("world", [2, 3, 50])
+def test_ranks_share_the_shards_and_the_first_puts_them_together(tmp_path, world):
+    rows, nets = np.arange(PICTURES), np.arange(PICTURES, dtype=np.int8) // 5 % NETS
+    alone, shared = (folder_of(tmp_path, name) for name in ("alone", "shared"))
+    rotten = run(alone, Told(), rows, nets)
+    scored = []
+    for rank in reversed(range(world)):
+        scorer = Told()
+        found = dumps.write(
+            shared, scorer, Predict(top_k=3, shard=7), rows, nets, True, Rank(rank, world)
+        )
+        assert found == (0 if rank else rotten)
+        scored += [row for some, _ in scorer.asked for row in some]
+    assert sorted(scored) == rows.tolist()
+    assert {path.name for path in shared.iterdir()} == {path.name for path in alone.iterdir()}
+    for path in alone.iterdir():
+        assert path.read_bytes() == (shared / path.name).read_bytes()
 
 
 def assert_top(found, rows, probs):

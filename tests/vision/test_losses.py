@@ -34,6 +34,28 @@ def test_focal_loss_counts_what_is_learnt_less(batch):
     torch.testing.assert_close(Losses(Loss(focal=2.0))(*batch), expected)
 
 
+def test_focal_loss_leaves_smoothed_labels_their_say(batch):
+    logits, truth = batch
+    probs = logits.softmax(1)
+    soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
+    expected = -(soft * (1 - probs) ** 2 * probs.log()).sum(1)
+    torch.testing.assert_close(Losses(Loss(focal=2.0, smoothing=0.1))(*batch), expected)
+    margins = torch.linspace(0, 30, 301)
+    rows = torch.stack([margins, *[torch.zeros(301)] * 4], 1)
+    losses = Losses(Loss(focal=1.0, smoothing=0.1))(rows, torch.zeros(301, dtype=torch.int64))
+    assert 1 < margins[losses.argmin()] < 10  # and not the largest
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_focal_loss_has_a_gradient_where_all_is_learnt(power, smoothing):
+    logits = torch.tensor([[40.0, 0.0, 0.0], [0.0, 40.0, 0.0]], requires_grad=True)
+    losses = Losses(Loss(focal=power, smoothing=smoothing))
+    losses(logits, torch.tensor([0, 0])).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[1, 0] < 0
+
+
 def test_the_tree_adds_the_loss_of_groups(batch):
     logits, truth = batch
     probs = logits.softmax(1).numpy()

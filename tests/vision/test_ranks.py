@@ -25,6 +25,7 @@ from lib.catalogue.tables import read_catalogue
 from lib.config import Augment, Average, Fusion, Loss, Model, Rate, Run, Sampling
 from lib.config_file import load
 from lib.errors import UserError
+from lib.topk import read
 from lib.vision import fusion, ranks, zoo
 from lib.vision import train as training
 from lib.vision.embedding_feed import EmbeddingFeed
@@ -72,6 +73,7 @@ LESSONS = {
 }
 NORMS = {
     "norms": replace(SMALL, average=Average("swa", swa_from=0.0), loss=Loss(mixup=0.4)),
+    "norms_wide": replace(SEEN, network="timm/test_convnext", head="wide", epochs=1),
     "norms_stopped": replace(SMALL, average=Average("ema", 0.9), unfreeze=(4, 1), sampling=HARD),
 }
 
@@ -325,23 +327,37 @@ batch = 16
 """
 
 
-def test_torchrun_starts_the_script(tmp_path):
+def test_torchrun_starts_the_scripts(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     config = load(tmp_path / "tiny.toml", [f"work={tmp_path}"])
     jobs.ensure_all(config, "extract", False, lambda _: None)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = ["02_train_cnn.py", "--config", str(tmp_path / "tiny.toml")]
-    process = start([*torchrun, *script, "--set", f"work={tmp_path}"])
-    said = process.communicate()[1]
-    assert process.returncode == 0, said
-    assert said.count("built in") == 2
-    assert said.count("train: 2 built, 0 fresh") == 1
+    torchrun(tmp_path, "02_train_cnn.py", "train: 2 built, 0 fresh")
     for artifact in pipeline.stages(config)["train"]:
         assert status(artifact).state == "fresh"
         manifest = read_manifest(artifact.path)
         assert manifest is not None
         assert manifest["facts"]["epochs"] == 1
+    torchrun(tmp_path, "03_predict_tta.py", "predict: 3 built, 0 fresh")
     assert not list(tmp_path.rglob("*.partial"))
+    shared = tmp_path / "tiny" / "predictions"
+    shared.rename(tmp_path / "shared")
+    jobs.ensure_all(config, "predict", False, lambda _: None)
+    for part in ("fit", "locked", "test"):
+        one, two = (read(path / "a" / part) for path in (shared, tmp_path / "shared"))
+        assert len(one.image) > 20
+        np.testing.assert_array_equal(two.image, one.image)
+        np.testing.assert_array_equal(two.classes, one.classes)
+        np.testing.assert_allclose(two.probs, one.probs, atol=1e-3)
+
+
+def torchrun(folder, script, told):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    given = [script, "--config", str(folder / "tiny.toml"), "--set", f"work={folder}"]
+    process = start([*launcher, *given])
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert said.count(told) == 1, said
+    assert said.count("built in") == int(told.split()[1]), said
 
 
 if __name__ == "__main__":

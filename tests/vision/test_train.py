@@ -9,8 +9,8 @@ from torch import nn
 from lib.catalogue.reader import PictureReader
 from lib.config import Average, Loss, Rate, Run, Sampling
 from lib.errors import UserError
+from lib.vision import averages, checkpoints, zoo
 from lib.vision import train as training
-from lib.vision import zoo
 from lib.vision.feed import PictureFeed
 from lib.vision.losses import Losses
 from lib.vision.watch import spread, watch
@@ -250,6 +250,40 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
     saved = state_of(tmp_path)
     assert saved["progress"]["epoch"] == 1
     assert all(torch.isfinite(v).all() for v in saved["model"].values())
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_weights_that_are_no_numbers_are_never_saved(
+    tmp_path, model, reader, labels, monkeypatch, epoch
+):
+    """The last step of an epoch spoils them: no loss has told of it yet."""
+    whole = training._Training._end_epoch
+
+    def spoilt(self, bar):
+        if self.progress.epoch == epoch:
+            self.net.state_dict()["head.weight"][0, 0] = float("inf")
+        whole(self, bar)
+
+    monkeypatch.setattr(training._Training, "_end_epoch", spoilt)
+    with pytest.raises(UserError, match=rf"weights are no numbers .* in epoch {epoch + 1}"):
+        run(tmp_path, model, reader, labels)
+    for path in tmp_path.glob("*.pt"):
+        saved = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(v).all() for v in saved["model"].values())
+    assert (tmp_path / "last.pt").exists() == (epoch > 0)
+    assert not checkpoints.finished(tmp_path)
+
+
+def test_swa_measures_batch_norms_on_whole_batches(tmp_path, model, reader, labels, monkeypatch):
+    sizes = []
+
+    def measured(net, batches, ranks):
+        sizes.extend(len(batch) for batch in batches)
+
+    monkeypatch.setattr(averages, "measure_batch_norms", measured)
+    facts = run(tmp_path, replace(model, average=Average("swa"), batch=9), reader, labels)
+    assert facts["images"] % 9
+    assert set(sizes) == {9}
 
 
 def test_bf16_trains_on_a_cpu(tmp_path, model, known, labels):
