@@ -161,7 +161,11 @@ class Average:
 
 @dataclass(frozen=True)
 class Fusion:
-    """A network on the embeddings of a product's pictures, for models of kind "fusion" (T2)."""
+    """A network on the embeddings of a product's pictures, for models of kind "fusion" (T2).
+
+    It has a head and dropout of its own and sees no pictures: `head`, `dropout`, `flip`, `augment`
+    and `weights` of its model mean nothing. Of a second round it learns through its members alone.
+    """
 
     of: tuple[str, ...] = ()  # models and backbones whose embeddings stand side by side
     hidden: tuple[int, ...] = (1024, 512)  # sizes of the hidden layers
