@@ -28,6 +28,7 @@ from lib.config import Model, Run, Sample
 from lib.vision import device as devices
 from lib.vision import train, zoo
 from lib.vision.feed import Batches, Feed, PictureFeed
+from lib.vision.lesson import Lesson
 
 KEPT = 8  # batches in memory
 
@@ -70,7 +71,7 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
             tempfile.TemporaryDirectory() as name,
         ):
             feed: Feed = PictureFeed(reader, model)
-            lesson = train.Lesson(
+            lesson = Lesson(
                 KeptFeed(feed, shown, model.batch, device) if kept else feed,
                 lambda weights: zoo.network(model, classes, weights),
                 labels=known.label[known.image_product],

@@ -23,12 +23,8 @@ from lib.artifacts import Artifact, ensure, status
 from lib.config import Config
 
 SIDE_BY_SIDE = ("train", "predict")  # stages of networks: most artifacts need no other of them
-ON_ALL_RANKS = (
-    fill.cnn,
-    fill.fusion,
-    fill.predictions,
-    fill.fused,
-)  # what they build together; all else is the first's
+# What torchrun's processes build together; all else is the first's.
+ON_ALL_RANKS = (fill.cnn, fill.fusion, fill.predictions, fill.fused)
 
 # glibc hands every large tensor back to the kernel and takes it anew, page by page, in each step:
 # two fifths of a CPU training's time. Keep the memory, in huge pages. Read when a process starts.

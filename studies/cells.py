@@ -29,8 +29,9 @@ from lib.config_file import load
 from lib.errors import UserError
 from lib.vision import zoo
 from lib.vision.feed import PictureFeed
+from lib.vision.lesson import Lesson
 from lib.vision.scorers import PictureScorer
-from lib.vision.train import Lesson, train
+from lib.vision.train import train
 
 LARGE = (
     "--set data.train=bitmap28_large --set data.only=[] --set data.rows=0"

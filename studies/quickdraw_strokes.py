@@ -31,8 +31,9 @@ from lib.markdown import table
 from lib.metrics import accuracy, gain
 from lib.vision import zoo
 from lib.vision.drawing_feed import DrawingFeed, pixels, points
+from lib.vision.lesson import Lesson
 from lib.vision.stroke_network import StrokeNetwork
-from lib.vision.train import Lesson, train
+from lib.vision.train import train
 from lib.vision.trainable import Trainable
 from studies import cells, pages
 from studies.cells import Cell, Known

@@ -10,6 +10,7 @@ from lib.config import Config, nets
 from lib.vision import device as devices
 from lib.vision import dumps, fusion, stage, train
 from lib.vision.embedding_feed import EmbeddingFeed
+from lib.vision.lesson import Lesson
 from lib.vision.ranks import here
 from lib.vision.scorers import FusedScorer
 
@@ -23,7 +24,7 @@ def build_fusion(
     feed = _feed(config, name, net, "train", known)
     seen = known.image_count > 0
     taught, watched = (some[seen[some]] for some in stage.taught_and_watched(config, model, net))
-    lesson = train.Lesson(
+    lesson = Lesson(
         feed,
         lambda _: fusion.build(model.fusion, len(classes), feed, taught),
         labels=known.label,

@@ -18,6 +18,7 @@ from lib.topk import TopK
 from lib.vision import device as devices
 from lib.vision import dumps, embed, rows, train, trained, zoo
 from lib.vision.feed import PictureFeed
+from lib.vision.lesson import Lesson
 from lib.vision.network import Network
 from lib.vision.ranks import ALONE, Ranks, here
 from lib.vision.scorers import PictureScorer
@@ -53,7 +54,7 @@ def build_net(
     if model.kind == "mosaic":
         _stop_at_few(name, model, train_rows)
     with _reader(config, model, known) as reader:
-        lesson = train.Lesson(
+        lesson = Lesson(
             PictureFeed(reader, model),
             lambda weights: zoo.network(model, len(classes), weights),
             labels=known.label[product],

@@ -8,9 +8,9 @@ on disk is in `lib/vision/checkpoints.py`. Several processes may train it togeth
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,41 +26,19 @@ from lib.vision import checkpoints
 from lib.vision import device as devices
 from lib.vision.averages import BATCHES, averaged
 from lib.vision.checkpoints import Progress
-from lib.vision.feed import Feed, Piece, of_ranks, pieces
+from lib.vision.feed import Piece, of_ranks, pieces
+from lib.vision.lesson import Lesson
 from lib.vision.losses import Losses, mixed
 from lib.vision.optimise import Stepper
 from lib.vision.plan import Plan
 from lib.vision.ranks import Ranks, here
 from lib.vision.sampling import count_of_epoch, rows_of_epoch
-from lib.vision.trainable import Trainable
 from lib.vision.watch import spread, watch
 
 SEGMENT_STEPS = 250  # between two moments at which a checkpoint may be written
 SAVE_SECONDS = 120.0  # between two checkpoints within an epoch
 CHECK_STEPS = 25  # between two looks at the loss: each makes a GPU wait
 WATCHED = 5_000  # rows that are scored after an epoch, at most: half a point of error
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a network learns from; row i is a picture, or whatever the feed makes of a row.
-
-    build(weights) makes the network, its random parts from torch's generator.
-    labels int16 [I]: class of each row; product int32 [I]: whose it is. train_rows, valid_rows
-    int64, ascending: rows that train, and rows that only watch (may be empty: best.pt is then
-    last.pt). levels: int [classes] for each upper level of the category tree. weights float [I]:
-    of each row's loss, None for 1.
-    """
-
-    feed: Feed
-    build: Callable[[str], Trainable]
-    labels: np.ndarray
-    product: np.ndarray
-    train_rows: np.ndarray
-    valid_rows: np.ndarray
-    classes: int
-    levels: Sequence[np.ndarray] = ()
-    weights: np.ndarray | None = None
 
 
 def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> dict[str, Any]:
@@ -70,7 +48,7 @@ def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> di
     images_per_second. Raises UserError for a loss that is no number, for weights that cannot be
     had, for a crop that the network cannot take, and where memory does not suffice.
     """
-    _check_rows(lesson)
+    lesson.check()
     ranks = here()
     if not ranks.said(checkpoints.finished(folder)):
         training = _Training(folder, model, lesson, seed, ranks)
@@ -368,12 +346,3 @@ def _clock() -> np.ndarray:
 def _mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """Of a piece: what weighs less has less of a say, and does not lend it to the others."""
     return (loss if weight is None else loss * weight).mean()
-
-
-def _check_rows(lesson: Lesson) -> None:
-    labels, rows, classes = lesson.labels, lesson.train_rows, lesson.classes
-    if len(rows) < 2:
-        raise UserError(f"{len(rows)} pictures are left to train on; lower split.locked or folds")
-    wrong = (labels[rows] < 0) | (labels[rows] >= classes)
-    if wrong.any():
-        raise ValueError(f"picture row {rows[wrong.argmax()]} has no class below {classes}")

@@ -12,6 +12,7 @@ from lib.config import Model, Run
 from lib.errors import UserError
 from lib.vision import train
 from lib.vision.drawing_feed import DrawingFeed, pixels, points
+from lib.vision.lesson import Lesson
 from lib.vision.stroke_network import StrokeNetwork
 from tests.catalogue.test_listing import indexed
 
@@ -83,9 +84,7 @@ def test_neither_padding_nor_empty_places_change_the_answer():
 def test_it_learns_by_the_one_loop(known, tmp_path):
     feed = DrawingFeed(Originals(known), lambda drawing: points(drawing, 4))
     rows = np.arange(len(known.label))
-    lesson = train.Lesson(
-        feed, lambda _: StrokeNetwork(2), known.label, rows, rows[::2], rows[1::2], 2
-    )
+    lesson = Lesson(feed, lambda _: StrokeNetwork(2), known.label, rows, rows[::2], rows[1::2], 2)
     model = Model(
         network="strokes",
         head_epochs=0,

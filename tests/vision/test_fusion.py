@@ -13,6 +13,7 @@ from lib.vision import fusion
 from lib.vision import train as training
 from lib.vision.embedding_feed import EmbeddingFeed
 from lib.vision.fusion import FusedNetwork
+from lib.vision.lesson import Lesson
 from lib.vision.losses import mixed
 
 SMALL = Fusion(of=("a", "b"), hidden=(12, 8), dropout=0.2)
@@ -147,7 +148,7 @@ def run(folder, model=MODEL, seed=1):
     def build(_):
         return fusion.build(model.fusion, CLASSES, feed, TRAIN)
 
-    lesson = training.Lesson(feed, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
+    lesson = Lesson(feed, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
     return training.train(folder, model, lesson, seed, Run())
 
 

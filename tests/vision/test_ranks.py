@@ -30,6 +30,7 @@ from lib.vision import fusion, ranks, zoo
 from lib.vision import train as training
 from lib.vision.embedding_feed import EmbeddingFeed
 from lib.vision.feed import PictureFeed, of_ranks, pieces
+from lib.vision.lesson import Lesson
 from lib.vision.ranks import Ranks
 from tests.conftest import ROOT
 
@@ -90,14 +91,14 @@ def lesson_of(model, reader):
     if model.kind == "network":
         feed = PictureFeed(reader, model)
         build = lambda weights: zoo.network(model, CLASSES, weights)  # noqa: E731
-        return training.Lesson(feed, build, **given)
+        return Lesson(feed, build, **given)
     rng = np.random.default_rng(5)
     count = rng.integers(1, 7, PRODUCTS)
     owner = np.repeat(np.arange(PRODUCTS), count)
     cloud = rng.normal(size=(CLASSES, 6))[labels[owner]] + rng.normal(size=(len(owner), 6))
     feed = EmbeddingFeed([cloud.astype(np.float16)], np.cumsum(count) - count, count)
     build = lambda _: fusion.build(model.fusion, CLASSES, feed, TRAIN)  # noqa: E731
-    return training.Lesson(feed, build, **given)
+    return Lesson(feed, build, **given)
 
 
 def learn(base, name, reader, model=None):

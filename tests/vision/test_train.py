@@ -12,6 +12,7 @@ from lib.errors import UserError
 from lib.vision import averages, checkpoints, zoo
 from lib.vision import train as training
 from lib.vision.feed import PictureFeed
+from lib.vision.lesson import Lesson
 from lib.vision.losses import Losses
 from lib.vision.watch import spread, watch
 from tests.vision.conftest import folder_of
@@ -35,7 +36,7 @@ def lesson_of(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels
     def build(weights):
         return zoo.network(model, classes, weights)
 
-    return training.Lesson(feed, build, labels, product, train, valid, classes, levels)
+    return Lesson(feed, build, labels, product, train, valid, classes, levels)
 
 
 def state_of(folder, name="last.pt"):
