@@ -2,7 +2,7 @@
 # The tests, in the same environment as the pipeline, a file a core; arguments go to pytest.
 #
 #   ./run_tests.sh
-#   ./run_tests.sh tests/ranking -k priors
+#   ./run_tests.sh tests/features -k priors
 #   ./run_tests.sh tests/test_new.py -n 0 --pdb
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -22,11 +22,12 @@ import xgboost
 
 from bench import report
 from bench.report import Measured, Row
-from lib.config import Stack
-from lib.ranking import boosters, fold_models, lightgbms, stack, xgboosts
-from lib.ranking.features import Columns
-from lib.ranking.tables import Joined
-from lib.ranking.task import BINS, Examples, Task
+from lib.config.schema import Stack
+from lib.features.build import Columns
+from lib.features.table import Joined
+from lib.stacking import fold_models, oof
+from lib.stacking.boosters import lightgbm_booster, registry, xgboost_booster
+from lib.stacking.boosters.base import BINS, Examples, Task
 
 COLUMNS, CODED, CLASSES, CANDIDATES = 100, 10, 5_270, 12
 DIALS = Stack(learning_rate=0.05)
@@ -88,17 +89,17 @@ def streamed(name: str, size: Size) -> Callable[[], bytes]:
     """The fit of stage 05."""
     own = task(name, size, size.trees)
     few = replace(own, seen=own.seen.take(np.arange(2000)), stack=replace(DIALS, trees=1))
-    boosters.fit(few)  # what is loaded and compiled before the clock starts
-    return lambda: answers(boosters.fit(own), size)
+    registry.fit(few)  # what is loaded and compiled before the clock starts
+    return lambda: answers(registry.fit(own), size)
 
 
 def bare(name: str, size: Size) -> Callable[[], bytes]:
     """The library alone, on an array."""
     own = task(name, size, size.trees)
     x, target = np.load(size.folder / "columns.npy"), own.seen.target
-    parameters = {"lightgbm": lightgbms, "xgboost": xgboosts}[name]._parameters(own)
+    parameters = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name]._parameters(own)
 
-    def of_lightgbm() -> boosters.Booster:
+    def of_lightgbm() -> registry.Booster:
         data = lightgbm.Dataset(
             x,
             target,
@@ -106,19 +107,19 @@ def bare(name: str, size: Size) -> Callable[[], bytes]:
             categorical_feature=list(own.categorical),
             params=parameters,
         )
-        return lightgbms.LightGBM(lightgbm.train(parameters, data, size.trees), own.threads)
+        return lightgbm_booster.LightGBM(lightgbm.train(parameters, data, size.trees), own.threads)
 
-    def of_xgboost() -> boosters.Booster:
+    def of_xgboost() -> registry.Booster:
         data = xgboost.QuantileDMatrix(
             x, target, feature_names=own.labels, max_bin=BINS + 1, nthread=own.threads
         )
-        return xgboosts.XGBoost(xgboost.train(parameters, data, size.trees))
+        return xgboost_booster.XGBoost(xgboost.train(parameters, data, size.trees))
 
     work = of_lightgbm if name == "lightgbm" else of_xgboost
     return lambda: answers(work(), size)
 
 
-def answers(model: boosters.Booster, size: Size) -> bytes:
+def answers(model: registry.Booster, size: Size) -> bytes:
     """Of the first rows, to compare two fits by."""
     return model.predict(np.array(table(size.folder).values[:1000])).tobytes()
 
@@ -129,8 +130,8 @@ def fit_few(name: str, size: Size) -> None:
     rows = np.arange(min(FEW_ROWS, size.rows))
     layer = size.folder / name
     layer.mkdir()
-    model = boosters.fit(replace(own, seen=own.seen.take(rows)))
-    model.save(layer / f"fold-0.{boosters.EXTENSIONS[name]}")
+    model = registry.fit(replace(own, seen=own.seen.take(rows)))
+    model.save(layer / f"fold-0.{registry.EXTENSIONS[name]}")
     fold_models.write_json(layer / "columns.json", list(own.names))
 
 
@@ -139,7 +140,7 @@ def scored(name: str, size: Size) -> Callable[[], float]:
     folder, product = size.folder, np.load(size.folder / "product.npy")
 
     def work() -> float:
-        scores = stack.predict_layer(folder / name, name, [table(folder)], product, size.threads)
+        scores = oof.predict_layer(folder / name, name, [table(folder)], product, size.threads)
         return float(scores.sum(dtype=np.float64))
 
     return work
@@ -148,7 +149,7 @@ def scored(name: str, size: Size) -> Callable[[], float]:
 def asked(name: str, size: Size) -> Callable[[], float]:
     """The library alone: the model from its file, one call for an array."""
     x = np.load(size.folder / "columns.npy")
-    path = size.folder / name / f"fold-0.{boosters.EXTENSIONS[name]}"
+    path = size.folder / name / f"fold-0.{registry.EXTENSIONS[name]}"
 
     def of_lightgbm() -> np.ndarray:
         model = lightgbm.Booster(model_file=str(path))

@@ -3,7 +3,7 @@
     python -m bench.columns --json
 
 A tenth of the competition's test products; their candidates are the classes that eight networks
-list, and the columns are those of the networks' mean (`lib/ranking/columns.py`). Baseline: DuckDB
+list, and the columns are those of the networks' mean (`lib/features/columns.py`). Baseline: DuckDB
 with as many threads as cores and its tables in memory: two joins, a GROUP BY and two windows. Both
 must give the same sums.
 """
@@ -18,11 +18,11 @@ from bench import report, shape
 from bench.ranking import connected
 from bench.report import Measured, Row
 from bench.shape import CLASSES
-from lib.ranking.candidates import Queried, candidates, chunks, queried
-from lib.ranking.columns import POSITIONS, Table, model_columns
-from lib.ranking.features import CHUNK
-from lib.ranking.means import LEAST, mean
-from lib.topk import TopK
+from lib.features.build import CHUNK
+from lib.features.candidates import Queried, candidates, chunks, queried
+from lib.features.columns import POSITIONS, Table, model_columns
+from lib.features.network import LEAST, mean
+from lib.inference.topk import TopK
 
 BARS = {"columns_vs_duckdb": 3.0}
 

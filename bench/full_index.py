@@ -16,13 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import generate, report
-from lib import processes
-from lib.catalogue.index import index_bson
-from lib.catalogue.reader import PictureReader
-from lib.catalogue.shuffle import EpochOrder
-from lib.catalogue.tables import Classes, read_catalogue
-from lib.config import Augment
-from lib.vision.augment import Augmenter
+from lib.config.schema import Augment
+from lib.data.catalog import Classes, read_catalogue
+from lib.data.image_reader import PictureReader
+from lib.data.index import index_bson
+from lib.data.shuffle import EpochOrder
+from lib.runtime import workers
+from lib.training.augment import Augmenter
 
 PRODUCTS, IMAGES = 7_069_896, 12_371_293
 SECONDS, DISK, GROWTH = 1.0, 600.0, 50.0  # MB
@@ -56,7 +56,7 @@ def opening(folder: Path):  # type: ignore[no-untyped-def]
 
 def epoch(folder: Path):  # type: ignore[no-untyped-def]
     """Read an epoch as training does; resident MB after the first segment and at most."""
-    processes.keep_freed_memory()
+    workers.keep_freed_memory()
 
     def work() -> tuple[float, float]:
         known = read_catalogue(folder / "index", folder / "train.bson")

@@ -18,9 +18,9 @@ import bson
 
 from bench import generate, report
 from bench.report import Row
-from lib.catalogue.bson_ranges import scan_file
-from lib.catalogue.bson_scan import scan
-from lib.catalogue.found import load
+from lib.data.found import load
+from lib.data.sources.bson_file import scan_file
+from lib.data.sources.bson_scan import scan
 
 BARS = {
     "index_vs_decode_file_iter": 4.0,

@@ -26,15 +26,15 @@ from PIL import Image
 
 from bench import generate, report
 from bench.report import Row
-from lib.catalogue.classes import build_classes
-from lib.catalogue.index import index_bson
-from lib.catalogue.originals import Originals
-from lib.catalogue.reader import PictureReader
-from lib.catalogue.sample import generate as draw
-from lib.catalogue.shuffle import EpochOrder
-from lib.catalogue.tables import Catalogue, Classes, read_catalogue, read_classes
-from lib.config import Augment, Sample
-from lib.vision.augment import Augmenter
+from lib.config.schema import Augment, Sample
+from lib.data.byte_reader import Originals
+from lib.data.catalog import Catalogue, Classes, read_catalogue, read_classes
+from lib.data.classes import build_classes
+from lib.data.image_reader import PictureReader
+from lib.data.index import index_bson
+from lib.data.shuffle import EpochOrder
+from lib.data.synthetic.catalog import generate as draw
+from lib.training.augment import Augmenter
 
 WHOLE, CROP = (180, 180), (160, 160)
 BATCH = 64

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib import processes
+from lib.runtime import workers
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def measured(task: Callable[..., Any], *arguments: Any) -> Measured:
 
 
 def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    processes.keep_freed_memory()  # as the stages do
+    workers.keep_freed_memory()  # as the stages do
     work = task(*arguments)
     _forget_peak()
     cpu, wall = _cpu(), time.perf_counter()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.catalogue.tables import Catalogue
-from lib.topk import TopK
+from lib.data.catalog import Catalogue
+from lib.inference.topk import TopK
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "cdiscount"
 TRAIN, TEST, CLASSES = 7_069_896, 1_768_182, 5_270

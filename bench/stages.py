@@ -21,12 +21,12 @@ import numpy as np
 
 from bench import report, shape
 from bench.report import Row
-from lib.catalogue.tables import Splits
-from lib.config import Features, Stack
-from lib.ranking import features, means
-from lib.ranking.tables import Joined
-from lib.ranking.task import Examples, Task
-from lib.topk import TopK, read
+from lib.config.schema import Features, Stack
+from lib.data.catalog import Splits
+from lib.features import build, network
+from lib.features.table import Joined
+from lib.inference.topk import TopK, read
+from lib.stacking.boosters.base import Examples, Task
 
 MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
 TAUGHT = 20_000  # rows that the booster learns from
@@ -56,7 +56,7 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
 
     def work() -> int:
         dumps = _dumps(folder)
-        facts = features.build_candidates(
+        facts = build.build_candidates(
             out, FEATURES, labelled, everything, query, "test", "fit", dumps, shape.CLASSES
         )
         return facts["rows"]
@@ -72,8 +72,8 @@ def averaged(scale: float, folder: Path) -> Callable[[], int]:
 
     def work() -> int:
         dumps = _dumps(folder)
-        mean = means.mean(dumps, [1.0] * len(dumps), shape.CLASSES)
-        facts = features.build_source(
+        mean = network.mean(dumps, [1.0] * len(dumps), shape.CLASSES)
+        facts = build.build_source(
             out, FEATURES, folder / "candidates", query, [mean], ["mean"], shape.CLASSES
         )
         return facts["columns"]
@@ -87,9 +87,9 @@ def _dumps(folder: Path) -> list[TopK]:
 
 def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     """Every row scored by a booster that is fitted before the clock starts; returns the rows."""
-    from lib.ranking.stack import predict_layer  # three seconds, which stage 04 does not spend
+    from lib.stacking.oof import predict_layer
 
-    tables = [features.read(folder / name) for name in ("candidates", "mean")]
+    tables = [build.read(folder / name) for name in ("candidates", "mean")]
     product = np.load(folder / "candidates" / "product.npy")
     _, query = shape.catalogues(scale)
     right = shape.truth(query)[product] == np.load(folder / "candidates" / "cls.npy")
@@ -107,13 +107,13 @@ def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
 
 def _teach(folder: Path, rows: Joined, right: np.ndarray, product: np.ndarray, trees: int) -> None:
     """A layer of one model, fitted on the first rows."""
-    from lib.ranking import boosters
+    from lib.stacking.boosters import registry
 
     folder.mkdir()
     seen = Examples(rows, right, product).take(np.arange(min(TAUGHT, rows.rows)))
     stack = Stack(trees=trees, learning_rate=0.02)
     task = Task("lightgbm", seen, rows.names, rows.categorical, stack, seed=1, threads=2)
-    boosters.fit(task).save(folder / "fold-0.txt")
+    registry.fit(task).save(folder / "fold-0.txt")
     (folder / "columns.json").write_text(json.dumps(rows.names))
 
 

@@ -19,16 +19,17 @@ import torch
 
 from bench import report
 from bench.report import Measured, Row
-from lib.catalogue.classes import build_classes
-from lib.catalogue.index import index_bson
-from lib.catalogue.reader import PictureReader
-from lib.catalogue.sample import generate
-from lib.catalogue.tables import Catalogue, read_catalogue, read_classes
-from lib.config import Model, Run, Sample
-from lib.vision import device as devices
-from lib.vision import train, zoo
-from lib.vision.feed import Batches, Feed, PictureFeed
-from lib.vision.lesson import Lesson
+from lib.config.schema import Model, Run, Sample
+from lib.data.catalog import Catalogue, read_catalogue, read_classes
+from lib.data.classes import build_classes
+from lib.data.image_reader import PictureReader
+from lib.data.index import index_bson
+from lib.data.synthetic.catalog import generate
+from lib.models import factory
+from lib.runtime import device as devices
+from lib.training import trainer
+from lib.training.dataset import Lesson
+from lib.training.loader import Batches, Feed, PictureFeed
 
 KEPT = 8  # batches in memory
 
@@ -73,14 +74,14 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
             feed: Feed = PictureFeed(reader, model)
             lesson = Lesson(
                 KeptFeed(feed, shown, model.batch, device) if kept else feed,
-                lambda weights: zoo.network(model, classes, weights),
+                lambda weights: factory.network(model, classes, weights),
                 labels=known.label[known.image_product],
                 product=known.image_product,
                 train_rows=shown,
                 valid_rows=np.zeros(0, np.int64),
                 classes=classes,
             )
-            return float(train.train(Path(name), model, lesson, 1, Run())["images_per_second"])
+            return float(trainer.train(Path(name), model, lesson, 1, Run())["images_per_second"])
 
     return work
 

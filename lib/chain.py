@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.artifacts import Artifact
-from lib.config import Backbone, Config, Model, depends_on_test
+from lib.config.schema import Backbone, Config, Model, depends_on_test
 
 EVERYBODY = "everybody"  # taught by labels that all networks may learn from
 

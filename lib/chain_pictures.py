@@ -7,7 +7,7 @@ from typing import Any
 from lib import fill
 from lib.artifacts import Artifact
 from lib.chain import Chain, taught, weights_file
-from lib.config import Model, nets, plain
+from lib.config.schema import Model, nets, plain
 
 # The settings of a csv that its classes and its index depend on.
 TABLE = ("id_column", "images_column", "images_root")

@@ -6,7 +6,7 @@ from typing import Any
 from lib import fill
 from lib.artifacts import Artifact
 from lib.chain import Chain, mean_weights
-from lib.config import nets, plain
+from lib.config.schema import nets, plain
 
 
 def features(chain: Chain) -> list[Artifact]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from lib import chain_pictures, fill
 from lib.artifacts import Artifact
 from lib.chain import Chain, taught
-from lib.config import Config, Model, nets, plain
+from lib.config.schema import Config, Model, nets, plain
 from lib.errors import UserError
 
 

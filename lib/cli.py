@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from lib import fill, jobs, new, pipeline, processes
+from lib import fill, jobs, new, pipeline
 from lib.artifacts import Artifact, Status, survey
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
 from lib.errors import UserError
+from lib.runtime import workers
 
 SCRIPTS = {
     "extract": "01_extract.py",
@@ -41,7 +42,7 @@ def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -
         if arguments.new is not None:
             config = new.choose(config, arguments.new)
         _limit_threads(config)
-        processes.keep_freed_memory()
+        workers.keep_freed_memory()
         return jobs.together(config, stage, partial(_work, config, stage, arguments))
     except UserError as error:
         return _fail(str(error))

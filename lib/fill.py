@@ -7,12 +7,12 @@ torch and no booster. All return the facts that go into the manifest.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config import Config
+from lib.config.schema import Config
 from lib.errors import UserError
 
 if TYPE_CHECKING:
-    from lib.catalogue.pictures import Listed
-    from lib.catalogue.tables import Catalogue
+    from lib.data.catalog import Catalogue
+    from lib.data.sources.base import Listed
 
 
 def source_kind(config: Config, side: str) -> str:
@@ -60,12 +60,12 @@ def source_setting(config: Config, side: str, *columns: str) -> dict[str, Any]:
 
 def packed(config: Config, side: str) -> bool:
     """Whether its files have to be unpacked before they are read; or were, once."""
-    from lib.catalogue import strokes
+    from lib.data.sources import quickdraw
 
     if source_kind(config, side) != "strokes":
         return False
     unpacked = config.at(f"extract/unpacked/{side}")
-    return unpacked.is_dir() or bool(strokes.packed(source_file(config, side)))
+    return unpacked.is_dir() or bool(quickdraw.packed(source_file(config, side)))
 
 
 def _lying(config: Config, side: str) -> Path:
@@ -96,27 +96,27 @@ def _pictures(config: Config, side: str) -> Path:
 
 
 def catalogue(config: Config, part: str) -> "Catalogue":
-    from lib.catalogue.tables import read_catalogue
+    from lib.data.catalog import read_catalogue
 
     side = "test" if part == "test" else "train"
     return read_catalogue(config.at(f"extract/{side}"), _pictures(config, side))
 
 
 def sample(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.sample import generate
+    from lib.data.synthetic.catalog import generate
 
     return generate(folder, config.sample, config.seed)
 
 
 def unpacked(config: Config, side: str, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.strokes import unpack
+    from lib.data.sources.quickdraw import unpack
 
     only = config.data.only if side == "train" else ()
     return {"files": unpack(source_file(config, side), folder, only)}
 
 
 def classes(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.classes import build_classes, build_named_classes
+    from lib.data.classes import build_classes, build_named_classes
 
     if has_categories(config):
         return build_classes(folder, _verified(config, "categories"))
@@ -127,9 +127,9 @@ def classes(config: Config, folder: Path) -> dict[str, Any]:
 
 def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib import pipeline
-    from lib.catalogue.index import index_bson
-    from lib.catalogue.pictures import index_listed
-    from lib.catalogue.tables import read_classes
+    from lib.data.catalog import read_classes
+    from lib.data.index import index_bson
+    from lib.data.sources.base import index_listed
 
     known = read_classes(config.at("extract/classes"))
     labelled, most, jobs = side == "train", config.data.max_damaged, pipeline.threads(config)
@@ -141,23 +141,23 @@ def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
 
 def _listed(config: Config, side: str) -> "Listed":
     """What a source of many files lists."""
-    from lib.catalogue import arrays, listing, strokes
+    from lib.data.sources import csv_table, numpy_arrays, quickdraw
 
     source, labelled, data = _verified(config, side), side == "train", config.data
     kind = source_kind(config, side)
     if kind == "csv":
-        return listing.list_csv(source, _pictures(config, side), data, labelled)
+        return csv_table.list_csv(source, _pictures(config, side), data, labelled)
     if kind == "folders":
-        return listing.list_folder(source, labelled)
+        return csv_table.list_folder(source, labelled)
     chosen = (data.only, data.rows) if labelled else ((), 0)
     if kind == "strokes":
-        return strokes.list_strokes(source, labelled, data.raster, *chosen)
-    return arrays.list_arrays(source, labelled, *chosen)
+        return quickdraw.list_strokes(source, labelled, data.raster, *chosen)
+    return numpy_arrays.list_arrays(source, labelled, *chosen)
 
 
 def _verified(config: Config, side: str) -> Path:
     """The original file or folder; raises UserError if it is not the kind that it should be."""
-    from lib.catalogue.digests import verify
+    from lib.data.checksum import verify
 
     source, kind = source_file(config, side), source_kind(config, side)
     if source.is_dir() and kind not in ("folders", "npy", "strokes"):
@@ -169,14 +169,14 @@ def _verified(config: Config, side: str) -> Path:
 
 def stop_if_strict(config: Config) -> None:
     """Raise UserError if stage 01 passed anything over."""
-    from lib.catalogue.faults import stop_if_strict
+    from lib.data.scan_report import stop_if_strict
 
     for side in config.sides if config.asked is None else ["test"]:
         stop_if_strict(config.at(f"extract/{side}"), source_file(config, side))
 
 
 def splits(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.catalogue.splits import build_splits
+    from lib.data.splits import build_splits
 
     known = catalogue(config, "train")
     return build_splits(
@@ -186,14 +186,14 @@ def splits(config: Config, folder: Path) -> dict[str, Any]:
 
 def alike(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib import pipeline
-    from lib.catalogue.alike import build_alike
+    from lib.data.perceptual_hash import build_alike
 
     return build_alike(folder, catalogue(config, side), pipeline.threads(config))
 
 
 def cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
     from lib import rounds
-    from lib.vision.stage import build_net
+    from lib.stages.vision_stage import build_net
 
     known, extra = catalogue(config, "train"), None
     if config.before is not None:
@@ -210,69 +210,69 @@ def pseudo(config: Config, folds: int, net: str, folder: Path) -> dict[str, Any]
 
 
 def predictions(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
-    from lib.vision.stage import build_predictions
+    from lib.stages.vision_stage import build_predictions
 
     return build_predictions(config, name, part, catalogue(config, part), folder)
 
 
 def embeddings(config: Config, name: str, net: str, side: str, folder: Path) -> dict[str, Any]:
-    from lib.vision.stage import build_embeddings
+    from lib.stages.vision_stage import build_embeddings
 
     return build_embeddings(config, name, net, side, catalogue(config, side), folder)
 
 
 def fusion(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:
-    from lib.vision.fused_stage import build_fusion
+    from lib.stages.fused_stage import build_fusion
 
     return build_fusion(config, name, net, catalogue(config, "train"), folder)
 
 
 def fused(config: Config, name: str, part: str, folder: Path) -> dict[str, Any]:
-    from lib.vision.fused_stage import build_fused
+    from lib.stages.fused_stage import build_fused
 
     return build_fused(config, name, part, catalogue(config, part), folder)
 
 
 def candidates(config: Config, part: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_candidates
+    from lib.stages.ranking_stage import build_candidates
 
     labelled, query = catalogue(config, "train"), catalogue(config, part)
     return build_candidates(config, part, labelled, query, folder)
 
 
 def neighbours(config: Config, part: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_neighbours
+    from lib.stages.ranking_stage import build_neighbours
 
     labelled, query = catalogue(config, "train"), catalogue(config, part)
     return build_neighbours(config, part, labelled, query, folder)
 
 
 def source(config: Config, source: str, part: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_source
+    from lib.stages.ranking_stage import build_source
 
     return build_source(config, source, part, catalogue(config, part), folder)
 
 
 def booster(config: Config, source: str, layer: str, booster: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_booster
+    from lib.stages.ranking_stage import build_booster
 
     return build_booster(config, source, layer, booster, folder)
 
 
 def scores(config: Config, source: str, layer: str, part: str, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_scores
+    from lib.stages.ranking_stage import build_scores
 
     return build_scores(config, source, layer, part, folder)
 
 
 def blend(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.ranking.stage import build_blend
+    from lib.stages.ranking_stage import build_blend
 
     return build_blend(config, folder)
 
 
 def calibration(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.confidence import build_calibration
+    from lib.evaluation.abstention import build_calibration
 
     return build_calibration(config, folder, catalogue(config, "train").group)
 
@@ -285,6 +285,6 @@ def submission(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def answers(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.answers import build_answers
+    from lib.output.predictions import build_answers
 
     return build_answers(config, catalogue(config, "train"), catalogue(config, "test"), folder)

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from lib import confidence, ladder, submission
-from lib.catalogue.tables import Catalogue, Classes, read_classes, read_splits
-from lib.config import Config, Data
-from lib.ladder import Rung
-from lib.ranking import blend, stage
-from lib.ranking.candidates import Queried, queried
-from lib.ranking.hashes import look_up
-from lib.ranking.means import best_classes
-from lib.ranking.rules import by_l1, by_majority, by_unanimous
+from lib.config.schema import Config, Data
+from lib.data.catalog import Catalogue, Classes, read_classes, read_splits
+from lib.evaluation import abstention, ladder
+from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
+from lib.evaluation.ladder import Rung
+from lib.features.candidates import Queried, queried
+from lib.features.hash_lookup import look_up
+from lib.features.network import best_classes
+from lib.output import submission
+from lib.stacking import blend
+from lib.stages import ranking_stage
 
 
 def build_submission(
@@ -24,19 +26,19 @@ def build_submission(
     """Write `scores.json`, `ladder.txt`, `calibration.json` (what the blend's probabilities are
     worth) and, if there is a `query`, `submission.csv.gz`."""
     classes = read_classes(config.at("extract/classes"))
-    measured = confidence.measure(config, confidence.final_scores(config, "locked"), labelled.group)
+    measured = abstention.measure(config, abstention.final_scores(config, "locked"), labelled.group)
     facts = {} if query is None else _submit(config, query, classes, folder)
     rungs = _rungs(config, labelled, classes)
-    notes, final = [confidence.line(measured)], config.blend.final
+    notes, final = [abstention.line(measured)], config.blend.final
     ladder.write(folder, rungs, final, submitted=query is not None, notes=notes)
-    text = json.dumps(confidence.as_json(measured), indent=1)
+    text = json.dumps(abstention.as_json(measured), indent=1)
     (folder / "calibration.json").write_text(text + "\n")
     return {**facts, "rungs": len(rungs)}
 
 
 def _submit(config: Config, query: Catalogue, classes: Classes, folder: Path) -> dict[str, Any]:
-    rows = stage.candidate_rows(config, "test")
-    scores = confidence.final_scores(config, "test")
+    rows = ranking_stage.candidate_rows(config, "test")
+    scores = abstention.final_scores(config, "test")
     product, chosen = blend.best(rows["product"], rows["cls"], scores)
     path, header = folder / "submission.csv.gz", _header(config.data)
     names = [classes.key(cls) for cls in range(len(classes))]
@@ -62,7 +64,7 @@ def _rungs(config: Config, labelled: Catalogue, classes: Classes) -> list[Rung]:
     locked = splits.products("locked")
     truth = labelled.label[locked]
     asked = queried(labelled, locked)
-    rows = stage.candidate_rows(config, "locked")
+    rows = ranking_stage.candidate_rows(config, "locked")
 
     def ranked(name: str, layer: str, scores: np.ndarray) -> Rung:
         product, chosen = blend.best(rows["product"], rows["cls"], scores)
@@ -75,18 +77,20 @@ def _rungs(config: Config, labelled: Catalogue, classes: Classes) -> list[Rung]:
         rungs += _rule_rungs(config, labelled, asked, len(classes))
     found = np.bincount(np.searchsorted(locked, rows["product"]), rows["target"], len(locked))
     rungs.append(Rung("recall", "candidates", found > 0))
-    best = stage.best_member(config, "l2")
-    for member in sorted(stage.members(config), key=lambda member: member[1]):
+    best = ranking_stage.best_member(config, "l2")
+    for member in sorted(ranking_stage.members(config), key=lambda member: member[1]):
         rung = ranked(
-            f"{member[0]} {member[2]}", member[1], stage.member_scores(config, member, "locked")
+            f"{member[0]} {member[2]}",
+            member[1],
+            ranking_stage.member_scores(config, member, "locked"),
         )
         mark = "the layer's best by out-of-fold loss" if member == best else ""
         rungs.append(replace(rung, baseline=mark))
-    for name in stage.blends(config):
-        rung = ranked(name, "blend", stage.blended(config, name, "locked"))
+    for name in ranking_stage.blends(config):
+        rung = ranked(name, "blend", ranking_stage.blended(config, name, "locked"))
         mark = "the plain average of all members" if name == "simple" else ""
         rungs.append(replace(rung, baseline=mark))
-    final = stage.blended(config, config.blend.final, "locked")
+    final = ranking_stage.blended(config, config.blend.final, "locked")
     rungs += _level_rungs(classes, blend.best(rows["product"], rows["cls"], final)[1], truth)
     group = None if labelled.group is None else labelled.group[locked]
     return [replace(rung, group=group) for rung in rungs]
@@ -105,10 +109,10 @@ def _network_rungs(config: Config, asked: Queried, truth: np.ndarray, classes: i
     weights = [model.weight for model in config.models.values()]
     for layer, prefix in (("cnn", "plain"), ("cnn tta", "top")):
         for name in config.models:
-            dump = stage.read_dump(config, name, "locked", prefix)
+            dump = ranking_stage.read_dump(config, name, "locked", prefix)
             chosen = best_classes(asked, [dump], [1.0], classes)
             rungs.append(Rung(name, layer, chosen == truth))
-    dumps = stage.read_dumps(config, "locked")
+    dumps = ranking_stage.read_dumps(config, "locked")
     for how in ("arithmetic", "geometric"):
         chosen = best_classes(asked, dumps, weights, classes, how)
         rungs.append(Rung(f"weighted {how} mean", "cnn mean", chosen == truth))
@@ -118,7 +122,7 @@ def _network_rungs(config: Config, asked: Queried, truth: np.ndarray, classes: i
 def _rule_rungs(config: Config, labelled: Catalogue, asked: Queried, classes: int) -> list[Rung]:
     """The hash alone where it speaks, the networks' geometric mean elsewhere (T6)."""
     weights = [model.weight for model in config.models.values()]
-    otherwise = best_classes(asked, stage.read_dumps(config, "locked"), weights, classes)
+    otherwise = best_classes(asked, ranking_stage.read_dumps(config, "locked"), weights, classes)
     reference = np.ones(len(labelled.label), bool)
     reference[asked.products] = False
     known = look_up(

@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib import fill, pipeline, processes
+from lib import fill, pipeline
 from lib.artifacts import Artifact, ensure, status
-from lib.config import Config
+from lib.config.schema import Config
+from lib.runtime import workers as processes
 
 SIDE_BY_SIDE = ("train", "predict")  # stages of networks: most artifacts need no other of them
 # What torchrun's processes build together; all else is the first's.
@@ -150,9 +151,9 @@ def together(config: Config, stage: str, work: Callable[[], int]) -> int:
     """
     if not processes.of_several():
         return work()
-    from lib.vision import ranks
+    from lib.runtime import distributed
 
-    with ranks.joined(config.run) as own:
+    with distributed.joined(config.run) as own:
         if own.first:
             status = work()
             own.said(None)
@@ -173,9 +174,9 @@ def _announced(place: int, artifact: Artifact) -> Artifact:
 
 
 def _announce(place: int, build: Callable[[Path], Any], folder: Path) -> Any:
-    from lib.vision import ranks
+    from lib.runtime import distributed
 
-    ranks.here().said((place, str(folder)))
+    distributed.here().said((place, str(folder)))
     return build(folder)
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from lib.config import Asked, Config
+from lib.config.schema import Asked, Config
 from lib.errors import UserError
 from lib.fingerprint import files_under
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lib import chain_pictures, chain_ranking, chain_rounds
 from lib.artifacts import Artifact
 from lib.chain import Chain
-from lib.config import Config
+from lib.config.schema import Config
 from lib.errors import UserError
 
 Stages = dict[str, list[Artifact]]

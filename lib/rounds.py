@@ -4,7 +4,7 @@
     of = "configs/fashion.toml"
 
 The experiment of the round before must be trained, with the same catalogue, parts and folds. Which
-networks and tables may label for a network of this round is in `lib/ranking/pseudo.py`: those that
+networks and tables may label for a network of this round is in `lib/stacking/pseudo.py`: those that
 have not seen the products which that network leaves out. Where the boosters learn from `holdout`,
 none has, so all teach all; where they learn from out-of-fold rows, fold by fold.
 """
@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from lib.catalogue.joined import joined
-from lib.catalogue.tables import Catalogue, Splits, read_classes, read_splits
 from lib.chain import taught
 from lib.chain_rounds import teachers
-from lib.config import Config, Model, nets
-from lib.ranking import pseudo, stage
-from lib.ranking.candidates import Queried, queried
-from lib.ranking.hashes import look_up
-from lib.ranking.rules import by_unanimous
-from lib.topk import TopK
-from lib.vision.stage import Extra, predict_by
+from lib.config.schema import Config, Model, nets
+from lib.data.catalog import Catalogue, Splits, read_classes, read_splits
+from lib.data.joined import joined
+from lib.evaluation.hash_rules import by_unanimous
+from lib.features.candidates import Queried, queried
+from lib.features.hash_lookup import look_up
+from lib.inference.topk import TopK
+from lib.stacking import pseudo
+from lib.stages import ranking_stage
+from lib.stages.vision_stage import Extra, predict_by
 
 
 def build_pseudo(
@@ -46,7 +47,9 @@ def build_pseudo(
     names = teachers(config, folds)
     weights = [config.before.models[name].weight for name in names]
     watched = queried(known, left_out)
-    dumps = [_of(stage.read_dump(config.before, n, config.stack_part), watched) for n in names]
+    dumps = [
+        _of(ranking_stage.read_dump(config.before, n, config.stack_part), watched) for n in names
+    ]
     seen = pseudo.answers(watched, dumps, weights, classes)
     truth = known.label[left_out]
     least = pseudo.least_confidence(seen, truth, config.round.precision)
@@ -121,7 +124,7 @@ def _test_dump(config: Config, name: str, own: int | None, test: Catalogue, fold
     """What the teacher `name`, or only its network `own`, says of the test pictures."""
     assert config.before is not None
     if own is None:
-        return stage.read_dump(config.before, name, "test")
+        return ranking_stage.read_dump(config.before, name, "test")
     model = config.before.models[name]
     checkpoint = config.before.at(f"cnn/{name}/{nets(model)[own]}") / f"{model.checkpoint}.pt"
     return predict_by(config, model, checkpoint, test, folder / "dumps" / name)

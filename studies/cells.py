@@ -20,18 +20,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib import fill, jobs, pipeline, processes
+from lib import fill, jobs, pipeline
 from lib.artifacts import read_manifest, replacing
-from lib.catalogue.reader import PictureReader
-from lib.catalogue.tables import Catalogue, Classes, read_classes, read_splits
-from lib.config import Config, Model, plain
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config, Model, plain
+from lib.data.catalog import Catalogue, Classes, read_classes, read_splits
+from lib.data.image_reader import PictureReader
 from lib.errors import UserError
-from lib.vision import zoo
-from lib.vision.feed import PictureFeed
-from lib.vision.lesson import Lesson
-from lib.vision.scorers import PictureScorer
-from lib.vision.train import train
+from lib.inference.predictor import PictureScorer
+from lib.models import factory
+from lib.runtime import workers as processes
+from lib.training.dataset import Lesson
+from lib.training.loader import PictureFeed
+from lib.training.trainer import train
 
 LARGE = (
     "--set data.train=bitmap28_large --set data.only=[] --set data.rows=0"
@@ -232,7 +233,7 @@ def teach(config: Config, cell: Cell, folder: Path) -> None:
     with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
         lesson = Lesson(
             PictureFeed(reader, model),
-            lambda weights: zoo.network(model, cell.classes, weights),
+            lambda weights: factory.network(model, cell.classes, weights),
             cell.labels,
             np.arange(len(cell.labels)),
             cell.train,

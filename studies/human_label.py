@@ -23,14 +23,14 @@ import numpy as np
 
 from lib import fill, pipeline
 from lib.artifacts import replacing, survey
-from lib.catalogue.tables import PARTS, Catalogue, read_classes, read_splits
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
+from lib.data.catalog import PARTS, Catalogue, read_classes, read_splits
 from lib.errors import UserError
 from lib.labelling import app, report
-from lib.labelling.pictures import Pictures
+from lib.labelling.images import Pictures
+from lib.labelling.items import Sheet, draw
 from lib.labelling.score import Answers
-from lib.labelling.sheet import Sheet, draw
 from lib.labelling.store import Store
 
 SETTINGS: dict[str, Any] = {"part": "locked", "drawings": 100}  # and the seed of the config
@@ -50,7 +50,7 @@ class Session:
 
     def report(self) -> dict[str, Any]:
         """Of all who were asked, and of whoever else the file has answers of."""
-        from lib.labelling import models  # brings the boosters' libraries, which the page needs not
+        from lib.labelling import baselines
 
         count = len(self.sheet)
         said, group = {}, self.catalogue.group
@@ -58,7 +58,7 @@ class Session:
             said[person] = np.empty(count, np.int16)
             said[person][self.sheet.order(person)] = self.store.answers(person, count)
         products, names = self.sheet.products, self.sheet.names
-        of_models, left_out = models.answers(
+        of_models, left_out = baselines.answers(
             self.config, self.part, self.catalogue, products, len(names)
         )
         groups = None if group is None else group[products]

@@ -26,12 +26,13 @@ import numpy as np
 
 from lib import jobs, pipeline
 from lib.artifacts import survey
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
 from lib.errors import UserError
-from lib.ranking import blend, stage
-from lib.ranking.stage import Member
-from lib.ranking.weights import METHODS
+from lib.stacking import blend
+from lib.stacking.weights import METHODS
+from lib.stages import ranking_stage
+from lib.stages.ranking_stage import Member
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 SHORT = (
@@ -70,14 +71,14 @@ class Scored:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.parts = ("locked", config.stack_part)
-        self.rows = {part: stage.candidate_rows(config, part) for part in self.parts}
-        self.members = stage.members(config)
+        self.rows = {part: ranking_stage.candidate_rows(config, part) for part in self.parts}
+        self.members = ranking_stage.members(config)
         self._scores: dict[tuple[Member, str], np.ndarray] = {}
 
     def scores(self, members: Sequence[Member], part: str) -> list[np.ndarray]:
         for member in members:
             if (member, part) not in self._scores:
-                self._scores[member, part] = stage.member_scores(self.config, member, part)
+                self._scores[member, part] = ranking_stage.member_scores(self.config, member, part)
         return [self._scores[member, part] for member in members]
 
     def alone(self, member: Member) -> Answers:
@@ -103,7 +104,7 @@ class Scored:
 def rungs(config: Config) -> list[Line]:
     """Members alone and blends of some of them, each against the best L2 model."""
     scored, how = Scored(config), config.blend.fit
-    best2, best3 = stage.best_member(config, "l2"), stage.best_member(config, "l3")
+    best2, best3 = ranking_stage.best_member(config, "l2"), ranking_stage.best_member(config, "l3")
     found = {
         f"best of layer 2: {best2[0]} {best2[2]}": scored.alone(best2),
         f"best of layer 3: {best3[0]} {best3[2]}": scored.alone(best3),

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.catalogue.tables import read_catalogue, read_classes, read_splits
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
+from lib.data.catalog import read_catalogue, read_classes, read_splits
 from lib.errors import UserError
-from lib.ranking import stage
-from lib.ranking.candidates import queried
-from lib.ranking.means import best_classes
+from lib.features.candidates import queried
+from lib.features.network import best_classes
+from lib.stages import ranking_stage
 from studies.tables import Answers, lines_of, markdown
 
 
@@ -35,7 +35,7 @@ def answers(config: Config, model: str) -> Answers:
                 f"{config.at(f'predictions/{model}/{part}')} is missing; run 03_predict_tta.py"
             )
         asked = queried(known, splits.products(part))
-        dump = stage.read_dump(config, model, part)
+        dump = ranking_stage.read_dump(config, model, part)
         right.append(best_classes(asked, [dump], [1.0], classes) == known.label[asked.products])
     return Answers(*right)
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lib.artifacts import replacing
-from lib.metrics import Estimate
+from lib.evaluation.metrics import Estimate
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", GREY)  # told apart by all eyes

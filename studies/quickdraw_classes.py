@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import statsmodels.api as sm
 
-from lib.config import Config, Model
+from lib.config.schema import Config, Model
 from lib.errors import UserError
-from lib.markdown import table
+from lib.evaluation.markdown import table
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.config import Augment, Config, Loss, Model, Sampling
-from lib.markdown import table
-from lib.metrics import accuracy, gain
+from lib.config.schema import Augment, Config, Loss, Model, Sampling
+from lib.evaluation.markdown import table
+from lib.evaluation.metrics import accuracy, gain
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 

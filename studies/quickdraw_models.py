@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.config import Config
-from lib.markdown import table
-from lib.metrics import Estimate, accuracy, gain
-from lib.vision import zoo
+from lib.config.schema import Config
+from lib.evaluation.markdown import table
+from lib.evaluation.metrics import Estimate, accuracy, gain
+from lib.models import factory
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 
@@ -65,7 +65,7 @@ def lines(
     rows = []
     for name, runs in by_name.items():
         cell, _ = runs[0]
-        net = zoo.build(cell.model.network, cell.classes, "none")
+        net = factory.build(cell.model.network, cell.classes, "none")
         ratios = [soon(first, other) for (_, first), (_, other) in zip(base, runs, strict=True)]
         rows.append(
             {

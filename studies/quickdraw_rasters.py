@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from lib import jobs
-from lib.catalogue.reader import PictureReader
-from lib.config import Config, Model
-from lib.config_file import load
-from lib.markdown import table
-from lib.metrics import accuracy
+from lib.config.load import load
+from lib.config.schema import Config, Model
+from lib.data.image_reader import PictureReader
+from lib.evaluation.markdown import table
+from lib.evaluation.metrics import accuracy
 from studies import cells, pages
 from studies.cells import Cell, Known
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.config import Config
-from lib.markdown import table
+from lib.config.schema import Config
+from lib.evaluation.markdown import table
 from studies import cells, pages
 from studies.cells import Cell, Known, Outcome
 

@@ -22,19 +22,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import fill, jobs, pipeline, processes
+from lib import fill, jobs, pipeline
 from lib.artifacts import replacing
-from lib.catalogue.originals import Originals
-from lib.config import Config
+from lib.config.schema import Config
+from lib.data.byte_reader import Originals
 from lib.errors import UserError
-from lib.markdown import table
-from lib.metrics import accuracy, gain
-from lib.vision import zoo
-from lib.vision.drawing_feed import DrawingFeed, pixels, points
-from lib.vision.lesson import Lesson
-from lib.vision.stroke_network import StrokeNetwork
-from lib.vision.train import train
-from lib.vision.trainable import Trainable
+from lib.evaluation.markdown import table
+from lib.evaluation.metrics import accuracy, gain
+from lib.models import factory
+from lib.models.stroke_network import StrokeNetwork
+from lib.models.trainable import Trainable
+from lib.runtime import workers as processes
+from lib.training.dataset import Lesson
+from lib.training.stroke_loader import DrawingFeed, pixels, points
+from lib.training.trainer import train
 from studies import cells, pages
 from studies.cells import Cell, Known
 
@@ -119,7 +120,7 @@ def learn(
     def build(weights: str) -> Trainable:
         if seen == "pen":
             return StrokeNetwork(cell.classes)
-        return zoo.network(model, cell.classes, weights)
+        return factory.network(model, cell.classes, weights)
 
     lesson = Lesson(  # a drawing is a product of one picture: rows are both
         fed(shares=TAUGHT[taught]),
@@ -178,7 +179,7 @@ def section(rows: list[dict[str, Any]], cell: Cell, arguments: argparse.Namespac
     header += ["pen, learnt from whole ones", "pixels, learnt from whole ones"]
     pen = sum(p.numel() for p in StrokeNetwork(cell.classes).parameters())
     raster = sum(
-        p.numel() for p in zoo.build(cell.model.network, cell.classes, "none").parameters()
+        p.numel() for p in factory.build(cell.model.network, cell.classes, "none").parameters()
     )
     return (
         f"### While it is being drawn: {cell.classes} categories\n\n"

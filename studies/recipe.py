@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lib import jobs
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
 from lib.errors import UserError
 from studies import models
 from studies.tables import Answers, Line, lines_of, markdown, share, slug

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.config import Config
-from lib.markdown import table
-from lib.metrics import Estimate, accuracy, gain
+from lib.config.schema import Config
+from lib.evaluation.markdown import table
+from lib.evaluation.metrics import Estimate, accuracy, gain
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from lib.errors import UserError
-from lib.vision import zoo
-from lib.vision.network import Network
+from lib.models import factory
+from lib.models.backbone import Network
 
 SPAWN = multiprocessing.get_context("spawn")
 SIZES = (64, 96, 160, 224)
@@ -88,7 +88,7 @@ def look(network: str, sizes: Sequence[int], pictures: int = 2) -> Row:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     try:
-        net = zoo.build(network, CLASSES, "none")
+        net = factory.build(network, CLASSES, "none")
     except UserError as error:
         return Row(network, 0, 0, str(error), ("failed",) * len(sizes))
     sides = net.sides
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="all but timm's, and some of timm's")
     parser.add_argument("--pictures", type=int, default=2, help="of a step (%(default)s)")
     asked = parser.parse_args()
-    networks = asked.networks or [*zoo.names(), *OF_TIMM]
+    networks = asked.networks or [*factory.names(), *OF_TIMM]
     print(header(asked.sizes), flush=True)
     failed = False
     rows = looks(networks, asked.sizes, asked.pictures)

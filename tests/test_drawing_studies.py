@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lib import jobs
-from lib.config_file import load
+from lib.config.load import load
 from lib.errors import UserError
-from lib.metrics import Estimate
+from lib.evaluation.metrics import Estimate
 from studies import (
     cells,
     pages,

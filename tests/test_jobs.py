@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import jobs, pipeline, processes
-from lib.config import Config, Run
+from lib import jobs, pipeline
+from lib.config.schema import Config, Run
+from lib.runtime import workers as processes
 
 RANK = {
     "RANK": "1",

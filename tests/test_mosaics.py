@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import pipeline, topk
+from lib import pipeline
 from lib.artifacts import survey
-from lib.catalogue.sample import generate
-from lib.catalogue.tables import read_catalogue, read_splits
-from lib.config import Sample
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Sample
+from lib.data.catalog import read_catalogue, read_splits
+from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
-from lib.vision.stage import build_net
+from lib.inference import topk
+from lib.stages.vision_stage import build_net
 from tests.scripts import run_all
 
 FIRST = """

@@ -17,12 +17,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lib import answers, confidence, new, pipeline
-from lib.catalogue.sample import generate
-from lib.catalogue.tables import read_catalogue, read_splits
-from lib.config import Config, Sample
-from lib.config_file import load
+from lib import new, pipeline
+from lib.config.load import load
+from lib.config.schema import Config, Sample
+from lib.data.catalog import read_catalogue, read_splits
+from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
+from lib.evaluation import abstention
+from lib.output import predictions
 from tests import scripts
 from tests.conftest import ROOT
 
@@ -183,24 +185,24 @@ def test_the_threshold_is_held_and_comes_from_out_of_fold_rows(trained, tmp_path
 def test_nothing_is_accepted_where_the_precision_cannot_be_shown(trained, tmp_path):
     config = config_of(trained)
     strict = replace(config, new=replace(config.new, precision=0.999))
-    facts = confidence.build_calibration(strict, tmp_path)
+    facts = abstention.build_calibration(strict, tmp_path)
     assert facts["threshold"] is None
     assert facts["coverage"] == 0
-    score = confidence.final_scores(config, "locked")
-    sure = replace(confidence.read_confidence(config), threshold=None, precision=0.999)
+    score = abstention.final_scores(config, "locked")
+    sure = replace(abstention.read_confidence(config), threshold=None, precision=0.999)
     assert not sure.accepts(np.ones(3, np.float32)).any()
-    measured = confidence.measure(config, score)
+    measured = abstention.measure(config, score)
     assert measured.precision is not None
     without = replace(measured, threshold=None, precision=None, wanted=0.999)
-    assert "no probability is high enough for a precision of 0.999" in confidence.line(without)
+    assert "no probability is high enough for a precision of 0.999" in abstention.line(without)
     missed = replace(measured, wanted=0.99)
-    assert confidence.promise(missed).endswith("which is less than asked for")
+    assert abstention.promise(missed).endswith("which is less than asked for")
 
 
 def test_a_threshold_is_tested_on_one_product_of_a_group(trained, tmp_path):
     config = config_of(trained)
     fit = read_splits(config.at("extract/splits")).products("fit")
-    facts = confidence.build_calibration(config, tmp_path, np.arange(300, dtype=np.int32) // 3)
+    facts = abstention.build_calibration(config, tmp_path, np.arange(300, dtype=np.int32) // 3)
     assert facts["tested_on"] == len(np.unique(fit // 3)) < facts["products"] == len(fit)
 
 
@@ -381,7 +383,7 @@ def test_the_first_rows_of_products_against_a_sort():
     rng = np.random.default_rng(0)
     product = np.sort(rng.integers(0, 40, 200)).astype(np.int32)
     score = rng.integers(0, 5, 200).astype(np.float32)
-    found = answers.top_rows(product, score, 4)
+    found = predictions.top_rows(product, score, 4)
     for got, one in zip(found.tolist(), np.unique(product), strict=True):
         own = np.flatnonzero(product == one).tolist()
         best = sorted(own, key=lambda row: (-score[row], row))[:4]

@@ -16,8 +16,8 @@ import pytest
 
 from lib import pipeline
 from lib.cli import SCRIPTS
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
 from tests.conftest import ROOT, jpeg, product
 from tests.scripts import run_script
 
@@ -176,8 +176,8 @@ def test_a_stage_refuses_to_run_before_its_inputs(copied):
 
 
 def test_no_product_crosses_parts_or_folds(finished):
-    from lib.catalogue.tables import read_splits
-    from lib.ranking.stage import candidate_rows
+    from lib.data.catalog import read_splits
+    from lib.stages.ranking_stage import candidate_rows
 
     config = settings(finished)
     splits = read_splits(finished / "tiny" / "extract" / "splits")
@@ -195,7 +195,7 @@ def test_locked_labels_reach_no_fit(copied):
     """Other labels on the locked part: every network, booster and weight stays to the byte."""
     import pyarrow as pa
 
-    from lib.catalogue.tables import read_splits, read_table, write_table
+    from lib.data.catalog import read_splits, read_table, write_table
 
     def trained() -> dict[str, bytes]:
         root = copied / "tiny"

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import new, pipeline, rounds, topk
+from lib import new, pipeline, rounds
 from lib.artifacts import survey
-from lib.catalogue.sample import generate
-from lib.catalogue.tables import read_catalogue, read_splits
 from lib.cli import SCRIPTS
-from lib.config import Config, Sample
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config, Sample
+from lib.data.catalog import read_catalogue, read_splits
+from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
-from lib.ranking import pseudo
+from lib.inference import topk
+from lib.stacking import pseudo
 from tests.scripts import run_script
 
 FIRST = """

@@ -13,7 +13,7 @@ import pytest
 
 from lib import pipeline
 from lib.artifacts import status
-from lib.config_file import load
+from lib.config.load import load
 from tests import scripts
 
 TINY = """

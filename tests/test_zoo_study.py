@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor as Threads
 
 import pytest
 
-from lib.vision import zoo
+from lib.models import factory
 from studies import zoo as study
 
 
@@ -25,14 +25,14 @@ def test_one_size_alone_is_a_cell_of_its_own():
 
 
 def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
-    build = zoo.build
+    build = factory.build
 
     def broken(*arguments):
         net = build(*arguments)
         net._run = lambda body, pictures: body(pictures[:, :2])
         return net
 
-    monkeypatch.setattr(zoo, "build", broken)
+    monkeypatch.setattr(factory, "build", broken)
     assert study.look("test_resnet", (64,)).cells == ("failed: RuntimeError",)
 
 

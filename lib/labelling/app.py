@@ -17,8 +17,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from lib.errors import UserError
-from lib.labelling.pictures import Pictures
-from lib.labelling.sheet import Sheet
+from lib.labelling.images import Pictures
+from lib.labelling.items import Sheet
 from lib.labelling.store import Elsewhere, Store
 
 ADDRESS = "127.0.0.1"

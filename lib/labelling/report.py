@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from lib.evaluation.markdown import table
+from lib.evaluation.metrics import Estimate
 from lib.labelling import score
 from lib.labelling.score import Answers
 from lib.labelling.store import NONE, SKIPPED
-from lib.markdown import table
-from lib.metrics import Estimate
 
 MOST = 20  # classes of a confusion matrix that fits a page
 MISTAKES = 20  # of the most frequent ones, where it does not

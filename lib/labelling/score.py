@@ -9,9 +9,9 @@ from itertools import combinations
 
 import numpy as np
 
-from lib import metrics
+from lib.evaluation import metrics
+from lib.evaluation.metrics import Estimate
 from lib.labelling.store import NONE, SKIPPED
-from lib.metrics import Estimate
 
 Z = 1.959963984540054  # standard deviations to either end of 95 %
 

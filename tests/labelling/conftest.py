@@ -8,12 +8,12 @@ import flask
 import pytest
 
 from lib import fill, jobs
-from lib.catalogue.tables import Catalogue, read_classes, read_splits
-from lib.config import Config
-from lib.config_file import load
+from lib.config.load import load
+from lib.config.schema import Config
+from lib.data.catalog import Catalogue, read_classes, read_splits
 from lib.labelling.app import create_app
-from lib.labelling.pictures import Pictures
-from lib.labelling.sheet import Sheet, draw
+from lib.labelling.images import Pictures
+from lib.labelling.items import Sheet, draw
 from lib.labelling.store import Store
 
 TINY = """

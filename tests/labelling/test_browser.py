@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from lib.labelling.sheet import Sheet
+from lib.labelling.items import Sheet
 from lib.labelling.store import Store
 from tests.labelling.conftest import sheet_of
 from tests.labelling.served import served

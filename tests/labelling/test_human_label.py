@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.labelling import models
+from lib.features.candidates import queried
+from lib.inference.topk import TopK
+from lib.labelling import baselines
 from lib.labelling.store import Store
-from lib.ranking import stage
-from lib.ranking.candidates import queried
-from lib.topk import TopK
+from lib.stages import ranking_stage
 from studies import human_label
 from tests.labelling.conftest import sheet_of
 from tests.labelling.served import call, served
@@ -158,15 +158,15 @@ def test_models_answer_for_the_same_products(few, tmp_path, monkeypatch):
     classes = np.stack([first, (first + 1) % 4], axis=1).astype(np.int16)
     probs = np.tile(np.float32([0.8, 0.1]), (len(first), 1))
     dump = TopK(query.images, classes, probs, np.full(len(first), 0.1, np.float32))
-    monkeypatch.setattr(stage, "read_dump", lambda *_: dump)
-    found, left_out = models.answers(config, "locked", catalogue, sheet.products, 4)
+    monkeypatch.setattr(ranking_stage, "read_dump", lambda *_: dump)
+    found, left_out = baselines.answers(config, "locked", catalogue, sheet.products, 4)
     assert found == {}
     assert left_out == ["a is left out: its predictions of locked are missing."]
 
     class Fresh:
         state = "fresh"
 
-    monkeypatch.setattr(models, "survey", lambda made: {one.path: Fresh() for one in made})
-    found, left_out = models.answers(config, "locked", catalogue, sheet.products, 4)
+    monkeypatch.setattr(baselines, "survey", lambda made: {one.path: Fresh() for one in made})
+    found, left_out = baselines.answers(config, "locked", catalogue, sheet.products, 4)
     assert left_out == []
     assert np.array_equal(found["a"], (sheet.products * 7) % 4)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from lib.evaluation.metrics import accuracy
 from lib.labelling import report, score
 from lib.labelling.score import Answers
 from lib.labelling.store import NONE, SKIPPED
-from lib.metrics import accuracy
 
 NAMES = ["a", "b", "c"]
 ROWS = st.lists(

@@ -1,0 +1,135 @@
+"""Rules against exact sums of fractions."""
+
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.data.catalog import Catalogue
+from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
+from lib.features.candidates import Queried, queried
+from lib.features.hash_lookup import PictureLabels, look_up
+from tests.features.toy_catalog import catalogue, relabelled
+
+CLASSES = 14
+
+few = settings(max_examples=25, deadline=None)  # the loops are slow
+
+
+def asked(known: Catalogue, fold: np.ndarray, hash_k: int = 2) -> tuple[Queried, PictureLabels]:
+    """With fewer classes listed than there are: the rules add up all of them."""
+    query, whole = queried(known, np.arange(len(known.label))), np.ones(len(fold), bool)
+    of_image = fold[query.slot_of_image()]
+    found = look_up(known, whole, fold, known, query.images, of_image, True, hash_k, CLASSES)
+    return query, found
+
+
+def counters(query: Queried, known: PictureLabels, slot: int) -> list[Counter]:
+    """Class -> products, of each picture of the product that somebody holds."""
+    found = []
+    for image in range(query.start[slot], query.start[slot] + query.count[slot]):
+        counts = known.count(np.full(CLASSES, image), np.arange(CLASSES)).tolist()
+        if sum(counts):
+            found.append(Counter(dict(enumerate(counts))))
+    return found
+
+
+def majority(pictures: list[Counter]) -> int | None:
+    return first_of(sum((count for count in pictures), Counter()))
+
+
+def l1(pictures: list[Counter]) -> int | None:
+    score: Counter = Counter()
+    for count in pictures:
+        for cls, products in count.items():
+            score[cls] += Fraction(products, count.total())
+    return first_of(score)
+
+
+def unanimous(pictures: list[Counter]) -> int | None:
+    classes = {cls for count in pictures for cls, products in count.items() if products}
+    return classes.pop() if len(classes) == 1 else None
+
+
+def first_of(score: Counter) -> int | None:
+    return min(score, key=lambda cls: (-score[cls], cls)) if score else None
+
+
+@pytest.mark.parametrize(
+    ("rule", "exact"), [(by_majority, majority), (by_l1, l1), (by_unanimous, unanimous)]
+)
+@few
+@given(seed=st.integers(0, 2**32 - 1), pictures=st.sampled_from([4, 25, 150]))
+def test_equal_to_exact_sums(rule: Callable, exact: Callable, seed: int, pictures: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 60, pictures, CLASSES, placeholder=0.1)
+    if seed % 2:  # classes that agree, for the unanimous rule
+        word = (known.md5[:, 0] % np.uint64(CLASSES)).astype(np.int16)
+        label = known.label.copy()
+        label[known.image_product] = word
+        known = relabelled(known, label)
+    query, found = asked(known, rng.integers(-1, 3, 60).astype(np.int8))
+    fallback = rng.integers(0, CLASSES, 60).astype(np.int16)
+    before = fallback.copy()
+    answer = rule(query, found, fallback)
+    assert answer.dtype == np.int16
+    np.testing.assert_array_equal(fallback, before)
+    for slot in range(60):
+        expected = exact(counters(query, found, slot))
+        assert answer[slot] == (fallback[slot] if expected is None else expected)
+
+
+def held_by(*pictures: list[int]) -> tuple[Queried, PictureLabels]:
+    """Product 0 has these pictures; each is held by one more product of each listed class."""
+    label = np.array([0, *(cls for classes in pictures for cls in classes)], np.int16)
+    product = np.array([0] * len(pictures) + list(range(1, len(label))), np.int32)
+    number = [*range(len(pictures)), *(i for i, held in enumerate(pictures) for _ in held)]
+    count = np.bincount(product)
+    none = np.zeros(len(product), np.int64)
+    known = Catalogue(
+        path=Path("toy.bson"),
+        product_id=np.arange(len(label)),
+        label=label,
+        first_image=np.cumsum(count) - count,
+        image_count=count.astype(np.int16),
+        image_product=product,
+        image_position=none,
+        offset=none,
+        length=none,
+        md5=np.stack([number, number], axis=1).astype(np.uint64),
+    )
+    return asked(known, np.full(len(label), -1, np.int8))
+
+
+def answers(query: Queried, found: PictureLabels) -> list[int]:
+    """Of product 0 by majority, L1 and unanimity; 13: the rule is silent."""
+    fallback = np.full(len(query.products), 13, np.int16)
+    return [int(rule(query, found, fallback)[0]) for rule in (by_majority, by_l1, by_unanimous)]
+
+
+def test_a_placeholder_outvotes_by_counts_and_not_by_shares() -> None:
+    assert answers(*held_by([3], [1, 2, 4, 5, 6] * 8)) == [1, 3, 13]
+
+
+def test_all_agree() -> None:
+    assert answers(*held_by([3, 3], [], [3])) == [3, 3, 3]
+
+
+def test_equal_sums_of_shares_go_to_the_smaller_class() -> None:
+    """0.1 + 0.2 is more than 0.3 to a computer."""
+    one = [9] + [2] * 3 + [1, 3, 4, 5, 6, 7]
+    other = [9] * 2 + [1, 3, 4, 5, 6, 7, 8, 10]
+    assert answers(*held_by(one, other))[1] == 2
+
+
+def test_silent_where_nobody_holds_a_picture() -> None:
+    rng = np.random.default_rng(1)
+    known = catalogue(rng, 1, 5)
+    query, found = asked(known, np.full(1, -1, np.int8))
+    for rule in (by_majority, by_l1, by_unanimous):
+        assert rule(query, found, np.array([5], np.int16)).tolist() == [5]

@@ -1,0 +1,303 @@
+"""Rows and columns against loops."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.config.schema import Features
+from lib.features import build as module
+from lib.features import columns as columns_module
+from lib.features.build import Columns, read, recall_table
+from lib.features.columns import rank_within
+from tests.features.toy_catalog import CLASSES, catalogue, dump
+from tests.features.toy_features import DIALS, build, sourced, toy
+
+
+def test_rows_targets_and_recall(tmp_path: Path) -> None:
+    data = toy(7)
+    built = build(tmp_path, data, "fit")
+    key = built.product.astype(np.int64) * CLASSES + built.cls
+    assert (np.diff(key) > 0).all()
+    np.testing.assert_array_equal(np.unique(built.product), data.splits.products("fit"))
+    target = np.load(tmp_path / "target.npy")
+    np.testing.assert_array_equal(target, built.cls == data.labelled.label[built.product])
+    np.testing.assert_array_equal(built.fold, data.splits.fold[built.product])
+    assert built.facts["recall"] == pytest.approx(target.sum() / len(np.unique(built.product)))
+    assert built.facts["rows"] == len(key)
+    dtypes = [np.load(tmp_path / f"{n}.npy").dtype for n in ("product", "cls", "fold", "target")]
+    assert dtypes == [np.int32, np.int16, np.int8, np.int8]
+
+
+def test_only_the_part_that_trains_has_folds(tmp_path: Path) -> None:
+    data = toy(7)
+    assert (build(tmp_path / "a", data, "locked").fold == -1).all()
+    assert (build(tmp_path / "b", data, "test").fold == -1).all()
+    assert (build(tmp_path / "c", data, "fit", stack_part="holdout").fold == -1).all()
+    assert (build(tmp_path / "d", data, "holdout", stack_part="holdout").fold >= 0).all()
+
+
+def test_every_candidate_has_a_reason(tmp_path: Path) -> None:
+    """In a dump, under the hash, or near; or the product has no picture and nothing near."""
+    data = toy(11)
+    dials = Features(top_k=2, near_k=0, windows=(4,))
+    built = build(tmp_path, data, "locked", dials)
+    query_images = data.dumps["locked"][0].image
+    for product in np.unique(built.product):
+        images = np.flatnonzero(data.labelled.image_product[query_images] == product)
+        listed = {int(c) for t in data.dumps["locked"] for c in t.classes[images, :2].ravel()}
+        rows = built.product == product
+        under_hash = set(built.cls[rows & (built.column("hash_count_sum") > 0)].tolist())
+        if len(images):
+            assert set(built.cls[rows].tolist()) == listed | under_hash
+        else:
+            assert rows.sum() == 5
+
+
+def test_columns_by_position_are_nan_without_a_picture(tmp_path: Path) -> None:
+    data = toy(13)
+    columns = sourced(tmp_path, data, "fit", ["small"])
+    built = build(tmp_path / "candidates", data, "fit")
+    count = data.labelled.image_count[built.product]
+    assert {0, 5} <= set(count.tolist())  # the toy has both ends
+    for position in range(4):
+        for values in (
+            built.column(f"hash_count_{position}"),
+            columns.values[:, columns.names.index(f"small_prob_{position}")],
+        ):
+            np.testing.assert_array_equal(np.isnan(values), count <= position)
+    for name in ("mean", "max", "geometric", "rank", "of_best", "rest"):
+        values = columns.values[:, columns.names.index(f"small_{name}")]
+        np.testing.assert_array_equal(np.isnan(values), count == 0)
+
+
+def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
+    data = toy(17)
+    columns = sourced(tmp_path, data, "locked", ["first", "second"])
+    product = np.load(tmp_path / "candidates" / "product.npy")
+    cls = np.load(tmp_path / "candidates" / "cls.npy")
+    for name, topk in zip(("first", "second"), data.dumps["locked"], strict=True):
+        table = {
+            column: columns.values[:, columns.names.index(f"{name}_{column}")]
+            for column in ("mean", "max", "geometric", "rank", "of_best", "rest", "prob_1")
+        }
+        for some in np.unique(product):
+            rows = np.flatnonzero(product == some)
+            images = np.flatnonzero(data.labelled.image_product[topk.image] == some)
+            if not len(images):
+                continue
+            probs = np.empty((len(rows), len(images)))
+            for i, row in enumerate(rows):
+                for j, image in enumerate(images):
+                    at = np.flatnonzero(topk.classes[image] == cls[row])
+                    floor = min(topk.rest[image] / (CLASSES - 5), topk.probs[image, -1])
+                    probs[i, j] = topk.probs[image, at[0]] if len(at) else floor
+            average = probs.mean(axis=1)
+            order = np.argsort(-average, kind="stable")
+            np.testing.assert_allclose(table["mean"][rows], average, rtol=1e-5)
+            np.testing.assert_allclose(table["max"][rows], probs.max(axis=1), rtol=1e-5)
+            geometric = np.exp(np.log(np.maximum(probs, 1e-7)).mean(axis=1))
+            np.testing.assert_allclose(table["geometric"][rows], geometric, rtol=1e-4)
+            np.testing.assert_array_equal(table["rank"][rows][order], np.arange(len(rows)))
+            np.testing.assert_allclose(table["of_best"][rows], average / average.max(), rtol=1e-4)
+            np.testing.assert_allclose(table["rest"][rows], topk.rest[images].mean(), rtol=1e-5)
+            if len(images) > 1:
+                np.testing.assert_allclose(table["prob_1"][rows], probs[:, 1], rtol=1e-5)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(0, 2**32 - 1), st.integers(0, 30))
+def test_rank_and_best_score_equal_a_sort(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    slot = np.sort(rng.integers(0, 6, rows))
+    cls = rng.permutation(rows).astype(np.int16)
+    score = rng.choice([np.nan, 0.0, 0.25, 0.5], rows)
+    rank, best = rank_within(slot, cls, score)
+    for some in range(6):
+        scored = [row for row in np.flatnonzero(slot == some) if not np.isnan(score[row])]
+        order = sorted(scored, key=lambda row: (-score[row], cls[row]))
+        assert rank[order].tolist() == list(range(len(order)))
+        others = slot == some
+        np.testing.assert_array_equal(best[others], score[order[0]] if order else np.nan)
+    np.testing.assert_array_equal(np.isnan(rank), np.isnan(score))
+
+
+def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
+    data = toy(19)
+    built = build(tmp_path, data, "test")
+    known, test = data.labelled, data.test
+    words = [tuple(word) for word in known.md5.tolist()]
+    for row in range(len(built.cls)):
+        images = np.flatnonzero(test.image_product == built.product[row])
+        counts, shares, totals, distinct = [], [], [], []
+        for image in images:
+            held = [i for i, word in enumerate(words) if word == tuple(test.md5[image].tolist())]
+            label = known.label[np.unique(known.image_product[held])] if held else np.empty(0)
+            counts.append(int((label == built.cls[row]).sum()))
+            totals.append(len(label))
+            distinct.append(len(np.unique(label)))
+            if len(label):
+                shares.append(counts[-1] / len(label))
+        names = ("count_sum", "share_sum", "total", "pictures", "classes")
+        found = [float(built.column(f"hash_{name}")[row]) for name in names]
+        if not len(images):
+            assert np.isnan(found).all()
+            continue
+        share = sum(shares) if shares else np.nan
+        expected = [sum(counts), share, sum(totals), len(shares), max(distinct)]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_local_shares_use_the_capped_window(tmp_path: Path) -> None:
+    data = toy(23)
+    built = build(tmp_path, data, "locked")
+    references = int((data.splits.part != 2).sum())
+    assert built.facts["windows"] == {"4": 4, "50000": references // 4}
+    rows = np.flatnonzero(data.splits.part != 2)
+    ids, label = data.labelled.product_id, data.labelled.label
+    for row in range(len(built.cls)):
+        gap = np.abs(ids[rows] - ids[built.product[row]])
+        by_distance = rows[np.lexsort((ids[rows], gap))]
+        for window, size in ((4, 4), (50_000, references // 4)):
+            share = np.mean(label[by_distance[:size]] == built.cls[row])
+            assert built.column(f"near_{window}_share")[row] == pytest.approx(share)
+
+
+def test_the_80_raw_columns(tmp_path: Path) -> None:
+    """C8: 4 pictures x (5 probabilities + 5 hash frequencies), and as many classes."""
+    data, dials = toy(29), Features()
+    columns = sourced(tmp_path, data, "fit", ["mean"], dials)
+    common = read(tmp_path / "candidates")
+    names = common.names + columns.names
+    raw = [n for n in names if "_top_" in n or n.startswith(("hash_freq_", "hash_class_"))]
+    assert len(raw) == 80
+    assert len(set(names)) == len(names)
+    categorical = [n for n in common.categorical + columns.categorical if n in raw]
+    assert len(categorical) == 40
+    assert "candidate_class" in common.categorical
+    # And what they hold: the dump itself, at the row's first picture.
+    product = np.load(tmp_path / "candidates" / "product.npy")
+    topk = data.dumps["fit"][0]
+    has = data.labelled.image_count[product] > 0
+    at = np.searchsorted(topk.image, data.labelled.first_image[product[has]])
+    for rank in range(5):
+        probs = columns.values[has, columns.names.index(f"mean_top_prob_0_{rank}")]
+        classes = columns.values[has, columns.names.index(f"mean_top_class_0_{rank}")]
+        np.testing.assert_array_equal(probs, topk.probs[at, rank])
+        np.testing.assert_array_equal(classes, topk.classes[at, rank])
+        missing = columns.values[~has, columns.names.index(f"mean_top_class_0_{rank}")]
+        assert (missing == -1).all()
+
+
+def test_without_raw_there_are_none(tmp_path: Path) -> None:
+    data = toy(29)
+    columns = sourced(tmp_path, data, "fit", ["mean"], Features(raw=False))
+    common = read(tmp_path / "candidates")
+    assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
+    assert common.categorical == ["candidate_class"]
+
+
+def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_path: Path) -> None:
+    data = toy(11)
+    dials = replace(DIALS, hashes=False, near_k=0)
+    built = build(tmp_path, data, "locked", dials)
+    assert not [name for name in built.columns.names if "hash" in name]
+    assert "recall_hash" not in built.facts
+    images = data.dumps["locked"][0].image
+    for product in np.unique(data.labelled.image_product[images]):
+        own = data.labelled.image_product[images] == product
+        listed = {int(c) for t in data.dumps["locked"] for c in t.classes[own, :3].ravel()}
+        assert set(built.of(product)[0]) == listed
+
+
+def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> None:
+    data = toy(11)
+    built = build(tmp_path, data, "locked", replace(DIALS, windows=(), near_k=0))
+    assert not [name for name in built.columns.names if "near" in name]
+    assert "global_prior" in built.columns.names
+    assert "recall_near" not in built.facts
+    assert built.facts["windows"] == {}
+
+
+def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
+    data = toy(7, products=150)
+    whole = build(tmp_path / "a", data, "fit", DIALS)
+    capped = build(tmp_path / "b", data, "fit", replace(DIALS, cap=2))
+    assert capped.facts["recall_without_cap"] == whole.facts["recall"]
+    assert capped.facts["rows_without_cap"] == whole.facts["rows"]
+    assert capped.facts["recall"] < whole.facts["recall"]
+    assert np.bincount(capped.product).max() == 2
+    target = np.load(tmp_path / "b" / "target.npy")
+    np.testing.assert_array_equal(target, capped.cls == data.labelled.label[capped.product])
+
+
+def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
+    """Each line of the table against candidates that are built with that k."""
+    data = toy(7)
+    table = recall_table(
+        DIALS, data.labelled, data.splits, "fit", data.dumps["fit"], CLASSES, most=4
+    )
+    assert [(row["source"], row["k"]) for row in table] == [
+        (source, k) for source in ("networks", "hash", "near") for k in (1, 2, 3, 4)
+    ]
+    setting = {"networks": "top_k", "hash": "hash_k", "near": "near_k"}
+    for row in table:
+        dials = replace(DIALS, **{setting[row["source"]]: row["k"]})
+        built = build(tmp_path / f"{row['source']}{row['k']}", data, "fit", dials)
+        assert built.facts["recall"] == pytest.approx(row["recall"], abs=1e-6)
+        assert built.facts["rows_per_product"] == pytest.approx(row["rows_per_product"], abs=1e-3)
+        alone = built.facts[f"recall_{row['source']}"]
+        assert alone == pytest.approx(row["recall_alone"], abs=1e-6)
+
+
+def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:
+    """A dump of two classes still gives five raw ranks."""
+    data = toy(31)
+    rng = np.random.default_rng(0)
+    data.dumps["fit"] = [dump(rng, data.dumps["fit"][0].image, k=2)[0]]
+    columns = sourced(tmp_path, data, "fit", ["mean"], Features())
+    lost = [columns.names.index(f"mean_top_{kind}_0_4") for kind in ("prob", "class")]
+    assert np.isnan(columns.values[:, lost[0]]).all()
+    assert (columns.values[:, lost[1]] == -1).all()
+
+
+def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = toy(37)
+    whole = sourced(tmp_path / "a", data, "fit", ["x", "y"])
+    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(columns_module, "BLOCK", 5)
+    pieces = sourced(tmp_path / "b", data, "fit", ["x", "y"])
+    np.testing.assert_array_equal(whole.values, pieces.values)
+    one, other = (read(tmp_path / side / "candidates").values for side in "ab")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    for side in "ab":
+        sourced(tmp_path / side, toy(41), "fit", ["x"])
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        assert path.read_bytes() == twin.read_bytes(), path
+
+
+def test_a_test_file_without_products_or_pictures(tmp_path: Path) -> None:
+    data = toy(43)
+    rng = np.random.default_rng(0)
+    for products, most_images, side in ((0, 3, "a"), (4, 0, "b")):
+        data.test = catalogue(rng, products, 5, most_images=most_images)
+        data.dumps["test"] = [dump(rng, np.empty(0, np.int64))[0]]
+        columns = sourced(tmp_path / side, data, "test", ["x"], Features())
+        assert len(columns.values) == products * 5
+
+
+def test_columns_come_back_as_saved(tmp_path: Path) -> None:
+    columns = Columns(np.array([[1, np.nan]], np.float32), ["a", "b"], ["b"])
+    columns.save(tmp_path)
+    back = read(tmp_path)
+    np.testing.assert_array_equal(back.values, columns.values)
+    assert (back.names, back.categorical) == (["a", "b"], ["b"])
+    assert json.loads((tmp_path / "columns.json").read_text())["names"] == ["a", "b"]

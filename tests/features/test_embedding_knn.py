@@ -1,0 +1,147 @@
+"""Who is asked about what, and the columns that come of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.config.schema import Run
+from lib.features.candidates import queried
+from lib.features.embedding_knn import (
+    Gallery,
+    candidate_classes,
+    closest_columns,
+    near_alike_columns,
+    roles,
+)
+from tests.features.toy_catalog import CLASSES, catalogue, relabelled, splits
+
+FOLDS, PRODUCTS = 2, 300
+
+
+def toy(seed: int, part: str, folds: int = FOLDS):  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, PRODUCTS, 30, most_images=3)
+    parts = splits(rng, PRODUCTS, folds=4)
+    asked = queried(known, parts.products(part))
+    seen = [rng.normal(size=(len(known.image_product), 5)).astype(np.float16) for _ in range(folds)]
+    galleries = [
+        Gallery(one, one, *role)
+        for one, role in zip(seen, roles(parts, folds, part, asked.products), strict=True)
+    ]
+    slot = np.repeat(np.arange(len(asked.products)), CLASSES)
+    cls = np.tile(np.arange(CLASSES, dtype=np.int16), len(asked.products))
+    return known, parts, asked, galleries, slot, cls
+
+
+def columns(known, asked, galleries, slot, cls):  # type: ignore[no-untyped-def]
+    return closest_columns(galleries, known, asked, slot, cls, "m", Run()) | near_alike_columns(
+        galleries, known, known, asked, slot, cls, (3, 9), "m"
+    )
+
+
+@pytest.mark.parametrize("part", ["fit", "holdout", "locked"])
+def test_no_network_is_asked_about_what_it_has_seen(part: str) -> None:
+    _, parts, asked, galleries, _, _ = toy(1, part)
+    times = np.zeros(len(asked.products), int)
+    for net, gallery in enumerate(galleries):
+        assert not np.intersect1d(asked.products[gallery.slots], gallery.answers).size
+        assert (parts.part[gallery.answers] == 0).all()
+        assert (parts.fold[gallery.answers] % FOLDS != net).all()
+        times[gallery.slots] += 1
+    assert (times == (1 if part == "fit" else FOLDS)).all()
+
+
+def test_a_model_of_one_network_answers_with_all_of_fit() -> None:
+    _, parts, asked, galleries, _, _ = toy(2, "holdout", folds=1)
+    np.testing.assert_array_equal(galleries[0].answers, parts.products("fit"))
+    np.testing.assert_array_equal(galleries[0].slots, np.arange(len(asked.products)))
+
+
+def test_a_row_sees_no_label_of_its_fold_nor_of_locked() -> None:
+    known, parts, asked, galleries, slot, cls = toy(3, "fit")
+    before = columns(known, asked, galleries, slot, cls)
+    rng = np.random.default_rng(0)
+    for fold in range(4):
+        label = known.label.copy()
+        hidden = ((parts.part == 0) & (parts.fold == fold)) | (parts.part != 0)
+        label[hidden] = rng.integers(0, CLASSES, hidden.sum())
+        after = columns(relabelled(known, label), asked, galleries, slot, cls)
+        own = parts.fold[asked.products[slot]] == fold
+        for name in before:
+            np.testing.assert_array_equal(before[name][own], after[name][own], err_msg=name)
+        assert any((before[name][~own] != after[name][~own]).any() for name in before)
+
+
+def test_columns_equal_loops() -> None:
+    known, _, asked, galleries, slot, cls = toy(4, "locked")
+    table = columns(known, asked, galleries, slot, cls)
+
+    def unit(vectors: np.ndarray) -> np.ndarray:
+        vectors = vectors.astype(np.float64)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    for place in range(len(asked.products)):
+        rows = np.flatnonzero(slot == place)
+        images = asked.images[asked.start[place] : asked.start[place] + asked.count[place]]
+        if not len(images):
+            assert all(np.isnan(table[name][rows]).all() for name in table)
+            continue
+        score, cos = np.zeros(CLASSES), np.zeros(CLASSES)
+        for gallery in galleries:
+            reference = known.images_of(gallery.answers)
+            label = known.label[known.image_product[reference]]
+            cosine = unit(gallery.asked[images]) @ unit(gallery.known[reference]).T
+            for one in range(CLASSES):
+                five = -np.sort(-cosine[:, label == one], axis=1)[:, :5]
+                likeness = ((1 + five) / 2) ** 35
+                score[one] += likeness.sum() / len(images) / FOLDS
+                cos[one] += five.max() / FOLDS
+        np.testing.assert_allclose(table["m_closest_score"][rows], score, rtol=1e-3)
+        np.testing.assert_allclose(table["m_closest_cos"][rows], cos, rtol=1e-3)
+        share = score / score.sum()
+        np.testing.assert_allclose(table["m_closest_share"][rows], share, rtol=1e-3)
+        rank = np.argsort(np.argsort(-score))
+        np.testing.assert_array_equal(table["m_closest_rank"][rows], rank)
+        other = [max(np.delete(cos, one)) for one in range(CLASSES)]
+        np.testing.assert_allclose(table["m_closest_gap"][rows], cos - other, atol=1e-3)
+
+
+@pytest.mark.parametrize("part", ["fit", "locked"])
+def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
+    known, _, asked, galleries, _, _ = toy(5, part)
+    found = candidate_classes(galleries, known, asked, 2, Run())
+    assert found.shape == (len(asked.images), 2)
+    slot = asked.slot_of_image()
+    for row in range(len(slot)):
+        votes: dict[int, float] = {}
+        for gallery in galleries:
+            if slot[row] not in gallery.slots:
+                continue
+            reference = known.images_of(gallery.answers)
+            seen = gallery.known[reference].astype(np.float64)
+            seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+            own = gallery.asked[asked.images[row]].astype(np.float64)
+            cosine = seen @ own / np.linalg.norm(own)
+            for place in np.argsort(-cosine)[:2]:
+                one = int(known.label[known.image_product[reference[place]]])
+                votes[one] = votes.get(one, 0.0) + ((1 + cosine[place]) / 2) ** 35
+        wanted = sorted(votes, key=lambda one: -votes[one])[:2]
+        assert found[row].tolist() == wanted + [-1] * (2 - len(wanted))
+
+
+def test_which_network_is_asked_has_no_say_in_the_places() -> None:
+    known, _, asked, galleries, _, _ = toy(7, "fit")
+    found = candidate_classes(galleries, known, asked, 3, Run())
+    slot = asked.slot_of_image()
+    for gallery in galleries:
+        mine = np.isin(slot, gallery.slots)
+        assert mine.any()
+        assert (found[mine, 0] >= 0).all()
+
+
+def test_names_lie_near_no_number() -> None:
+    known, _, asked, galleries, slot, cls = toy(6, "locked")
+    named = replace(known, keys=np.array(["a"] * PRODUCTS))
+    table = near_alike_columns(galleries, known, named, asked, slot, cls, (3,), "m")
+    assert all(np.isnan(column).all() for column in table.values())

@@ -1,0 +1,206 @@
+"""No row that trains sees its own label, and no row at all sees a locked one."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from lib.config.schema import Features
+from lib.data.catalog import Splits
+from lib.features import build as module
+from lib.features import hash_lookup, id_priors
+from tests.features.toy_catalog import CLASSES, catalogue, dump, relabelled, splits
+from tests.features.toy_features import Toy, build, toy
+
+slow_folder = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@slow_folder
+@given(seeds)
+def test_labels_of_locked_rows_reach_no_feature(tmp_path: Path, seed: int) -> None:
+    """Not their own, and not those that train."""
+    data = toy(seed)
+    rng = np.random.default_rng(seed)
+    label = data.labelled.label.copy()
+    locked = data.splits.products("locked")
+    label[locked] = rng.permutation(label[locked])
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    for part in ("fit", "holdout", "locked"):
+        before, after = build(tmp_path / "a", data, part), build(tmp_path / "b", other, part)
+        np.testing.assert_array_equal(before.cls, after.cls)
+        np.testing.assert_array_equal(before.columns.values, after.columns.values)
+
+
+@slow_folder
+@given(seeds, st.sampled_from(["fit", "holdout"]))
+def test_a_row_that_trains_never_sees_its_own_label(tmp_path: Path, seed: int, part: str) -> None:
+    data = toy(seed)
+    rng = np.random.default_rng(seed)
+    products = data.splits.products(part)
+    if not len(products):
+        return
+    changed = int(rng.choice(products))
+    label = data.labelled.label.copy()
+    label[changed] = (label[changed] + rng.integers(1, CLASSES)) % CLASSES
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    before = build(tmp_path / "a", data, part, stack_part=part).of(changed)
+    after = build(tmp_path / "b", other, part, stack_part=part).of(changed)
+    assert before[0] == after[0]
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+def grouped(seed: int) -> Toy:
+    """A toy whose products are in groups, each of one part and fold; pictures are shared."""
+    data = toy(seed)
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 20, len(data.labelled.label)).astype(np.int32)
+    _, first, member = np.unique(group, return_index=True, return_inverse=True)
+    parts = Splits(data.splits.part[first][member], data.splits.fold[first][member])
+    dumps = dict(data.dumps)
+    for part in ("fit", "holdout", "locked"):
+        dumps[part] = [dump(rng, data.labelled.images_of(parts.products(part)))[0]]
+    return Toy(replace(data.labelled, group=group), parts, data.test, dumps)
+
+
+@slow_folder
+@given(seeds, st.sampled_from(["fit", "holdout", "locked"]))
+def test_a_row_never_sees_labels_of_its_own_group(tmp_path: Path, seed: int, part: str) -> None:
+    data = grouped(seed)
+    rng = np.random.default_rng(seed)
+    products = data.splits.products(part)
+    if not len(products):
+        return
+    own = np.flatnonzero(data.labelled.group == data.labelled.group[rng.choice(products)])
+    label = data.labelled.label.copy()
+    label[own] = rng.integers(0, CLASSES, len(own))
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    before = build(tmp_path / "a", data, part, stack_part=part)
+    after = build(tmp_path / "b", other, part, stack_part=part)
+    for product in own.tolist():
+        assert before.of(product)[0] == after.of(product)[0]
+        np.testing.assert_array_equal(before.of(product)[1], after.of(product)[1])
+
+
+def test_without_its_groups_a_catalogue_shows_a_row_its_siblings(tmp_path: Path) -> None:
+    """Proof that the test above can fail: the same rows, told nothing of groups."""
+    data = grouped(3)
+    blind = Toy(replace(data.labelled, group=None), data.splits, data.test, data.dumps)
+    label = data.labelled.label.copy()
+    own = data.splits.products("fit")
+    own = own[data.splits.fold[own] == data.splits.fold[own[0]]]
+    label[own] = (label[own] + 1) % CLASSES
+    other = Toy(relabelled(blind.labelled, label), blind.splits, blind.test, blind.dumps)
+    before, after = build(tmp_path / "a", blind, "fit"), build(tmp_path / "b", other, "fit")
+    same = [
+        before.of(p)[0] == after.of(p)[0]
+        and np.array_equal(before.of(p)[1], after.of(p)[1], equal_nan=True)
+        for p in own.tolist()
+    ]
+    assert not all(same)
+
+
+def test_a_changed_label_is_seen_by_others(tmp_path: Path) -> None:
+    """Else the two tests above would pass for columns that see no label at all."""
+    data = toy(5)
+    changed = int(data.splits.products("fit")[0])
+    label = data.labelled.label.copy()
+    label[changed] = (label[changed] + 1) % CLASSES
+    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    before, after = build(tmp_path / "a", data, "locked"), build(tmp_path / "b", other, "locked")
+    assert (before.column("global_prior") != after.column("global_prior")).any()
+
+
+def test_global_shares_come_from_other_folds(tmp_path: Path) -> None:
+    data = toy(2)
+    label, part, fold = data.labelled.label, data.splits.part, data.splits.fold
+    built = build(tmp_path, data, "fit")
+    prior = built.column("global_prior")
+    for row in range(len(prior)):
+        own = fold[built.product[row]]
+        counted = (part == 1) | ((part == 0) & (fold != own))
+        assert prior[row] == pytest.approx(np.mean(label[counted] == built.cls[row]), rel=1e-5)
+
+
+def test_local_shares_of_rows_that_train_come_from_other_folds(tmp_path: Path) -> None:
+    data = toy(21)
+    built = build(tmp_path, data, "fit")
+    ids, label, part, fold = (
+        data.labelled.product_id,
+        data.labelled.label,
+        data.splits.part,
+        data.splits.fold,
+    )
+    for row in range(len(built.cls)):
+        product = built.product[row]
+        rows = np.flatnonzero((part == 1) | ((part == 0) & (fold != fold[product])))
+        near = rows[np.lexsort((ids[rows], np.abs(ids[rows] - ids[product])))][:4]
+        share = np.mean(label[near] == built.cls[row])
+        assert built.column("near_4_share")[row] == pytest.approx(share)
+
+
+def out_of_fold_auc(folder: Path, data: Toy) -> float:
+    """Of a booster on the common columns of `fit`; 0.5 is chance."""
+    built = build(folder, data, "fit", Features())
+    values = np.asarray(built.columns.values)
+    target = (data.labelled.label[built.product] == built.cls).astype(int)
+    score = np.zeros(len(target))
+    for left_out in np.unique(built.fold):
+        held = built.fold == left_out
+        booster = lightgbm.LGBMClassifier(
+            n_estimators=60, num_leaves=31, verbose=-1, n_jobs=1, random_state=0
+        )
+        booster.fit(values[~held], target[~held])
+        score[held] = booster.booster_.predict(values[held])
+    return float(roc_auc_score(target, score))
+
+
+def noise() -> Toy:
+    """2,000 products with random labels, a placeholder on 15 % of the images."""
+    rng = np.random.default_rng(0)
+    labelled = catalogue(rng, 2000, 1500, most_images=3, placeholder=0.15)
+    parts = splits(rng, 2000, folds=4)
+    topk, _ = dump(rng, labelled.images_of(parts.products("fit")))
+    return Toy(labelled, parts, labelled, {"fit": [topk]})
+
+
+def test_random_labels_give_chance(tmp_path: Path) -> None:
+    assert abs(out_of_fold_auc(tmp_path, noise()) - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("leak", ["placeholder", "window"])
+def test_leaving_out_the_own_product_alone_gives_more_than_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leak: str
+) -> None:
+    """Why folds are left out, and proof that the test above can fail."""
+    if leak == "placeholder":
+        monkeypatch.setattr(hash_lookup, "CROWD", 10**9)
+    else:
+        monkeypatch.setattr(module, "_near_share", share_without_the_own_product)
+    assert out_of_fold_auc(tmp_path, noise()) > 0.57
+
+
+def share_without_the_own_product(
+    context: Any, slot: np.ndarray, cls: np.ndarray, window: int
+) -> np.ndarray:
+    size = id_priors.capped(window, len(context.order.ids))
+    own = context.own[slot]
+    return context.order.nearest_counts(context.ids[slot], cls, size, own) / size
+
+
+def test_locked_labels_count_for_test_rows_only_if_asked(tmp_path: Path) -> None:
+    data = toy(3)
+    asked = build(tmp_path / "a", data, "test", Features(test_uses_locked=True))
+    spared = build(tmp_path / "b", data, "test", Features(test_uses_locked=False))
+    unlocked = (data.splits.part != 2).sum()
+    assert asked.facts["references"] == len(data.labelled.label)
+    assert spared.facts["references"] == unlocked
+    assert not (tmp_path / "a" / "target.npy").exists()

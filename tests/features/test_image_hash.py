@@ -1,0 +1,176 @@
+"""Columns of pictures and of whole sets against loops, and random labels against a booster."""
+
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from lib.data.catalog import Catalogue
+from lib.features import hash_lookup
+from lib.features.candidates import Queried, queried
+from lib.features.image_hash import HashTable, hash_columns, hash_table, set_columns
+from tests.features.toy_catalog import catalogue, relabelled
+
+CLASSES = 14  # more than a placeholder needs
+few = settings(max_examples=12, deadline=None)  # the loops are slow
+
+
+def asked(known: Catalogue, fold: np.ndarray, prefix: str = "hash") -> tuple[Queried, HashTable]:
+    """Every product of a labelled catalogue: its pictures and its sets."""
+    query, whole = queried(known, np.arange(len(known.label))), np.ones(len(fold), bool)
+    return query, hash_table(prefix, known, whole, fold, known, query, fold, True, 5, CLASSES)
+
+
+def every_row(products: int) -> tuple[np.ndarray, np.ndarray]:
+    cls = np.tile(np.arange(CLASSES, dtype=np.int16), products)
+    return np.repeat(np.arange(products), CLASSES), cls
+
+
+@few
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 60]))
+def test_sums_over_the_product_equal_a_loop(seed: int, pictures: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 60, pictures, CLASSES, placeholder=0.3)
+    query, found = asked(known, rng.integers(0, 3, 60).astype(np.int8))
+    slot, cls = every_row(60)
+    table = hash_columns(query, found.images, slot, cls)
+    for row in rng.choice(len(slot), 60).tolist():
+        first = query.start[slot[row]]
+        own = np.arange(first, first + query.count[slot[row]])
+        held = [image for image in own.tolist() if found.images.total[image] > 0]
+        clear = [image for image in held if not found.images.placeholder[image]]
+
+        def shares(some: list[int], row: int = row) -> list[float]:
+            count = found.images.count(np.array(some, int), np.full(len(some), cls[row]))
+            return (count / found.images.total[some]).tolist()
+
+        all_of_class = sum(share == 1 for share in shares(held))
+        expected = {
+            "entropy": np.mean(found.images.entropy[held]) if held else np.nan,
+            "unanimous": all_of_class if len(own) else np.nan,
+            "l1": np.mean(shares(held)) if held else np.nan,
+            "placeholders": found.images.placeholder[own].sum() if len(own) else np.nan,
+            "clear_l1": np.mean(shares(clear)) if clear else np.nan,
+        }
+        for at, image in enumerate(own[:4]):
+            count = found.images.count(np.array([image]), cls[[row]])[0]
+            expected[f"count_{at}"] = count
+            expected[f"share_{at}"] = shares([image])[0] if image in held else np.nan
+        for at in range(len(own), 4):
+            expected |= {f"count_{at}": np.nan, f"share_{at}": np.nan}
+        for name, value in expected.items():
+            np.testing.assert_allclose(table[f"hash_{name}"][row], value, rtol=1e-5, err_msg=name)
+
+
+def test_the_toy_has_placeholders_beside_other_pictures() -> None:
+    """Else the loop above would never see the two kinds of l1 differ."""
+    rng = np.random.default_rng(0)
+    known = catalogue(rng, 60, 60, CLASSES, placeholder=0.3)
+    query, found = asked(known, rng.integers(0, 3, 60).astype(np.int8))
+    table = hash_columns(query, found.images, *every_row(60))
+    assert (table["hash_placeholders"] > 0).any()
+    both = np.isfinite(table["hash_clear_l1"])
+    assert (table["hash_clear_l1"][both] != table["hash_l1"][both]).any()
+
+
+def test_the_l1_frequencies_of_a_product_add_up_to_one() -> None:
+    rng = np.random.default_rng(1)
+    known = catalogue(rng, 60, 20, CLASSES)
+    query, found = asked(known, np.full(60, -1, np.int8))
+    l1 = hash_columns(query, found.images, *every_row(60))["hash_l1"].reshape(60, CLASSES)
+    some = np.isfinite(l1[:, 0])
+    assert 0 < some.sum() < 60
+    np.testing.assert_allclose(l1[some].sum(axis=1), 1, rtol=1e-6)
+
+
+@few
+@given(st.integers(0, 2**32 - 1))
+def test_sets_equal_a_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 40, 3, CLASSES)
+    query, found = asked(known, np.full(40, -1, np.int8))
+    slot, cls = every_row(40)
+    table = set_columns(query, found.sets, slot, cls)
+    words = known.md5.tolist()
+    pictures = [{tuple(words[image]) for image in known.images_of([one])} for one in range(40)]
+    for row in rng.choice(len(slot), 60).tolist():
+        mine = pictures[slot[row]]
+        others = [p for p in range(40) if p != slot[row] and mine and pictures[p] == mine]
+        right = sum(known.label[others] == cls[row])
+        expected = [right, right / len(others) if others else np.nan, len(others)]
+        if not mine:
+            expected = [np.nan] * 3
+        found = [table[f"hash_set_{name}"][row] for name in ("count", "share", "total")]
+        np.testing.assert_allclose(found, expected)
+
+
+def test_a_prefix_changes_names_alone() -> None:
+    rng = np.random.default_rng(2)
+    known = catalogue(rng, 40, 20, CLASSES)
+    query, found = asked(known, np.full(40, -1, np.int8))
+    slot, cls = every_row(40)
+
+    plain = found.columns(query, slot, cls, raw=True)
+    alike = asked(known, np.full(40, -1, np.int8), "alike")[1].columns(query, slot, cls, raw=True)
+    assert all(name.startswith("hash_") for name in plain)
+    assert {"hash_count_0", "hash_set_share", "hash_class_3_4"} <= set(plain)
+    assert set(plain) - set(found.columns(query, slot, cls, raw=False)) == {
+        f"hash_{kind}_{at}_{rank}"
+        for kind in ("freq", "class")
+        for at in "0123"
+        for rank in range(5)
+    }
+    assert [name.replace("hash_", "alike_", 1) for name in plain] == list(alike)
+    for one, other in zip(plain.values(), alike.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_rows_and_no_pictures() -> None:
+    rng = np.random.default_rng(3)
+    known = catalogue(rng, 5, 20, CLASSES, most_images=0)
+    query, found = asked(known, np.full(5, -1, np.int8))
+    for slot, cls in (every_row(5), every_row(0)):
+        table = found.columns(query, slot, cls, raw=False)
+        for column in table.values():
+            assert len(column) == len(slot)
+            assert np.isnan(column).all()
+
+
+def out_of_fold_auc(sets_alone: bool) -> float:
+    """Of a booster on random labels: 2,000 products, a placeholder on half of the images."""
+    rng = np.random.default_rng(0)
+    known = catalogue(rng, 2000, 1500, most_images=2, placeholder=0.5)
+    known = relabelled(known, rng.integers(0, CLASSES, 2000))
+    fold = rng.integers(0, 4, 2000).astype(np.int8)
+    query, found = asked(known, fold)
+    slot, cls = every_row(2000)
+    some = rng.random(len(slot)) < 0.4
+    slot, cls = slot[some], cls[some]
+    table: dict[str, Any] = {"class": cls} | set_columns(query, found.sets, slot, cls)
+    if not sets_alone:
+        table |= hash_columns(query, found.images, slot, cls)
+    values = np.stack(list(table.values()), axis=1).astype(np.float32)
+    target, score = known.label[slot] == cls, np.zeros(len(slot))
+    for left_out in range(4):
+        held = fold[slot] == left_out
+        booster = lightgbm.LGBMClassifier(n_estimators=40, verbose=-1, n_jobs=1, random_state=0)
+        booster.fit(values[~held], target[~held])
+        score[held] = booster.booster_.predict(values[held])
+    return float(roc_auc_score(target, score))
+
+
+@pytest.mark.parametrize("sets_alone", [True, False])
+def test_random_labels_give_chance(sets_alone: bool) -> None:
+    assert abs(out_of_fold_auc(sets_alone) - 0.5) < 0.04
+
+
+def test_leaving_out_the_own_product_alone_gives_more_than_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why crowded sets leave out the fold, and proof that the test above can fail."""
+    monkeypatch.setattr(hash_lookup, "CROWD", 10**9)
+    assert out_of_fold_auc(sets_alone=True) > 0.57

@@ -1,0 +1,101 @@
+"""Likeness of the nearest products against a loop."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.features import near_alike as module
+from lib.features.id_priors import in_order
+from lib.features.near_alike import Album, near_alike
+
+CLASSES, DIMS = 4, 6
+
+
+def album(rng: np.random.Generator, products: int) -> Album:
+    count = rng.integers(0, 4, products)
+    embeddings = rng.normal(size=(int(count.sum()), DIMS)).astype(np.float16)
+    embeddings[rng.random(len(embeddings)) < 0.1] = 0
+    return Album(embeddings, np.cumsum(count) - count, count)
+
+
+def case(seed: int, references: int, asked: int) -> dict:
+    rng = np.random.default_rng(seed)
+    known_products = references + 3
+    rows = rng.choice(known_products, references, replace=False)
+    ids = rng.permutation(3 * references + 5)[:references]  # as products have them: no id twice
+    labels = rng.integers(0, CLASSES, references).astype(np.int16)
+    by_id = np.argsort(ids, kind="stable")
+    sizes = rng.integers(1, CLASSES + 1, asked)
+    cls = [np.sort(rng.permutation(CLASSES)[:size]) for size in sizes]
+    return {
+        "order": in_order(ids, labels),
+        "reference": rows[by_id],
+        "known": album(rng, known_products),
+        "ids": rng.integers(0, 3 * references + 5, asked),
+        "asked": rng.permutation(asked + 2)[:asked],
+        "query": album(rng, asked + 2),
+        "bounds": np.concatenate([[0], np.cumsum(sizes)]),
+        "cls": np.concatenate([np.empty(0, int), *cls]).astype(np.int16),
+        "window": int(rng.integers(1, 8)),
+    }
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    vector = vector.astype(np.float64)
+    length = np.linalg.norm(vector)
+    return vector / length if length else vector
+
+
+def pictures(of: Album, product: int) -> list[np.ndarray]:
+    rows = range(of.first[product], of.first[product] + of.count[product])
+    return [unit(of.embeddings[row]) for row in rows]
+
+
+def expected(c: dict) -> np.ndarray:
+    found = np.full((len(c["cls"]), 4), np.nan)
+    for i in range(len(c["ids"])):
+        own = pictures(c["query"], c["asked"][i])
+        if not own:
+            continue
+        gap = np.abs(c["order"].ids - c["ids"][i])
+        near = np.lexsort((c["order"].ids, gap))[: c["window"]]
+        best = {}
+        for place in near:
+            there = pictures(c["known"], c["reference"][place])
+            if there:
+                best[place] = max(float(a @ b) for a in own for b in there)
+        for row in range(c["bounds"][i], c["bounds"][i + 1]):
+            of_class = [p for p in best if c["order"].labels[p] == c["cls"][row]]
+            found[row, 0] = max((best[p] for p in of_class), default=np.nan)
+            sharp, soft = (
+                {p: ((1 + b) / 2) ** power for p, b in best.items()} for power in (35, 8)
+            )
+            found[row, 1] = sum(sharp[p] for p in of_class)
+            for column, likeness in ((2, soft), (3, sharp)):
+                total = sum(likeness.values())
+                if total > 0:
+                    found[row, column] = sum(likeness[p] for p in of_class) / total
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.integers(1, 8))
+def test_equals_a_loop(seed: int, references: int, asked: int) -> None:
+    c = case(seed, references, asked)
+    np.testing.assert_allclose(near_alike(**c), expected(c), rtol=2e-3, atol=1e-5)
+
+
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    c = case(3, 40, 30)
+    whole = near_alike(**c)
+    assert np.isfinite(whole).any(axis=0).all()
+    monkeypatch.setattr(module, "CHUNK", 4)
+    np.testing.assert_array_equal(near_alike(**c), whole)
+
+
+def test_no_products() -> None:
+    c = case(1, 5, 1)
+    none = np.empty(0, np.int64)
+    c |= {"ids": none, "asked": none, "bounds": np.zeros(1, np.int64), "cls": c["cls"][:0]}
+    assert near_alike(**c).shape == (0, 4)

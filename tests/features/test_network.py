@@ -1,0 +1,123 @@
+"""Means over models and pictures against dense arrays."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.features import network
+from lib.features.candidates import Queried, queried
+from lib.features.network import best_classes, mean, probability
+from lib.inference.topk import TopK
+from tests.features.toy_catalog import CLASSES, catalogue, dump
+
+untimed = settings(deadline=None)  # the machine may be busy
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def dense_from(topk: TopK) -> np.ndarray:
+    """[n, classes] with the floor wherever a class is not listed."""
+    n, k = topk.classes.shape
+    floor = np.minimum(topk.rest / max(CLASSES - k, 1), topk.probs[:, -1])
+    dense = np.repeat(floor[:, None], CLASSES, axis=1)
+    for row in range(n):
+        dense[row, topk.classes[row]] = topk.probs[row]
+    return dense
+
+
+@untimed
+@given(seeds, st.integers(1, CLASSES))
+def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    topk, dense = dump(rng, np.arange(9), k)
+    row, cls = np.divmod(np.arange(9 * CLASSES), CLASSES)
+    found = probability(topk, row, cls, CLASSES).reshape(9, CLASSES)
+    np.testing.assert_allclose(found, dense_from(topk), rtol=1e-5)
+    listed = np.zeros((9, CLASSES), bool)
+    np.put_along_axis(listed, topk.classes.astype(np.int64), True, axis=1)
+    np.testing.assert_array_equal(found[listed], dense[listed])
+    # Float32 may round a rest to zero; wherever it did not, no class is impossible.
+    some_left = ((topk.rest > 0) & (topk.probs[:, -1] > 0))[:, None] & ~listed
+    assert (found[some_left] > 0).all()
+
+
+@untimed
+@given(seeds, st.integers(1, 3))
+def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
+    """With every class listed there is no floor, so the mean is exact."""
+    rng = np.random.default_rng(seed)
+    dumps = [dump(rng, np.arange(6), CLASSES) for _ in range(models)]
+    weights = rng.random(models) + 0.1
+    found = mean([topk for topk, _ in dumps], weights.tolist(), CLASSES)
+    exact = np.average([dense for _, dense in dumps], axis=0, weights=weights)
+    np.testing.assert_allclose(dense_from(found), exact, rtol=1e-4, atol=1e-6)
+    assert (np.diff(found.probs, axis=1) <= 0).all()
+
+
+@untimed
+@given(seeds, st.integers(1, 4))
+def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    topks = [dump(rng, np.arange(6), k)[0] for _ in range(3)]
+    found = mean(topks, [1, 2, 3], CLASSES)
+    assert found.classes.shape == (6, k)
+    dense = np.average([dense_from(topk) for topk in topks], axis=0, weights=[1, 2, 3])
+    for row in range(6):
+        union = sorted({int(cls) for topk in topks for cls in topk.classes[row]})
+        assert len(set(found.classes[row].tolist())) == k
+        best = sorted((dense[row, cls] for cls in union), reverse=True)[:k]
+        np.testing.assert_allclose(found.probs[row], best, rtol=1e-5)
+        np.testing.assert_allclose(dense[row, found.classes[row]], best, rtol=1e-5)
+        assert found.rest[row] == pytest.approx(1 - sum(best), abs=1e-5)
+
+
+def test_mean_of_one_dump_is_that_dump() -> None:
+    topk, _ = dump(np.random.default_rng(0), np.arange(50))
+    found = mean([topk], [4.0], CLASSES)
+    np.testing.assert_array_equal(found.classes, topk.classes)
+    np.testing.assert_allclose(found.probs, topk.probs, rtol=1e-6)
+
+
+@untimed
+@given(seeds, st.sampled_from(["arithmetic", "geometric"]), st.integers(1, CLASSES))
+def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 12, 30)
+    query = queried(known, np.flatnonzero(rng.random(12) < 0.8))
+    topks = [dump(rng, query.images, k)[0] for _ in range(2)]
+    found = best_classes(query, topks, [3, 1], CLASSES, how)
+    dense = [dense_from(topk) for topk in topks]
+    for slot, product in enumerate(query.products):
+        images = np.flatnonzero(known.image_product[query.images] == product)
+        if not len(images):
+            assert found[slot] == -1
+            continue
+        listed = np.unique([topk.classes[images] for topk in topks])
+        stacked = np.array([part[images] for part in dense])
+        if how == "geometric":
+            stacked = np.log(np.maximum(stacked, network.LEAST))
+        score = np.average(stacked.mean(axis=1), axis=0, weights=[3, 1])
+        assert found[slot] in listed
+        assert score[found[slot]] == pytest.approx(score[listed].max(), rel=1e-5)
+
+
+def test_the_two_means_differ() -> None:
+    """One sure picture against two that doubt: arithmetic follows it, geometric does not."""
+    query = Queried(np.arange(1), np.arange(2), np.array([0]), np.array([2]))
+    classes = np.tile(np.arange(3, dtype=np.int16), (2, 1))
+    classes[1] = [1, 2, 0]
+    probs = np.array([[0.9, 0.06, 0.04], [0.5, 0.4998, 0.0001]], np.float32)
+    topk = TopK(query.images, classes, probs, np.zeros(2, np.float32))
+    assert best_classes(query, [topk], [1], 3, "arithmetic").tolist() == [0]
+    assert best_classes(query, [topk], [1], 3, "geometric").tolist() == [1]
+
+
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    topks = [dump(rng, np.arange(40))[0] for _ in range(2)]
+    whole = mean(topks, [1, 1], CLASSES)
+    monkeypatch.setattr(network, "CHUNK", 7)
+    pieces = mean(topks, [1, 1], CLASSES)
+    np.testing.assert_array_equal(whole.classes, pieces.classes)
+    np.testing.assert_array_equal(whole.probs, pieces.probs)

@@ -1,0 +1,83 @@
+"""Feature folders of a small random catalogue for the tests of this room."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.config.schema import Features
+from lib.data.catalog import Catalogue, Splits
+from lib.features.build import Columns, build_candidates, build_source, read
+from lib.inference.topk import TopK
+from tests.features.toy_catalog import CLASSES, catalogue, dump, splits
+
+DIALS = Features(top_k=3, hash_k=5, near_k=2, windows=(4, 50_000))
+
+
+@dataclass
+class Toy:
+    labelled: Catalogue
+    splits: Splits
+    test: Catalogue
+    dumps: dict[str, list[TopK]]
+
+    def query(self, part: str) -> Catalogue:
+        return self.test if part == "test" else self.labelled
+
+
+def toy(seed: int, products: int = 60) -> Toy:
+    rng = np.random.default_rng(seed)
+    labelled = catalogue(rng, products, 40, placeholder=0.15)
+    parts = splits(rng, products)
+    test = catalogue(rng, 15, 40, placeholder=0.15)
+    images = {p: labelled.images_of(parts.products(p)) for p in ("fit", "holdout", "locked")}
+    images["test"] = np.arange(len(test.image_product))
+    dumps = {part: [dump(rng, rows)[0] for _ in range(2)] for part, rows in images.items()}
+    return Toy(labelled, parts, test, dumps)
+
+
+@dataclass
+class Built:
+    product: np.ndarray
+    cls: np.ndarray
+    fold: np.ndarray
+    columns: Columns
+    facts: dict
+
+    def of(self, product: int) -> tuple[list[int], np.ndarray]:
+        rows = self.product == product
+        return self.cls[rows].tolist(), np.asarray(self.columns.values[rows])
+
+    def column(self, name: str) -> np.ndarray:
+        return np.asarray(self.columns.values[:, self.columns.names.index(name)])
+
+
+def build(
+    folder: Path, data: Toy, part: str, dials: Features = DIALS, stack_part: str = "fit"
+) -> Built:
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = build_candidates(
+        folder,
+        dials,
+        data.labelled,
+        data.splits,
+        data.query(part),
+        part,
+        stack_part,
+        data.dumps[part],
+        CLASSES,
+    )
+    product, cls, fold = (np.load(folder / f"{name}.npy") for name in ("product", "cls", "fold"))
+    return Built(product, cls, fold, read(folder), facts)
+
+
+def sourced(
+    folder: Path, data: Toy, part: str, names: Sequence[str], dials: Features = DIALS
+) -> Columns:
+    build(folder / "candidates", data, part, dials)
+    (folder / "source").mkdir(exist_ok=True)
+    topks = data.dumps[part][: len(names)]
+    query = data.query(part)
+    build_source(folder / "source", dials, folder / "candidates", query, topks, names, CLASSES)
+    return read(folder / "source")

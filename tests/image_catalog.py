@@ -1,0 +1,102 @@
+"""A catalogue whose classes are told apart by colour, so that a small network learns in seconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import bson
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lib.config.schema import Model
+from lib.data.catalog import Catalogue, read_catalogue, read_classes
+from lib.data.classes import build_classes
+from lib.data.image_reader import PictureReader
+from lib.data.index import index_bson
+from lib.models import factory
+
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+PRODUCTS = 60
+ROTTEN = 50  # row of a picture that cannot be decoded
+SIZE = (24, 20)
+
+
+def coloured(number: int, noise: int = 40) -> bytes:
+    """A picture of class `number % 3`."""
+    rng = np.random.default_rng(number)
+    picture = np.array(COLOURS[number % 3])[None, None, ::-1] + rng.integers(
+        -noise, noise, (*SIZE, 3)
+    )
+    return cv2.imencode(".png", picture.clip(0, 255).astype(np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    folder = tmp_path_factory.mktemp("coloured")
+    pictures = [coloured(i) for i in range(PRODUCTS)]
+    pictures[ROTTEN] = b"rotten"
+    records = [
+        {"_id": i, "imgs": [{"picture": picture}], "category_id": 10 + i % 3}
+        for i, picture in enumerate(pictures)
+    ]
+    source = folder / "train.bson"
+    source.write_bytes(b"".join(bson.encode(record) for record in records))
+    names = folder / "category_names.csv"
+    header = "category_id,category_level1,category_level2,category_level3\n"
+    names.write_text(header + "".join(f"{10 + i},A,B,C{i}\n" for i in range(3)))
+    build_classes(folder, names)
+    index_bson(folder, source, read_classes(folder), True, 0.1)
+    return read_catalogue(folder, source)
+
+
+@pytest.fixture
+def labels(known: Catalogue) -> np.ndarray:
+    return known.label[known.image_product]
+
+
+@pytest.fixture
+def reader(known: Catalogue) -> Iterator[PictureReader]:
+    with PictureReader(known, SIZE, 2) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(
+        network="small",
+        weights="none",
+        resize=SIZE,
+        crop=(20, 16),
+        head_epochs=1,
+        epochs=2,
+        batch=8,
+        lr=0.02,
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> list[Path]:
+    """Two untrained networks with heads of large weights, so that their answers differ."""
+    paths = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        net = factory.build("small", 4, "none")
+        with torch.no_grad():
+            net.head.weight.mul_(30)
+        paths.append(tmp_path / f"net{seed}.pt")
+        torch.save({"network": "small", "classes": 4, "model": net.state_dict()}, paths[-1])
+    return paths
+
+
+def folder_of(base: Path, name: str) -> Path:
+    (base / name).mkdir()
+    return base / name

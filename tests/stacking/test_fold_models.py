@@ -1,0 +1,121 @@
+"""Fits that go on after a kill, one number of rounds for all folds, and silence on every thread."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.config.schema import BOOSTERS_L2, RANKERS
+from lib.stacking import fold_models
+from lib.stacking.boosters import registry
+from tests.stacking.toy_layers import SMALL, fit, learnable, rankable
+
+
+@pytest.mark.parametrize("booster", [*BOOSTERS_L2, *RANKERS])
+def test_an_interrupted_layer_goes_on_to_the_same_bytes(booster, tmp_path):
+    data = rankable(products=60)
+    fit(tmp_path / "whole", booster, data, threads=2)
+    (tmp_path / "cut").mkdir()
+    ending = registry.EXTENSIONS[booster]
+    kept = tmp_path / "cut" / f"fold-2.{ending}"
+    kept.write_bytes((tmp_path / "whole" / f"fold-2.{ending}").read_bytes())
+    (tmp_path / "cut" / f".fold-0.{ending}.tmp").write_bytes(b"half a model")
+    before = kept.stat().st_mtime_ns
+    fit(tmp_path / "cut", booster, data, threads=1)
+    assert kept.stat().st_mtime_ns == before
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost", "lambdarank"])
+@pytest.mark.parametrize("killed", ["fitting", "choosing", "cutting", "clearing"])
+def test_a_watched_layer_goes_on_after_a_kill_at_any_step(booster, killed, tmp_path, monkeypatch):
+    data = rankable(products=60)
+    dials = replace(SMALL, trees=30, patience=2, learning_rate=0.5)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    facts = fit(whole, booster, data, dials=dials)
+
+    class Killed(Exception):
+        pass
+
+    def die_at(count, real):
+        calls = iter(range(100))
+
+        def called(*arguments, **more):
+            if next(calls) == count:
+                raise Killed
+            return real(*arguments, **more)
+
+        return called
+
+    steps = {
+        "fitting": (registry, "fit", 2),
+        "choosing": (fold_models.rounds, "best", 0),
+        "cutting": (fold_models.FoldModels, "save", 6),  # after four models, at the third cut
+        "clearing": (fold_models.FoldModels, "out_of_fold", 0),
+    }
+    owner, name, count = steps[killed]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, die_at(count, getattr(owner, name)))
+        with pytest.raises(Killed):
+            fit(cut, booster, data, dials=dials)
+    assert fit(cut, booster, data, dials=dials) == facts
+    assert sorted(path.name for path in cut.iterdir()) == sorted(
+        path.name for path in whole.iterdir()
+    )
+    for path in whole.iterdir():
+        assert (cut / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost", *RANKERS])
+def test_one_number_of_rounds_for_all_folds(booster, tmp_path):
+    """Each model is the one that as many trees, without any watching, would have made."""
+    data = rankable()
+    dials = replace(SMALL, trees=40, patience=3, learning_rate=0.4)
+    facts = fit(tmp_path / "watched", booster, data, dials=dials)
+    kept = json.loads((tmp_path / "watched" / "rounds.json").read_text())
+    assert facts["rounds"] == kept["rounds"] == int(np.argmin(kept["loss"])) + 1
+    assert 1 <= facts["rounds"] < 40
+    as_many = replace(dials, trees=facts["rounds"], patience=0)
+    plain = fit(tmp_path / "plain", booster, data, dials=as_many)
+    watched, alone = (np.load(tmp_path / name / "oof.npy") for name in ("watched", "plain"))
+    np.testing.assert_allclose(watched, alone, rtol=1e-4)
+    assert "rounds" not in plain
+    if booster not in RANKERS:
+        assert kept["loss"][facts["rounds"] - 1] == pytest.approx(facts["log_loss"], abs=0.01)
+
+
+def test_forests_have_no_patience(tmp_path):
+    data = learnable()
+    facts = fit(tmp_path / "a", "extra_trees", data, dials=replace(SMALL, patience=3))
+    assert "rounds" not in facts
+    fit(tmp_path / "b", "extra_trees", data)
+    one, two = ((tmp_path / name / "fold-1.joblib").read_bytes() for name in "ab")
+    assert one == two
+
+
+@pytest.mark.parametrize("booster", ["lightgbm", "lambdarank", "xgboost", "catboost"])
+def test_a_layer_says_nothing_on_any_thread(booster, tmp_path, capfd):
+    """LightGBM's own way of keeping silent holds on the main thread only."""
+    tables, target, fold, product = rankable()
+    tables[1].values[:, 0] = np.arange(len(product)) % 400
+    fit(tmp_path, booster, (tables, target, fold, product), dials=replace(SMALL, patience=3))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_fits_that_share_a_gpu_are_made_one_after_the_other():
+    running, most = 0, 0
+
+    def one(k, threads):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        running -= 1
+        return k, threads
+
+    assert fold_models.side_by_side(one, 3, 4, "title", alone=True) == [(0, 4), (1, 4), (2, 4)]
+    assert most == 1
+    assert fold_models.side_by_side(one, 3, 4, "title") == [(0, 1), (1, 1), (2, 1)]

@@ -1,0 +1,5 @@
+"""Fixtures of a small catalogue of colours, for tests of networks."""
+
+from tests.image_catalog import checkpoints, known, labels, model, one_thread, reader
+
+__all__ = ["checkpoints", "known", "labels", "model", "one_thread", "reader"]

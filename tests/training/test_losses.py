@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from lib.config.schema import Loss
+from lib.training.losses import Losses, mixed
+
+LEVELS = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 3])]
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(3)
+    return torch.randn(7, 5) * 2, torch.randint(0, 5, (7,))
+
+
+def test_the_default_is_cross_entropy(batch):
+    expected = functional.cross_entropy(*batch, reduction="none")
+    torch.testing.assert_close(Losses(Loss())(*batch), expected)
+
+
+def test_smoothing_spreads_the_label(batch):
+    logits, truth = batch
+    soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
+    expected = -(soft * logits.log_softmax(1)).sum(1)
+    torch.testing.assert_close(Losses(Loss(smoothing=0.1))(*batch), expected)
+
+
+def test_focal_loss_counts_what_is_learnt_less(batch):
+    logits, truth = batch
+    right = logits.softmax(1)[torch.arange(7), truth]
+    expected = -((1 - right) ** 2) * right.log()
+    torch.testing.assert_close(Losses(Loss(focal=2.0))(*batch), expected)
+
+
+def test_focal_loss_leaves_smoothed_labels_their_say(batch):
+    logits, truth = batch
+    probs = logits.softmax(1)
+    soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
+    expected = -(soft * (1 - probs) ** 2 * probs.log()).sum(1)
+    torch.testing.assert_close(Losses(Loss(focal=2.0, smoothing=0.1))(*batch), expected)
+    margins = torch.linspace(0, 30, 301)
+    rows = torch.stack([margins, *[torch.zeros(301)] * 4], 1)
+    losses = Losses(Loss(focal=1.0, smoothing=0.1))(rows, torch.zeros(301, dtype=torch.int64))
+    assert 1 < margins[losses.argmin()] < 10  # and not the largest
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_focal_loss_has_a_gradient_where_all_is_learnt(power, smoothing):
+    logits = torch.tensor([[40.0, 0.0, 0.0], [0.0, 40.0, 0.0]], requires_grad=True)
+    losses = Losses(Loss(focal=power, smoothing=smoothing))
+    losses(logits, torch.tensor([0, 0])).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[1, 0] < 0
+
+
+def test_the_tree_adds_the_loss_of_groups(batch):
+    logits, truth = batch
+    probs = logits.softmax(1).numpy()
+    expected = functional.cross_entropy(*batch, reduction="none").numpy()
+    for level in LEVELS:
+        for row in range(7):
+            own = probs[row][level == level[truth[row]]].sum()
+            expected[row] -= 0.3 * np.log(own) / len(LEVELS)
+    found = Losses(Loss(tree=0.3), LEVELS)(*batch)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_without_levels_the_tree_has_no_say(batch):
+    torch.testing.assert_close(Losses(Loss(tree=1.0))(*batch), Losses(Loss())(*batch))
+
+
+def test_a_level_is_right_where_its_group_is(batch):
+    logits, truth = batch
+    probs = logits.softmax(1).numpy()
+    for level, found in zip(LEVELS, Losses(Loss(), LEVELS).right_by_level(*batch), strict=True):
+        groups = np.stack([probs[:, level == g].sum(1) for g in range(level.max() + 1)], 1)
+        np.testing.assert_array_equal(found.numpy(), groups.argmax(1) == level[truth.numpy()])
+
+
+def test_a_hopeless_group_still_has_a_finite_gradient():
+    logits = torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    loss = Losses(Loss(focal=1.5, tree=1.0), LEVELS)(logits, torch.tensor([4])).sum()
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_pictures_are_mixed_with_others_of_the_batch():
+    torch.manual_seed(0)
+    inputs = torch.randn(6, 3, 2, 2)
+    found, other, share = mixed(inputs, 0.4)
+    assert 0 <= share <= 1
+    assert sorted(other.tolist()) == list(range(6))
+    torch.testing.assert_close(found, share * inputs + (1 - share) * inputs[other])
+    shares = [mixed(inputs, 0.4)[2] for _ in range(300)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
+    assert np.mean([min(s, 1 - s) < 0.1 for s in shares]) > 0.3  # most often nearly one of the two

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from lib.config.schema import Average
+from lib.models import factory
+from lib.training.weight_averaging import Averaged, averaged, measure_batch_norms
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(1)
+    return factory.build("small", 3, "none")
+
+
+def walk(net, steps):
+    """The head's weights so far, after each of some random steps."""
+    seen = []
+    for _ in steps:
+        with torch.no_grad():
+            net.head.weight.add_(torch.randn_like(net.head.weight))
+        seen.append(net.head.weight.detach().clone())
+        yield seen
+
+
+def test_none_is_asked_for_by_default(net):
+    assert averaged(Average(), net) is None
+
+
+def test_an_exponential_mean_follows_the_steps(net):
+    average = Averaged(Average("ema", decay=0.6), net)
+    expected = net.head.weight.detach().clone()
+    for taken, seen in enumerate(walk(net, range(9))):
+        average.after_step()
+        decay = min(0.6, (1 + taken) / (10 + taken))
+        expected = decay * expected + (1 - decay) * seen[-1]
+    torch.testing.assert_close(average.mean["head.weight"], expected)
+    average.after_epoch(0, 1)
+    torch.testing.assert_close(average.mean["head.weight"], expected)
+
+
+def test_swa_is_the_mean_of_the_last_epochs(net):
+    average = Averaged(Average("swa", swa_from=0.5), net)
+    for epoch, weights in enumerate(walk(net, range(4))):
+        seen = weights
+        average.after_step()
+        average.after_epoch(epoch, 4)
+        assert average.begun == (epoch >= 2)
+    torch.testing.assert_close(average.mean["head.weight"], (seen[2] + seen[3]) / 2)
+
+
+def test_the_own_weights_come_back(net):
+    average = Averaged(Average("ema"), net)
+    for _ in walk(net, range(3)):
+        average.after_step()
+    own = {key: value.clone() for key, value in net.state_dict().items()}
+    with average.in_place([]):
+        torch.testing.assert_close(net.head.weight.detach(), average.mean["head.weight"])
+        assert not torch.equal(net.head.weight, own["head.weight"])
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, own[key])
+
+
+def test_a_stored_mean_goes_on(net):
+    average = Averaged(Average("ema"), net)
+    for _ in walk(net, range(3)):
+        average.after_step()
+    other = Averaged(Average("ema"), net)
+    other.load_state(average.state())
+    assert other.taken == 3
+    torch.testing.assert_close(other.mean, average.mean)
+
+
+def test_batch_norms_are_measured_on_what_is_shown(net):
+    batches = [torch.randn(4, 3, 32, 32) * 3 + 1 for _ in range(3)]
+    norm = net.units[0][0][1]
+    maps = [net.units[0][0][0](batch) for batch in batches]
+    measure_batch_norms(net, batches)
+    means = torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0)
+    torch.testing.assert_close(norm.running_mean, means.detach())
+    assert norm.momentum == 0.1
+
+
+def test_frozen_batch_norms_stay(net):
+    net.freeze_until(2)
+    before = net.units[0][0][1].running_mean.clone()
+    measure_batch_norms(net, [torch.randn(4, 3, 32, 32)])
+    assert torch.equal(net.units[0][0][1].running_mean, before)
+    assert not torch.equal(net.units[3][0][1].running_mean, torch.zeros(192))
