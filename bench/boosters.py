@@ -27,7 +27,7 @@ from lib.features.build import Columns
 from lib.features.table import Joined
 from lib.stacking import fold_models, oof
 from lib.stacking.boosters import lightgbm_booster, registry, xgboost_booster
-from lib.stacking.boosters.base import BINS, Examples, Task
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows
 
 COLUMNS, CODED, CLASSES, CANDIDATES = 100, 10, 5_270, 12
 DIALS = Stack(learning_rate=0.05)
@@ -77,12 +77,12 @@ def table(folder: Path) -> Columns:
     return Columns(np.load(folder / "columns.npy", mmap_mode="r"), names, names[-CODED:])
 
 
-def task(name: str, size: Size, trees: int) -> Task:
+def task(name: str, size: Size, trees: int) -> FitTask:
     joined = Joined([table(size.folder)])
     target, product = (np.load(size.folder / f"{part}.npy") for part in ("target", "product"))
-    seen = Examples(joined, target, product)
+    seen = LabelledRows(joined, target, product)
     dials = replace(DIALS, trees=trees)
-    return Task(name, seen, joined.names, joined.categorical, dials, 1, size.threads)
+    return FitTask(name, seen, joined.names, joined.categorical, dials, 1, size.threads)
 
 
 def streamed(name: str, size: Size) -> Callable[[], bytes]:

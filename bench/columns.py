@@ -19,7 +19,7 @@ from bench.ranking import connected
 from bench.report import Measured, Row
 from bench.shape import CLASSES
 from lib.features.build import CHUNK
-from lib.features.candidates import Queried, candidates, chunks, queried
+from lib.features.candidates import Query, candidates, chunks, make_query
 from lib.features.columns import POSITIONS, Table, model_columns
 from lib.features.network import LEAST, mean
 from lib.inference.topk import TopK
@@ -93,11 +93,11 @@ def grouped(scale: float) -> Callable[[], np.ndarray]:
     return work
 
 
-def proposed(scale: float) -> tuple[Queried, TopK, np.ndarray, np.ndarray]:
+def proposed(scale: float) -> tuple[Query, TopK, np.ndarray, np.ndarray]:
     """Test products, what the networks say of them in the mean, and rows (slot, class)."""
     _, query = shape.catalogues(scale)
     dumps = shape.dumps(query, shape.truth(query))
-    asked = queried(query, np.arange(len(query.label)))
+    asked = make_query(query, np.arange(len(query.label)))
     nothing = np.empty((len(query.label), 0), np.int16)
     slot, cls = candidates(asked, [dump.classes for dump in dumps], [], nothing, CLASSES)
     return asked, mean(dumps, [1.0] * len(dumps), CLASSES), slot, cls

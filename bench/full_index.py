@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from bench import generate, report
 from lib.config.schema import Augment
-from lib.data.catalog import Classes, read_catalogue
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import Categories, read_catalog
+from lib.data.image_reader import ImageReader
 from lib.data.index import index_bson
 from lib.data.shuffle import EpochOrder
 from lib.runtime import workers
-from lib.training.augment import Augmenter
+from lib.training.augment import RandomAugment
 
 PRODUCTS, IMAGES = 7_069_896, 12_371_293
 SECONDS, DISK, GROWTH = 1.0, 600.0, 50.0  # MB
@@ -40,7 +40,7 @@ def build(folder: Path, products: int, images: int) -> report.Measured:
 
 def indexed(folder: Path):  # type: ignore[no-untyped-def]
     ids = np.arange(generate.CATEGORIES) + 1_000_000
-    classes = Classes(ids, [("", "", "")] * len(ids))
+    classes = Categories(ids, [("", "", "")] * len(ids))
     return lambda: index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=2)
 
 
@@ -48,7 +48,7 @@ def opening(folder: Path):  # type: ignore[no-untyped-def]
     """Open the index and what a reader needs of it."""
 
     def work() -> int:
-        with PictureReader(read_catalogue(folder / "index", folder / "train.bson"), (2, 2), 1):
+        with ImageReader(read_catalog(folder / "index", folder / "train.bson"), (2, 2), 1):
             return 0
 
     return work
@@ -59,10 +59,10 @@ def epoch(folder: Path):  # type: ignore[no-untyped-def]
     workers.keep_freed_memory()
 
     def work() -> tuple[float, float]:
-        known = read_catalogue(folder / "index", folder / "train.bson")
+        known = read_catalog(folder / "index", folder / "train.bson")
         size = SIDE, SIDE
-        augmenter = Augmenter(Augment(), size, size, flip=True)
-        with PictureReader(known, size, 2) as reader:
+        augmenter = RandomAugment(Augment(), size, size, flip=True)
+        with ImageReader(known, size, 2) as reader:
             order = EpochOrder(np.arange(len(known.length)), 1, 0)
             start = most = 0.0
             for first in tqdm(range(0, len(order), SEGMENT * BATCH), desc="epoch", disable=None):

@@ -97,7 +97,7 @@ def looked_up(scale: float, training: bool = False) -> Callable[[], tuple[int, i
     images = np.arange(len(query.md5))
     query_fold = fold[query.image_product] if training else np.full(len(images), -1, np.int8)
 
-    def asked(some: slice) -> hash_lookup.PictureLabels:
+    def asked(some: slice) -> hash_lookup.ImageLabelCounts:
         return hash_lookup.look_up(
             labelled,
             reference,

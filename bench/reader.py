@@ -27,14 +27,14 @@ from PIL import Image
 from bench import generate, report
 from bench.report import Row
 from lib.config.schema import Augment, Sample
-from lib.data.byte_reader import Originals
-from lib.data.catalog import Catalogue, Classes, read_catalogue, read_classes
+from lib.data.byte_reader import ByteReader
+from lib.data.catalog import Catalog, Categories, read_catalog, read_categories
 from lib.data.classes import build_classes
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.data.index import index_bson
 from lib.data.shuffle import EpochOrder
 from lib.data.synthetic.catalog import generate as draw
-from lib.training.augment import Augmenter
+from lib.training.augment import RandomAugment
 
 WHOLE, CROP = (180, 180), (160, 160)
 BATCH = 64
@@ -51,8 +51,8 @@ BARS = {
 }
 
 
-def opened(folder: Path) -> Catalogue:
-    return read_catalogue(folder / "index", folder / "train.bson")
+def opened(folder: Path) -> Catalog:
+    return read_catalog(folder / "index", folder / "train.bson")
 
 
 def shuffled(folder: Path) -> np.ndarray:
@@ -61,7 +61,7 @@ def shuffled(folder: Path) -> np.ndarray:
 
 def read_in_place(folder: Path) -> Callable[[], int]:
     """Every picture's bytes in random order, out of the one file."""
-    rows, originals = shuffled(folder), Originals(opened(folder))
+    rows, originals = shuffled(folder), ByteReader(opened(folder))
     return lambda: sum(map(len, originals.read_all(rows)))
 
 
@@ -84,7 +84,7 @@ def read_cold(folder: Path, threads: int) -> Callable[[], int]:
     """Random pictures of a file that is not in memory."""
     known = opened(folder)
     rows = np.random.default_rng(1).choice(len(known.length), COLD_READS, replace=False)
-    originals = Originals(known)
+    originals = ByteReader(known)
 
     def read(part: np.ndarray) -> int:
         return sum(map(len, originals.read_all(part)))
@@ -106,10 +106,10 @@ def read_batches(folder: Path, threads: int) -> Callable[[], int]:
     order = EpochOrder(np.arange(len(known.length)), 1, 0)
 
     def work() -> int:
-        with PictureReader(known, WHOLE, threads) as reader:
+        with ImageReader(known, WHOLE, threads) as reader:
             rows = order.slice(0, len(order))
             seeds = np.random.SeedSequence(0)
-            augmenter = Augmenter(Augment(), WHOLE, CROP, flip=True)
+            augmenter = RandomAugment(Augment(), WHOLE, CROP, flip=True)
             batches = reader.batches(rows, BATCH, augmenter, seeds)
             return sum(len(pictures) for _, pictures in batches)
 
@@ -119,7 +119,7 @@ def read_batches(folder: Path, threads: int) -> Callable[[], int]:
 def decode_bare(folder: Path) -> Callable[[], int]:
     """The baseline: the decoder alone, on the same bytes in memory."""
     cv2.setNumThreads(0)
-    originals = Originals(opened(folder))
+    originals = ByteReader(opened(folder))
     pictures = list(originals.read_all(shuffled(folder)))
 
     def work() -> int:
@@ -189,21 +189,21 @@ def prepare(folder: Path, products: int) -> int:
     draw(folder, dials, 1)
     (folder / "index").mkdir()
     build_classes(folder / "index", folder / "category_names.csv")
-    index(folder, read_classes(folder / "index"))
+    index(folder, read_categories(folder / "index"))
     return len(opened(folder).length)
 
 
 def prepare_files(folder: Path) -> int:
     """A folder a category and a file a picture, as conversions leave them; how many."""
     known = opened(folder)
-    for row, data in enumerate(Originals(known).read_all(np.arange(len(known.length)))):
+    for row, data in enumerate(ByteReader(known).read_all(np.arange(len(known.length)))):
         path = file_of(folder, known, row)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return len(known.length)
 
 
-def file_of(folder: Path, known: Catalogue, row: int) -> Path:
+def file_of(folder: Path, known: Catalog, row: int) -> Path:
     product = known.image_product[row]
     name = f"{known.product_id[product]}-{known.image_position[row]}.jpg"
     return folder / "files" / str(known.label[product]) / name
@@ -215,10 +215,10 @@ def prepare_records(folder: Path, products: int) -> None:
     (folder / "index").mkdir()
     generate.write_bson(folder / "train.bson", products)
     ids = np.arange(generate.CATEGORIES) + 1_000_000
-    index(folder, Classes(ids, [("", "", "")] * len(ids)))
+    index(folder, Categories(ids, [("", "", "")] * len(ids)))
 
 
-def index(folder: Path, classes: Classes) -> None:
+def index(folder: Path, classes: Categories) -> None:
     index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=2)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 from lib.inference.topk import TopK
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "cdiscount"
@@ -30,7 +30,7 @@ def is_real() -> bool:
     return (REAL / "test_product_ids.npz").exists()
 
 
-def catalogues(scale: float) -> tuple[Catalogue, Catalogue]:
+def catalogues(scale: float) -> tuple[Catalog, Catalog]:
     """The labelled catalogue and the other, in file order, which is not that of ids."""
     rng = np.random.default_rng(1)
     test_ids = _test_ids(scale, rng)
@@ -55,13 +55,13 @@ def catalogues(scale: float) -> tuple[Catalogue, Catalogue]:
     )
 
 
-def truth(query: Catalogue) -> np.ndarray:
+def truth(query: Catalog) -> np.ndarray:
     """A class int16 [Q] for each product of the unlabelled catalogue, in the runs of the other."""
     span = int(query.product_id.max())
     return _classes_along_ids(span, np.random.default_rng(1))(query.product_id)
 
 
-def dumps(query: Catalogue, right: np.ndarray) -> list[TopK]:
+def dumps(query: Catalog, right: np.ndarray) -> list[TopK]:
     """What the networks say of every picture: the true class right[product] most of the time.
 
     A dozen classes are in play for a product, and networks differ in how they weigh them.
@@ -166,13 +166,11 @@ def _pictures(
     return picture, int(number.max()) + 1
 
 
-def _catalogue(
-    ids: np.ndarray, label: np.ndarray, product: np.ndarray, md5: np.ndarray
-) -> Catalogue:
+def _catalogue(ids: np.ndarray, label: np.ndarray, product: np.ndarray, md5: np.ndarray) -> Catalog:
     count = np.bincount(product, minlength=len(ids)).astype(np.int16)
     first = np.cumsum(count, dtype=np.int64) - count
     none = np.empty(0, np.int64)
     position = (np.arange(len(product)) - first[product]).astype(np.int16)
-    return Catalogue(
+    return Catalog(
         Path(), ids.astype(np.int64), label, first, count, product, position, none, none, md5
     )

@@ -26,7 +26,7 @@ from lib.data.catalog import Splits
 from lib.features import build, network
 from lib.features.table import Joined
 from lib.inference.topk import TopK, read
-from lib.stacking.boosters.base import Examples, Task
+from lib.stacking.boosters.base import FitTask, LabelledRows
 
 MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
 TAUGHT = 20_000  # rows that the booster learns from
@@ -110,9 +110,9 @@ def _teach(folder: Path, rows: Joined, right: np.ndarray, product: np.ndarray, t
     from lib.stacking.boosters import registry
 
     folder.mkdir()
-    seen = Examples(rows, right, product).take(np.arange(min(TAUGHT, rows.rows)))
+    seen = LabelledRows(rows, right, product).take(np.arange(min(TAUGHT, rows.rows)))
     stack = Stack(trees=trees, learning_rate=0.02)
-    task = Task("lightgbm", seen, rows.names, rows.categorical, stack, seed=1, threads=2)
+    task = FitTask("lightgbm", seen, rows.names, rows.categorical, stack, seed=1, threads=2)
     registry.fit(task).save(folder / "fold-0.txt")
     (folder / "columns.json").write_text(json.dumps(rows.names))
 

@@ -20,16 +20,16 @@ import torch
 from bench import report
 from bench.report import Measured, Row
 from lib.config.schema import Model, Run, Sample
-from lib.data.catalog import Catalogue, read_catalogue, read_classes
+from lib.data.catalog import Catalog, read_catalog, read_categories
 from lib.data.classes import build_classes
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.data.index import index_bson
 from lib.data.synthetic.catalog import generate
 from lib.models import factory
 from lib.runtime import device as devices
 from lib.training import trainer
-from lib.training.dataset import Lesson
-from lib.training.loader import Batches, Feed, PictureFeed
+from lib.training.dataset import TrainingSet
+from lib.training.loader import Batches, ImageLoader, Loader
 
 KEPT = 8  # batches in memory
 
@@ -39,7 +39,7 @@ BARS = {"fed_vs_in_memory": 0.95}
 class KeptFeed:
     """A few batches of another feed, in memory that the device can fetch from."""
 
-    def __init__(self, feed: Feed, rows: np.ndarray, batch: int, device: torch.device) -> None:
+    def __init__(self, feed: Loader, rows: np.ndarray, batch: int, device: torch.device) -> None:
         allocate = devices.batch_memory(device)
         self.kept: list[tuple[np.ndarray, np.ndarray]] = []
         seeds = np.random.SeedSequence(0)
@@ -61,18 +61,18 @@ class KeptFeed:
 
 def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], float]:
     """Two epochs of `steps`; returns the pictures a second of the last."""
-    known, classes = opened(folder), len(read_classes(folder / "index"))
+    known, classes = opened(folder), len(read_categories(folder / "index"))
     device = devices.choose(Run(), model)
     shown = np.sort(np.resize(np.arange(len(known.length)), steps * model.batch))
 
     def work() -> float:
         memory = devices.batch_memory(device)
         with (
-            PictureReader(known, model.resize, report.cores(), memory) as reader,
+            ImageReader(known, model.resize, report.cores(), memory) as reader,
             tempfile.TemporaryDirectory() as name,
         ):
-            feed: Feed = PictureFeed(reader, model)
-            lesson = Lesson(
+            feed: Loader = ImageLoader(reader, model)
+            lesson = TrainingSet(
                 KeptFeed(feed, shown, model.batch, device) if kept else feed,
                 lambda weights: factory.network(model, classes, weights),
                 labels=known.label[known.image_product],
@@ -86,8 +86,8 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
     return work
 
 
-def opened(folder: Path) -> Catalogue:
-    return read_catalogue(folder / "index", folder / "train.bson")
+def opened(folder: Path) -> Catalog:
+    return read_catalog(folder / "index", folder / "train.bson")
 
 
 def prepare(folder: Path, products: int, side: int) -> None:
@@ -96,7 +96,7 @@ def prepare(folder: Path, products: int, side: int) -> None:
     generate(folder, dials, 1)
     (folder / "index").mkdir()
     build_classes(folder / "index", folder / "category_names.csv")
-    classes = read_classes(folder / "index")
+    classes = read_categories(folder / "index")
     index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=1)
 
 

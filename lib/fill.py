@@ -11,8 +11,8 @@ from lib.config.schema import Config
 from lib.errors import UserError
 
 if TYPE_CHECKING:
-    from lib.data.catalog import Catalogue
-    from lib.data.sources.base import Listed
+    from lib.data.catalog import Catalog
+    from lib.data.sources.base import Listing
 
 
 def source_kind(config: Config, side: str) -> str:
@@ -95,11 +95,11 @@ def _pictures(config: Config, side: str) -> Path:
     return source
 
 
-def catalogue(config: Config, part: str) -> "Catalogue":
-    from lib.data.catalog import read_catalogue
+def catalogue(config: Config, part: str) -> "Catalog":
+    from lib.data.catalog import read_catalog
 
     side = "test" if part == "test" else "train"
-    return read_catalogue(config.at(f"extract/{side}"), _pictures(config, side))
+    return read_catalog(config.at(f"extract/{side}"), _pictures(config, side))
 
 
 def sample(config: Config, folder: Path) -> dict[str, Any]:
@@ -127,11 +127,11 @@ def classes(config: Config, folder: Path) -> dict[str, Any]:
 
 def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib import pipeline
-    from lib.data.catalog import read_classes
+    from lib.data.catalog import read_categories
     from lib.data.index import index_bson
     from lib.data.sources.base import index_listed
 
-    known = read_classes(config.at("extract/classes"))
+    known = read_categories(config.at("extract/classes"))
     labelled, most, jobs = side == "train", config.data.max_damaged, pipeline.threads(config)
     if source_kind(config, side) == "bson":
         return index_bson(folder, _verified(config, side), known, labelled, most, jobs)
@@ -139,7 +139,7 @@ def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
     return index_listed(folder, source_file(config, side), listed, known, labelled, most, jobs)
 
 
-def _listed(config: Config, side: str) -> "Listed":
+def _listed(config: Config, side: str) -> "Listing":
     """What a source of many files lists."""
     from lib.data.sources import csv_table, numpy_arrays, quickdraw
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from lib.config.schema import Config, Data
-from lib.data.catalog import Catalogue, Classes, read_classes, read_splits
+from lib.data.catalog import Catalog, Categories, read_categories, read_splits
 from lib.evaluation import abstention, ladder
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
-from lib.evaluation.ladder import Rung
-from lib.features.candidates import Queried, queried
+from lib.evaluation.ladder import LadderRow
+from lib.features.candidates import Query, make_query
 from lib.features.hash_lookup import look_up
 from lib.features.network import best_classes
 from lib.output import submission
@@ -21,11 +21,11 @@ from lib.stages import ranking_stage
 
 
 def build_submission(
-    config: Config, labelled: Catalogue, query: Catalogue | None, folder: Path
+    config: Config, labelled: Catalog, query: Catalog | None, folder: Path
 ) -> dict[str, Any]:
     """Write `scores.json`, `ladder.txt`, `calibration.json` (what the blend's probabilities are
     worth) and, if there is a `query`, `submission.csv.gz`."""
-    classes = read_classes(config.at("extract/classes"))
+    classes = read_categories(config.at("extract/classes"))
     measured = abstention.measure(config, abstention.final_scores(config, "locked"), labelled.group)
     facts = {} if query is None else _submit(config, query, classes, folder)
     rungs = _rungs(config, labelled, classes)
@@ -36,7 +36,7 @@ def build_submission(
     return {**facts, "rungs": len(rungs)}
 
 
-def _submit(config: Config, query: Catalogue, classes: Classes, folder: Path) -> dict[str, Any]:
+def _submit(config: Config, query: Catalog, classes: Categories, folder: Path) -> dict[str, Any]:
     rows = ranking_stage.candidate_rows(config, "test")
     scores = abstention.final_scores(config, "test")
     product, chosen = blend.best(rows["product"], rows["cls"], scores)
@@ -59,24 +59,24 @@ def _header(data: Data) -> tuple[str, str]:
     return by_source.get(data.source, submission.HEADER)
 
 
-def _rungs(config: Config, labelled: Catalogue, classes: Classes) -> list[Rung]:
+def _rungs(config: Config, labelled: Catalog, classes: Categories) -> list[LadderRow]:
     splits = read_splits(config.at("extract/splits"))
     locked = splits.products("locked")
     truth = labelled.label[locked]
-    asked = queried(labelled, locked)
+    asked = make_query(labelled, locked)
     rows = ranking_stage.candidate_rows(config, "locked")
 
-    def ranked(name: str, layer: str, scores: np.ndarray) -> Rung:
+    def ranked(name: str, layer: str, scores: np.ndarray) -> LadderRow:
         product, chosen = blend.best(rows["product"], rows["cls"], scores)
         if not np.array_equal(product, locked):
             raise ValueError("candidates of the locked part are not its products")
-        return Rung(name, layer, chosen == truth)
+        return LadderRow(name, layer, chosen == truth)
 
     rungs = _network_rungs(config, asked, truth, len(classes))
     if config.features.hashes:
         rungs += _rule_rungs(config, labelled, asked, len(classes))
     found = np.bincount(np.searchsorted(locked, rows["product"]), rows["target"], len(locked))
-    rungs.append(Rung("recall", "candidates", found > 0))
+    rungs.append(LadderRow("recall", "candidates", found > 0))
     best = ranking_stage.best_member(config, "l2")
     for member in sorted(ranking_stage.members(config), key=lambda member: member[1]):
         rung = ranked(
@@ -96,30 +96,32 @@ def _rungs(config: Config, labelled: Catalogue, classes: Classes) -> list[Rung]:
     return [replace(rung, group=group) for rung in rungs]
 
 
-def _level_rungs(classes: Classes, chosen: np.ndarray, truth: np.ndarray) -> list[Rung]:
+def _level_rungs(classes: Categories, chosen: np.ndarray, truth: np.ndarray) -> list[LadderRow]:
     """The submitted class against the true one, by the upper levels of the category tree."""
     return [
-        Rung(f"level {number}", "tree", (level[chosen] == level[truth]) & (truth >= 0))
+        LadderRow(f"level {number}", "tree", (level[chosen] == level[truth]) & (truth >= 0))
         for number, level in enumerate(classes.levels(), 1)
     ]
 
 
-def _network_rungs(config: Config, asked: Queried, truth: np.ndarray, classes: int) -> list[Rung]:
+def _network_rungs(
+    config: Config, asked: Query, truth: np.ndarray, classes: int
+) -> list[LadderRow]:
     rungs = []
     weights = [model.weight for model in config.models.values()]
     for layer, prefix in (("cnn", "plain"), ("cnn tta", "top")):
         for name in config.models:
             dump = ranking_stage.read_dump(config, name, "locked", prefix)
             chosen = best_classes(asked, [dump], [1.0], classes)
-            rungs.append(Rung(name, layer, chosen == truth))
+            rungs.append(LadderRow(name, layer, chosen == truth))
     dumps = ranking_stage.read_dumps(config, "locked")
     for how in ("arithmetic", "geometric"):
         chosen = best_classes(asked, dumps, weights, classes, how)
-        rungs.append(Rung(f"weighted {how} mean", "cnn mean", chosen == truth))
+        rungs.append(LadderRow(f"weighted {how} mean", "cnn mean", chosen == truth))
     return rungs
 
 
-def _rule_rungs(config: Config, labelled: Catalogue, asked: Queried, classes: int) -> list[Rung]:
+def _rule_rungs(config: Config, labelled: Catalog, asked: Query, classes: int) -> list[LadderRow]:
     """The hash alone where it speaks, the networks' geometric mean elsewhere (T6)."""
     weights = [model.weight for model in config.models.values()]
     otherwise = best_classes(asked, ranking_stage.read_dumps(config, "locked"), weights, classes)
@@ -139,6 +141,6 @@ def _rule_rungs(config: Config, labelled: Catalogue, asked: Queried, classes: in
     of_rule = {"majority": by_majority, "unanimous": by_unanimous, "largest share": by_l1}
     truth = labelled.label[asked.products]
     return [
-        Rung(name, "hash rule", rule(asked, known, otherwise) == truth)
+        LadderRow(name, "hash rule", rule(asked, known, otherwise) == truth)
         for name, rule in of_rule.items()
     ]

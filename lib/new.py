@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from lib.config.schema import Asked, Config
+from lib.config.schema import Config, PredictTarget
 from lib.errors import UserError
 from lib.fingerprint import files_under
 
@@ -38,7 +38,7 @@ def choose(config: Config, name: str) -> Config:
     if not name:
         raise UserError(TAKEN)
     path = Path(os.path.abspath(name))
-    return replace(config, asked=Asked(str(path), _kind(path), slug(path)))
+    return replace(config, asked=PredictTarget(str(path), _kind(path), slug(path)))
 
 
 def slug(path: Path) -> str:

@@ -19,19 +19,19 @@ import numpy as np
 from lib.chain import taught
 from lib.chain_rounds import teachers
 from lib.config.schema import Config, Model, nets
-from lib.data.catalog import Catalogue, Splits, read_classes, read_splits
+from lib.data.catalog import Catalog, Splits, read_categories, read_splits
 from lib.data.joined import joined
 from lib.evaluation.hash_rules import by_unanimous
-from lib.features.candidates import Queried, queried
+from lib.features.candidates import Query, make_query
 from lib.features.hash_lookup import look_up
 from lib.inference.topk import TopK
 from lib.stacking import pseudo
 from lib.stages import ranking_stage
-from lib.stages.vision_stage import Extra, predict_by
+from lib.stages.vision_stage import PseudoLabelled, predict_by
 
 
 def build_pseudo(
-    config: Config, folds: int, net: str, known: Catalogue, test: Catalogue, folder: Path
+    config: Config, folds: int, net: str, known: Catalog, test: Catalog, folder: Path
 ) -> dict[str, Any]:
     """Write the labels for networks `net` of models of `folds`.
 
@@ -43,17 +43,17 @@ def build_pseudo(
     everybody = config.stack_part == "holdout"
     own = None if everybody else int(net.removeprefix("fold"))
     left_out = _left_out(splits, folds, own)
-    classes = len(read_classes(config.at("extract/classes")))
+    classes = len(read_categories(config.at("extract/classes")))
     names = teachers(config, folds)
     weights = [config.before.models[name].weight for name in names]
-    watched = queried(known, left_out)
+    watched = make_query(known, left_out)
     dumps = [
         _of(ranking_stage.read_dump(config.before, n, config.stack_part), watched) for n in names
     ]
     seen = pseudo.answers(watched, dumps, weights, classes)
     truth = known.label[left_out]
     least = pseudo.least_confidence(seen, truth, config.round.precision)
-    asked = queried(test, np.arange(len(test.product_id)))
+    asked = make_query(test, np.arange(len(test.product_id)))
     dumps = [_test_dump(config, name, own, test, folder) for name in names]
     answered = pseudo.answers(asked, dumps, weights, classes)
     reference = np.zeros(len(known.label), bool)
@@ -74,7 +74,7 @@ def build_pseudo(
 
 
 def _by_hash(
-    known: Catalogue, reference: np.ndarray, classes: int, query: Catalogue, asked: Queried
+    known: Catalog, reference: np.ndarray, classes: int, query: Catalog, asked: Query
 ) -> np.ndarray:
     """The class that all holders among the reference products agree on, int16 [Q], else -1."""
     held = look_up(
@@ -91,18 +91,18 @@ def _by_hash(
     return by_unanimous(asked, held, _silent(query, asked))
 
 
-def _silent(_: Catalogue, asked: Queried) -> np.ndarray:
+def _silent(_: Catalog, asked: Query) -> np.ndarray:
     return np.full(len(asked.products), -1, np.int16)
 
 
-def extra(config: Config, model: Model, net: str, known: Catalogue, test: Catalogue) -> Extra:
+def extra(config: Config, model: Model, net: str, known: Catalog, test: Catalog) -> PseudoLabelled:
     """What a network of this round learns from beside the labelled products."""
     labels = pseudo.read(config.at(f"pseudo/{taught(config, model, net)}"))
     label = np.full(len(test.product_id), -1, np.int16)
     label[labels.product] = labels.cls
     both = joined(known, test)
     both.label[len(known.product_id) :] = label
-    return Extra(both, len(known.product_id) + labels.product, config.round.weight)
+    return PseudoLabelled(both, len(known.product_id) + labels.product, config.round.weight)
 
 
 def _left_out(splits: Splits, folds: int, own: int | None) -> np.ndarray:
@@ -113,14 +113,14 @@ def _left_out(splits: Splits, folds: int, own: int | None) -> np.ndarray:
     return fit[splits.net_of_product(folds)[fit] == own]
 
 
-def _of(dump: TopK, query: Queried) -> TopK:
+def _of(dump: TopK, query: Query) -> TopK:
     """The rows of some of a dump's pictures."""
     rows = np.searchsorted(dump.image, query.images)
     assert np.array_equal(dump.image[rows], query.images), "a picture has not been scored"
     return TopK(query.images, dump.classes[rows], dump.probs[rows], dump.rest[rows])
 
 
-def _test_dump(config: Config, name: str, own: int | None, test: Catalogue, folder: Path) -> TopK:
+def _test_dump(config: Config, name: str, own: int | None, test: Catalog, folder: Path) -> TopK:
     """What the teacher `name`, or only its network `own`, says of the test pictures."""
     assert config.before is not None
     if own is None:

@@ -24,14 +24,14 @@ from lib import fill, jobs, pipeline
 from lib.artifacts import read_manifest, replacing
 from lib.config.load import load
 from lib.config.schema import Config, Model, plain
-from lib.data.catalog import Catalogue, Classes, read_classes, read_splits
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import Catalog, Categories, read_categories, read_splits
+from lib.data.image_reader import ImageReader
 from lib.errors import UserError
-from lib.inference.predictor import PictureScorer
+from lib.inference.predictor import ImagePredictor
 from lib.models import factory
 from lib.runtime import workers as processes
-from lib.training.dataset import Lesson
-from lib.training.loader import PictureFeed
+from lib.training.dataset import TrainingSet
+from lib.training.loader import ImageLoader
 from lib.training.trainer import train
 
 LARGE = (
@@ -72,8 +72,8 @@ class Outcome:
 class Known:
     """What stage 01 has found: the labelled products, their classes and parts."""
 
-    catalogue: Catalogue
-    classes: Classes
+    catalogue: Catalog
+    classes: Categories
     fit: np.ndarray  # products int64, of all parts but `locked`
     locked: np.ndarray
 
@@ -160,7 +160,7 @@ def known(config: Config) -> Known:
         raise UserError(f"{catalogue.path}: the studies on drawings need one picture a product")
     return Known(
         catalogue,
-        read_classes(config.at("extract/classes")),
+        read_categories(config.at("extract/classes")),
         splits.products("fit", "holdout"),
         splits.products("locked"),
     )
@@ -230,9 +230,9 @@ def teach(config: Config, cell: Cell, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     catalogue, model = fill.catalogue(config, "train"), cell.model
-    with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
-        lesson = Lesson(
-            PictureFeed(reader, model),
+    with ImageReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+        lesson = TrainingSet(
+            ImageLoader(reader, model),
             lambda weights: factory.network(model, cell.classes, weights),
             cell.labels,
             np.arange(len(cell.labels)),
@@ -246,9 +246,9 @@ def teach(config: Config, cell: Cell, folder: Path) -> None:
 def ask(config: Config, model: Model, checkpoint: Path, products: np.ndarray) -> torch.Tensor:
     """Probabilities [products, classes] by the centre view."""
     catalogue = fill.catalogue(config, "train")
-    with PictureReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+    with ImageReader(catalogue, model.resize, pipeline.threads(config)) as reader:
         one_view = replace(config.predict, views=1)
-        scorer = PictureScorer(model, one_view, [checkpoint], reader, config.run)
+        scorer = ImagePredictor(model, one_view, [checkpoint], reader, config.run)
         return torch.cat([said.top.cpu() for said in scorer.said(products, [0])])
 
 

@@ -25,11 +25,11 @@ from lib import fill, pipeline
 from lib.artifacts import replacing, survey
 from lib.config.load import load
 from lib.config.schema import Config
-from lib.data.catalog import PARTS, Catalogue, read_classes, read_splits
+from lib.data.catalog import PARTS, Catalog, read_categories, read_splits
 from lib.errors import UserError
 from lib.labelling import app, report
 from lib.labelling.images import Pictures
-from lib.labelling.items import Sheet, draw
+from lib.labelling.items import LabellingTask, draw
 from lib.labelling.score import Answers
 from lib.labelling.store import Store
 
@@ -42,9 +42,9 @@ class Session:
     """The sheet of a file of labels, and what it was drawn from."""
 
     config: Config
-    catalogue: Catalogue
+    catalogue: Catalog
     store: Store
-    sheet: Sheet
+    sheet: LabellingTask
     part: str
     people: int
 
@@ -76,7 +76,10 @@ def begin(config: Config, store: Store, asked: argparse.Namespace) -> Session:
         for key, usual in (SETTINGS | {"seed": config.seed}).items()
     )
     splits = read_splits(config.at("extract/splits"))
-    catalogue, classes = fill.catalogue(config, "train"), read_classes(config.at("extract/classes"))
+    catalogue, classes = (
+        fill.catalogue(config, "train"),
+        read_categories(config.at("extract/classes")),
+    )
     sheet = draw(catalogue, classes, splits.products(part), int(drawings), int(seed))
     if len(sheet) < int(drawings) and not held:
         print(f"{part} has {len(sheet)} products with pictures: all are asked, not {drawings}")

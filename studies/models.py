@@ -15,9 +15,9 @@ from pathlib import Path
 
 from lib.config.load import load
 from lib.config.schema import Config
-from lib.data.catalog import read_catalogue, read_classes, read_splits
+from lib.data.catalog import read_catalog, read_categories, read_splits
 from lib.errors import UserError
-from lib.features.candidates import queried
+from lib.features.candidates import make_query
 from lib.features.network import best_classes
 from lib.stages import ranking_stage
 from studies.tables import Answers, lines_of, markdown
@@ -25,16 +25,16 @@ from studies.tables import Answers, lines_of, markdown
 
 def answers(config: Config, model: str) -> Answers:
     """Whether each product's class comes first. Raises UserError where stage 03 has not run."""
-    known = read_catalogue(config.at("extract/train"), Path(config.data.root))
+    known = read_catalog(config.at("extract/train"), Path(config.data.root))
     splits = read_splits(config.at("extract/splits"))
-    classes = len(read_classes(config.at("extract/classes")))
+    classes = len(read_categories(config.at("extract/classes")))
     right = []
     for part in ("locked", config.stack_part):
         if not config.at(f"predictions/{model}/{part}").is_dir():
             raise UserError(
                 f"{config.at(f'predictions/{model}/{part}')} is missing; run 03_predict_tta.py"
             )
-        asked = queried(known, splits.products(part))
+        asked = make_query(known, splits.products(part))
         dump = ranking_stage.read_dump(config, model, part)
         right.append(best_classes(asked, [dump], [1.0], classes) == known.label[asked.products])
     return Answers(*right)

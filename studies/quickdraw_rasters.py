@@ -20,7 +20,7 @@ import torch
 from lib import jobs
 from lib.config.load import load
 from lib.config.schema import Config, Model
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy
 from studies import cells, pages
@@ -114,7 +114,7 @@ def _draw(path: Path, sides: dict[str, tuple[Config, Known]]) -> None:
     made, grid = pages.figure(SHOWN, len(KINDS), high=2.0)
     for line, kind in zip(grid, KINDS, strict=True):
         known = sides[kind][1]
-        with PictureReader(known.catalogue, (28, 28), 1) as reader:
+        with ImageReader(known.catalogue, (28, 28), 1) as reader:
             for number, axes in enumerate(line):
                 axes.axis("off")
                 some = known.of(known.locked, [number])

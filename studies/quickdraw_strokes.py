@@ -25,16 +25,16 @@ import torch
 from lib import fill, jobs, pipeline
 from lib.artifacts import replacing
 from lib.config.schema import Config
-from lib.data.byte_reader import Originals
+from lib.data.byte_reader import ByteReader
 from lib.errors import UserError
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
 from lib.models import factory
 from lib.models.stroke_network import StrokeNetwork
-from lib.models.trainable import Trainable
+from lib.models.trainable import Classifier
 from lib.runtime import workers as processes
-from lib.training.dataset import Lesson
-from lib.training.stroke_loader import DrawingFeed, pixels, points
+from lib.training.dataset import TrainingSet
+from lib.training.stroke_loader import StrokeLoader, pixels, points
 from lib.training.trainer import train
 from studies import cells, pages
 from studies.cells import Cell, Known
@@ -102,27 +102,27 @@ def _fill(config: Config, cell: Cell, seen: str, taught: str, path: Path) -> Non
     torch.set_num_threads(pipeline.threads(config))
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    with closing(Originals(fill.catalogue(config, "train"))) as originals:
+    with closing(ByteReader(fill.catalogue(config, "train"))) as originals:
         answers = learn(config, cell, seen, taught, originals, folder)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"answers": answers.tolist()}))
 
 
 def learn(
-    config: Config, cell: Cell, seen: str, taught: str, originals: Originals, folder: Path
+    config: Config, cell: Cell, seen: str, taught: str, originals: ByteReader, folder: Path
 ) -> np.ndarray:
     """int [shares, drawings]: the class that comes first, when so much has been drawn."""
     shape = partial(points, most=POINTS) if seen == "pen" else partial(pixels, side=28)
     threads = pipeline.threads(config)
-    fed = partial(DrawingFeed, originals, shape, threads=threads)
+    fed = partial(StrokeLoader, originals, shape, threads=threads)
     model = replace(cell.model, network="strokes" if seen == "pen" else cell.model.network)
 
-    def build(weights: str) -> Trainable:
+    def build(weights: str) -> Classifier:
         if seen == "pen":
             return StrokeNetwork(cell.classes)
         return factory.network(model, cell.classes, weights)
 
-    lesson = Lesson(  # a drawing is a product of one picture: rows are both
+    lesson = TrainingSet(  # a drawing is a product of one picture: rows are both
         fed(shares=TAUGHT[taught]),
         build,
         cell.labels,
@@ -140,7 +140,7 @@ def learn(
 
 
 @torch.inference_mode()
-def _asked(net: Trainable, feed: DrawingFeed, rows: np.ndarray) -> np.ndarray:
+def _asked(net: Classifier, feed: StrokeLoader, rows: np.ndarray) -> np.ndarray:
     answers = [
         net(net.normalise(torch.from_numpy(inputs))).argmax(1)
         for _, inputs in feed.plain(rows, ASKED)

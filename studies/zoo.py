@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from lib.errors import UserError
 from lib.models import factory
-from lib.models.backbone import Network
+from lib.models.backbone import ImageClassifier
 
 SPAWN = multiprocessing.get_context("spawn")
 SIZES = (64, 96, 160, 224)
@@ -129,7 +129,7 @@ def _size_by_size(network: str, sizes: Sequence[int], pictures: int) -> Row:
     return replace(found, cells=tuple(cells))
 
 
-def attempt(net: Network, side: int, pictures: int) -> str:
+def attempt(net: ImageClassifier, side: int, pictures: int) -> str:
     """Whether it went well: "ok", "refused", or what went wrong."""
     try:
         net.check_size((side, side))
@@ -143,11 +143,11 @@ def attempt(net: Network, side: int, pictures: int) -> str:
     return "ok"
 
 
-def _pictures(net: Network, side: int, count: int) -> torch.Tensor:
+def _pictures(net: ImageClassifier, side: int, count: int) -> torch.Tensor:
     return net.normalise(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
 
 
-def _step(net: Network, side: int, pictures: int) -> None:
+def _step(net: ImageClassifier, side: int, pictures: int) -> None:
     """One of SGD; raises ValueError for gradients that are no numbers."""
     net.freeze_body(False)
     net.train()
@@ -162,7 +162,7 @@ def _step(net: Network, side: int, pictures: int) -> None:
     optimizer.step()
 
 
-def _predict(net: Network, side: int, pictures: int) -> None:
+def _predict(net: ImageClassifier, side: int, pictures: int) -> None:
     net.freeze_body(True)
     net.eval()
     with torch.inference_mode():

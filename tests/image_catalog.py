@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from lib.config.schema import Model
-from lib.data.catalog import Catalogue, read_catalogue, read_classes
+from lib.data.catalog import Catalog, read_catalog, read_categories
 from lib.data.classes import build_classes
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.data.index import index_bson
 from lib.models import factory
 
@@ -32,7 +32,7 @@ def coloured(number: int, noise: int = 40) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     folder = tmp_path_factory.mktemp("coloured")
     pictures = [coloured(i) for i in range(PRODUCTS)]
     pictures[ROTTEN] = b"rotten"
@@ -46,18 +46,18 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     header = "category_id,category_level1,category_level2,category_level3\n"
     names.write_text(header + "".join(f"{10 + i},A,B,C{i}\n" for i in range(3)))
     build_classes(folder, names)
-    index_bson(folder, source, read_classes(folder), True, 0.1)
-    return read_catalogue(folder, source)
+    index_bson(folder, source, read_categories(folder), True, 0.1)
+    return read_catalog(folder, source)
 
 
 @pytest.fixture
-def labels(known: Catalogue) -> np.ndarray:
+def labels(known: Catalog) -> np.ndarray:
     return known.label[known.image_product]
 
 
 @pytest.fixture
-def reader(known: Catalogue) -> Iterator[PictureReader]:
-    with PictureReader(known, SIZE, 2) as opened:
+def reader(known: Catalog) -> Iterator[ImageReader]:
+    with ImageReader(known, SIZE, 2) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ from lib import pipeline
 from lib.artifacts import survey
 from lib.config.load import load
 from lib.config.schema import Sample
-from lib.data.catalog import read_catalogue, read_splits
+from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.inference import topk
@@ -91,7 +91,7 @@ def test_mosaics_are_in_the_ladder_as_networks_are(finished):
 
 def test_a_product_is_a_row_and_the_range_chooses_who_trains(finished):
     config = settings(finished, "first")
-    known = read_catalogue(config.at("extract/train"), finished / "train.bson")
+    known = read_catalog(config.at("extract/train"), finished / "train.bson")
     splits = read_splits(config.at("extract/splits"))
     fit = splits.products("fit")
     taught = fit[splits.net_of_product(2)[fit] != 0]
@@ -111,7 +111,7 @@ def test_a_product_is_a_row_and_the_range_chooses_who_trains(finished):
 def test_every_picture_of_a_product_has_the_products_score(finished, part):
     config = settings(finished, "first")
     side = "test" if part == "test" else "train"
-    known = read_catalogue(config.at(f"extract/{side}"), finished / f"{side}.bson")
+    known = read_catalog(config.at(f"extract/{side}"), finished / f"{side}.bson")
     alone = topk.read(config.at(f"predictions/a/{part}"))
     for name in ("joined", "several"):
         found = topk.read(config.at(f"predictions/{name}/{part}"))
@@ -142,7 +142,7 @@ def test_too_few_products_of_so_many_pictures_are_one_clear_line(finished, tmp_p
     config = load(
         finished / "first.toml", [f"work={finished}", "models.several.mosaic.least_images=5"]
     )
-    known = read_catalogue(config.at("extract/train"), finished / "train.bson")
+    known = read_catalog(config.at("extract/train"), finished / "train.bson")
     with pytest.raises(UserError, match=r"models\.several\.mosaic: 0 products of 5 to any number"):
         build_net(config, "several", "fold0", known, tmp_path)
 

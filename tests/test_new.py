@@ -20,7 +20,7 @@ import pytest
 from lib import new, pipeline
 from lib.config.load import load
 from lib.config.schema import Config, Sample
-from lib.data.catalog import read_catalogue, read_splits
+from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.evaluation import abstention
@@ -245,7 +245,7 @@ def test_a_product_is_a_row_of_an_array(trained, tmp_path):
     np.save(path, np.zeros((4, 400), np.uint8))
     result = run("01_extract.py", trained, "--new", str(path))
     assert result.returncode == 0, result.stderr
-    index = read_catalogue(place(trained, path) / "extract" / "test", tmp_path)
+    index = read_catalog(place(trained, path) / "extract" / "test", tmp_path)
     assert [index.key(row) for row in range(4)] == [f"new.npy:{row}" for row in range(4)]
     assert index.files is not None
     assert index.files.codec == "uint8:20x20"

@@ -12,7 +12,7 @@ from lib.artifacts import survey
 from lib.cli import SCRIPTS
 from lib.config.load import load
 from lib.config.schema import Config, Sample
-from lib.data.catalog import read_catalogue, read_splits
+from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.inference import topk
@@ -102,7 +102,7 @@ def trained(tmp_path_factory) -> Path:
 
 def test_a_fusion_says_the_same_of_all_pictures_of_a_product(trained):
     config = settings(trained, "first")
-    known = read_catalogue(config.at("extract/train"), trained / "train.bson")
+    known = read_catalog(config.at("extract/train"), trained / "train.bson")
     dump = topk.read(config.at("predictions/fused/fit"))
     alone = topk.read(config.at("predictions/a/fit"))
     np.testing.assert_array_equal(dump.image, alone.image)
@@ -144,8 +144,8 @@ def test_the_second_round_learns_from_the_test_file_too(trained):
 
 def test_labels_of_a_fold_never_label_for_the_network_that_leaves_it_out(trained, tmp_path):
     config = settings(trained, "second")
-    known = read_catalogue(config.at("extract/train"), trained / "train.bson")
-    test = read_catalogue(config.at("extract/test"), trained / "test.bson")
+    known = read_catalog(config.at("extract/train"), trained / "train.bson")
+    test = read_catalog(config.at("extract/test"), trained / "test.bson")
     splits = read_splits(config.at("extract/splits"))
     found = {}
     for name, hidden in (
@@ -172,8 +172,8 @@ def test_labels_of_a_fold_never_label_for_the_network_that_leaves_it_out(trained
 
 def test_locked_labels_label_nothing(trained, tmp_path):
     config = settings(trained, "second")
-    known = read_catalogue(config.at("extract/train"), trained / "train.bson")
-    test = read_catalogue(config.at("extract/test"), trained / "test.bson")
+    known = read_catalog(config.at("extract/train"), trained / "train.bson")
+    test = read_catalog(config.at("extract/test"), trained / "test.bson")
     locked = read_splits(config.at("extract/splits")).products("locked")
     label = known.label.copy()
     label[locked] = (label[locked] + 1) % 6

@@ -296,7 +296,7 @@ class New:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictTarget:
     """The new products of `--new`; made by `lib/new.py`, never read from TOML.
 
     path: absolute; source: what it is, as in `data.source`; slug: the name of its folder.
@@ -335,7 +335,7 @@ class Config:
     blend: Blend = field(default_factory=Blend)
     new: New = field(default_factory=New)
     run: Run = field(default_factory=Run)
-    asked: Asked | None = field(default=None, metadata={"setting": False})
+    asked: PredictTarget | None = field(default=None, metadata={"setting": False})
     before: "Config | None" = field(default=None, metadata={"setting": False})  # of `round.of`
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 
 MOST_OPEN = 64  # files that stay open; a folder of more is opened picture by picture
 GAP = 32 << 10  # bytes: pictures nearer than this are fetched with what lies between them
@@ -18,14 +18,14 @@ PROBES = 16  # pictures that are looked for in memory before the kernel is asked
 STRETCH = 512 << 10  # bytes that the kernel fetches ahead at one request
 
 
-class Originals:
+class ByteReader:
     """Reads pictures of one catalogue. Safe for threads.
 
     offset and length are copied from the index, 12 bytes a picture: pages of a mapped column
     would be added to the process one by one as an epoch touches them.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalog) -> None:
         self.root, self.files = catalogue.path, catalogue.files
         self.offset, self.length = np.array(catalogue.offset), np.array(catalogue.length)
         self._first = None if self.files is None else np.array(self.files.first_image)

@@ -23,7 +23,7 @@ PARTS = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
 
 
 @dataclass(frozen=True)
-class Files:
+class FileTable:
     """The files of a source that has many.
 
     first_image int64 [F] ascending: file f holds the pictures from there to the next one's.
@@ -40,7 +40,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalog:
     """Products and pictures of one source. Pictures of a product are neighbours.
 
     path: the BSON file, or the folder that the names of `files` are relative to.
@@ -63,7 +63,7 @@ class Catalogue:
     offset: np.ndarray
     length: np.ndarray
     md5: np.ndarray
-    files: Files | None = None  # None: everything lies in the file `path`
+    files: FileTable | None = None  # None: everything lies in the file `path`
     keys: pa.ChunkedArray | None = None
     group: np.ndarray | None = None
 
@@ -81,7 +81,7 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
-class Classes:
+class Categories:
     """category_id int64 [C] ascending: a class is a row of it. names: [C] tuples of 3 levels.
 
     keys [C]: the source's own names where category_id is only a number for them.
@@ -140,7 +140,7 @@ def read_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def read_catalogue(folder: Path, source: Path) -> Catalogue:
+def read_catalog(folder: Path, source: Path) -> Catalog:
     """The index in `folder` of the file or folder `source`, which may have moved since."""
     products = read_table(folder / "products.arrow")
     images = read_table(folder / "images.arrow")
@@ -148,7 +148,7 @@ def read_catalogue(folder: Path, source: Path) -> Catalogue:
     if images.num_rows:
         md5 = images["md5"].chunk(0)  # one batch was written; joining chunks would copy it
         words = np.frombuffer(md5.buffers()[1], np.uint64, len(md5) * 2)
-    return Catalogue(
+    return Catalog(
         path=source,
         product_id=products["product_id"].to_numpy(),
         label=products["class"].to_numpy(),
@@ -165,19 +165,19 @@ def read_catalogue(folder: Path, source: Path) -> Catalogue:
     )
 
 
-def _read_files(path: Path) -> Files | None:
+def _read_files(path: Path) -> FileTable | None:
     if not path.exists():
         return None
     table = read_table(path)
     codec = table["codec"][0].as_py() if len(table) else "image"
-    return Files(table["first_image"].to_numpy(), table["name"], codec)
+    return FileTable(table["first_image"].to_numpy(), table["name"], codec)
 
 
-def read_classes(folder: Path) -> Classes:
+def read_categories(folder: Path) -> Categories:
     table = read_table(folder / "classes.arrow")
     levels = [table[f"level{i}"].to_pylist() for i in (1, 2, 3)]
     keys = table["key"].to_pylist() if "key" in table.column_names else None
-    return Classes(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)
+    return Categories(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)
 
 
 def read_splits(folder: Path) -> Splits:

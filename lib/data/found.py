@@ -14,7 +14,7 @@ ARRAYS = ("place", "product_id", "category_id", "image_count", "offset", "length
 
 
 @dataclass(frozen=True)
-class Damage:
+class CorruptRecord:
     """What holds no usable record: `length` bytes at byte `offset`, or line `offset` of a list."""
 
     offset: int
@@ -23,7 +23,7 @@ class Damage:
 
 
 @dataclass
-class Found:
+class RecordBatch:
     """Some records of a source, in its order.
 
     Records [R]: place (a byte offset, or a line), product_id, category_id (NO_CATEGORY without
@@ -45,11 +45,11 @@ class Found:
     start: int = 0
     end: int = 0
     lost: bool = False
-    damage: list[Damage] = field(default_factory=list)
+    damage: list[CorruptRecord] = field(default_factory=list)
     file: np.ndarray | None = None
 
 
-def save(found: Found, path: Path) -> None:
+def save(found: RecordBatch, path: Path) -> None:
     """Write a piece whole or not at all, for `load`."""
     damage = np.array([(d.offset, d.length) for d in found.damage], np.int64).reshape(-1, 2)
     temporary = path.with_suffix(".tmp")
@@ -63,19 +63,19 @@ def save(found: Found, path: Path) -> None:
     temporary.replace(path)  # not fsynced: a piece that a power failure cuts is made again
 
 
-def load(path: Path) -> Found:
+def load(path: Path) -> RecordBatch:
     """A saved piece."""
     with path.open("rb") as source:
         (start, end, lost), damage = _head(source)
         arrays = {name: np.load(source) for name in ARRAYS}
         file = np.load(source)
-    found = Found(**arrays, start=start, end=end, lost=bool(lost), damage=damage)
+    found = RecordBatch(**arrays, start=start, end=end, lost=bool(lost), damage=damage)
     if len(file) == len(found.offset):
         found.file = file
     return found
 
 
-def load_head(path: Path) -> tuple[list[int], list[Damage]]:
+def load_head(path: Path) -> tuple[list[int], list[CorruptRecord]]:
     """(start, end, lost) and the damage of a saved piece."""
     with path.open("rb") as source:
         return _head(source)
@@ -90,8 +90,8 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def _head(source: BinaryIO) -> tuple[list[int], list[Damage]]:
+def _head(source: BinaryIO) -> tuple[list[int], list[CorruptRecord]]:
     """Leaves `source` before the arrays."""
     head, places, reasons = (np.load(source).tolist() for _ in range(3))
     damage = zip(places, reasons, strict=True)
-    return head, [Damage(offset, length, why) for (offset, length), why in damage]
+    return head, [CorruptRecord(offset, length, why) for (offset, length), why in damage]

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from lib.data.byte_reader import Originals
-from lib.data.catalog import Catalogue
+from lib.data.byte_reader import ByteReader
+from lib.data.catalog import Catalog
 from lib.data.sources.quickdraw import parse, raster
 
 GREY = 128  # what stands for a picture that cannot be decoded
@@ -24,7 +24,7 @@ ADVISED = 8192  # pictures that the kernel is asked for before the first of them
 Shape = tuple[int, int, int, int]
 
 
-class Augments(Protocol):
+class Augmenter(Protocol):
     """What alters pictures at random on their way into a batch (`lib/training/augment.py`).
 
     crop: (height, width) of what it makes.
@@ -48,17 +48,17 @@ def _plain_memory(shape: Shape) -> np.ndarray:
     return np.empty(shape, np.uint8)
 
 
-class PictureReader:
+class ImageReader:
     """Decoded pictures of one catalogue, brought to `resize` (height, width).
 
     allocate(shape) gives the uint8 memory of a batch: pinned, where a GPU is to fetch it.
     `rotten` bool [I] marks pictures that could not be decoded and came as plain grey;
-    `first_rotten` says which was the first, and why.
+    `first_corrupt` says which was the first, and why.
     """
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: Catalog,
         resize: tuple[int, int],
         threads: int,
         allocate: Callable[[Shape], np.ndarray] = _plain_memory,
@@ -69,14 +69,14 @@ class PictureReader:
         self.threads = max(1, threads)
         self.allocate = allocate
         self.rotten = np.zeros(len(catalogue.length), bool)
-        self.first_rotten: tuple[int, str] | None = None
-        self.originals = Originals(catalogue)
+        self.first_corrupt: tuple[int, str] | None = None
+        self.originals = ByteReader(catalogue)
         self._picture = _decoder(catalogue)
 
     def close(self) -> None:
         self.originals.close()
 
-    def __enter__(self) -> "PictureReader":
+    def __enter__(self) -> "ImageReader":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,15 +113,15 @@ class PictureReader:
 
     def _grey(self, row: int, size: tuple[int, int]) -> np.ndarray:
         self.rotten[row] = True
-        if self.first_rotten is None:
-            self.first_rotten = row, self.originals.fault(row) or "not a picture"
+        if self.first_corrupt is None:
+            self.first_corrupt = row, self.originals.fault(row) or "not a picture"
         return np.full((*size, 3), GREY, np.uint8)
 
     def batches(
         self,
         rows: np.ndarray,
         batch: int,
-        augmenter: Augments | None = None,
+        augmenter: Augmenter | None = None,
         seeds: np.random.SeedSequence | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(rows int64 [b], pictures uint8 [b, 3, h, w] RGB) in the order of `rows`.
@@ -151,7 +151,7 @@ class PictureReader:
     def _load(
         self,
         rows: np.ndarray,
-        augmenter: Augments | None,
+        augmenter: Augmenter | None,
         seed: np.random.SeedSequence | None,
     ) -> np.ndarray:
         decoded = enumerate(self._pictures(rows))
@@ -167,7 +167,7 @@ class PictureReader:
         return pictures.transpose(0, 3, 1, 2)
 
 
-def _decoder(catalogue: Catalogue) -> Callable[[bytes], np.ndarray | None]:
+def _decoder(catalogue: Catalog) -> Callable[[bytes], np.ndarray | None]:
     """What turns the bytes of a picture into uint8 [h, w, 3] RGB; None for what is none."""
     codec = "image" if catalogue.files is None else catalogue.files.codec
     if codec == "image":

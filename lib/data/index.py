@@ -4,7 +4,8 @@
     files.arrow                    only where the pictures lie in more than one file
     damage.json                    what was passed over: counts, and the first places
 
-Every kind of source (BSON, lists, folders, arrays) yields `Found` pieces; what is usable of them
+Every kind of source (BSON, lists, folders, arrays) yields `RecordBatch` pieces; what is usable of
+them
 and how it is numbered is decided here, once. Pieces are loaded one at a time, so memory is some
 tens of bytes a product, whatever the number of pictures.
 """
@@ -18,9 +19,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.data.catalog import Classes, write_table
-from lib.data.found import NO_CATEGORY, Damage, Found, load
-from lib.data.scan_report import HARMLESS, MOST_REPORTED, NO_BYTES, NO_FILE, NO_PICTURES, Faults
+from lib.data.catalog import Categories, write_table
+from lib.data.found import NO_CATEGORY, CorruptRecord, RecordBatch, load
+from lib.data.scan_report import (
+    MOST_REPORTED,
+    NO_BYTES,
+    NO_FILE,
+    NO_PICTURES,
+    NON_FATAL,
+    ScanReport,
+)
 from lib.data.sources.bson_file import scan_file
 from lib.errors import UserError
 
@@ -31,18 +39,20 @@ IMAGE_COLUMNS = {
     "length": np.int32,
 }
 
-Piece = Callable[[], Found]
+Piece = Callable[[], RecordBatch]
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceInfo:
     """Where the records come from.
 
-    path: what messages name; unit: what `Found.place` counts in it ("byte", "line", "file", "row").
+    path: what messages name; unit: what `RecordBatch.place` counts in it ("byte", "line",
+    "file", "row").
     size: bytes of a file that is read as a whole, so that damaged bytes can be weighed; 0: none.
     keys: the source's own name of each record, where `product_id` is only a number for it.
     groups int32 [R]: products that must not be parted by the split.
-    files: names, relative to the source's folder, that `Found.file` numbers; codec: what they hold.
+    files: names, relative to the source's folder, that `RecordBatch.file` numbers; codec: what
+    they hold.
     """
 
     path: Path
@@ -57,7 +67,7 @@ class Origin:
 def index_bson(
     folder: Path,
     source: Path,
-    classes: Classes,
+    classes: Categories,
     labelled: bool,
     most_damaged: float,
     jobs: int = 1,
@@ -74,7 +84,7 @@ def index_bson(
     files, damage = scan_file(source, ranges, jobs)
     pieces = [lambda file=file: load(file) for file in files]
     facts = write_index(
-        folder, Origin(source, "byte", size), pieces, damage, classes, labelled, most_damaged
+        folder, SourceInfo(source, "byte", size), pieces, damage, classes, labelled, most_damaged
     )
     for file in files:
         file.unlink()
@@ -84,10 +94,10 @@ def index_bson(
 
 def write_index(
     folder: Path,
-    origin: Origin,
+    origin: SourceInfo,
     pieces: Sequence[Piece],
-    damage: Sequence[Damage],
-    classes: Classes,
+    damage: Sequence[CorruptRecord],
+    classes: Categories,
     labelled: bool,
     most_damaged: float,
 ) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def write_index(
     listed by place and reported. Raises UserError where more than the share `most_damaged` of the
     records, or of the bytes, is passed over.
     """
-    faults = Faults()
+    faults = ScanReport()
     for one in damage:
         faults.add(one.reason, np.array([one.offset]))
     heads = [(p.place, p.product_id, p.category_id) for p in (piece() for piece in pieces)]
@@ -122,7 +132,7 @@ def write_index(
     return facts
 
 
-def _labels(category: np.ndarray, classes: Classes) -> np.ndarray:
+def _labels(category: np.ndarray, classes: Categories) -> np.ndarray:
     """int16 [R]: class of each category id, -1 for an unknown one."""
     at = np.searchsorted(classes.category_id, category)
     at[at == len(classes)] = 0
@@ -130,8 +140,8 @@ def _labels(category: np.ndarray, classes: Classes) -> np.ndarray:
 
 
 def _usable(
-    faults: Faults,
-    origin: Origin,
+    faults: ScanReport,
+    origin: SourceInfo,
     place: np.ndarray,
     product_id: np.ndarray,
     category: np.ndarray,
@@ -157,7 +167,7 @@ def _usable(
     return usable
 
 
-def _names(origin: Origin, rows: np.ndarray) -> list[str]:
+def _names(origin: SourceInfo, rows: np.ndarray) -> list[str]:
     """The source's own names of as many records as are reported."""
     assert origin.keys is not None
     return [origin.keys[row] for row in rows[:MOST_REPORTED].tolist()]
@@ -165,10 +175,10 @@ def _names(origin: Origin, rows: np.ndarray) -> list[str]:
 
 def _write_images(
     folder: Path,
-    origin: Origin,
+    origin: SourceInfo,
     pieces: Sequence[Piece],
     usable: np.ndarray,
-    faults: Faults,
+    faults: ScanReport,
 ) -> np.ndarray:
     """Append the pictures of usable records to one raw file a column; their products int32 [I]."""
     number = np.cumsum(usable) - 1
@@ -206,7 +216,11 @@ def _write_images(
 
 
 def _add_empty(
-    faults: Faults, origin: Origin, found: Found, record: np.ndarray, picture: np.ndarray
+    faults: ScanReport,
+    origin: SourceInfo,
+    found: RecordBatch,
+    record: np.ndarray,
+    picture: np.ndarray,
 ) -> None:
     if origin.files is None or found.file is None:
         faults.add(NO_BYTES, found.place[record])
@@ -222,7 +236,7 @@ def _positions(product: np.ndarray) -> np.ndarray:
     return (rows - np.repeat(starts, np.diff(starts, append=len(product)))).astype(np.int16)
 
 
-def _write_files(folder: Path, origin: Origin, file: np.ndarray) -> None:
+def _write_files(folder: Path, origin: SourceInfo, file: np.ndarray) -> None:
     """Runs of pictures that lie in the same file: one row each."""
     assert origin.files is not None
     starts = np.flatnonzero(np.diff(file, prepend=-1))
@@ -236,7 +250,7 @@ def _write_files(folder: Path, origin: Origin, file: np.ndarray) -> None:
 
 
 def _products(
-    origin: Origin,
+    origin: SourceInfo,
     usable: np.ndarray,
     product_id: np.ndarray,
     label: np.ndarray,
@@ -280,7 +294,7 @@ def _mapped(path: Path, kind: type) -> np.ndarray:
     return np.memmap(path, kind, "r")
 
 
-def _report(origin: Origin, faults: Faults) -> None:
+def _report(origin: SourceInfo, faults: ScanReport) -> None:
     for reason, count in faults.counts.items():
         first, what = min(place for place in faults.places if place[1].startswith(reason))
         named = what.removeprefix(reason).strip()
@@ -293,9 +307,9 @@ def _report(origin: Origin, faults: Faults) -> None:
 
 
 def _stop_at_too_much(
-    origin: Origin,
-    faults: Faults,
-    damage: Sequence[Damage],
+    origin: SourceInfo,
+    faults: ScanReport,
+    damage: Sequence[CorruptRecord],
     lost: int,
     records: int,
     most: float,
@@ -303,7 +317,7 @@ def _stop_at_too_much(
     lost_bytes = sum(one.length for one in damage)
     if lost <= most * records and lost_bytes <= most * origin.size:
         return
-    place, reason = min(p for p in faults.places if not p[1].startswith(HARMLESS))
+    place, reason = min(p for p in faults.places if not p[1].startswith(NON_FATAL))
     raise UserError(
         f"{origin.path}: {lost} of {records} records cannot be used, the first at"
         f" {origin.unit} {place}: {reason}; mend the file, fetch it again, or raise"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lib.data.catalog import Catalogue, Files
+from lib.data.catalog import Catalog, FileTable
 from lib.errors import UserError
 
 
-def joined(first: Catalogue, second: Catalogue) -> Catalogue:
+def joined(first: Catalog, second: Catalog) -> Catalog:
     """Products and pictures of `first`, then those of `second`; nothing on disk is touched.
 
     Without keys and groups, which nothing that reads pictures asks for. Raises UserError where
@@ -29,7 +29,7 @@ def joined(first: Catalogue, second: Catalogue) -> Catalogue:
     names = [name for files in of_both for name in files.names.to_pylist()]
     shifted = replace(of_both[1], first_image=of_both[1].first_image + pictures)
     first_image = np.concatenate([of_both[0].first_image, shifted.first_image])
-    return Catalogue(
+    return Catalog(
         path=Path("/"),
         product_id=both("product_id"),
         label=both("label"),
@@ -40,14 +40,16 @@ def joined(first: Catalogue, second: Catalogue) -> Catalogue:
         offset=both("offset"),
         length=both("length"),
         md5=both("md5"),
-        files=Files(first_image, pa.chunked_array([pa.array(names, pa.string())]), codecs.pop()),
+        files=FileTable(
+            first_image, pa.chunked_array([pa.array(names, pa.string())]), codecs.pop()
+        ),
     )
 
 
-def _files(catalogue: Catalogue) -> Files:
+def _files(catalogue: Catalog) -> FileTable:
     """The catalogue's files by their whole names."""
     root, files = catalogue.path.absolute(), catalogue.files
     if files is None:
-        return Files(np.zeros(1, np.int64), pa.chunked_array([[str(root)]]), "image")
+        return FileTable(np.zeros(1, np.int64), pa.chunked_array([[str(root)]]), "image")
     names = [str(root / name) for name in files.names.to_pylist()]
     return replace(files, names=pa.chunked_array([pa.array(names, pa.string())]))

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lib.data.image_reader import GREY, PictureReader
+from lib.data.image_reader import GREY, ImageReader
 
 MOST = 4  # pictures in a mosaic, as many as a product of the competition has
 
 
-class MosaicReader(PictureReader):
-    """A `PictureReader` whose rows are products.
+class MosaicReader(ImageReader):
+    """A `ImageReader` whose rows are products.
 
     A single picture fills the whole size; two to four lie in the quarters, in reading order, at
     half the size: so none is distorted more than it would be alone. What is left is grey, and so
-    is a product without pictures. `rotten` and `first_rotten` are still about pictures.
+    is a product without pictures. `rotten` and `first_corrupt` are still about pictures.
     """
 
     def _fetched(self, rows: np.ndarray) -> np.ndarray:

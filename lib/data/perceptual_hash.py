@@ -24,15 +24,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lib.data.catalog import Catalogue
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import Catalog
+from lib.data.image_reader import ImageReader
 
 SIZE = 10  # frequencies a side
 SIDE = 4 * SIZE  # pixels a side of what ImageHash looks at: given these, it resizes no more
 BATCH = 256
 
 
-def hashes(catalogue: Catalogue, threads: int) -> tuple[np.ndarray, int]:
+def hashes(catalogue: Catalog, threads: int) -> tuple[np.ndarray, int]:
     """Keys uint64 [I, 2] of all pictures, and how many of them could not be decoded.
 
     A key is the MD5 of the bits: whoever looks keys up takes them for evenly spread. A
@@ -41,7 +41,7 @@ def hashes(catalogue: Catalogue, threads: int) -> tuple[np.ndarray, int]:
     keys = np.array(catalogue.md5)
     title = f"pictures of {catalogue.path.name}"
     with (
-        PictureReader(catalogue, (SIDE, SIDE), threads) as reader,
+        ImageReader(catalogue, (SIDE, SIDE), threads) as reader,
         tqdm(total=len(keys), unit=" images", desc=title, disable=None) as bar,
     ):
         for rows, pictures in reader.batches(np.arange(len(keys)), BATCH):
@@ -52,7 +52,7 @@ def hashes(catalogue: Catalogue, threads: int) -> tuple[np.ndarray, int]:
         return keys, int(reader.rotten.sum())
 
 
-def build_alike(folder: Path, catalogue: Catalogue, threads: int) -> dict[str, Any]:
+def build_alike(folder: Path, catalogue: Catalog, threads: int) -> dict[str, Any]:
     """Write `alike.npy`, uint64 [I, 2] as `hashes` makes it; returns counts."""
     keys, rotten = hashes(catalogue, threads)
     np.save(folder / "alike.npy", keys)

@@ -13,11 +13,11 @@ from lib.errors import UserError
 MOST_REPORTED = 1000  # places listed in damage.json; all are counted
 NO_BYTES, NO_FILE = "picture of no bytes", "picture file missing or empty"
 NO_PICTURES = "product without pictures"
-HARMLESS = (NO_BYTES, NO_FILE, NO_PICTURES)  # the record stays
+NON_FATAL = (NO_BYTES, NO_FILE, NO_PICTURES)  # the record stays
 
 
 @dataclass
-class Faults:
+class ScanReport:
     """What cannot be used, counted by reason; the first places are kept."""
 
     counts: Counter[str] = field(default_factory=Counter)

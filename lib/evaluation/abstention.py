@@ -28,7 +28,7 @@ LEVEL = 0.95  # confidence with which the precision is reached
 
 
 @dataclass(frozen=True)
-class Confidence:
+class AbstentionRule:
     """A fitted calibration and what follows from it; `threshold` None accepts nothing."""
 
     calibration: calibrate.Calibration
@@ -47,7 +47,7 @@ class Confidence:
 
 
 @dataclass(frozen=True)
-class Measured:
+class AbstentionResult:
     """What the answers to a scored part are worth; `precision` of the accepted ones, if any."""
 
     wanted: float
@@ -75,7 +75,7 @@ def build_calibration(
     best = best_rows(rows["product"], score)
     apart = best if group is None else best[_one_of_each(group[rows["product"][best]])]
     threshold = calibrate.threshold(probability[apart], rows["target"][apart] == 1, wanted, LEVEL)
-    accepted = Confidence(fitted, wanted, threshold).accepts(probability[best])
+    accepted = AbstentionRule(fitted, wanted, threshold).accepts(probability[best])
     facts = {
         **fitted.to_json(),
         "threshold": threshold,
@@ -89,11 +89,11 @@ def build_calibration(
     return facts
 
 
-def read_confidence(config: Config) -> Confidence:
+def read_confidence(config: Config) -> AbstentionRule:
     """What `build_calibration` wrote."""
     facts = json.loads((config.at("calibration") / "calibration.json").read_text())
     calibration = calibrate.Calibration.from_json(facts)
-    return Confidence(calibration, facts["precision"], facts["threshold"])
+    return AbstentionRule(calibration, facts["precision"], facts["threshold"])
 
 
 def final_scores(config: Config, part: str) -> np.ndarray:
@@ -106,7 +106,7 @@ def final_scores(config: Config, part: str) -> np.ndarray:
     return ranking_stage.blended(config, config.blend.final, part)
 
 
-def measure(config: Config, score: np.ndarray, group: np.ndarray | None = None) -> Measured:
+def measure(config: Config, score: np.ndarray, group: np.ndarray | None = None) -> AbstentionResult:
     """What the final blend's probabilities and the threshold are worth on the locked part.
 
     score float32 [R]: the final blend's on its rows. group int32 [products]: of the labelled
@@ -122,7 +122,7 @@ def measure(config: Config, score: np.ndarray, group: np.ndarray | None = None) 
         precision = accuracy(correct[accepted], group=None if of is None else of[accepted])
     bins, error = calibrate.reliability(probability, correct)
     right, count = accuracy(correct, group=of), int(accepted.sum())
-    return Measured(sure.precision, sure.threshold, right, count, precision, error, bins)
+    return AbstentionResult(sure.precision, sure.threshold, right, count, precision, error, bins)
 
 
 def _one_of_each(group: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def best_rows(product: np.ndarray, score: np.ndarray) -> np.ndarray:
     return np.flatnonzero(blend.rank(score, product) == 0)
 
 
-def as_json(measured: Measured) -> dict[str, Any]:
+def as_json(measured: AbstentionResult) -> dict[str, Any]:
     """Plain data: what was asked for, and how the locked part did."""
 
     def plain(estimate: Estimate) -> dict[str, float | int]:
@@ -160,7 +160,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
     }
 
 
-def promise(measured: Measured) -> str:
+def promise(measured: AbstentionResult) -> str:
     """What an accepted answer is worth, in words that fit into brackets."""
     if measured.threshold is None:
         return (
@@ -175,7 +175,7 @@ def promise(measured: Measured) -> str:
     return f"{asked}, measured on locked: {_interval(found)}{kept}"
 
 
-def line(measured: Measured) -> str:
+def line(measured: AbstentionResult) -> str:
     """The locked part's line under the ladder."""
     return (
         f"accepted {measured.accepted:,} of {measured.accuracy.n:,} locked products"

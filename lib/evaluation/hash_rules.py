@@ -12,23 +12,23 @@ Equal scores: the smaller class.
 import numpy as np
 from numba import njit
 
-from lib.features.candidates import Queried
-from lib.features.hash_lookup import PictureLabels
+from lib.features.candidates import Query
+from lib.features.hash_lookup import ImageLabelCounts
 
 EQUAL = 1e-9  # sums of shares that are nearer than this differ by rounding
 
 
-def by_majority(query: Queried, known: PictureLabels, fallback: np.ndarray) -> np.ndarray:
+def by_majority(query: Query, known: ImageLabelCounts, fallback: np.ndarray) -> np.ndarray:
     """The class that most products have, added up over the product's pictures."""
     return _best(query, known, fallback, False)
 
 
-def by_l1(query: Queried, known: PictureLabels, fallback: np.ndarray) -> np.ndarray:
+def by_l1(query: Query, known: ImageLabelCounts, fallback: np.ndarray) -> np.ndarray:
     """The class with the largest sum of the pictures' shares: each known picture has one vote."""
     return _best(query, known, fallback, True)
 
 
-def by_unanimous(query: Queried, known: PictureLabels, fallback: np.ndarray) -> np.ndarray:
+def by_unanimous(query: Query, known: ImageLabelCounts, fallback: np.ndarray) -> np.ndarray:
     """The one class of all holders of all known pictures; silent where they disagree."""
     seen = np.flatnonzero(known.total > 0)
     slot, cls = query.slot_of_image()[seen], known.classes[seen, 0]
@@ -41,7 +41,7 @@ def by_unanimous(query: Queried, known: PictureLabels, fallback: np.ndarray) -> 
     return np.where(agreed, most, fallback).astype(np.int16)
 
 
-def _best(query: Queried, known: PictureLabels, fallback: np.ndarray, share: bool) -> np.ndarray:
+def _best(query: Query, known: ImageLabelCounts, fallback: np.ndarray, share: bool) -> np.ndarray:
     held = known.holdings
     best = fallback.astype(np.int16)  # a copy
     _fill(

@@ -15,7 +15,7 @@ from lib.evaluation.metrics import Estimate, accuracy, fewer_errors, gain
 
 
 @dataclass(frozen=True)
-class Rung:
+class LadderRow:
     """`correct` bool [products]: whether the rung names the right class.
 
     group int32 [products]: products of one are resampled together for the intervals. baseline: in
@@ -29,7 +29,7 @@ class Rung:
     baseline: str = ""
 
 
-def scores(rungs: list[Rung], part: str = "locked") -> list[dict[str, str | float | int]]:
+def scores(rungs: list[LadderRow], part: str = "locked") -> list[dict[str, str | float | int]]:
     """Machine-readable rows: name, layer, part, accuracy, low, high, n."""
     rows: list[dict[str, str | float | int]] = []
     for rung in rungs:
@@ -48,7 +48,7 @@ def scores(rungs: list[Rung], part: str = "locked") -> list[dict[str, str | floa
     return rows
 
 
-def text(rungs: list[Rung], final: str, submitted: bool = True) -> str:
+def text(rungs: list[LadderRow], final: str, submitted: bool = True) -> str:
     """The ladder as a table for people. `final` is the rung that is, or would be, submitted."""
     width = max(len(rung.name) for rung in rungs)
     products, group = f"{len(rungs[0].correct):,} products", rungs[0].group
@@ -68,19 +68,19 @@ def text(rungs: list[Rung], final: str, submitted: bool = True) -> str:
     return "\n".join([*lines, "", *_comparisons(rungs, final)]) + "\n"
 
 
-def best(rungs: list[Rung], layer: str) -> Rung:
+def best(rungs: list[LadderRow], layer: str) -> LadderRow:
     """The most accurate rung of a layer; the first of equals."""
     return max((r for r in rungs if r.layer == layer), key=lambda r: float(r.correct.mean()))
 
 
-def fewer_than_single(rungs: list[Rung], final: str) -> tuple[Rung, Estimate]:
+def fewer_than_single(rungs: list[LadderRow], final: str) -> tuple[LadderRow, Estimate]:
     """The best single CNN with TTA, and how many fewer errors the final rung makes."""
     single = best(rungs, "cnn tta")
     chosen = next(rung for rung in rungs if rung.name == final)
     return single, fewer_errors(chosen.correct, single.correct, group=chosen.group)
 
 
-def _comparisons(rungs: list[Rung], final: str) -> list[str]:
+def _comparisons(rungs: list[LadderRow], final: str) -> list[str]:
     lines = []
     if not best(rungs, "cnn tta").correct.all():
         single, fewer = fewer_than_single(rungs, final)
@@ -108,7 +108,7 @@ def _verdict(gained: Estimate) -> str:
 
 def write(
     folder: Path,
-    rungs: list[Rung],
+    rungs: list[LadderRow],
     final: str,
     submitted: bool = True,
     notes: Sequence[str] = (),

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from lib.config.schema import Features
-from lib.data.catalog import Catalogue, Splits
+from lib.data.catalog import Catalog, Splits
 from lib.features import id_priors
-from lib.features.candidates import check_rows, most_frequent, queried
+from lib.features.candidates import check_rows, make_query, most_frequent
 from lib.features.columns import (
     Table,
     TableOf,
@@ -40,7 +40,7 @@ from lib.features.columns import (
     write_rows,
 )
 from lib.features.proposals import recall_by_k, recalls
-from lib.features.visibility import Context, look_around
+from lib.features.visibility import LabelVisibility, build_visibility
 from lib.inference.topk import TopK
 
 CHUNK = 50_000  # products at a time
@@ -69,9 +69,9 @@ def read(folder: Path) -> Columns:
 def build_candidates(
     folder: Path,
     features: Features,
-    labelled: Catalogue,
+    labelled: Catalog,
     splits: Splits,
-    query: Catalogue,
+    query: Catalog,
     part: str,
     stack_part: str,
     topks: Sequence[TopK],
@@ -89,9 +89,9 @@ def build_candidates(
     same = part != "test"
     query = labelled if same else query
     products = splits.products(part) if same else np.arange(len(query.product_id))
-    asked = queried(query, products)
+    asked = make_query(query, products)
     check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
-    context = look_around(features, labelled, splits, query, asked, part, classes, alike)
+    context = build_visibility(features, labelled, splits, query, asked, part, classes, alike)
     listed = context.listed(features, topks, neighbours)
     slot, cls = listed.rows(asked, most_frequent(context.prior, context.fold), classes)
     whole = recalls(listed, asked, labelled.label[products], classes) if same else {}
@@ -123,7 +123,7 @@ def build_source(
     folder: Path,
     features: Features,
     candidates_folder: Path,
-    query: Catalogue,
+    query: Catalog,
     topks: Sequence[TopK],
     names: Sequence[str],
     classes: int,
@@ -135,7 +135,7 @@ def build_source(
     product = np.load(candidates_folder / "product.npy")
     cls = np.load(candidates_folder / "cls.npy")
     first = first_rows(product)  # every product of the part has a candidate
-    asked = queried(query, product[first])
+    asked = make_query(query, product[first])
     check_rows(asked, topks, names)
     slot = np.repeat(np.arange(len(first)), np.diff(first, append=len(product)))
 
@@ -153,7 +153,7 @@ def build_source(
 
 def recall_table(
     features: Features,
-    labelled: Catalogue,
+    labelled: Catalog,
     splits: Splits,
     part: str,
     topks: Sequence[TopK],
@@ -168,7 +168,7 @@ def recall_table(
     be cut, are as the settings have them. Arguments as in `build_candidates`.
     """
     products = splits.products(part)
-    asked = queried(labelled, products)
+    asked = make_query(labelled, products)
     check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
     wide = replace(
         features,
@@ -176,7 +176,7 @@ def recall_table(
         hash_k=max(features.hash_k, most),
         near_k=max(features.near_k, most),
     )
-    context = look_around(wide, labelled, splits, labelled, asked, part, classes, alike)
+    context = build_visibility(wide, labelled, splits, labelled, asked, part, classes, alike)
     widest = context.listed(wide, topks, ())
     k_of = {"networks": features.top_k, "near": features.near_k}
     used = context.listed(replace(wide, near_k=0), [], neighbours)
@@ -187,7 +187,7 @@ def recall_table(
 
 
 def _common_columns(
-    context: Context, features: Features, slot: np.ndarray, cls: np.ndarray
+    context: LabelVisibility, features: Features, slot: np.ndarray, cls: np.ndarray
 ) -> Table:
     candidate_count = np.diff(first_rows(slot), append=len(slot))
     table: Table = {
@@ -208,7 +208,9 @@ def _common_columns(
     return table
 
 
-def _near_share(context: Context, slot: np.ndarray, cls: np.ndarray, window: int) -> np.ndarray:
+def _near_share(
+    context: LabelVisibility, slot: np.ndarray, cls: np.ndarray, window: int
+) -> np.ndarray:
     """Share of the class among the nearest products outside the row's fold: float64 [rows].
 
     Leaving out the own product alone would not do: where a wide window holds all of a class its

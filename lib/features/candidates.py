@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 from lib.errors import UserError
 from lib.inference.topk import TopK
 
@@ -23,7 +23,7 @@ FALLBACK = 5  # classes of a product that no picture speaks for
 
 
 @dataclass(frozen=True)
-class Queried:
+class Query:
     """Some products and their pictures; a slot is a place in `products`.
 
     products int64 [Q] ascending rows of the catalogue; images int64 [n] ascending rows of their
@@ -56,15 +56,15 @@ class Queried:
         return row, self.start[slot][row] + within
 
 
-def queried(catalogue: Catalogue, products: np.ndarray) -> Queried:
+def make_query(catalogue: Catalog, products: np.ndarray) -> Query:
     """`products`: ascending rows of the catalogue."""
     count = catalogue.image_count[products].astype(np.int64)
     images = catalogue.images_of(products)
     assert len(images) == count.sum(), "image_count disagrees with image_product"
-    return Queried(products.astype(np.int64), images, np.cumsum(count) - count, count)
+    return Query(products.astype(np.int64), images, np.cumsum(count) - count, count)
 
 
-def check_rows(query: Queried, topks: Sequence[TopK], names: Sequence[str]) -> None:
+def check_rows(query: Query, topks: Sequence[TopK], names: Sequence[str]) -> None:
     """Raises UserError unless every dump has exactly the queried pictures."""
     for topk, name in zip(topks, names, strict=True):
         if not np.array_equal(topk.image, query.images):
@@ -75,7 +75,7 @@ def check_rows(query: Queried, topks: Sequence[TopK], names: Sequence[str]) -> N
 
 
 def candidates(
-    query: Queried,
+    query: Query,
     image_classes: Sequence[np.ndarray],
     product_classes: Sequence[np.ndarray],
     fallback: np.ndarray,
@@ -103,7 +103,7 @@ def candidates(
 
 
 def best_listed(
-    query: Queried,
+    query: Query,
     image_classes: Sequence[np.ndarray],
     product_classes: Sequence[np.ndarray],
     slot: np.ndarray,

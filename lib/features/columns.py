@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from lib.features.candidates import Queried, chunks
+from lib.features.candidates import Query, chunks
 from lib.features.network import LEAST, probability
 from lib.inference.topk import TopK
 
@@ -24,7 +24,7 @@ TableOf = Callable[[np.ndarray, np.ndarray], Table]  # of the rows (slot, cls)
 
 
 def model_columns(
-    query: Queried, topk: TopK, name: str, slot: np.ndarray, cls: np.ndarray, classes: int
+    query: Query, topk: TopK, name: str, slot: np.ndarray, cls: np.ndarray, classes: int
 ) -> Table:
     table: Table = {}
     row, image = query.pairs(slot)
@@ -47,7 +47,7 @@ def model_columns(
     return table
 
 
-def raw_model_columns(query: Queried, topk: TopK, name: str, slot: np.ndarray, top_k: int) -> Table:
+def raw_model_columns(query: Query, topk: TopK, name: str, slot: np.ndarray, top_k: int) -> Table:
     """4 x top_k probabilities and 4 x top_k classes: the network's half of the 80 raw columns."""
     table: Table = {}
     listed = topk.classes.shape[1]  # fewer than top_k where there are fewer classes

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.config.schema import Run
-from lib.data.catalog import Catalogue, Splits
+from lib.data.catalog import Catalog, Splits
 from lib.features import id_priors
-from lib.features.candidates import Queried
+from lib.features.candidates import Query
 from lib.features.columns import Table, largest, rank_within
 from lib.features.knn import class_scores, device_of, nearest_classes, voted
-from lib.features.near_alike import COLUMNS, Album, near_alike
+from lib.features.near_alike import COLUMNS, ProductEmbeddings, near_alike
 from lib.features.visibility import ids_comparable
 
 
 @dataclass(frozen=True)
-class Gallery:
+class FoldIndex:
     """One network: embeddings float16 [I, d] of all labelled pictures and of the queried ones.
 
     answers int64: ascending rows of the labelled products it was trained on. slots int64:
-    ascending places in `Queried.products` that it is asked about.
+    ascending places in `Query.products` that it is asked about.
     """
 
     known: np.ndarray
@@ -37,7 +37,7 @@ class Gallery:
 def roles(
     splits: Splits, folds: int, part: str, products: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(answers, slots) of each of a model's networks, as in `Gallery`.
+    """(answers, slots) of each of a model's networks, as in `FoldIndex`.
 
     products int64 [Q]: rows of the queried products, of the labelled catalogue unless part is
     "test".
@@ -58,7 +58,7 @@ def roles(
 
 
 def candidate_classes(
-    galleries: list[Gallery], labelled: Catalogue, asked: Queried, k: int, run: Run
+    galleries: list[FoldIndex], labelled: Catalog, asked: Query, k: int, run: Run
 ) -> np.ndarray:
     """Classes of the k closest pictures of each queried picture, by one model: int16 [n, k].
 
@@ -85,9 +85,9 @@ def candidate_classes(
 
 
 def closest_columns(
-    galleries: list[Gallery],
-    labelled: Catalogue,
-    asked: Queried,
+    galleries: list[FoldIndex],
+    labelled: Catalog,
+    asked: Query,
     slot: np.ndarray,
     cls: np.ndarray,
     name: str,
@@ -152,10 +152,10 @@ def _best_other(values: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.n
 
 
 def near_alike_columns(
-    galleries: list[Gallery],
-    labelled: Catalogue,
-    query: Catalogue,
-    asked: Queried,
+    galleries: list[FoldIndex],
+    labelled: Catalog,
+    query: Catalog,
+    asked: Query,
     slot: np.ndarray,
     cls: np.ndarray,
     windows: tuple[int, ...],
@@ -184,9 +184,9 @@ def near_alike_columns(
 
 
 def _asked_of(
-    gallery: Gallery,
-    labelled: Catalogue,
-    query: Catalogue,
+    gallery: FoldIndex,
+    labelled: Catalog,
+    query: Catalog,
     products: np.ndarray,
     bounds: np.ndarray,
     cls: np.ndarray,
@@ -211,5 +211,5 @@ def _asked_of(
     return rows, found
 
 
-def _album(embeddings: np.ndarray, catalogue: Catalogue) -> Album:
-    return Album(embeddings, catalogue.first_image, catalogue.image_count)
+def _album(embeddings: np.ndarray, catalogue: Catalog) -> ProductEmbeddings:
+    return ProductEmbeddings(embeddings, catalogue.first_image, catalogue.image_count)

@@ -22,7 +22,7 @@ CLASSES, FOLDS = 2**15, 2**8  # a holder is (picture * CLASSES + class) * FOLDS 
 
 
 @dataclass(frozen=True)
-class Holdings:
+class ClassCountTable:
     """How often each group has each class: the holders of a picture, or those not of one fold.
 
     start int32 [G + 1]: first entry of each group. Group 0 has none: nobody holds the picture.
@@ -57,8 +57,8 @@ def fill(
     asked: keys uint64 [J, 2], the rows of them that ask [n], their folds int8 [n], and the two
     arrays of `dealt`. known: keys uint64 [I, 2], rows of them by bucket, each bucket's first, the
     product of each key, label int16 and fold int8 of each product.
-    held: start, classes and counts of a `Holdings`, long enough. answers: arrays of a
-    `PictureLabels` that say "nobody"; own_class is taken back where the own product does not
+    held: start, classes and counts of a `ClassCountTable`, long enough. answers: arrays of a
+    `ImageLabelCounts` that say "nobody"; own_class is taken back where the own product does not
     count. crowd: holders above which a row's fold is left out; always: for every picture.
     """
     asked_key, asked_rows, fold, asked_places, asked_first = asked

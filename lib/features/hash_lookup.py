@@ -20,17 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 from lib.errors import UserError
-from lib.features.hash_kernels import Holdings, entry_of, fill
+from lib.features.hash_kernels import ClassCountTable, entry_of, fill
 from lib.features.picture_keys import bucket_bits, dealt, first_shown, set_keys, sieved
 
 CROWD = 20  # products that hold a picture, above which a row's fold does not count for it
-MOST = 2**31  # pictures, and entries of `Holdings`, that int32 can number
+MOST = 2**31  # pictures, and entries of `ClassCountTable`, that int32 can number
 
 
 @dataclass(frozen=True)
-class PictureLabels:
+class ImageLabelCounts:
     """What the labelled products say about n queried images (or sets); arrays share the row.
 
     classes int16 [n, k]: by falling count, then class; -1 where there are fewer than k.
@@ -48,7 +48,7 @@ class PictureLabels:
     distinct: np.ndarray
     entropy: np.ndarray
     placeholder: np.ndarray
-    holdings: Holdings
+    holdings: ClassCountTable
 
     @property
     def unanimous(self) -> np.ndarray:
@@ -76,10 +76,10 @@ def _counted(
 
 
 def look_up(
-    labelled: Catalogue,
+    labelled: Catalog,
     reference: np.ndarray,
     reference_fold: np.ndarray,
-    query: Catalogue,
+    query: Catalog,
     images: np.ndarray,
     query_fold: np.ndarray,
     same: bool,
@@ -87,7 +87,7 @@ def look_up(
     class_count: int,
     labelled_key: np.ndarray | None = None,
     query_key: np.ndarray | None = None,
-) -> PictureLabels:
+) -> ImageLabelCounts:
     """Look up rows `images` int64 [n] of `query` among the reference products of `labelled`.
 
     reference bool [P]: products whose labels may count. reference_fold int8 [P]: their fold where
@@ -113,17 +113,17 @@ def look_up(
 
 
 def look_up_sets(
-    labelled: Catalogue,
+    labelled: Catalog,
     reference: np.ndarray,
     reference_fold: np.ndarray,
-    query: Catalogue,
+    query: Catalog,
     products: np.ndarray,
     query_fold: np.ndarray,
     same: bool,
     class_count: int,
     labelled_key: np.ndarray | None = None,
     query_key: np.ndarray | None = None,
-) -> PictureLabels:
+) -> ImageLabelCounts:
     """Look up the whole sets of pictures of `products` int64 [n], rows of `query`.
 
     query_fold int8 [n]; the others as in `look_up`. The "images" of the result are the sets: row i
@@ -144,20 +144,20 @@ def look_up_sets(
     )
 
 
-def _sets(catalogue: Catalogue, key: np.ndarray | None) -> np.ndarray:
+def _sets(catalogue: Catalog, key: np.ndarray | None) -> np.ndarray:
     key = catalogue.md5 if key is None else key
     return set_keys(key, catalogue.image_product, len(catalogue.image_count))
 
 
 def _labels(
-    labelled: Catalogue,
+    labelled: Catalog,
     reference: np.ndarray,
     reference_fold: np.ndarray,
     known: tuple[np.ndarray, np.ndarray, np.ndarray],
     asked: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray],
     hash_k: int,
     class_count: int,
-) -> PictureLabels:
+) -> ImageLabelCounts:
     """known: keys uint64 [I, 2], which of them count, bool [I], and their products [I].
 
     asked: keys uint64 [J, 2], the rows of them that ask [n], the labelled products that these
@@ -200,5 +200,7 @@ def _labels(
         labelled.group is not None,
     )
     start, classes, counts = held
-    holdings = Holdings(start[: groups + 1], classes[:entries], counts[:entries], class_count)
-    return PictureLabels(*answers, holdings)
+    holdings = ClassCountTable(
+        start[: groups + 1], classes[:entries], counts[:entries], class_count
+    )
+    return ImageLabelCounts(*answers, holdings)

@@ -43,7 +43,7 @@ def capped(window: int, references: int) -> int:
 
 
 @dataclass(frozen=True)
-class IdOrder:
+class IdIndex:
     """Reference products in the order of their ids.
 
     ids int64 [N] ascending, labels int16 [N] and rank int64 [N]: the place of each product, as it
@@ -141,12 +141,12 @@ class IdOrder:
         return _ranges(self.ids, query_ids.astype(np.int64, copy=False), own, window)
 
 
-def in_order(reference_ids: np.ndarray, reference_labels: np.ndarray) -> IdOrder:
+def in_order(reference_ids: np.ndarray, reference_labels: np.ndarray) -> IdIndex:
     """Sort reference products (ids int64 [N], labels int16 [N]) by id, then by row."""
     order = np.argsort(reference_ids, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    return IdOrder(reference_ids[order].astype(np.int64), reference_labels[order], rank)
+    return IdIndex(reference_ids[order].astype(np.int64), reference_labels[order], rank)
 
 
 @njit(cache=True, nogil=True)

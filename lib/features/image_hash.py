@@ -10,25 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from lib.data.catalog import Catalogue
-from lib.features.candidates import Queried
+from lib.data.catalog import Catalog
+from lib.features.candidates import Query
 from lib.features.columns import POSITIONS, Table, first_rows, placed
 from lib.features.hash_kernels import entry_of
-from lib.features.hash_lookup import PictureLabels, look_up, look_up_sets
+from lib.features.hash_lookup import ImageLabelCounts, look_up, look_up_sets
 
 # Of a product, in the order in which `_fill` has them.
 SUMS = "count_sum share_sum pictures total classes entropy unanimous l1 placeholders clear_l1"
 
 
 @dataclass(frozen=True)
-class HashTable:
+class HashFeatures:
     """All that one key says of a part: of its pictures [n], and of its products' sets [Q]."""
 
     prefix: str
-    images: PictureLabels
-    sets: PictureLabels
+    images: ImageLabelCounts
+    sets: ImageLabelCounts
 
-    def columns(self, query: Queried, slot: np.ndarray, cls: np.ndarray, raw: bool) -> Table:
+    def columns(self, query: Query, slot: np.ndarray, cls: np.ndarray, raw: bool) -> Table:
         table = hash_columns(query, self.images, slot, cls, self.prefix)
         table |= set_columns(query, self.sets, slot, cls, self.prefix)
         return table | (raw_hash_columns(query, self.images, slot, self.prefix) if raw else {})
@@ -36,28 +36,28 @@ class HashTable:
 
 def hash_table(
     prefix: str,
-    labelled: Catalogue,
+    labelled: Catalog,
     reference: np.ndarray,
     reference_fold: np.ndarray,
-    query: Catalogue,
-    asked: Queried,
+    query: Catalog,
+    asked: Query,
     fold: np.ndarray,
     same: bool,
     hash_k: int,
     class_count: int,
     labelled_key: np.ndarray | None = None,
     query_key: np.ndarray | None = None,
-) -> HashTable:
+) -> HashFeatures:
     """Look up the products `asked`, of folds int8 [Q]; the others as in `look_up`."""
     known, keys = (labelled, reference, reference_fold, query), (labelled_key, query_key)
     of_image = fold[asked.slot_of_image()]
     images = look_up(*known, asked.images, of_image, same, hash_k, class_count, *keys)
     sets = look_up_sets(*known, asked.products, fold, same, class_count, *keys)
-    return HashTable(prefix, images, sets)
+    return HashFeatures(prefix, images, sets)
 
 
 def hash_columns(
-    query: Queried, known: PictureLabels, slot: np.ndarray, cls: np.ndarray, prefix: str = "hash"
+    query: Query, known: ImageLabelCounts, slot: np.ndarray, cls: np.ndarray, prefix: str = "hash"
 ) -> Table:
     """Counts and shares of the first pictures, and sums over all pictures of the product.
 
@@ -134,7 +134,7 @@ def _ratio(count: float, total: float) -> float:
 
 
 def set_columns(
-    query: Queried, known: PictureLabels, slot: np.ndarray, cls: np.ndarray, prefix: str = "hash"
+    query: Query, known: ImageLabelCounts, slot: np.ndarray, cls: np.ndarray, prefix: str = "hash"
 ) -> Table:
     """Of the other products with exactly the product's pictures: of its class, share, in all.
 
@@ -150,7 +150,7 @@ def set_columns(
 
 
 def raw_hash_columns(
-    query: Queried, known: PictureLabels, slot: np.ndarray, prefix: str = "hash"
+    query: Query, known: ImageLabelCounts, slot: np.ndarray, prefix: str = "hash"
 ) -> Table:
     """4 x hash_k frequencies and 4 x hash_k classes: the hash half of the 80 raw columns."""
     table: Table = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from lib.features.id_priors import IdOrder
+from lib.features.id_priors import IdIndex
 
 CHUNK = 50_000  # products at a time, neighbours in the order of ids
 SOFT, SHARP = 8, 35  # powers of the likeness; 35 is row T3's
@@ -22,7 +22,7 @@ COLUMNS = ("cos", "score", "share_soft", "share_sharp")
 
 
 @dataclass(frozen=True)
-class Album:
+class ProductEmbeddings:
     """Pictures as one network sees them: embeddings float [I, d], rows as the catalogue's images.
 
     first int64 [P], count int64 [P]: where a product's pictures lie.
@@ -46,12 +46,12 @@ class Album:
 
 
 def near_alike(
-    order: IdOrder,
+    order: IdIndex,
     reference: np.ndarray,
-    known: Album,
+    known: ProductEmbeddings,
     ids: np.ndarray,
     asked: np.ndarray,
-    query: Album,
+    query: ProductEmbeddings,
     bounds: np.ndarray,
     cls: np.ndarray,
     window: int,

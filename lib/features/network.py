@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from lib.features.candidates import Queried, candidates, check_rows, chunks
+from lib.features.candidates import Query, candidates, check_rows, chunks
 from lib.inference.topk import TopK
 
 CHUNK = 200_000  # pictures at a time
@@ -46,7 +46,7 @@ def mean(topks: Sequence[TopK], weights: Sequence[float], class_count: int) -> T
 
 
 def best_classes(
-    query: Queried,
+    query: Query,
     topks: Sequence[TopK],
     weights: Sequence[float],
     class_count: int,
@@ -74,7 +74,7 @@ def best_classes(
 
 
 def _mean_score(
-    query: Queried,
+    query: Query,
     topks: Sequence[TopK],
     shares: np.ndarray,
     slot: np.ndarray,

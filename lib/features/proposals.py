@@ -1,6 +1,7 @@
 """Which classes each source proposes as candidates, and how often the truth is among them (C9).
 
-`Listed` is what becomes candidate rows; the tables of recall say what each source is worth, and at
+`Proposals` is what becomes candidate rows; the tables of recall say what each source is worth, and
+at
 which k another class a list costs more rows than it finds truths.
 """
 
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lib.features.candidates import Queried, best_listed, candidates
+from lib.features.candidates import Query, best_listed, candidates
 
 
 @dataclass(frozen=True)
-class Listed:
+class Proposals:
     """Classes that each source proposes, best first, -1 for none; arrays by name of the source.
 
     of_images: int16 [n, k] arrays by picture, one of each network or key; of_products: int16
@@ -28,33 +29,33 @@ class Listed:
         return [*self.of_images, *self.of_products]
 
     def rows(
-        self, query: Queried, fallback: np.ndarray, class_count: int
+        self, query: Query, fallback: np.ndarray, class_count: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The union of all sources, as `candidates` returns it."""
         return candidates(query, *self._lists(), fallback, class_count)
 
     def best(
-        self, query: Queried, slot: np.ndarray, cls: np.ndarray, cap: int, class_count: int
+        self, query: Query, slot: np.ndarray, cls: np.ndarray, cap: int, class_count: int
     ) -> np.ndarray:
         """Which of these rows `best_listed` keeps: bool [R]."""
         return best_listed(query, *self._lists(), slot, cls, cap, class_count)
 
-    def only(self, name: str) -> "Listed":
+    def only(self, name: str) -> "Proposals":
         """The lists of one source."""
         of_images = {key: lists for key, lists in self.of_images.items() if key == name}
         of_products = {key: listed for key, listed in self.of_products.items() if key == name}
-        return Listed(of_images, of_products)
+        return Proposals(of_images, of_products)
 
-    def first(self, k: int) -> "Listed":
+    def first(self, k: int) -> "Proposals":
         """The first k classes of each list."""
         of_images = {key: [o[:, :k] for o in lists] for key, lists in self.of_images.items()}
-        return Listed(of_images, {key: o[:, :k] for key, o in self.of_products.items()})
+        return Proposals(of_images, {key: o[:, :k] for key, o in self.of_products.items()})
 
-    def instead(self, other: "Listed") -> "Listed":
+    def instead(self, other: "Proposals") -> "Proposals":
         """These lists, but the other's of the sources that it has."""
-        return Listed(self.of_images | other.of_images, self.of_products | other.of_products)
+        return Proposals(self.of_images | other.of_images, self.of_products | other.of_products)
 
-    def recall(self, query: Queried, truth: np.ndarray, class_count: int) -> tuple[float, float]:
+    def recall(self, query: Query, truth: np.ndarray, class_count: int) -> tuple[float, float]:
         """Share of the products whose class is listed, and classes listed a product.
 
         truth int16 [Q]; a product of no class (-1) has none that could be listed: it does not
@@ -71,7 +72,7 @@ class Listed:
 
 
 def recalls(
-    listed: Listed, query: Queried, truth: np.ndarray, class_count: int
+    listed: Proposals, query: Query, truth: np.ndarray, class_count: int
 ) -> dict[str, float]:
     """Recall of each source alone, `recall_<source>`, and of all before a cap."""
     of = {name: listed.only(name) for name in listed.names} | {"without_cap": listed}
@@ -82,7 +83,7 @@ def recalls(
 
 
 def recall_by_k(
-    widest: Listed, used: Listed, query: Queried, truth: np.ndarray, class_count: int, most: int
+    widest: Proposals, used: Proposals, query: Query, truth: np.ndarray, class_count: int, most: int
 ) -> list[dict[str, Any]]:
     """A row for each source of `widest` and each k up to `most`: its first k classes a list.
 

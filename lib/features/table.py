@@ -53,7 +53,7 @@ Table = Columns | PriorColumns
 
 
 class Joined:
-    """Tables side by side, as a `task.Source`.
+    """Tables side by side, as a `task.RowSource`.
 
     names: of all columns; categorical: places of those that hold class codes, -1 for none.
     Raises ValueError where the tables differ in rows.

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from lib.config.schema import Features
-from lib.data.catalog import Catalogue, Splits
+from lib.data.catalog import Catalog, Splits
 from lib.features import id_priors
-from lib.features.candidates import Queried
-from lib.features.image_hash import HashTable, hash_table
-from lib.features.proposals import Listed
+from lib.features.candidates import Query
+from lib.features.image_hash import HashFeatures, hash_table
+from lib.features.proposals import Proposals
 from lib.inference.topk import TopK
 
 Rows = slice | np.ndarray
 
 
 @dataclass(frozen=True)
-class Context:
+class LabelVisibility:
     """What the common columns of a part are read from; ids, own and fold are by slot.
 
     own int64 [Q]: place among the reference products `order`, -1 for none; None where folds are
@@ -30,19 +30,19 @@ class Context:
     order_without: the reference products outside fold f; the last, which -1 reaches, is `order`.
     """
 
-    query: Queried
+    query: Query
     ids: np.ndarray
     own: np.ndarray | None
     fold: np.ndarray
-    hashes: list[HashTable]
+    hashes: list[HashFeatures]
     prior: np.ndarray
-    order: id_priors.IdOrder
-    order_without: list[id_priors.IdOrder]
+    order: id_priors.IdIndex
+    order_without: list[id_priors.IdIndex]
     comparable: bool  # whether the queried ids can lie near those of the reference products
 
     def listed(
         self, features: Features, topks: Sequence[TopK], neighbours: Sequence[np.ndarray]
-    ) -> Listed:
+    ) -> Proposals:
         """What networks, holders of the pictures, similar pictures and the nearest ids propose."""
         of_images = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
         for hashes in self.hashes:
@@ -55,11 +55,11 @@ class Context:
             for rows, order, own in self.orders(np.arange(len(near))):
                 near[rows] = order.nearest_classes(self.ids[rows], features.near_k, own)
             of_products["near"] = near
-        return Listed(of_images, of_products)
+        return Proposals(of_images, of_products)
 
     def orders(
         self, slot: np.ndarray
-    ) -> Iterator[tuple[Rows, id_priors.IdOrder, np.ndarray | None]]:
+    ) -> Iterator[tuple[Rows, id_priors.IdIndex, np.ndarray | None]]:
         """(rows, the products that they may look among, their own places in it) for all rows."""
         if self.own is not None:
             yield slice(None), self.order, self.own[slot]
@@ -67,7 +67,7 @@ class Context:
         for rows, order in self.without_fold(slot):
             yield rows, order, None
 
-    def without_fold(self, slot: np.ndarray) -> Iterator[tuple[Rows, id_priors.IdOrder]]:
+    def without_fold(self, slot: np.ndarray) -> Iterator[tuple[Rows, id_priors.IdIndex]]:
         """(rows of a fold, the reference products outside it) for all rows."""
         fold = self.fold[slot]
         present = np.flatnonzero(np.bincount(fold + 1)) - 1
@@ -76,16 +76,16 @@ class Context:
             yield rows, self.order_without[left_out]
 
 
-def look_around(
+def build_visibility(
     features: Features,
-    labelled: Catalogue,
+    labelled: Catalog,
     splits: Splits,
-    query: Catalogue,
-    asked: Queried,
+    query: Catalog,
+    asked: Query,
     part: str,
     classes: int,
     alike: tuple[np.ndarray, np.ndarray] | None,
-) -> Context:
+) -> LabelVisibility:
     """Decide whose labels count for the part, and look everything up that has no class yet."""
     same = part != "test"
     counting = ["fit", "holdout"]
@@ -120,7 +120,7 @@ def look_around(
         hash_table(prefix, *known, same, features.hash_k, classes, *key)
         for prefix, key in keys.items()
     ]
-    return Context(
+    return LabelVisibility(
         query=asked,
         ids=query.product_id[asked.products].astype(np.int64),
         own=own,
@@ -133,7 +133,7 @@ def look_around(
     )
 
 
-def ids_comparable(labelled: Catalogue, query: Catalogue) -> bool:
+def ids_comparable(labelled: Catalog, query: Catalog) -> bool:
     """Whether ids of both mean the same. Names that are asked of a catalogue of numbers lie near
     nothing: their nearest products would be those with the largest ids."""
     return query.keys is None or labelled.keys is not None

@@ -18,19 +18,19 @@ from tqdm import tqdm
 from lib.artifacts import replacing
 from lib.config.schema import Predict
 from lib.inference import topk
-from lib.runtime.distributed import ALONE, Ranks
+from lib.runtime.distributed import SINGLE, ProcessGroup
 
 Arrays = dict[str, np.ndarray]
 
 
-class Said(NamedTuple):
+class BatchProbs(NamedTuple):
     """Probabilities float [b, classes] of a batch, on any device, averaged over networks."""
 
     top: torch.Tensor  # and over all views
     plain: torch.Tensor  # of the centre view alone
 
 
-class Scorer(Protocol):
+class Predictor(Protocol):
     """Networks of one model, and what they look at; a row is a picture, or a product.
 
     nets: how many there are. whose int [I]: the row that speaks for each picture, None: its own;
@@ -46,19 +46,19 @@ class Scorer(Protocol):
     @property
     def rotten(self) -> np.ndarray: ...
 
-    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[Said]:
+    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[BatchProbs]:
         """The mean of these networks, by their numbers, of rows int64 [n] in order, by batches."""
         ...
 
 
 def write(
     folder: Path,
-    scorer: Scorer,
+    scorer: Predictor,
     settings: Predict,
     rows: np.ndarray,
     net_of_row: np.ndarray | None,
     plain: bool,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE,
 ) -> int:
     """Write `top_*.npy` (with `plain` also `plain_*.npy`, the centre view alone) into `folder`.
 
@@ -102,7 +102,7 @@ def _cuts(rows: np.ndarray, whose: np.ndarray | None, shard: int) -> list[int]:
 
 
 def _shard(
-    scorer: Scorer,
+    scorer: Predictor,
     rows: np.ndarray,
     net_of_row: np.ndarray | None,
     k: int,

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from lib.artifacts import replacing
 from lib.config.schema import Backbone, Model, Predict, Run
 from lib.data.crops import centre, cut
-from lib.data.image_reader import PictureReader
-from lib.models.backbone import Network
+from lib.data.image_reader import ImageReader
+from lib.models.backbone import ImageClassifier
 from lib.runtime import device as devices
 
 SAMPLE = 20_000  # pictures whose principal axes are kept
@@ -30,10 +30,10 @@ def embed(
     folder: Path,
     model: Model | Backbone,
     settings: Predict,
-    load: Callable[[torch.device], Network],
+    load: Callable[[torch.device], ImageClassifier],
     projection: Path | None,
     whole: bool,
-    reader: PictureReader,
+    reader: ImageReader,
     run: Run,
 ) -> dict[str, Any]:
     """Embed every picture of the reader's catalogue with the network that `load` puts on a device.
@@ -42,7 +42,7 @@ def embed(
     write `whole.npy` too. Returns facts: images, dims, width.
     """
     count = len(reader.catalogue.length)
-    seer = _Seer(model, load, reader, run)
+    seer = _Embedder(model, load, reader, run)
     if projection is None:
         projection = folder / "projection.npy"
         if not projection.exists():
@@ -76,12 +76,12 @@ def _rows(path: Path, count: int, width: int, done: int) -> np.memmap:
     return np.lib.format.open_memmap(path, mode, np.float16, shape)
 
 
-class _Seer:
+class _Embedder:
     def __init__(
         self,
         model: Model | Backbone,
-        load: Callable[[torch.device], Network],
-        reader: PictureReader,
+        load: Callable[[torch.device], ImageClassifier],
+        reader: ImageReader,
         run: Run,
     ) -> None:
         self.model, self.reader, self.batch = model, reader, run.predict_batch
@@ -99,7 +99,7 @@ class _Seer:
             yield seen.float().cpu().numpy()
 
 
-def _make_projection(path: Path, seer: _Seer, count: int, dims: int) -> None:
+def _make_projection(path: Path, seer: _Embedder, count: int, dims: int) -> None:
     """Write the mean and the principal axes of an even sample of the rows."""
     rows = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLE)).astype(np.int64))
     seen = np.concatenate([np.empty((0, seer.net.width), np.float32), *seer.seen(rows)])

@@ -12,14 +12,14 @@ import torch
 
 from lib.config.schema import Model, Predict, Run
 from lib.data.crops import cut, places
-from lib.data.image_reader import PictureReader
-from lib.inference.dumps import Said
+from lib.data.image_reader import ImageReader
+from lib.inference.dumps import BatchProbs
 from lib.runtime import device as devices
 from lib.training import trained
-from lib.training.embedding_loader import EmbeddingFeed
+from lib.training.embedding_loader import EmbeddingLoader
 
 
-class PictureScorer:
+class ImagePredictor:
     """Scores what a reader gives: pictures, or mosaics of products, cut into views.
 
     whose int [I], with a reader whose rows are products: the product of each picture. Of a mosaic,
@@ -31,7 +31,7 @@ class PictureScorer:
         model: Model,
         settings: Predict,
         checkpoints: Sequence[Path],
-        reader: PictureReader,
+        reader: ImageReader,
         run: Run,
         whose: np.ndarray | None = None,
     ) -> None:
@@ -47,11 +47,11 @@ class PictureScorer:
         return self.reader.rotten
 
     @torch.inference_mode()
-    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[Said]:
+    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[BatchProbs]:
         for _, pictures in self.reader.batches(rows, self.batch):
             yield self._of_batch(pictures, nets)
 
-    def _of_batch(self, pictures: np.ndarray, nets: Sequence[int]) -> Said:
+    def _of_batch(self, pictures: np.ndarray, nets: Sequence[int]) -> BatchProbs:
         whole = devices.moved(pictures, self.device)
         mean: torch.Tensor | float = 0.0
         centre: torch.Tensor | float = 0.0
@@ -63,10 +63,10 @@ class PictureScorer:
                 mean = mean + part / (len(nets) * len(self.views))
                 if view_number == 0:
                     centre = centre + part / len(nets)
-        return Said(_averaged(mean, self.geometric), _averaged(centre, self.geometric))
+        return BatchProbs(_averaged(mean, self.geometric), _averaged(centre, self.geometric))
 
 
-class FusedScorer:
+class FusionPredictor:
     """Scores products by the embeddings of all their pictures (T2), which are of one view.
 
     feeds[i] gives what checkpoints[i] was trained on: embeddings by its own networks.
@@ -78,7 +78,7 @@ class FusedScorer:
         model: Model,
         settings: Predict,
         checkpoints: Sequence[Path],
-        feeds: Sequence[EmbeddingFeed],
+        feeds: Sequence[EmbeddingLoader],
         run: Run,
         whose: np.ndarray,
     ) -> None:
@@ -94,7 +94,7 @@ class FusedScorer:
         self.rotten = np.zeros(len(whose), bool)  # who embedded the pictures has told
 
     @torch.inference_mode()
-    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[Said]:
+    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[BatchProbs]:
         fed = [self.feeds[number].plain(rows, self.batch) for number in nets]
         for seen in zip(*fed, strict=True):
             mean: torch.Tensor | float = 0.0
@@ -104,7 +104,7 @@ class FusedScorer:
                     logits = net(net.normalise(devices.moved(inputs, self.device)))
                 mean = mean + _to_average(logits, self.geometric) / len(nets)
             probs = _averaged(mean, self.geometric)
-            yield Said(probs, probs)
+            yield BatchProbs(probs, probs)
 
 
 def _to_average(logits: torch.Tensor, geometric: bool) -> torch.Tensor:

@@ -18,8 +18,8 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from lib.errors import UserError
 from lib.labelling.images import Pictures
-from lib.labelling.items import Sheet
-from lib.labelling.store import Elsewhere, Store
+from lib.labelling.items import LabellingTask
+from lib.labelling.store import StalePosition, Store
 
 ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 def create_app(
-    sheet: Sheet,
+    sheet: LabellingTask,
     store: Store,
     pictures: Pictures,
     people: int,
@@ -78,8 +78,8 @@ def create_app(
     def explain(error: HTTPException) -> tuple[str, int]:
         return flask.render_template("error.html", text=error.description), error.code or 500
 
-    @app.errorhandler(Elsewhere)
-    def stand(error: Elsewhere) -> tuple[dict[str, Any], int]:
+    @app.errorhandler(StalePosition)
+    def stand(error: StalePosition) -> tuple[dict[str, Any], int]:
         assert flask.request.view_args is not None
         return state(flask.request.view_args["person"], error.stands), 409
 

@@ -5,15 +5,15 @@ import numpy as np
 from lib import pipeline
 from lib.artifacts import survey
 from lib.config.schema import Config
-from lib.data.catalog import Catalogue
-from lib.features.candidates import queried
+from lib.data.catalog import Catalog
+from lib.features.candidates import make_query
 from lib.features.network import best_classes
 from lib.inference.topk import TopK
 from lib.stages import ranking_stage
 
 
 def answers(
-    config: Config, part: str, catalogue: Catalogue, products: np.ndarray, class_count: int
+    config: Config, part: str, catalogue: Catalog, products: np.ndarray, class_count: int
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The class that each model puts first, int16 [N], for products int64 [N] ascending of `part`.
 
@@ -22,7 +22,7 @@ def answers(
     """
     stages = pipeline.stages(config)
     states = survey([*stages["extract"], *stages["train"], *stages["predict"]])
-    query = queried(catalogue, products)
+    query = make_query(catalogue, products)
     found, left_out = {}, []
     for name in config.models:
         state = states.get(config.at(f"predictions/{name}/{part}"))

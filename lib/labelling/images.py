@@ -5,18 +5,18 @@ import threading
 import cv2
 import numpy as np
 
-from lib.data.catalog import Catalogue
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import Catalog
+from lib.data.image_reader import ImageReader
 
 MOST = 4  # pictures of a product that are shown
 LONGEST = 800  # pixels of the longer side that a page has use for
 NONE = (64, 64)  # height and width of what stands for a picture that cannot be decoded
 
 
-class OwnSize(PictureReader):
-    """A `PictureReader` whose pictures keep the size that they came in."""
+class UnresizedReader(ImageReader):
+    """A `ImageReader` whose pictures keep the size that they came in."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalog) -> None:
         super().__init__(catalogue, NONE, 1)
 
     def _sized(self, row: int, data: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -30,9 +30,9 @@ class Pictures:
     A picture is decoded and written anew: an original may carry its name or its making within.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalog) -> None:
         self._catalogue = catalogue
-        self._reader = OwnSize(catalogue)
+        self._reader = UnresizedReader(catalogue)
         self._lock = threading.Lock()
 
     def close(self) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.catalog import Catalogue, Classes
+from lib.data.catalog import Catalog, Categories
 from lib.errors import UserError
 
 
 @dataclass(frozen=True)
-class Sheet:
+class LabellingTask:
     """products int64 [N] ascending rows of the catalogue, and their true classes, truth int16 [N].
 
     names: what each class is called on the page, in the order of the classes.
@@ -37,8 +37,8 @@ class Sheet:
 
 
 def draw(
-    catalogue: Catalogue, classes: Classes, part: np.ndarray, drawings: int, seed: int
-) -> Sheet:
+    catalogue: Catalog, classes: Categories, part: np.ndarray, drawings: int, seed: int
+) -> LabellingTask:
     """At most `drawings` of the products `part` int64, at random without replacement.
 
     Only products that have a picture and a known class. Raises UserError where there are none.
@@ -52,10 +52,10 @@ def draw(
     products = np.sort(able[drawn])
     names = shown_names(classes)
     digest = _digest(catalogue, products, names, seed)
-    return Sheet(products, catalogue.label[products].astype(np.int16), names, seed, digest)
+    return LabellingTask(products, catalogue.label[products].astype(np.int16), names, seed, digest)
 
 
-def shown_names(classes: Classes) -> list[str]:
+def shown_names(classes: Categories) -> list[str]:
     """Of each class: its lowest level, or all of them where that would stand for several."""
     paths = [list(dict.fromkeys(level for level in name if level)) for name in classes.names]
     paths = [path or [classes.key(cls)] for cls, path in enumerate(paths)]
@@ -69,7 +69,7 @@ def shown_names(classes: Classes) -> list[str]:
     return names
 
 
-def _digest(catalogue: Catalogue, products: np.ndarray, names: Sequence[str], seed: int) -> str:
+def _digest(catalogue: Catalog, products: np.ndarray, names: Sequence[str], seed: int) -> str:
     """SHA-256 over the seed, the classes, and the products with their labels and pictures."""
     found = hashlib.sha256(json.dumps([seed, list(names)]).encode())
     for columns in (catalogue.product_id, catalogue.label):

@@ -11,7 +11,7 @@ matplotlib.use("Agg")  # a file, never a window
 import matplotlib.pyplot as plt
 
 from lib.artifacts import replacing
-from lib.labelling.report import PASSED
+from lib.labelling.report import SKIPPED
 
 PEOPLE, MODELS = "#0072b2", "#e69f00"  # told apart by all eyes
 MOST = 30  # classes whose names fit beside a matrix
@@ -65,7 +65,7 @@ def _matrix(said: dict[str, Any]) -> tuple[np.ndarray, list[str], list[str]]:
     """Counts int [rows, columns], the true classes and the answers; of many classes, those that
     people mistook most often."""
     pairs = said["confusion"]
-    wrong = dict.fromkeys([*said["classes"], PASSED], 0)
+    wrong = dict.fromkeys([*said["classes"], SKIPPED], 0)
     for pair in pairs:
         if pair["truth"] != pair["answer"]:
             wrong[pair["truth"]] += pair["count"]
@@ -73,7 +73,7 @@ def _matrix(said: dict[str, Any]) -> tuple[np.ndarray, list[str], list[str]]:
     seen = {pair["truth"] for pair in pairs} | {pair["answer"] for pair in pairs}
     kept = sorted((name for name in wrong if name in seen), key=lambda name: -wrong[name])[:MOST]
     columns = [name for name in wrong if name in kept]
-    shown = [name for name in columns if name != PASSED]
+    shown = [name for name in columns if name != SKIPPED]
     matrix = np.zeros((len(shown), len(columns)), np.int64)
     for pair in pairs:
         if pair["truth"] in shown and pair["answer"] in columns:

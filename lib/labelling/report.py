@@ -15,7 +15,7 @@ from lib.labelling.store import NONE, SKIPPED
 
 MOST = 20  # classes of a confusion matrix that fits a page
 MISTAKES = 20  # of the most frequent ones, where it does not
-PASSED = "can not tell"
+CANNOT_TELL = "can not tell"
 
 
 def data(found: Answers, left_out: Sequence[str] = ()) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
 def _confusion(found: Answers) -> list[dict[str, Any]]:
     """Every pair of a class and an answer that occurred, the most frequent first."""
     counts = score.confusion(found)
-    answers = [*found.names, PASSED]
+    answers = [*found.names, CANNOT_TELL]
     pairs = [
         {"truth": found.names[i], "answer": answers[j], "count": int(counts[i, j])}
         for i, j in np.argwhere(counts).tolist()
@@ -98,7 +98,7 @@ def _accuracies(said: dict[str, Any]) -> str:
         rows.append(["all people", _percent(said["all_people"]), "", passed, ""])
     for name, one in said["models"].items():
         rows.append([name, _percent(one["accuracy"]), "", "", _points(one["people_less_model"])])
-    header = ["", "right, %", "answered", f"passed ({PASSED})", "people less model, points"]
+    header = ["", "right, %", "answered", f"passed ({CANNOT_TELL})", "people less model, points"]
     return table(header, rows)
 
 
@@ -124,7 +124,7 @@ def _confusions(said: dict[str, Any]) -> list[str]:
     """A matrix of the classes that occur, or the commonest mistakes where that is too wide."""
     pairs = said["confusion"]
     seen = {pair["truth"] for pair in pairs} | {pair["answer"] for pair in pairs}
-    shown = [name for name in [*said["classes"], PASSED] if name in seen]
+    shown = [name for name in [*said["classes"], CANNOT_TELL] if name in seen]
     if len(shown) > MOST:
         wrong = [pair for pair in pairs if pair["truth"] != pair["answer"]][:MISTAKES]
         rows = [[pair["truth"], pair["answer"], pair["count"]] for pair in wrong]

@@ -43,7 +43,7 @@ SELECT place, class FROM event WHERE id IN (
 """
 
 
-class Elsewhere(Exception):
+class StalePosition(Exception):
     """The person stands at another place than the one named."""
 
     def __init__(self, stands: int) -> None:
@@ -126,7 +126,7 @@ class Store:
         with self._writing():
             self._stop_elsewhere(person, place)
             if place == 0:
-                raise Elsewhere(0)
+                raise StalePosition(0)
             self._add(person, place - 1, "undo", None)
         return place - 1
 
@@ -151,7 +151,7 @@ class Store:
     def _stop_elsewhere(self, person: int, place: int) -> None:
         stands = self._stands(person)
         if stands != place:
-            raise Elsewhere(stands)
+            raise StalePosition(stands)
 
     def _add(self, person: int, place: int, kind: str, cls: int | None) -> None:
         self._base.execute(

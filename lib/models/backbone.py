@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lib.errors import UserError
 from lib.models import fuse_bn
-from lib.models.trainable import Trainable
+from lib.models.trainable import Classifier
 
 Units = list[list[nn.Module]]
 State = dict[str, torch.Tensor]
@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
 @dataclass(frozen=True)
-class Input:
+class InputStats:
     """What a body was trained on: RGB means and deviations on the 0..255 scale; its order."""
 
     mean: Sequence[float] = IMAGENET_MEAN
@@ -29,7 +29,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Sides:
+class InputSize:
     """Which sides of a picture, in pixels, a body takes; the mean colour fills up to the next.
 
     least: what is smaller is refused. padded_to: what is smaller is filled up to it. meeting
@@ -82,15 +82,15 @@ class Backbone:
     units: Units
     width: int
     channels: int = 0
-    given: Input = field(default_factory=Input)
-    sides: Sides = field(default_factory=Sides)
+    given: InputStats = field(default_factory=InputStats)
+    sides: InputSize = field(default_factory=InputSize)
     run: Callable[[nn.Module, torch.Tensor], Any] | None = None
     pool: Callable[[nn.Module, Any], torch.Tensor] = mean_of_map
     own_weights: Callable[[], tuple[State, str]] | None = None
     fitted: Callable[[State], State] = dict
 
 
-class Network(Trainable):
+class ImageClassifier(Classifier):
     """pictures float [n, 3, h, w] (from `normalise`) -> logits [n, classes].
 
     `units` lists the body's parts in the order of the data; `freeze_until` counts them.
@@ -158,13 +158,13 @@ class Network(Trainable):
         self._frozen_body = frozen
         self._apply_freeze()
 
-    def train(self, mode: bool = True) -> "Network":
+    def train(self, mode: bool = True) -> "ImageClassifier":
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
         return self
 
-    def _apply(self, *arguments: Any, **settings: Any) -> "Network":
+    def _apply(self, *arguments: Any, **settings: Any) -> "ImageClassifier":
         self._folded.clear()  # a device or type of its own
         return super()._apply(*arguments, **settings)
 
@@ -226,5 +226,5 @@ class _Whole(nn.Module):
 
 def _forget_folded(net: nn.Module, _: Any) -> None:
     """A function and not a bound method, so that a copy of a network forgets its own."""
-    assert isinstance(net, Network)
+    assert isinstance(net, ImageClassifier)
     net._folded.clear()

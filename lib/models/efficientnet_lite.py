@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.models import weights
-from lib.models.backbone import Backbone, Input, Units
+from lib.models.backbone import Backbone, InputStats, Units
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -32,7 +32,7 @@ def backbone(network: str) -> Backbone:
         units,
         width,
         width,
-        Input((127.0,) * 3, (128.0,) * 3),
+        InputStats((127.0,) * 3, (128.0,) * 3),
         own_weights=partial(weights.packaged, network),
         fitted=weights.without_head,
     )

@@ -1,4 +1,4 @@
-"""Builds networks of many makers (C2), all of them a `Network`.
+"""Builds networks of many makers (C2), all of them a `ImageClassifier`.
 
 Bodies are `small`, which trains in a minute on a CPU; four for drawings (`draw_zoo.py`);
 `efficientnet_lite0` to `2`; all names of pretrainedmodels; and all names of timm, with a tag or
@@ -22,7 +22,7 @@ from lib.models import (
     workarounds,
 )
 from lib.models import weights as weight_files
-from lib.models.backbone import Backbone, Network
+from lib.models.backbone import Backbone, ImageClassifier
 
 NEAR = 6  # names that an error proposes
 
@@ -34,23 +34,23 @@ def build(
     head: str = "linear",
     head_rank: int = 0,
     dropout: float = 0.0,
-) -> Network:
+) -> ImageClassifier:
     """A network of the zoo with a fresh head for `classes` classes.
 
     weights: "imagenet" (those that its maker offers), "none", or the path of a state dict. head,
-    head_rank, dropout: see `lib.vision.heads.build`. Random parts come from torch's generator: seed
+    head_rank, dropout: see `lib.models.heads.build`. Random parts come from torch's generator: seed
     it before. Raises UserError for an unknown name, a head that cannot be, and weights that cannot
     be had or do not fit.
     """
     made = _backbone(network)
     top = heads.build(head, made.width, made.channels, classes, head_rank, dropout)
     workarounds.thin_out_first(made.module)
-    net = Network(network, made, top)
+    net = ImageClassifier(network, made, top)
     weight_files.fill(network, made, net.head, weights)
     return net
 
 
-def network(model: Model, classes: int, weights: str) -> Network:
+def network(model: Model, classes: int, weights: str) -> ImageClassifier:
     """The network of a model's settings. Raises UserError for a crop that it does not take too."""
     net = build(model.network, classes, weights, model.head, model.head_rank, model.dropout)
     net.check_size(model.crop)

@@ -1,6 +1,6 @@
 """A network on the embeddings of all of a product's pictures (T2): gated, joined, hidden layers.
 
-It is trained as any other, by `lib/training/trainer.py`, on an `EmbeddingFeed`. Pictures are
+It is trained as any other, by `lib/training/trainer.py`, on an `EmbeddingLoader`. Pictures are
 alike: one
 gate serves them all, so neither their order nor how many places stay empty changes the answer.
 """
@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lib.config.schema import Fusion
-from lib.models.trainable import Undivided
-from lib.training.embedding_loader import EmbeddingFeed
+from lib.models.trainable import SingleStageClassifier
+from lib.training.embedding_loader import EmbeddingLoader
 from lib.training.evaluate import spread
 
 SQUEEZE = 16  # the gate's inner layer is narrower by this
@@ -22,7 +22,7 @@ BATCH = 512  # of them at a time
 LEAST_DEVIATION = 1e-6  # what varies less is a constant, and stays near 0
 
 
-class FusedNetwork(Undivided):
+class FusionModel(SingleStageClassifier):
     """seen float [n, views, width + 1] (from `normalise`) -> logits [n, classes]."""
 
     mean: torch.Tensor
@@ -83,19 +83,19 @@ def _hidden(settings: Fusion, width: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def build(settings: Fusion, classes: int, feed: EmbeddingFeed, rows: np.ndarray) -> FusedNetwork:
+def build(settings: Fusion, classes: int, feed: EmbeddingLoader, rows: np.ndarray) -> FusionModel:
     """A network for what `feed` gives, at first random, from torch's generator: seed it before.
 
     rows int64, ascending: products that train; means and deviations are measured on some of them.
     """
-    net = FusedNetwork(settings, feed.width, classes)
+    net = FusionModel(settings, feed.width, classes)
     mean, std = _moments(feed, spread(rows, SAMPLE))
     net.mean.copy_(torch.from_numpy(mean))
     net.std.copy_(torch.from_numpy(std))
     return net
 
 
-def _moments(feed: EmbeddingFeed, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(feed: EmbeddingLoader, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each value over the pictures of these products, [width]."""
     count, total = 0, np.zeros(feed.width)
     for values in _pictures(feed, rows):
@@ -109,7 +109,7 @@ def _moments(feed: EmbeddingFeed, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
     return mean, np.where(std < LEAST_DEVIATION, 1.0, std)
 
 
-def _pictures(feed: EmbeddingFeed, rows: np.ndarray) -> Iterator[np.ndarray]:
+def _pictures(feed: EmbeddingLoader, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Embeddings of the pictures that are there, float64 [n, width]."""
     for _, seen in feed.plain(rows, BATCH):
         yield seen[~np.isnan(seen).any(2)].astype(np.float64)

@@ -30,7 +30,7 @@ def build(
         raise UserError(f'head_rank = {rank}: 0, or the rank of a head = "wide"')
     if kind == "linear":
         return Linear(width, classes, dropout)
-    return Wide(channels or width, classes, rank, dropout)
+    return WideHead(channels or width, classes, rank, dropout)
 
 
 class Linear(nn.Linear):
@@ -46,7 +46,7 @@ class Linear(nn.Linear):
         return super().forward(functional.dropout(seen, self.dropout, self.training))
 
 
-class Wide(nn.Module):
+class WideHead(nn.Module):
     """[n, channels, h, w] -> [n, classes]: a 1x1 convolution up to the class count, batch norm,
     ReLU, the mean over the map, two fully connected layers of that width with a ReLU between.
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.models import torchvision_ops, weights
-from lib.models.backbone import Backbone, Input, Sides, State
+from lib.models.backbone import Backbone, InputSize, InputStats, State
 
 NOT_IN_TURN = ("bninception", "nasnetalarge", "nasnetamobile", "pnasnet5large")
 VECTORS = ("vgg", "alexnet")  # their bodies end in fully connected layers
@@ -57,14 +57,14 @@ def settings(network: str) -> dict:
     return next(iter(_pretrained_settings()[network].values()))
 
 
-def input_of(network: str) -> Input:
+def input_of(network: str) -> InputStats:
     """Means, deviations and order of colours that its weights were trained with."""
     given = settings(network)
     scale = 255 / given["input_range"][1]
     bgr = given["input_space"] == "BGR"
     order = slice(None, None, -1 if bgr else 1)
     mean, std = ([scale * v for v in given[key]][order] for key in ("mean", "std"))
-    return Input(mean, std, bgr)
+    return InputStats(mean, std, bgr)
 
 
 def _pretrained_settings() -> dict[str, dict]:
@@ -111,9 +111,9 @@ def _rectified(body: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
     return functional.relu(_features(body, pictures))
 
 
-def _sides(network: str) -> Sides:
+def _sides(network: str) -> InputSize:
     least = _by_start(network, LEAST_SIZE, 16)
-    return Sides(least, _by_start(network, PADDED_TO, 1), MEETING.get(network, (1, 0, 1)))
+    return InputSize(least, _by_start(network, PADDED_TO, 1), MEETING.get(network, (1, 0, 1)))
 
 
 def _by_start(name: str, table: dict[str, int], otherwise: int) -> int:

@@ -12,14 +12,14 @@ the networks see one.
 import torch
 from torch import nn
 
-from lib.models.backbone import Backbone, Input, Sides, Units
+from lib.models.backbone import Backbone, InputSize, InputStats, Units
 
 SIDE = 28
-GIVEN = Input((0.0,) * 3, (255.0,) * 3)
+GIVEN = InputStats((0.0,) * 3, (255.0,) * 3)
 WIDTHS = (16, 32, 48, 64, 64)  # channels of draw_modern
 
 
-class Grey(nn.Module):
+class ToGrayscale(nn.Module):
     """[n, 3, h, w] -> [n, 1, h, w]."""
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ def backbone(network: str) -> Backbone:
 
 def _dense() -> Backbone:
     layers = [
-        [Grey(), nn.Flatten(), nn.Linear(SIDE * SIDE, 25), nn.ReLU()],
+        [ToGrayscale(), nn.Flatten(), nn.Linear(SIDE * SIDE, 25), nn.ReLU()],
         [nn.Linear(25, 12), nn.ReLU()],
     ]
     return _made(layers, 12)
@@ -49,7 +49,7 @@ def _cnn2() -> Backbone:
 
 def _of_the_report(after: list[nn.Module], then: list[nn.Module], seen: int) -> Backbone:
     layers = [
-        [Grey(), nn.Conv2d(1, 4, 3), nn.ReLU(), *after],
+        [ToGrayscale(), nn.Conv2d(1, 4, 3), nn.ReLU(), *after],
         [nn.Conv2d(4, 8, 2), nn.ReLU(), *then],
         [nn.Flatten(), nn.Linear(seen, 64), nn.ReLU()],
     ]
@@ -62,14 +62,19 @@ def _modern() -> Backbone:
         kernel, stride = (5 if number == 0 else 3), (2 if number in (0, 2) else 1)
         convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
         layers.append([convolution, nn.BatchNorm2d(after), nn.ReLU()])
-    layers[0] = [Grey(), *layers[0]]
+    layers[0] = [ToGrayscale(), *layers[0]]
     return _made(layers, WIDTHS[-1], WIDTHS[-1])
 
 
 def _made(layers: Units, width: int, channels: int = 0) -> Backbone:
     units = [nn.Sequential(*layer) for layer in layers]
     return Backbone(
-        nn.Sequential(*units), [[unit] for unit in units], width, channels, GIVEN, Sides(only=SIDE)
+        nn.Sequential(*units),
+        [[unit] for unit in units],
+        width,
+        channels,
+        GIVEN,
+        InputSize(only=SIDE),
     )
 
 

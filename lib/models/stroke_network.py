@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.data.sources.quickdraw import SQUARE
-from lib.models.trainable import Undivided
+from lib.models.trainable import SingleStageClassifier
 
 WIDTHS = (64, 96, 128, 128)  # channels
 HALVED = 2  # the first so many, after which there are half the points
@@ -13,7 +13,7 @@ KERNEL = 5
 STEP = 32.0  # units that a step of 1 stands for
 
 
-class StrokeNetwork(Undivided):
+class StrokeNetwork(SingleStageClassifier):
     """seen float [n, 6, points] (from `normalise`) -> logits [n, classes]."""
 
     body: nn.Sequential

@@ -15,14 +15,14 @@ from torch import nn
 
 from lib.errors import UserError
 from lib.models import timm_weights, torchvision_ops
-from lib.models.backbone import Backbone, Input, Sides, Units
+from lib.models.backbone import Backbone, InputSize, InputStats, Units
 
 ALWAYS = "timm/"  # before a name that another maker has too
 PERIODS = (1, 4, 8, 14, 16, 32)  # a body takes multiples of one of these, or one size alone
 ROWS = (nn.Sequential, nn.ModuleList)
 STEPS = (16, 32, 64, 96, 128, 160, 224)  # the least size is found among these
 OTHER = 33  # pixels above the native size: its map is larger by one at least
-_seen: dict[str, tuple[Sides, bool, int, int]] = {}  # what `_look` found, by name
+_seen: dict[str, tuple[InputSize, bool, int, int]] = {}  # what `_look` found, by name
 
 
 @cache
@@ -60,7 +60,7 @@ def backbone(network: str) -> Backbone:
         _units(body),
         width,
         channels,
-        Input(mean, std),
+        InputStats(mean, std),
         sides,
         run=_run_last if last else _run,
         pool=_pool_last if last else _pool,
@@ -102,7 +102,7 @@ def _pool_last(body: Any, maps: torch.Tensor) -> torch.Tensor:
     return _pool(body, maps.permute(0, 2, 3, 1))
 
 
-def _look(body: Any, native: int) -> tuple[Sides, bool, int, int]:
+def _look(body: Any, native: int) -> tuple[InputSize, bool, int, int]:
     """(sides that it takes, whether channels come last, channels of its map or 0, width)."""
     twin = copy.deepcopy(body).to("meta").eval()
     maps = _run(twin, _nothing(native))
@@ -113,14 +113,14 @@ def _look(body: Any, native: int) -> tuple[Sides, bool, int, int]:
     return _sides(twin, native), last, channels, _pool(twin, maps).shape[1]
 
 
-def _sides(twin: nn.Module, native: int) -> Sides:
+def _sides(twin: nn.Module, native: int) -> InputSize:
     """By trying: a period counts where a multiple of it that nobody trained on works."""
     for period in PERIODS:
-        sides = Sides(meeting=(period, 0, 1))
+        sides = InputSize(meeting=(period, 0, 1))
         if _takes(twin, sides.next(native + OTHER)):
             break
     else:
-        return Sides(least=native, only=native)
+        return InputSize(least=native, only=native)
     least = native
     for side in reversed([side for side in STEPS if side < native]):
         if not _takes(twin, sides.next(side)):

@@ -8,7 +8,7 @@ from torch import nn
 from lib.errors import UserError
 
 
-class Trainable(nn.Module):
+class Classifier(nn.Module):
     """What `normalise` gives -> logits float [n, classes]. `mean` is a buffer on its device."""
 
     mean: torch.Tensor
@@ -33,7 +33,7 @@ class Trainable(nn.Module):
         return count
 
 
-class Undivided(Trainable):
+class SingleStageClassifier(Classifier):
     """A network whose `body` trains as a whole or not at all."""
 
     body: nn.Module

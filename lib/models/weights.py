@@ -134,7 +134,7 @@ def without_head(state: State) -> State:
 
 
 def _is_ours(state: State, body: nn.Module) -> bool:
-    """Whether a `Network` wrote it. Its two prefixes are in files of timm, too."""
+    """Whether a `ImageClassifier` wrote it. Its two prefixes are in files of timm, too."""
     if not all(key.startswith(("body.", "head.")) for key in state):
         return False
     return not _state(body).keys().isdisjoint(_part(state, "body."))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lib.config.schema import Config
-from lib.data.catalog import Catalogue, Classes, read_classes
+from lib.data.catalog import Catalog, Categories, read_categories
 from lib.evaluation import abstention
 from lib.stacking import blend
 from lib.stages import ranking_stage
@@ -30,10 +30,13 @@ DIGITS = 6  # of a probability, in both files
 
 
 def build_answers(
-    config: Config, labelled: Catalogue, query: Catalogue, folder: Path
+    config: Config, labelled: Catalog, query: Catalog, folder: Path
 ) -> dict[str, Any]:
     """Write the answers to every product of `query` and what they are worth; returns counts."""
-    classes, sure = read_classes(config.at("extract/classes")), abstention.read_confidence(config)
+    classes, sure = (
+        read_categories(config.at("extract/classes")),
+        abstention.read_confidence(config),
+    )
     locked = abstention.final_scores(config, "locked")
     measured = abstention.measure(config, locked, labelled.group)
     rows, score = (
@@ -76,11 +79,11 @@ def top_rows(product: np.ndarray, score: np.ndarray, top: int) -> np.ndarray:
 
 
 def _tables(
-    query: Catalogue,
-    classes: Classes,
+    query: Catalog,
+    classes: Categories,
     rows: dict[str, np.ndarray],
     score: np.ndarray,
-    sure: abstention.Confidence,
+    sure: abstention.AbstentionRule,
     top: int,
 ) -> Iterator[pa.Table]:
     """The answers by CHUNK products. Raises ValueError for a product without candidates."""
@@ -102,7 +105,7 @@ def _tables(
 
 def _table(
     keys: np.ndarray | pa.ChunkedArray,
-    classes: Classes,
+    classes: Categories,
     cls: np.ndarray,
     probability: np.ndarray,
     accepted: np.ndarray,
@@ -120,7 +123,7 @@ def _table(
     return pa.table(columns)
 
 
-def _classes(classes: Classes, cls: np.ndarray, none: np.ndarray) -> pa.Array:
+def _classes(classes: Categories, cls: np.ndarray, none: np.ndarray) -> pa.Array:
     """The catalogue's own names: category ids int64, or strings."""
     if classes.keys is None:
         return pa.array(classes.category_id[np.maximum(cls, 0)], mask=none)

@@ -36,7 +36,7 @@ LONGEST = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """The rank of this process, from 0, among `world` of them."""
 
     rank: int = 0
@@ -138,18 +138,18 @@ class Ranks:
                 value.copy_(mean / self.world)
 
 
-ALONE = Ranks()
+SINGLE = ProcessGroup()
 
 
-def here() -> Ranks:
+def here() -> ProcessGroup:
     """This process, once `joined` is entered; alone before and without."""
     if not dist.is_available() or not dist.is_initialized():
-        return ALONE
-    return Ranks(dist.get_rank(), dist.get_world_size())
+        return SINGLE
+    return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
 @contextmanager
-def joined(run: Run) -> Iterator[Ranks]:
+def joined(run: Run) -> Iterator[ProcessGroup]:
     """Meet the other ranks, as torchrun's environment tells; each takes a GPU of its own.
 
     Raises UserError where there are more ranks than GPUs.

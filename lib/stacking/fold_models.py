@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lib.artifacts import replacing
 from lib.stacking import rounds
 from lib.stacking.boosters import registry
-from lib.stacking.boosters.base import Examples, Some, Source, Task, chunks
+from lib.stacking.boosters.base import FitTask, LabelledRows, RowSource, RowSubset, chunks
 
 Result = TypeVar("Result")
 
@@ -38,14 +38,16 @@ class FoldModels:
     def path(self, stem: str) -> Path:
         return self.folder / f"{stem}.{registry.EXTENSIONS[self.booster]}"
 
-    def fit(self, task: Callable[[int, int], Task], folds: int) -> None:
+    def fit(self, task: Callable[[int, int], FitTask], folds: int) -> None:
         def one(k: int, own_threads: int) -> None:
             if not self.path(f"fold-{k}").exists():
                 self.save(f"fold-{k}", registry.fit(task(k, own_threads)))
 
         side_by_side(one, folds, self.threads, self.booster, self.alone)
 
-    def fit_watched(self, task: Callable[[int, int], Task], watched: Sequence[Examples]) -> int:
+    def fit_watched(
+        self, task: Callable[[int, int], FitTask], watched: Sequence[LabelledRows]
+    ) -> int:
         """Fit, choose the number of rounds for all folds, cut; the number."""
         chosen = self.folder / "rounds.json"
         if not chosen.exists():
@@ -65,7 +67,7 @@ class FoldModels:
         return count
 
     def _uncut(
-        self, task: Callable[[int, int], Task], watched: Sequence[Examples]
+        self, task: Callable[[int, int], FitTask], watched: Sequence[LabelledRows]
     ) -> list[list[float]]:
         """Models that grew until patience ended; the loss of each after each round."""
 
@@ -84,7 +86,7 @@ class FoldModels:
             model.save(temporary)
 
     def out_of_fold(
-        self, source: Source, fold: np.ndarray, folds: int
+        self, source: RowSource, fold: np.ndarray, folds: int
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Each row as the model without its fold answers, float32 [R]; importances by model."""
         scores = np.full(source.rows, np.nan, np.float32)
@@ -93,7 +95,7 @@ class FoldModels:
             # Read back, so that an interrupted and an uninterrupted call score with the same thing.
             model = registry.load(self.booster, self.path(f"fold-{k}"), own_threads)
             rows = np.flatnonzero(fold == k)
-            scores[rows] = score(model, Some(source, rows))
+            scores[rows] = score(model, RowSubset(source, rows))
             return model.importances()
 
         return scores, side_by_side(one, folds, self.threads, self.booster)
@@ -111,7 +113,7 @@ def paths(folder: Path, extension: str) -> list[Path]:
     return [numbered[k] for k in range(len(numbered))]
 
 
-def score(model: registry.Booster, source: Source) -> np.ndarray:
+def score(model: registry.Booster, source: RowSource) -> np.ndarray:
     """What the model answers for every row of the source, read by chunks: float32 [R]."""
     scores = np.empty(source.rows, np.float32)
     at = 0

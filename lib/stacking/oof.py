@@ -31,7 +31,7 @@ from lib.errors import UserError
 from lib.features.table import Joined, Table, categories_as_priors, layer_columns
 from lib.stacking import blend, rounds, softmax
 from lib.stacking.boosters import registry
-from lib.stacking.boosters.base import Examples, Task
+from lib.stacking.boosters.base import FitTask, LabelledRows
 from lib.stacking.fold_models import FoldModels, paths, score, side_by_side, write_json
 
 __all__ = ["Table", "categories_as_priors", "fit_layer", "layer_columns", "predict_layer"]
@@ -61,14 +61,14 @@ def fit_layer(
     true candidates.
     """
     joined = Joined(columns)
-    examples = Examples(joined, target, product)
+    examples = LabelledRows(joined, target, product)
     watching = stack.patience > 0 and registry.has_rounds(booster)
     folds = _checked_folds(examples, fold, watching)
     on_gpu = registry.uses_gpu(booster)
     facts: dict[str, Any] = {"rows": joined.rows, "columns": len(joined.names), "folds": folds}
 
-    def task(k: int, own_threads: int) -> Task:
-        return Task(
+    def task(k: int, own_threads: int) -> FitTask:
+        return FitTask(
             booster,
             examples.take(np.flatnonzero(fold != k)),
             joined.names,
@@ -133,7 +133,7 @@ def predict_layer(
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
 
 
-def _checked_folds(examples: Examples, fold: np.ndarray, watching: bool) -> int:
+def _checked_folds(examples: LabelledRows, fold: np.ndarray, watching: bool) -> int:
     target, product = examples.target, examples.product
     rows = examples.source.rows
     if not len(target) == len(fold) == len(product) == rows:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lib.data.catalog import read_table, write_table
 from lib.features import network
-from lib.features.candidates import Queried
+from lib.features.candidates import Query
 from lib.inference.topk import TopK
 from lib.stacking import calibration
 
@@ -28,7 +28,7 @@ HASH, SURE = 0, 1  # why a product has its label
 
 
 @dataclass(frozen=True)
-class Pseudo:
+class PseudoLabels:
     """product int32 [n] ascending rows of the test catalogue, class int16 [n], why int8 [n]."""
 
     product: np.ndarray
@@ -44,13 +44,13 @@ class Pseudo:
         write_table(folder / "pseudo.arrow", columns)
 
 
-def read(folder: Path) -> Pseudo:
+def read(folder: Path) -> PseudoLabels:
     table = read_table(folder / "pseudo.arrow")
-    return Pseudo(*(table[name].to_numpy() for name in ("product", "class", "why")))
+    return PseudoLabels(*(table[name].to_numpy() for name in ("product", "class", "why")))
 
 
 def answers(
-    query: Queried, topks: Sequence[TopK], weights: Sequence[float], class_count: int
+    query: Query, topks: Sequence[TopK], weights: Sequence[float], class_count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each product the class that the networks' mean puts first, int16 [Q], and the mean of its
     probability over networks and pictures, float32 [Q]; -1 and 0 without pictures."""
@@ -78,11 +78,11 @@ def least_confidence(
 
 
 def choose(
-    query: Queried,
+    query: Query,
     by_hash: np.ndarray,
     answered: tuple[np.ndarray, np.ndarray],
     least: float | None,
-) -> Pseudo:
+) -> PseudoLabels:
     """The labels of both sources; none where they are sure and disagree.
 
     by_hash int16 [Q]: the class that all holders of a product's pictures agree on, -1 for none.
@@ -91,7 +91,7 @@ def choose(
     sure = (cls >= 0) & (confidence >= least) if least is not None else np.zeros(len(cls), bool)
     held = by_hash >= 0
     kept = (held | sure) & ~(held & sure & (by_hash != cls))
-    return Pseudo(
+    return PseudoLabels(
         query.products[kept].astype(np.int32),
         np.where(held, by_hash, cls)[kept].astype(np.int16),
         np.where(held, HASH, SURE)[kept].astype(np.int8),

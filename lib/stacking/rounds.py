@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lib.stacking import softmax
-from lib.stacking.boosters.base import Task
+from lib.stacking.boosters.base import FitTask
 
 Loss = Callable[[np.ndarray], float]
 
 
-def watched_loss(task: Task) -> Loss:
+def watched_loss(task: FitTask) -> Loss:
     """What a booster's answers float [R] for the watched rows are worth; lower is better.
 
     Log loss of the rows, or for a ranker that of the true candidates after `softmax`, at the

@@ -8,9 +8,9 @@ import numpy as np
 
 from lib import pipeline
 from lib.config.schema import Config, nets
-from lib.data.catalog import Catalogue, read_classes, read_splits
+from lib.data.catalog import Catalog, read_categories, read_splits
 from lib.features import build, embedding_knn
-from lib.features.candidates import Queried, queried
+from lib.features.candidates import Query, make_query
 from lib.features.columns import Table
 from lib.features.network import mean
 from lib.inference import topk
@@ -21,7 +21,7 @@ Member = tuple[str, str, str]  # source, layer, booster
 
 
 def build_candidates(
-    config: Config, part: str, labelled: Catalogue, query: Catalogue, folder: Path
+    config: Config, part: str, labelled: Catalog, query: Catalog, folder: Path
 ) -> dict[str, Any]:
     return build.build_candidates(
         folder,
@@ -47,13 +47,13 @@ def _looks(config: Config, part: str) -> tuple[np.ndarray, np.ndarray] | None:
     return known, asked
 
 
-def _proposed(config: Config, part: str, labelled: Catalogue, query: Catalogue) -> list[np.ndarray]:
+def _proposed(config: Config, part: str, labelled: Catalog, query: Catalog) -> list[np.ndarray]:
     """Classes of the closest pictures, int16 [n, k] of each model; none if none are sought."""
     if not config.predict.embeddings or not config.features.neighbour_k:
         return []
     splits = read_splits(config.at("extract/splits"))
     products = np.arange(len(query.product_id)) if part == "test" else splits.products(part)
-    asked = queried(query, products)
+    asked = make_query(query, products)
     return [
         embedding_knn.candidate_classes(
             _galleries(config, name, part, asked),
@@ -67,11 +67,11 @@ def _proposed(config: Config, part: str, labelled: Catalogue, query: Catalogue) 
 
 
 def build_neighbours(
-    config: Config, part: str, labelled: Catalogue, query: Catalogue, folder: Path
+    config: Config, part: str, labelled: Catalog, query: Catalog, folder: Path
 ) -> dict[str, Any]:
     """What the closest pictures say of each candidate, for every model that has embeddings."""
     rows = candidate_rows(config, part)
-    asked = queried(query, np.unique(rows["product"]))
+    asked = make_query(query, np.unique(rows["product"]))
     slot = np.searchsorted(asked.products, rows["product"])
     table: Table = {}
     for name in config.predict.embeddings:
@@ -86,7 +86,7 @@ def build_neighbours(
     return {"rows": len(slot), "columns": len(table)}
 
 
-def _galleries(config: Config, name: str, part: str, asked: Queried) -> list[embedding_knn.Gallery]:
+def _galleries(config: Config, name: str, part: str, asked: Query) -> list[embedding_knn.FoldIndex]:
     """The networks of a model, with what each may be asked and may answer."""
     side = "test" if part == "test" else "train"
     splits = read_splits(config.at("extract/splits"))
@@ -96,7 +96,7 @@ def _galleries(config: Config, name: str, part: str, asked: Queried) -> list[emb
         return np.load(config.at(f"embeddings/{name}/{net}/{side}") / "embeddings.npy", "r")
 
     return [
-        embedding_knn.Gallery(embeddings(net, "train"), embeddings(net, side), *role)
+        embedding_knn.FoldIndex(embeddings(net, "train"), embeddings(net, side), *role)
         for net, role in zip(
             nets(model),
             embedding_knn.roles(splits, model.folds, part, asked.products),
@@ -106,7 +106,7 @@ def _galleries(config: Config, name: str, part: str, asked: Queried) -> list[emb
 
 
 def build_source(
-    config: Config, source: str, part: str, query: Catalogue, folder: Path
+    config: Config, source: str, part: str, query: Catalog, folder: Path
 ) -> dict[str, Any]:
     """Columns of one network, of the mean of all (order 1 of C13), or of all side by side."""
     classes = _class_count(config)
@@ -278,4 +278,4 @@ def _layer_columns(config: Config, source: str, layer: str, part: str) -> list[o
 
 
 def _class_count(config: Config) -> int:
-    return len(read_classes(config.at("extract/classes")))
+    return len(read_categories(config.at("extract/classes")))

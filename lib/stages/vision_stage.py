@@ -10,33 +10,38 @@ import torch
 
 from lib import pipeline
 from lib.config.schema import Backbone, Config, Model, nets
-from lib.data.catalog import Catalogue, read_classes, read_splits
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import Catalog, read_categories, read_splits
+from lib.data.image_reader import ImageReader
 from lib.data.mosaic import MosaicReader
 from lib.errors import UserError
 from lib.inference import dumps, embeddings, topk
-from lib.inference.predictor import PictureScorer
+from lib.inference.predictor import ImagePredictor
 from lib.inference.topk import TopK
 from lib.models import factory
-from lib.models.backbone import Network
+from lib.models.backbone import ImageClassifier
 from lib.runtime import device as devices
-from lib.runtime.distributed import ALONE, Ranks, here
+from lib.runtime.distributed import SINGLE, ProcessGroup, here
 from lib.training import rows, trained, trainer
-from lib.training.dataset import Lesson
-from lib.training.loader import PictureFeed
+from lib.training.dataset import TrainingSet
+from lib.training.loader import ImageLoader
 
 
 @dataclass(frozen=True)
-class Extra:
+class PseudoLabelled:
     """More to learn from: `products` int64 of `catalogue`, which begins with the labelled one."""
 
-    catalogue: Catalogue
+    catalogue: Catalog
     products: np.ndarray
     weight: float
 
 
 def build_net(
-    config: Config, name: str, net: str, known: Catalogue, folder: Path, extra: Extra | None = None
+    config: Config,
+    name: str,
+    net: str,
+    known: Catalog,
+    folder: Path,
+    extra: PseudoLabelled | None = None,
 ) -> dict[str, Any]:
     """Train one network of model `name` on `fit`, or on `fit` without its own fold.
 
@@ -44,8 +49,8 @@ def build_net(
     A row is a picture, or the mosaic of a product: `lib/training/rows.py`.
     """
     model = config.models[name]
-    taught, watched = taught_and_watched(config, model, net)
-    classes = read_classes(config.at("extract/classes"))
+    taught, watched = train_valid_products(config, model, net)
+    classes = read_categories(config.at("extract/classes"))
     labelled, weights = len(known.product_id), None
     if extra is not None:
         known, taught = extra.catalogue, np.concatenate([taught, extra.products])
@@ -56,8 +61,8 @@ def build_net(
     if model.kind == "mosaic":
         _stop_at_few(name, model, train_rows)
     with _reader(config, model, known) as reader:
-        lesson = Lesson(
-            PictureFeed(reader, model),
+        lesson = TrainingSet(
+            ImageLoader(reader, model),
             lambda weights: factory.network(model, len(classes), weights),
             labels=known.label[product],
             product=product,
@@ -81,7 +86,7 @@ def _stop_at_few(name: str, model: Model, products: np.ndarray) -> None:
         )
 
 
-def taught_and_watched(config: Config, model: Model, net: str) -> tuple[np.ndarray, np.ndarray]:
+def train_valid_products(config: Config, model: Model, net: str) -> tuple[np.ndarray, np.ndarray]:
     """Products that a network learns from, and those that only watch it: ascending int64 each."""
     splits = read_splits(config.at("extract/splits"))
     fit = splits.products("fit")
@@ -92,7 +97,7 @@ def taught_and_watched(config: Config, model: Model, net: str) -> tuple[np.ndarr
 
 
 def build_predictions(
-    config: Config, name: str, part: str, query: Catalogue, folder: Path
+    config: Config, name: str, part: str, query: Catalog, folder: Path
 ) -> dict[str, Any]:
     """Score the pictures of a part with model `name`.
 
@@ -106,7 +111,7 @@ def build_predictions(
 
 
 def asked(
-    config: Config, model: Model, part: str, query: Catalogue
+    config: Config, model: Model, part: str, query: Catalog
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pictures int64 of a part, ascending, and the one network that scores each, None for all."""
     if part == "test":
@@ -125,7 +130,7 @@ def checkpoints(config: Config, name: str) -> list[Path]:
 
 
 def predict_by(
-    config: Config, model: Model, checkpoint: Path, query: Catalogue, folder: Path
+    config: Config, model: Model, checkpoint: Path, query: Catalog, folder: Path
 ) -> TopK:
     """What one network says of all pictures of a catalogue; `folder` holds what is finished."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,31 +143,31 @@ def _score(
     config: Config,
     model: Model,
     paths: list[Path],
-    query: Catalogue,
+    query: Catalog,
     images: np.ndarray,
     net_of_row: np.ndarray | None,
     plain: bool,
     folder: Path,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE,
 ) -> dict[str, Any]:
     whose = rows.speaking(model, query)
     remedy = devices.smaller_predict_batch(config.run)
     with _reader(config, model, query) as reader, devices.enough_memory(folder, remedy):
-        scorer = PictureScorer(model, config.predict, paths, reader, config.run, whose)
+        scorer = ImagePredictor(model, config.predict, paths, reader, config.run, whose)
         rotten = dumps.write(folder, scorer, config.predict, images, net_of_row, plain, ranks)
         _report_rotten(reader)
     return {"images": len(images), "rotten": rotten, "views": len(scorer.views)}
 
 
 def build_embeddings(
-    config: Config, name: str, net: str, side: str, catalogue: Catalogue, folder: Path
+    config: Config, name: str, net: str, side: str, catalogue: Catalog, folder: Path
 ) -> dict[str, Any]:
     """Embed all pictures of "train" or "test" with one network; both sides share a projection."""
     own = config.models.get(name)
     model = own or config.backbones[name]
     known = config.at(f"embeddings/{name}/{net}/train")
 
-    def load(device: torch.device) -> Network:
+    def load(device: torch.device) -> ImageClassifier:
         if own:
             checkpoint = config.at(f"cnn/{name}/{net}") / f"{own.checkpoint}.pt"
             return trained.network(checkpoint, own, device)
@@ -184,16 +189,16 @@ def build_embeddings(
     return facts
 
 
-def _reader(config: Config, model: Model | Backbone, catalogue: Catalogue) -> PictureReader:
+def _reader(config: Config, model: Model | Backbone, catalogue: Catalog) -> ImageReader:
     allocate = devices.batch_memory(devices.choose(config.run, model))
     mosaics = isinstance(model, Model) and model.kind == "mosaic"
-    reader = MosaicReader if mosaics else PictureReader
+    reader = MosaicReader if mosaics else ImageReader
     return reader(catalogue, model.resize, pipeline.threads(config), allocate)
 
 
-def _report_rotten(reader: PictureReader) -> None:
-    if reader.first_rotten:
-        row, reason = reader.first_rotten
+def _report_rotten(reader: ImageReader) -> None:
+    if reader.first_corrupt:
+        row, reason = reader.first_corrupt
         known = reader.catalogue
         print(
             f"warning: {known.path}: {reader.rotten.sum()} rotten pictures were read as plain grey,"

@@ -31,7 +31,7 @@ def strength(settings: Augment, epoch: int, epochs: int) -> float:
 
 
 @dataclass(frozen=True)
-class Changes:
+class ImageTransforms:
     """What is done to each of b pictures beside its place and mirror image.
 
     maps float64 [b, 2, 3]: from (x, y, 1) of the crop to (x, y) of the picture, place and mirror
@@ -48,16 +48,16 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class AugmentParams:
     """Where the crop lies in each of b pictures, whether it is mirrored; None: nothing else."""
 
     tops: list[int]
     lefts: list[int]
     mirrored: list[bool]
-    changes: Changes | None
+    changes: ImageTransforms | None
 
 
-class Augmenter:
+class RandomAugment:
     """Cuts pictures of the size `resize` to `crop` (height, width each) and alters them."""
 
     def __init__(
@@ -77,17 +77,17 @@ class Augmenter:
         )
         self.plain = strength == 0 or settings == unaltered
 
-    def draw(self, count: int, rng: np.random.Generator) -> Drawn:
+    def draw(self, count: int, rng: np.random.Generator) -> AugmentParams:
         """For `count` pictures. The first three draws are those of the plain crop."""
         tops = rng.integers(0, self.resize[0] - self.crop[0] + 1, count)
         lefts = rng.integers(0, self.resize[1] - self.crop[1] + 1, count)
         mirrored = np.logical_and(rng.random(count) < 0.5, self.flip)
         changes = None if self.plain else self._changes(tops, lefts, mirrored, rng)
-        return Drawn(tops.tolist(), lefts.tolist(), mirrored.tolist(), changes)
+        return AugmentParams(tops.tolist(), lefts.tolist(), mirrored.tolist(), changes)
 
     def _changes(
         self, tops: np.ndarray, lefts: np.ndarray, mirrored: np.ndarray, rng: np.random.Generator
-    ) -> Changes:
+    ) -> ImageTransforms:
         count = len(tops)
         windows, angles, turns = rng.random((4, count)), rng.random(count), rng.random((2, count))
         factors = self._factors(rng.random((3, count)), rng.random(count))
@@ -96,7 +96,7 @@ class Augmenter:
         turned = self._turns(turns)
         tilted = self.strength * self.settings.rotate * (2 * angles - 1)
         zoomed = (window[2] != self.crop[0]) | (window[3] != self.crop[1])
-        return Changes(
+        return ImageTransforms(
             self._maps(window, turned, np.deg2rad(tilted), mirrored),
             zoomed | (turned != 0) | (tilted != 0),
             factors,
@@ -104,7 +104,7 @@ class Augmenter:
             blots,
         )
 
-    def apply(self, picture: np.ndarray, drawn: Drawn, i: int, out: np.ndarray) -> None:
+    def apply(self, picture: np.ndarray, drawn: AugmentParams, i: int, out: np.ndarray) -> None:
         """Alter `picture` uint8 [*resize, 3] RGB as the i-th of `drawn`, into out [*crop, 3]."""
         changes = drawn.changes
         if changes is None:
@@ -121,7 +121,9 @@ class Augmenter:
         if height:
             out[top : top + height, left : left + width] = GREY
 
-    def _cut(self, picture: np.ndarray, drawn: Drawn, i: int, out: np.ndarray | None) -> np.ndarray:
+    def _cut(
+        self, picture: np.ndarray, drawn: AugmentParams, i: int, out: np.ndarray | None
+    ) -> np.ndarray:
         """The crop as it is, or its mirror image; in `out` if there is one."""
         height, width = self.crop
         top, left = drawn.tops[i], drawn.lefts[i]

@@ -20,7 +20,7 @@ TIMES = ("images_per_second", "seconds", "cpu_seconds")  # of an epoch's line
 
 
 @dataclass
-class Progress:
+class TrainState:
     """Where a run stands: plain data, stored in `last.pt`."""
 
     epoch: int = 0  # finished ones

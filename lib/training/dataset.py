@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.errors import UserError
-from lib.models.trainable import Trainable
-from lib.training.loader import Feed
+from lib.models.trainable import Classifier
+from lib.training.loader import Loader
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a network learns from; row i is a picture, or whatever the feed makes of a row.
 
     build(weights) makes the network, its random parts from torch's generator.
@@ -21,8 +21,8 @@ class Lesson:
     of each row's loss, None for 1.
     """
 
-    feed: Feed
-    build: Callable[[str], Trainable]
+    feed: Loader
+    build: Callable[[str], Classifier]
     labels: np.ndarray
     product: np.ndarray
     train_rows: np.ndarray

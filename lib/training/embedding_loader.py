@@ -21,7 +21,7 @@ AHEAD = 4  # batches that are ready or under way
 MISSING = int(np.array(np.nan, np.float16).view(np.uint16))
 
 
-class EmbeddingFeed:
+class EmbeddingLoader:
     """Batches float16 [b, views, width] of products; pictures that are not there are NaN.
 
     sources: float16 [I, width_b], one for each network, I the pictures of a catalogue; memory maps

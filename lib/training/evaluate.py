@@ -7,22 +7,22 @@ import torch
 from torch.nn import functional
 
 from lib.config.schema import Model
-from lib.models.trainable import Trainable
+from lib.models.trainable import Classifier
 from lib.runtime import device as devices
-from lib.runtime.distributed import ALONE, Ranks
-from lib.training.loader import Feed
+from lib.runtime.distributed import SINGLE, ProcessGroup
+from lib.training.loader import Loader
 from lib.training.losses import Losses
 
 
 def watch(
-    net: Trainable,
+    net: Classifier,
     model: Model,
-    feed: Feed,
+    feed: Loader,
     rows: np.ndarray,
     labels: torch.Tensor,
     losses: Losses,
     batch: int,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE,
 ) -> dict[str, Any]:
     """Cross-entropy and accuracy of `rows` int64 [n], and accuracy by level of the tree.
 

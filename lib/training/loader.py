@@ -7,14 +7,14 @@ import numpy as np
 
 from lib.config.schema import Model
 from lib.data.crops import centre
-from lib.data.image_reader import Augments, PictureReader
-from lib.runtime.distributed import ALONE, Ranks
-from lib.training.augment import Augmenter, strength
+from lib.data.image_reader import Augmenter, ImageReader
+from lib.runtime.distributed import SINGLE, ProcessGroup
+from lib.training.augment import RandomAugment, strength
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
-class Feed(Protocol):
+class Loader(Protocol):
     """Batches of (rows int64 [b], inputs [b, ...]) in the order of `rows`.
 
     Inputs are what `normalise` of the network takes. The same seeds give the same inputs.
@@ -31,13 +31,13 @@ class Feed(Protocol):
         ...
 
 
-class PictureFeed:
+class ImageLoader:
     """Pictures uint8 [b, 3, h, w] of one size.
 
     `altered` gives of each batch the part of one of `ranks`, altered as one process would.
     """
 
-    def __init__(self, reader: PictureReader, model: Model, ranks: Ranks = ALONE) -> None:
+    def __init__(self, reader: ImageReader, model: Model, ranks: ProcessGroup = SINGLE) -> None:
         self.reader, self.model, self.ranks = reader, model, ranks
 
     def altered(
@@ -46,13 +46,13 @@ class PictureFeed:
         model = self.model
         first = model.head_epochs
         much = strength(model.augment, epoch - first, epochs - first)
-        augmenter = Augmenter(model.augment, model.resize, model.crop, model.flip, much)
+        augmenter = RandomAugment(model.augment, model.resize, model.crop, model.flip, much)
         whole = len(rows) - len(rows) % batch
         for some, size in ((rows[:whole], batch), (rows[whole:], len(rows) - whole)):
             if len(some):
                 part = self.ranks.part(size)
                 own = some.reshape(-1, size)[:, part].ravel()
-                altering = _OfPart(augmenter, size, part.start)
+                altering = _ShardedAugment(augmenter, size, part.start)
                 yield from self.reader.batches(own, part.stop - part.start, altering, seeds)
 
     def plain(self, rows: np.ndarray, batch: int) -> Batches:
@@ -62,10 +62,10 @@ class PictureFeed:
             yield piece, pictures[:, :, top : top + height, left : left + width]
 
 
-class _OfPart:
+class _ShardedAugment:
     """Draws for a batch of `count` pictures, and alters a part of it, which begins at `first`."""
 
-    def __init__(self, augmenter: Augments, count: int, first: int) -> None:
+    def __init__(self, augmenter: Augmenter, count: int, first: int) -> None:
         self.augmenter, self.count, self.first = augmenter, count, first
         self.crop = augmenter.crop
 
@@ -76,10 +76,10 @@ class _OfPart:
         self.augmenter.apply(picture, drawn, self.first + i, out)
 
 
-class _PartOfFeed:
+class _ShardedLoader:
     """Of each batch of any feed a rank's part; the others' is made and dropped."""
 
-    def __init__(self, feed: Feed, ranks: Ranks) -> None:
+    def __init__(self, feed: Loader, ranks: ProcessGroup) -> None:
         self.feed, self.ranks = feed, ranks
 
     def altered(
@@ -93,16 +93,16 @@ class _PartOfFeed:
         return self.feed.plain(rows, batch)
 
 
-def of_ranks(feed: Feed, ranks: Ranks) -> Feed:
+def of_ranks(feed: Loader, ranks: ProcessGroup) -> Loader:
     """A feed whose `altered` gives this rank's part of each batch. `plain` gives what is asked."""
     if ranks.world == 1:
         return feed
-    if isinstance(feed, PictureFeed):
-        return PictureFeed(feed.reader, feed.model, ranks)
-    return _PartOfFeed(feed, ranks)
+    if isinstance(feed, ImageLoader):
+        return ImageLoader(feed.reader, feed.model, ranks)
+    return _ShardedLoader(feed, ranks)
 
 
-class Piece(NamedTuple):
+class MicroBatch(NamedTuple):
     """What a rank works on at a time: rows int64 [b] and their inputs [b, ...].
 
     place: of these rows among all that were asked for. weight: of the mean loss, for the mean over
@@ -116,18 +116,18 @@ class Piece(NamedTuple):
 
 
 def pieces(
-    feed: Feed,
-    ranks: Ranks,
+    feed: Loader,
+    ranks: ProcessGroup,
     rows: np.ndarray,
     size: int,
     seeds: np.random.SeedSequence,
     epoch: int,
     epochs: int,
-) -> Iterator[Piece]:
+) -> Iterator[MicroBatch]:
     """`rows` in pieces of `size` over all ranks, of each this rank's part; feed: of `of_ranks`."""
     fed = feed.altered(rows, size, seeds, epoch, epochs)
     for start, (own, inputs) in zip(range(0, len(rows), size), fed, strict=True):
         count = min(size, len(rows) - start)
         part = ranks.part(count)
         place = slice(start + part.start, start + part.stop)
-        yield Piece(own, inputs, place, ranks.weight(count))
+        yield MicroBatch(own, inputs, place, ranks.weight(count))

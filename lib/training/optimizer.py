@@ -7,7 +7,7 @@ from lib.config.schema import Model
 from lib.training.rates import MOMENTUM
 
 
-class Stepper:
+class OptimizerStep:
     """Adds up gradients of the pieces of a batch, and takes a step.
 
     head: only the head trains, by Adam (T4, T5); else everything that requires a gradient now, of

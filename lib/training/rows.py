@@ -3,17 +3,17 @@
 import numpy as np
 
 from lib.config.schema import Model
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 
 
-def products(model: Model, catalogue: Catalogue) -> np.ndarray:
+def products(model: Model, catalogue: Catalog) -> np.ndarray:
     """Whose each row is, int [R]: the product of a picture, or the product itself."""
     if model.kind == "mosaic":
         return np.arange(len(catalogue.product_id))
     return catalogue.image_product
 
 
-def taught(model: Model, catalogue: Catalogue, some: np.ndarray) -> np.ndarray:
+def taught(model: Model, catalogue: Catalog, some: np.ndarray) -> np.ndarray:
     """Rows int64, ascending, that tell of products int64, ascending: to learn from or to watch.
 
     Mosaics are only of products with as many pictures as `model.mosaic` says, so that models can
@@ -28,7 +28,7 @@ def taught(model: Model, catalogue: Catalogue, some: np.ndarray) -> np.ndarray:
     return some[fit]
 
 
-def speaking(model: Model, catalogue: Catalogue) -> np.ndarray | None:
+def speaking(model: Model, catalogue: Catalog) -> np.ndarray | None:
     """The row that speaks for each picture, int [I]; None: its own.
 
     Mosaics speak for all pictures of all products, whatever number of them they learnt from: one

@@ -7,7 +7,7 @@ from lib.training import rates
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """A model's epochs over `shown` items each: first those of the head alone, then the body's."""
 
     model: Model

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from lib.data.byte_reader import Originals
+from lib.data.byte_reader import ByteReader
 from lib.data.sources.quickdraw import Drawing, begun, fitted, parse, raster
 from lib.training.loader import Batches
 
@@ -35,7 +35,7 @@ def points(drawing: Drawing, most: int) -> np.ndarray:
     return found
 
 
-class DrawingFeed:
+class StrokeLoader:
     """Rows of a catalogue of strokes, as `shape` of as much of each drawing as `shares` say.
 
     shares: the least and the largest share of a drawing that is shown to train on, drawn anew for
@@ -45,7 +45,7 @@ class DrawingFeed:
 
     def __init__(
         self,
-        originals: Originals,
+        originals: ByteReader,
         shape: Shape,
         shares: tuple[float, float] = (1.0, 1.0),
         watched: float = 1.0,

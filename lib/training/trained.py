@@ -8,11 +8,11 @@ import torch
 from lib.config.schema import Model
 from lib.errors import UserError
 from lib.models import factory
-from lib.models.backbone import Network
-from lib.models.fusion import FusedNetwork
+from lib.models.backbone import ImageClassifier
+from lib.models.fusion import FusionModel
 
 
-def network(checkpoint: Path, model: Model, device: torch.device) -> Network:
+def network(checkpoint: Path, model: Model, device: torch.device) -> ImageClassifier:
     """The network of a `last.pt` or `best.pt` that sees pictures.
 
     Raises UserError for a file that is missing, damaged or of another network.
@@ -25,13 +25,13 @@ def network(checkpoint: Path, model: Model, device: torch.device) -> Network:
     return ready(net, device)
 
 
-def fused(checkpoint: Path, model: Model, width: int, device: torch.device) -> FusedNetwork:
+def fused(checkpoint: Path, model: Model, width: int, device: torch.device) -> FusionModel:
     """The same of one that sees embeddings of `width` values.
 
     Raises UserError for a file that is missing, damaged or of other embeddings or settings.
     """
     saved = _read(checkpoint)
-    net = FusedNetwork(model.fusion, width, saved["classes"])
+    net = FusionModel(model.fusion, width, saved["classes"])
     try:
         net.load_state_dict(saved["model"])
     except RuntimeError:
@@ -42,7 +42,7 @@ def fused(checkpoint: Path, model: Model, width: int, device: torch.device) -> F
     return net.eval().to(device)
 
 
-def ready(net: Network, device: torch.device) -> Network:
+def ready(net: ImageClassifier, device: torch.device) -> ImageClassifier:
     """For answers alone: on the device, nothing trains, batch norms are folded."""
     net.freeze_body(True)
     return net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

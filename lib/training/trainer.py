@@ -24,16 +24,16 @@ from lib.config.schema import Model, Run
 from lib.data.shuffle import EpochOrder
 from lib.errors import UserError
 from lib.runtime import device as devices
-from lib.runtime.distributed import Ranks, here
+from lib.runtime.distributed import ProcessGroup, here
 from lib.training import checkpoint
-from lib.training.checkpoint import Progress
-from lib.training.dataset import Lesson
+from lib.training.checkpoint import TrainState
+from lib.training.dataset import TrainingSet
 from lib.training.evaluate import spread, watch
-from lib.training.loader import Piece, of_ranks, pieces
+from lib.training.loader import MicroBatch, of_ranks, pieces
 from lib.training.losses import Losses, mixed
-from lib.training.optimizer import Stepper
+from lib.training.optimizer import OptimizerStep
 from lib.training.sampler import count_of_epoch, rows_of_epoch
-from lib.training.schedule import Plan
+from lib.training.schedule import Schedule
 from lib.training.weight_averaging import BATCHES, averaged
 
 SEGMENT_STEPS = 250  # between two moments at which a checkpoint may be written
@@ -42,7 +42,7 @@ CHECK_STEPS = 25  # between two looks at the loss: each makes a GPU wait
 WATCHED = 5_000  # rows that are scored after an epoch, at most: half a point of error
 
 
-def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> dict[str, Any]:
+def train(folder: Path, model: Model, lesson: TrainingSet, seed: int, run: Run) -> dict[str, Any]:
     """Train `model` into `folder`, from where an earlier call was stopped.
 
     Returns facts, in the first rank: images, epochs, accuracy of the last and best epoch,
@@ -63,7 +63,9 @@ def train(folder: Path, model: Model, lesson: Lesson, seed: int, run: Run) -> di
 class _Training:
     """The state that the steps of one run share."""
 
-    def __init__(self, folder: Path, model: Model, lesson: Lesson, seed: int, ranks: Ranks) -> None:
+    def __init__(
+        self, folder: Path, model: Model, lesson: TrainingSet, seed: int, ranks: ProcessGroup
+    ) -> None:
         self.folder, self.model, self.lesson, self.seed = folder, model, lesson, seed
         self.ranks, self.feed = ranks, of_ranks(lesson.feed, ranks)
         self.labels = torch.from_numpy(lesson.labels.astype(np.int64))
@@ -71,8 +73,8 @@ class _Training:
         self.weights = torch.from_numpy(weights.astype(np.float32))
         self.watched = spread(lesson.valid_rows, WATCHED)
         shown = count_of_epoch(model.sampling, lesson.train_rows, lesson.product)
-        self.plan = Plan(model, shown)
-        self.progress = Progress()
+        self.plan = Schedule(model, shown)
+        self.progress = TrainState()
         # 1 - p of the true class of each row that trains, when it was last seen: before this
         # epoch, which decides what it shows, and up to now.
         rows = len(lesson.train_rows) if model.sampling.hard else 0
@@ -83,7 +85,7 @@ class _Training:
         self.device = device
         saved = checkpoint.read(self.folder / "last.pt")
         if saved:
-            self.progress = Progress(**saved["progress"])
+            self.progress = TrainState(**saved["progress"])
         stand = (self.progress.epoch, self.progress.segment, len(self.lesson.train_rows))
         if self.ranks.said(stand) != stand:
             raise UserError(f"{self.folder}: not the same on all nodes; let them share `work`")
@@ -130,7 +132,7 @@ class _Training:
         head = self.plan.of_head(self.progress.epoch)
         self.net.freeze_until(self.plan.lowest_unit)
         self.net.freeze_body(head)
-        self.stepper = Stepper(self.net, self.model, head)
+        self.stepper = OptimizerStep(self.net, self.model, head)
         self._freeze()
 
     def _freeze(self) -> None:
@@ -180,14 +182,14 @@ class _Training:
             places = np.searchsorted(self.lesson.train_rows, rows)
             self.hardness[1, places] = 1 - self.ranks.highest(self.right)
 
-    def _steps(self, rows: np.ndarray, seeds: np.random.SeedSequence) -> Iterator[list[Piece]]:
+    def _steps(self, rows: np.ndarray, seeds: np.random.SeedSequence) -> Iterator[list[MicroBatch]]:
         """The batches of a segment, each in as many pieces as it passes in."""
         epoch, size = self.progress.epoch, self.plan.piece(self.progress.epoch)
         fed = pieces(self.feed, self.ranks, rows, size, seeds, epoch, self.plan.epochs)
         while batch := list(islice(fed, self.model.accumulate)):
             yield batch
 
-    def _step(self, step: int, batch: list[Piece]) -> torch.Tensor:
+    def _step(self, step: int, batch: list[MicroBatch]) -> torch.Tensor:
         """Take a step; returns this rank's loss, whose mean over the ranks is the batch's."""
         progress = self.progress
         self.stepper.set(*self.plan.rate(progress.epoch, step, progress.losses))
@@ -203,7 +205,7 @@ class _Training:
             self.average.after_step()
         return total
 
-    def _loss(self, piece: Piece) -> torch.Tensor:
+    def _loss(self, piece: MicroBatch) -> torch.Tensor:
         """Mean loss of a piece."""
         rows = piece.rows
         truth = self.labels[rows].to(self.device, non_blocking=True)
@@ -225,7 +227,7 @@ class _Training:
         with devices.autocast(self.model, self.device):
             return self.forward(shown).float()
 
-    def _remember(self, piece: Piece, logits: torch.Tensor, truth: torch.Tensor) -> None:
+    def _remember(self, piece: MicroBatch, logits: torch.Tensor, truth: torch.Tensor) -> None:
         hits = (logits.argmax(1) == truth).float().mean()
         self.hits += hits * piece.weight / self.model.accumulate
         if self.model.sampling.hard:

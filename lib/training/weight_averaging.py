@@ -9,20 +9,20 @@ import torch
 from torch import nn
 
 from lib.config.schema import Average
-from lib.models.trainable import Trainable
-from lib.runtime.distributed import ALONE, Ranks
+from lib.models.trainable import Classifier
+from lib.runtime.distributed import SINGLE, ProcessGroup
 
 BATCHES = 50  # that batch norms are measured on anew
 
 
-def averaged(settings: Average, net: Trainable) -> "Averaged | None":
-    return None if settings.kind == "none" else Averaged(settings, net)
+def averaged(settings: Average, net: Classifier) -> "WeightAverage | None":
+    return None if settings.kind == "none" else WeightAverage(settings, net)
 
 
-class Averaged:
+class WeightAverage:
     """The mean of a network's weights and batch norm statistics, kept beside it."""
 
-    def __init__(self, settings: Average, net: Trainable) -> None:
+    def __init__(self, settings: Average, net: Classifier) -> None:
         self.settings, self.net = settings, net
         self.taken = 0  # moments that are in the mean
         self.mean = {key: value.clone() for key, value in self._current().items()}
@@ -43,7 +43,9 @@ class Averaged:
             self._take(1 / (1 + self.taken))
 
     @contextmanager
-    def in_place(self, batches: Iterable[torch.Tensor], ranks: Ranks = ALONE) -> Iterator[None]:
+    def in_place(
+        self, batches: Iterable[torch.Tensor], ranks: ProcessGroup = SINGLE
+    ) -> Iterator[None]:
         """The network has the mean's weights, and its own again at the end.
 
         batches: normalised training input; SWA's batch norms are measured on the first of it, this
@@ -83,7 +85,7 @@ class Averaged:
 
 @torch.no_grad()
 def measure_batch_norms(
-    net: nn.Module, batches: Iterable[torch.Tensor], ranks: Ranks = ALONE
+    net: nn.Module, batches: Iterable[torch.Tensor], ranks: ProcessGroup = SINGLE
 ) -> None:
     """Statistics of the batch norms that train, as the plain mean over at most BATCHES batches."""
     net.train()

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from lib.data import byte_reader as module
-from lib.data.byte_reader import Originals
-from lib.data.catalog import Files, read_catalogue, read_classes
+from lib.data.byte_reader import ByteReader
+from lib.data.catalog import FileTable, read_catalog, read_categories
 from lib.data.classes import build_classes
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.data.index import index_bson
 from tests.conftest import jpeg, product
 
@@ -20,8 +20,8 @@ from tests.conftest import jpeg, product
 def known(tmp_path, write_bson, write_categories):
     path = write_bson([product(i, [jpeg(3 * i), jpeg(3 * i + 1)], 10) for i in range(40)])
     build_classes(tmp_path, write_categories([10]))
-    index_bson(tmp_path, path, read_classes(tmp_path), True, 0.0)
-    return read_catalogue(tmp_path, path)
+    index_bson(tmp_path, path, read_categories(tmp_path), True, 0.0)
+    return read_catalog(tmp_path, path)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def scattered(known, tmp_path):
     names = [f"{row}.jpg" for row in range(len(known.length))]
     for name, start, length in zip(names, known.offset, known.length, strict=True):
         (tmp_path / name).write_bytes(data[start : start + length])
-    files = Files(np.arange(len(names)), pa.chunked_array([names]), "image")
+    files = FileTable(np.arange(len(names)), pa.chunked_array([names]), "image")
     return replace(known, path=tmp_path, offset=np.zeros_like(known.offset), files=files)
 
 
@@ -39,7 +39,7 @@ def scattered(known, tmp_path):
 def test_one_file_or_many_give_the_same_bytes(known, scattered, monkeypatch, most_open):
     monkeypatch.setattr(module, "MOST_OPEN", most_open)
     rows = np.random.default_rng(0).permutation(len(known.length))
-    one, many = Originals(known), Originals(scattered)
+    one, many = ByteReader(known), ByteReader(scattered)
     data = known.path.read_bytes()
     expected = [data[known.offset[r] : known.offset[r] + known.length[r]] for r in rows]
     assert list(one.read_all(rows)) == list(many.read_all(rows)) == expected
@@ -50,11 +50,11 @@ def test_one_file_or_many_give_the_same_bytes(known, scattered, monkeypatch, mos
 
 def test_a_file_that_is_gone_is_a_fault_of_its_picture_alone(scattered):
     (scattered.path / "7.jpg").unlink()
-    with PictureReader(scattered, (20, 16), 2) as reader:
+    with ImageReader(scattered, (20, 16), 2) as reader:
         for _ in reader.batches(np.arange(20), 6):
             pass
         assert np.flatnonzero(reader.rotten).tolist() == [7]
-        assert reader.first_rotten == (7, "cannot be read: No such file or directory")
+        assert reader.first_corrupt == (7, "cannot be read: No such file or directory")
         assert str(scattered.path / "7.jpg") in reader.originals.describe(7)
 
 
@@ -62,12 +62,12 @@ def test_bitmaps_are_read_as_grey_pictures(known, tmp_path):
     bitmaps = np.random.default_rng(0).integers(0, 256, (80, 6, 5), np.uint8)
     (tmp_path / "a.raw").write_bytes(bitmaps[:50].tobytes())
     (tmp_path / "b.raw").write_bytes(b"head" + bitmaps[50:].tobytes())
-    files = Files(np.array([0, 50]), pa.chunked_array([["a.raw", "b.raw"]]), "uint8:6x5")
+    files = FileTable(np.array([0, 50]), pa.chunked_array([["a.raw", "b.raw"]]), "uint8:6x5")
     row = np.arange(80)
     offset = np.where(row < 50, row * 30, 4 + (row - 50) * 30)
     length = np.full(80, 30, np.int32)
     drawn = replace(known, path=tmp_path, offset=offset, length=length, files=files)
-    with PictureReader(drawn, (6, 5), 2) as reader:
+    with ImageReader(drawn, (6, 5), 2) as reader:
         ((_, pictures),) = reader.batches(row, 100)
     assert (pictures == bitmaps[:, None]).all()
 
@@ -77,7 +77,7 @@ def test_what_is_asked_for_ahead_covers_every_picture(known, monkeypatch):
     monkeypatch.setattr(os, "posix_fadvise", lambda _, at, length, how: asked.append((at, length)))
     monkeypatch.setattr(module, "GAP", 64)
     monkeypatch.setattr(module, "STRETCH", 700)
-    originals = Originals(known)
+    originals = ByteReader(known)
     monkeypatch.setattr(originals, "_in_memory", lambda rows: False)
     rows = np.array([70, 3, 4, 5, 30])
     originals.advise(rows)
@@ -93,4 +93,4 @@ def test_what_is_asked_for_ahead_covers_every_picture(known, monkeypatch):
 def test_nothing_is_asked_for_that_is_in_memory(known, monkeypatch):
     known.path.read_bytes()
     monkeypatch.setattr(os, "posix_fadvise", lambda *_: pytest.fail("asked"))
-    Originals(known).advise(np.arange(80))
+    ByteReader(known).advise(np.arange(80))

@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.catalog import read_catalogue, read_classes
+from lib.data.catalog import read_catalog, read_categories
 from lib.data.classes import build_classes
-from lib.data.image_reader import GREY, PictureReader
+from lib.data.image_reader import GREY, ImageReader
 from lib.data.index import index_bson
 from tests.conftest import jpeg, product
 
@@ -15,13 +15,13 @@ def known(tmp_path, write_bson, write_categories):
     pictures[7] = b"no picture at all"
     path = write_bson([product(i, [p], 10) for i, p in enumerate(pictures)])
     build_classes(tmp_path, write_categories([10]))
-    index_bson(tmp_path, path, read_classes(tmp_path), True, 0.0)
-    return read_catalogue(tmp_path, path)
+    index_bson(tmp_path, path, read_categories(tmp_path), True, 0.0)
+    return read_catalog(tmp_path, path)
 
 
 def test_whole_pictures_equal_a_plain_decode(known):
     rows = np.array([3, 1, 19])
-    with PictureReader(known, (40, 32), 2) as reader:
+    with ImageReader(known, (40, 32), 2) as reader:
         ((got, pictures),) = reader.batches(rows, 8)
     assert got.tolist() == [3, 1, 19]
     assert pictures.shape == (3, 3, 40, 32)
@@ -32,19 +32,19 @@ def test_whole_pictures_equal_a_plain_decode(known):
 
 
 def test_a_rotten_picture_is_grey_and_counted(known):
-    with PictureReader(known, (20, 16), 2) as reader:
+    with ImageReader(known, (20, 16), 2) as reader:
         pictures = np.concatenate([p for _, p in reader.batches(np.arange(20), 6)])
         assert np.flatnonzero(reader.rotten).tolist() == [7]
-        assert reader.first_rotten == (7, "not a picture")
+        assert reader.first_corrupt == (7, "not a picture")
     assert (pictures[7] == GREY).all()
     assert (pictures[6] != GREY).any()
 
 
 def test_a_picture_beyond_the_end_is_rotten(known):
     known.path.write_bytes(known.path.read_bytes()[: int(known.offset[19]) + 3])
-    with PictureReader(known, (20, 16), 1) as reader:
+    with ImageReader(known, (20, 16), 1) as reader:
         reader.decode(19)
-        assert reader.first_rotten == (19, "beyond the file's end")
+        assert reader.first_corrupt == (19, "beyond the file's end")
 
 
 class Painter:
@@ -61,7 +61,7 @@ class Painter:
 
 
 def painted(known, seed: int, threads: int, rows: np.ndarray) -> list[np.ndarray]:
-    with PictureReader(known, (40, 32), threads) as reader:
+    with ImageReader(known, (40, 32), threads) as reader:
         batches = reader.batches(rows, 3, Painter(), np.random.SeedSequence(seed))
         return [pictures for _, pictures in batches]
 
@@ -83,7 +83,7 @@ def test_each_picture_is_altered_with_its_own_numbers(known):
     seeds = np.random.SeedSequence(1).spawn(2)
     first, second = (np.random.default_rng(seed) for seed in seeds)
     corners = [Painter().draw(3, first), Painter().draw(1, second)]
-    with PictureReader(known, (40, 32), 1) as reader:
+    with ImageReader(known, (40, 32), 1) as reader:
         pictures = np.concatenate(batches).transpose(0, 2, 3, 1)
         for row, picture, corner in zip(rows, pictures, np.concatenate(corners), strict=True):
             assert (picture[0, 0] == corner).all()

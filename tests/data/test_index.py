@@ -5,7 +5,7 @@ import bson
 import numpy as np
 import pytest
 
-from lib.data.catalog import read_catalogue, read_classes
+from lib.data.catalog import read_catalog, read_categories
 from lib.data.classes import build_classes
 from lib.data.index import index_bson
 from lib.data.scan_report import stop_if_strict
@@ -16,16 +16,16 @@ from tests.conftest import jpeg, product
 @pytest.fixture
 def classes(tmp_path, write_categories):
     build_classes(tmp_path, write_categories([30, 10, 20]))
-    return read_classes(tmp_path)
+    return read_categories(tmp_path)
 
 
 def test_the_real_example(shared_data, tmp_path):
     root = shared_data / "cdiscount"
     assert build_classes(tmp_path, root / "category_names.csv") == {"classes": 5270}
-    table = read_classes(tmp_path)
+    table = read_categories(tmp_path)
     facts = index_bson(tmp_path, root / "train_example.bson", table, True, 0.0)
     assert facts == {"products": 82, "images": 110, "distinct_images": 109, "passed_over": 0}
-    known = read_catalogue(tmp_path, root / "train_example.bson")
+    known = read_catalog(tmp_path, root / "train_example.bson")
     assert len(np.unique(known.label)) == 36
     with (root / "train_example.bson").open("rb") as file:
         records = list(bson.decode_file_iter(file))
@@ -77,7 +77,7 @@ def test_odd_records_are_counted_and_passed_over(tmp_path, write_bson, classes, 
     )
     facts = index_bson(tmp_path, path, classes, True, 0.9)
     assert facts == {"products": 3, "images": 3, "distinct_images": 3, "passed_over": 3}
-    known = read_catalogue(tmp_path, path)
+    known = read_catalog(tmp_path, path)
     assert known.product_id.tolist() == [1, 2, 5]
     assert known.label.tolist() == [0, 1, 2]
     assert known.image_count.tolist() == [2, 0, 1]
@@ -99,7 +99,7 @@ def test_odd_records_are_counted_and_passed_over(tmp_path, write_bson, classes, 
 def test_the_test_file_has_no_labels(tmp_path, write_bson, classes):
     path = write_bson([product(7, [jpeg(1)]), product(8, [jpeg(1)], 10)])
     index_bson(tmp_path, path, classes, False, 0.0)
-    assert read_catalogue(tmp_path, path).label.tolist() == [-1, -1]
+    assert read_catalog(tmp_path, path).label.tolist() == [-1, -1]
 
 
 def test_an_empty_file_is_an_error(tmp_path, classes):
@@ -112,7 +112,7 @@ def test_images_of_products(tmp_path, write_bson, classes):
     pictures = [product(i, [jpeg(i)] * (i % 3), 10) for i in range(6)]
     path = write_bson(pictures)
     index_bson(tmp_path, path, classes, True, 0.0)
-    known = read_catalogue(tmp_path, path)
+    known = read_catalog(tmp_path, path)
     assert known.images_of(np.array([5, 1, 3])).tolist() == [0, 4, 5]
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.data.catalog import Files
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import FileTable
+from lib.data.image_reader import ImageReader
 from lib.data.joined import joined
 from lib.errors import UserError
 from tests.features.toy_catalog import catalogue
@@ -20,7 +20,7 @@ def test_pictures_of_both_are_read_as_from_each(known, tmp_path):
     other.write_bytes(b"12345" + known.path.read_bytes())
     second = replace(known, path=other, offset=known.offset + 5)
     both = joined(known, second)
-    with PictureReader(known, SIZE, 1) as alone, PictureReader(both, SIZE, 1) as reader:
+    with ImageReader(known, SIZE, 1) as alone, ImageReader(both, SIZE, 1) as reader:
         for row in (0, 7, len(known.offset) - 1):
             np.testing.assert_array_equal(reader.decode(row), alone.decode(row))
             later = reader.decode(row + len(known.offset))
@@ -45,7 +45,7 @@ def test_files_keep_their_places():
     rng = np.random.default_rng(1)
     one, other = (catalogue(rng, n, 30) for n in (9, 5))
     images = len(one.offset)
-    files = Files(np.array([0, 4]), pa.chunked_array([["a.npy", "b.npy"]]), "image")
+    files = FileTable(np.array([0, 4]), pa.chunked_array([["a.npy", "b.npy"]]), "image")
     both = joined(replace(one, path=Path("/x"), files=files), replace(other, path=Path("/y.bson")))
     assert both.files is not None
     assert both.files.names.to_pylist() == ["/x/a.npy", "/x/b.npy", "/y.bson"]
@@ -54,6 +54,6 @@ def test_files_keep_their_places():
 
 def test_other_kinds_of_pictures_are_refused():
     one = catalogue(np.random.default_rng(1), 4, 9)
-    files = Files(np.array([0]), pa.chunked_array([["a.npy"]]), "uint8:28x28")
+    files = FileTable(np.array([0]), pa.chunked_array([["a.npy"]]), "uint8:28x28")
     with pytest.raises(UserError, match="of another kind"):
         joined(one, replace(one, files=files))

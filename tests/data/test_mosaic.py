@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.catalog import read_catalogue, read_classes
+from lib.data.catalog import read_catalog, read_categories
 from lib.data.classes import build_classes
-from lib.data.image_reader import GREY, PictureReader
+from lib.data.image_reader import GREY, ImageReader
 from lib.data.index import index_bson
 from lib.data.mosaic import MosaicReader
 from tests.conftest import jpeg, product
@@ -20,8 +20,8 @@ def known(tmp_path, write_bson, write_categories):
         product(i, [next(pictures) for _ in range(count)], 10) for i, count in enumerate(COUNTS)
     ]
     build_classes(tmp_path, write_categories([10]))
-    index_bson(tmp_path, write_bson(products), read_classes(tmp_path), True, 0.0)
-    return read_catalogue(tmp_path, tmp_path / "train.bson")
+    index_bson(tmp_path, write_bson(products), read_categories(tmp_path), True, 0.0)
+    return read_catalog(tmp_path, tmp_path / "train.bson")
 
 
 def expected(known, row):
@@ -61,7 +61,7 @@ def test_a_product_without_pictures_is_grey(known):
 
 
 def test_single_pictures_are_as_ever(known):
-    with MosaicReader(known, SIZE, 1) as mosaics, PictureReader(known, SIZE, 1) as plain:
+    with MosaicReader(known, SIZE, 1) as mosaics, ImageReader(known, SIZE, 1) as plain:
         last = len(known.offset) - 1
         np.testing.assert_array_equal(mosaics.decode(6), plain.decode(last))
 

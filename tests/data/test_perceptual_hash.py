@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.catalog import Catalogue, read_catalogue, read_classes
+from lib.data.catalog import Catalog, read_catalog, read_categories
 from lib.data.classes import build_classes
 from lib.data.index import index_bson
 from lib.data.perceptual_hash import build_alike, hashes
@@ -33,11 +33,11 @@ def encoded_again(data: bytes, height: int, width: int, quality: int) -> bytes:
 
 @pytest.fixture
 def index(tmp_path: Path, write_bson: Callable, write_categories: Callable) -> Callable:
-    def written(pictures: list[bytes]) -> Catalogue:
+    def written(pictures: list[bytes]) -> Catalog:
         path = write_bson([product(i, [p], 10) for i, p in enumerate(pictures)])
         build_classes(tmp_path, write_categories([10]))
-        index_bson(tmp_path, path, read_classes(tmp_path), True, 0.0)
-        return read_catalogue(tmp_path, path)
+        index_bson(tmp_path, path, read_categories(tmp_path), True, 0.0)
+        return read_catalog(tmp_path, path)
 
     return written
 
@@ -95,7 +95,7 @@ def test_written_as_returned(tmp_path: Path, index: Callable) -> None:
 def test_a_catalogue_without_pictures(tmp_path: Path, write_bson: Callable) -> None:
     path = write_bson([product(1, [], 10)])
     none = np.empty(0, np.int64)
-    nothing = Catalogue(
+    nothing = Catalog(
         path, none, none, none, none, none, none, none, none, np.empty((0, 2), np.uint64)
     )
     keys, rotten = hashes(nothing, 1)

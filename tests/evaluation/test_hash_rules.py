@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
-from lib.features.candidates import Queried, queried
-from lib.features.hash_lookup import PictureLabels, look_up
+from lib.features.candidates import Query, make_query
+from lib.features.hash_lookup import ImageLabelCounts, look_up
 from tests.features.toy_catalog import catalogue, relabelled
 
 CLASSES = 14
@@ -21,15 +21,15 @@ CLASSES = 14
 few = settings(max_examples=25, deadline=None)  # the loops are slow
 
 
-def asked(known: Catalogue, fold: np.ndarray, hash_k: int = 2) -> tuple[Queried, PictureLabels]:
+def asked(known: Catalog, fold: np.ndarray, hash_k: int = 2) -> tuple[Query, ImageLabelCounts]:
     """With fewer classes listed than there are: the rules add up all of them."""
-    query, whole = queried(known, np.arange(len(known.label))), np.ones(len(fold), bool)
+    query, whole = make_query(known, np.arange(len(known.label))), np.ones(len(fold), bool)
     of_image = fold[query.slot_of_image()]
     found = look_up(known, whole, fold, known, query.images, of_image, True, hash_k, CLASSES)
     return query, found
 
 
-def counters(query: Queried, known: PictureLabels, slot: int) -> list[Counter]:
+def counters(query: Query, known: ImageLabelCounts, slot: int) -> list[Counter]:
     """Class -> products, of each picture of the product that somebody holds."""
     found = []
     for image in range(query.start[slot], query.start[slot] + query.count[slot]):
@@ -84,14 +84,14 @@ def test_equal_to_exact_sums(rule: Callable, exact: Callable, seed: int, picture
         assert answer[slot] == (fallback[slot] if expected is None else expected)
 
 
-def held_by(*pictures: list[int]) -> tuple[Queried, PictureLabels]:
+def held_by(*pictures: list[int]) -> tuple[Query, ImageLabelCounts]:
     """Product 0 has these pictures; each is held by one more product of each listed class."""
     label = np.array([0, *(cls for classes in pictures for cls in classes)], np.int16)
     product = np.array([0] * len(pictures) + list(range(1, len(label))), np.int32)
     number = [*range(len(pictures)), *(i for i, held in enumerate(pictures) for _ in held)]
     count = np.bincount(product)
     none = np.zeros(len(product), np.int64)
-    known = Catalogue(
+    known = Catalog(
         path=Path("toy.bson"),
         product_id=np.arange(len(label)),
         label=label,
@@ -106,7 +106,7 @@ def held_by(*pictures: list[int]) -> tuple[Queried, PictureLabels]:
     return asked(known, np.full(len(label), -1, np.int8))
 
 
-def answers(query: Queried, found: PictureLabels) -> list[int]:
+def answers(query: Query, found: ImageLabelCounts) -> list[int]:
     """Of product 0 by majority, L1 and unanimity; 13: the rule is silent."""
     fallback = np.full(len(query.products), 13, np.int16)
     return [int(rule(query, found, fallback)[0]) for rule in (by_majority, by_l1, by_unanimous)]

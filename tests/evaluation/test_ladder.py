@@ -4,17 +4,17 @@ from dataclasses import replace
 import numpy as np
 
 from lib.evaluation import ladder
-from lib.evaluation.ladder import Rung
+from lib.evaluation.ladder import LadderRow
 
 
-def rungs() -> list[Rung]:
+def rungs() -> list[LadderRow]:
     rng = np.random.default_rng(0)
     easy = rng.random(1000)
     return [
-        Rung("a", "cnn", easy < 0.70),
-        Rung("a ", "cnn tta", easy < 0.72),
-        Rung("b ", "cnn tta", easy < 0.75),
-        Rung("fitted", "blend", easy < 0.80),
+        LadderRow("a", "cnn", easy < 0.70),
+        LadderRow("a ", "cnn tta", easy < 0.72),
+        LadderRow("b ", "cnn tta", easy < 0.75),
+        LadderRow("fitted", "blend", easy < 0.80),
     ]
 
 
@@ -40,7 +40,7 @@ def test_gain_is_against_the_best_single_network():
 
 def test_no_gain_is_called_no_gain():
     same = rungs()
-    same[3] = Rung("fitted", "blend", same[2].correct)
+    same[3] = LadderRow("fitted", "blend", same[2].correct)
     assert "no gain, the interval holds zero" in ladder.text(same, "fitted")
 
 

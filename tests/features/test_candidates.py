@@ -12,8 +12,8 @@ from lib.features.candidates import (
     candidates,
     check_rows,
     chunks,
+    make_query,
     most_frequent,
-    queried,
 )
 from tests.features.toy_catalog import CLASSES, catalogue, dump
 
@@ -27,7 +27,7 @@ seeds = st.integers(0, 2**32 - 1)
 def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> None:
     rng = np.random.default_rng(seed)
     known = catalogue(rng, products, 10, most_images=3)
-    query = queried(known, np.flatnonzero(rng.random(products) < 0.7))
+    query = make_query(known, np.flatnonzero(rng.random(products) < 0.7))
     lists = [rng.integers(-1, CLASSES, (len(query.images), k)).astype(np.int16) for k in (3, 2)]
     of_product = rng.integers(-1, CLASSES, (len(query.products), 2)).astype(np.int16)
     fallback = np.tile(np.array([5, 1], np.int16), (len(query.products), 1))
@@ -50,7 +50,7 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
 def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
     rng = np.random.default_rng(seed)
     known = catalogue(rng, 15, 10)
-    query = queried(known, np.flatnonzero(rng.random(15) < 0.6))
+    query = make_query(known, np.flatnonzero(rng.random(15) < 0.6))
     slot = np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
     slot = slot.astype(np.int64)
     row, image = query.pairs(slot)
@@ -76,7 +76,7 @@ def test_fallback_is_chosen_without_the_own_fold() -> None:
 
 def test_dumps_of_other_pictures_are_refused() -> None:
     known = catalogue(np.random.default_rng(0), 15, 10)
-    query = queried(known, np.arange(5))
+    query = make_query(known, np.arange(5))
     good, _ = dump(np.random.default_rng(0), query.images)
     check_rows(query, [good], ["small"])
     bad, _ = dump(np.random.default_rng(0), query.images + 1)
@@ -89,7 +89,7 @@ def test_dumps_of_other_pictures_are_refused() -> None:
 def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
     rng = np.random.default_rng(seed)
     known = catalogue(rng, 12, 20)
-    query = queried(known, np.arange(12))
+    query = make_query(known, np.arange(12))
     lists = [distinct_lists(rng, len(query.images)) for _ in range(2)]
     of_product = distinct_lists(rng, 12)
     fallback = np.zeros((12, 1), np.int16)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Run
-from lib.features.candidates import queried
+from lib.features.candidates import make_query
 from lib.features.embedding_knn import (
-    Gallery,
+    FoldIndex,
     candidate_classes,
     closest_columns,
     near_alike_columns,
@@ -23,10 +23,10 @@ def toy(seed: int, part: str, folds: int = FOLDS):  # type: ignore[no-untyped-de
     rng = np.random.default_rng(seed)
     known = catalogue(rng, PRODUCTS, 30, most_images=3)
     parts = splits(rng, PRODUCTS, folds=4)
-    asked = queried(known, parts.products(part))
+    asked = make_query(known, parts.products(part))
     seen = [rng.normal(size=(len(known.image_product), 5)).astype(np.float16) for _ in range(folds)]
     galleries = [
-        Gallery(one, one, *role)
+        FoldIndex(one, one, *role)
         for one, role in zip(seen, roles(parts, folds, part, asked.products), strict=True)
     ]
     slot = np.repeat(np.arange(len(asked.products)), CLASSES)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 from lib.errors import UserError
 from lib.features import hash_lookup, picture_keys
-from lib.features.hash_lookup import PictureLabels, look_up, look_up_sets
+from lib.features.hash_lookup import ImageLabelCounts, look_up, look_up_sets
 from tests.features.toy_catalog import catalogue as toy
 from tests.features.toy_catalog import relabelled
 
@@ -25,13 +25,13 @@ FIGURES = ("classes", "total", "distinct", "entropy", "placeholder")
 
 def catalogue(
     rng: np.random.Generator, products: int, pictures: int, placeholder: float = 0.0
-) -> Catalogue:
+) -> Catalog:
     return toy(rng, products, pictures, CLASSES, placeholder=placeholder)
 
 
 def ask(
-    labelled: Catalogue, reference: np.ndarray, fold: np.ndarray, query: Catalogue, same: bool
-) -> PictureLabels:
+    labelled: Catalog, reference: np.ndarray, fold: np.ndarray, query: Catalog, same: bool
+) -> ImageLabelCounts:
     images = np.arange(len(query.image_product))
     query_fold = np.full(len(images), -1, np.int8)
     if same:
@@ -40,21 +40,23 @@ def ask(
 
 
 def ask_sets(
-    labelled: Catalogue, reference: np.ndarray, fold: np.ndarray, query: Catalogue, same: bool
-) -> PictureLabels:
+    labelled: Catalog, reference: np.ndarray, fold: np.ndarray, query: Catalog, same: bool
+) -> ImageLabelCounts:
     products = np.arange(len(query.label))
     query_fold = fold if same else np.full(len(products), -1, np.int8)
     return look_up_sets(labelled, reference, fold, query, products, query_fold, same, CLASSES)
 
 
-def figures(found: PictureLabels) -> dict[str, np.ndarray]:
+def figures(found: ImageLabelCounts) -> dict[str, np.ndarray]:
     """All that is said of each row, with the counts of the listed classes."""
     rows = np.arange(len(found.classes))
     counts = [found.count(rows, listed) for listed in found.classes.T]
     return {name: getattr(found, name) for name in FIGURES} | {"counts": np.stack(counts, axis=1)}
 
 
-def assert_equal(one: PictureLabels, other: PictureLabels, rows: np.ndarray | slice | int) -> None:
+def assert_equal(
+    one: ImageLabelCounts, other: ImageLabelCounts, rows: np.ndarray | slice | int
+) -> None:
     """Both say the same of these rows."""
     expected = figures(other)
     for name, figure in figures(one).items():
@@ -62,7 +64,7 @@ def assert_equal(one: PictureLabels, other: PictureLabels, rows: np.ndarray | sl
 
 
 def by_hand(
-    labelled: Catalogue,
+    labelled: Catalog,
     reference: np.ndarray,
     fold: np.ndarray,
     holders: Iterable[int],
@@ -85,7 +87,7 @@ def by_hand(
     return counts, crowded and several and honest
 
 
-def assert_says(found: PictureLabels, row: int, counts: Counter, placeholder: bool) -> None:
+def assert_says(found: ImageLabelCounts, row: int, counts: Counter, placeholder: bool) -> None:
     k = found.classes.shape[1]
     best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:k]
     best += [(-1, 0)] * (k - len(best))
@@ -126,7 +128,7 @@ def test_equal_to_a_loop(seed: int, products: int, pictures: int, same: bool) ->
         assert_says(found, image, *by_hand(labelled, reference, fold, holders, own))
 
 
-def sets_of(known: Catalogue) -> list[frozenset]:
+def sets_of(known: Catalog) -> list[frozenset]:
     words: list[set] = [set() for _ in known.label]
     for product, word in zip(known.image_product.tolist(), known.md5.tolist(), strict=True):
         words[product].add(tuple(word))

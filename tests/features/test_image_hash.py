@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lib.data.catalog import Catalogue
+from lib.data.catalog import Catalog
 from lib.features import hash_lookup
-from lib.features.candidates import Queried, queried
-from lib.features.image_hash import HashTable, hash_columns, hash_table, set_columns
+from lib.features.candidates import Query, make_query
+from lib.features.image_hash import HashFeatures, hash_columns, hash_table, set_columns
 from tests.features.toy_catalog import catalogue, relabelled
 
 CLASSES = 14  # more than a placeholder needs
 few = settings(max_examples=12, deadline=None)  # the loops are slow
 
 
-def asked(known: Catalogue, fold: np.ndarray, prefix: str = "hash") -> tuple[Queried, HashTable]:
+def asked(known: Catalog, fold: np.ndarray, prefix: str = "hash") -> tuple[Query, HashFeatures]:
     """Every product of a labelled catalogue: its pictures and its sets."""
-    query, whole = queried(known, np.arange(len(known.label))), np.ones(len(fold), bool)
+    query, whole = make_query(known, np.arange(len(known.label))), np.ones(len(fold), bool)
     return query, hash_table(prefix, known, whole, fold, known, query, fold, True, 5, CLASSES)
 
 

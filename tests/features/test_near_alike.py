@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from lib.features import near_alike as module
 from lib.features.id_priors import in_order
-from lib.features.near_alike import Album, near_alike
+from lib.features.near_alike import ProductEmbeddings, near_alike
 
 CLASSES, DIMS = 4, 6
 
 
-def album(rng: np.random.Generator, products: int) -> Album:
+def album(rng: np.random.Generator, products: int) -> ProductEmbeddings:
     count = rng.integers(0, 4, products)
     embeddings = rng.normal(size=(int(count.sum()), DIMS)).astype(np.float16)
     embeddings[rng.random(len(embeddings)) < 0.1] = 0
-    return Album(embeddings, np.cumsum(count) - count, count)
+    return ProductEmbeddings(embeddings, np.cumsum(count) - count, count)
 
 
 def case(seed: int, references: int, asked: int) -> dict:
@@ -47,7 +47,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length else vector
 
 
-def pictures(of: Album, product: int) -> list[np.ndarray]:
+def pictures(of: ProductEmbeddings, product: int) -> list[np.ndarray]:
     rows = range(of.first[product], of.first[product] + of.count[product])
     return [unit(of.embeddings[row]) for row in rows]
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.features import network
-from lib.features.candidates import Queried, queried
+from lib.features.candidates import Query, make_query
 from lib.features.network import best_classes, mean, probability
 from lib.inference.topk import TopK
 from tests.features.toy_catalog import CLASSES, catalogue, dump
@@ -84,7 +84,7 @@ def test_mean_of_one_dump_is_that_dump() -> None:
 def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
     rng = np.random.default_rng(seed)
     known = catalogue(rng, 12, 30)
-    query = queried(known, np.flatnonzero(rng.random(12) < 0.8))
+    query = make_query(known, np.flatnonzero(rng.random(12) < 0.8))
     topks = [dump(rng, query.images, k)[0] for _ in range(2)]
     found = best_classes(query, topks, [3, 1], CLASSES, how)
     dense = [dense_from(topk) for topk in topks]
@@ -104,7 +104,7 @@ def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
 
 def test_the_two_means_differ() -> None:
     """One sure picture against two that doubt: arithmetic follows it, geometric does not."""
-    query = Queried(np.arange(1), np.arange(2), np.array([0]), np.array([2]))
+    query = Query(np.arange(1), np.arange(2), np.array([0]), np.array([2]))
     classes = np.tile(np.arange(3, dtype=np.int16), (2, 1))
     classes[1] = [1, 2, 0]
     probs = np.array([[0.9, 0.06, 0.04], [0.5, 0.4998, 0.0001]], np.float32)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features.candidates import queried
-from lib.features.proposals import Listed, recall_by_k, recalls
+from lib.features.candidates import make_query
+from lib.features.proposals import Proposals, recall_by_k, recalls
 from tests.features.toy_catalog import CLASSES, catalogue
 
 untimed = settings(deadline=None)  # the machine may be busy
@@ -15,13 +15,13 @@ untimed = settings(deadline=None)  # the machine may be busy
 def drawn(seed: int):
     rng = np.random.default_rng(seed)
     known = catalogue(rng, 20, 10)
-    query = queried(known, np.flatnonzero(rng.random(20) < 0.8))
+    query = make_query(known, np.flatnonzero(rng.random(20) < 0.8))
 
     def listed(rows: int, k: int) -> np.ndarray:
         return rng.integers(-1, CLASSES, (rows, k)).astype(np.int16)
 
     images, products = len(query.images), len(query.products)
-    lists = Listed(
+    lists = Proposals(
         {"networks": [listed(images, 3), listed(images, 2)], "hash": [listed(images, 2)]},
         {"near": listed(products, 3)},
     )
@@ -29,7 +29,7 @@ def drawn(seed: int):
     return lists, query, truth
 
 
-def named(lists: Listed, query, names, k: int) -> list[set[int]]:
+def named(lists: Proposals, query, names, k: int) -> list[set[int]]:
     """Classes of each product that the first k of the named sources' lists have."""
     found: list[set[int]] = [set() for _ in query.products]
     owner = query.slot_of_image()

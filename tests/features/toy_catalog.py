@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.catalog import Catalogue, Splits
+from lib.data.catalog import Catalog, Splits
 from lib.inference.topk import TopK
 
 CLASSES = 7
@@ -18,7 +18,7 @@ def catalogue(
     classes: int = CLASSES,
     most_images: int = 5,
     placeholder: float = 0.0,
-) -> Catalogue:
+) -> Catalog:
     """Random products with 0 to `most_images` of `pictures` pictures; ids in no order.
 
     placeholder: share of images that are picture 0.
@@ -32,7 +32,7 @@ def catalogue(
     # The first words of neighbours agree: an MD5 must be compared whole.
     md5 = np.stack([picture // 2 + 10, picture % 2], axis=1).astype(np.uint64)
     md5[:, 1] += np.uint64(2**63)  # no word of an MD5 is a small number
-    return Catalogue(
+    return Catalog(
         path=Path("toy.bson"),
         product_id=rng.choice(products * 3, products, replace=False).astype(np.int64),
         label=rng.integers(0, classes, products).astype(np.int16),
@@ -64,5 +64,5 @@ def dump(
     return TopK(images.astype(np.int64), order, probs, rest), dense
 
 
-def relabelled(known: Catalogue, label: np.ndarray) -> Catalogue:
+def relabelled(known: Catalog, label: np.ndarray) -> Catalog:
     return replace(known, label=label.astype(np.int16))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.config.schema import Features
-from lib.data.catalog import Catalogue, Splits
+from lib.data.catalog import Catalog, Splits
 from lib.features.build import Columns, build_candidates, build_source, read
 from lib.inference.topk import TopK
 from tests.features.toy_catalog import CLASSES, catalogue, dump, splits
@@ -17,12 +17,12 @@ DIALS = Features(top_k=3, hash_k=5, near_k=2, windows=(4, 50_000))
 
 @dataclass
 class Toy:
-    labelled: Catalogue
+    labelled: Catalog
     splits: Splits
-    test: Catalogue
+    test: Catalog
     dumps: dict[str, list[TopK]]
 
-    def query(self, part: str) -> Catalogue:
+    def query(self, part: str) -> Catalog:
         return self.test if part == "test" else self.labelled
 
 

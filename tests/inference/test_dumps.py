@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from lib.config.schema import Predict
 from lib.inference import dumps
-from lib.inference.dumps import Said
+from lib.inference.dumps import BatchProbs
 from lib.inference.topk import read
-from lib.runtime.distributed import Ranks
+from lib.runtime.distributed import ProcessGroup
 from tests.conftest import ROOT
 from tests.image_catalog import folder_of
 
@@ -44,7 +44,7 @@ class Told:
         for start in range(0, len(rows), self.batch):
             some = rows[start : start + self.batch]
             self.rotten[some] |= some % 7 == 0
-            yield Said(
+            yield BatchProbs(
                 *(torch.from_numpy(kind[list(nets)][:, some].mean(0)) for kind in self.table)
             )
 
@@ -54,7 +54,7 @@ def run(folder, scorer, rows, nets=None, plain=True, **settings):
     return dumps.write(folder, scorer, settings, rows, nets, plain)
 
 
-class Rank(Ranks):
+class Rank(ProcessGroup):
     """One of several that come one after the other, the first last."""
 
     def meet(self):
@@ -198,11 +198,11 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from lib.config import Fusion, Model, Predict, Run
-from lib.vision import dumps
-from lib.vision.embedding_feed import EmbeddingFeed
-from lib.vision.fusion import FusedNetwork
-from lib.vision.scorers import FusedScorer
+from lib.config.schema import Fusion, Model, Predict, Run
+from lib.inference import dumps
+from lib.training.embedding_loader import EmbeddingLoader
+from lib.models.fusion import FusionModel
+from lib.inference.predictor import FusionPredictor
 
 def peak():
     status = Path("/proc/self/status").read_text()
@@ -211,12 +211,12 @@ def peak():
 torch.set_num_threads(1)
 folder, rows = Path(sys.argv[1]), np.arange({ROWS_OF_MANY})
 model = Model(kind="fusion", fusion=Fusion(of=("a",), hidden=(4,)))
-net = FusedNetwork(model.fusion, 3, {MANY})
+net = FusionModel(model.fusion, 3, {MANY})
 torch.save({{"network": "-", "classes": {MANY}, "model": net.state_dict()}}, folder / "net.pt")
 seen = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float16)
-feed = EmbeddingFeed([seen], rows, np.ones(len(rows)))
+feed = EmbeddingLoader([seen], rows, np.ones(len(rows)))
 settings = Predict(shard=500)
-scorer = FusedScorer(model, settings, [folder / "net.pt"], [feed], Run(predict_batch=50), rows)
+scorer = FusionPredictor(model, settings, [folder / "net.pt"], [feed], Run(predict_batch=50), rows)
 for some in (rows[:200], rows):
     dumps.write(folder, scorer, settings, some, None, True)
     print(peak())

@@ -78,7 +78,7 @@ def test_an_interrupted_call_goes_on_with_the_same_result(
     first = folder_of(tmp_path, "whole")
     _, whole = run(first, model, checkpoints[0], reader, whole=True)
     folder = folder_of(tmp_path, "broken")
-    real = module._Seer.seen
+    real = module._Embedder.seen
     pieces = []
 
     def dying(self, rows):
@@ -87,7 +87,7 @@ def test_an_interrupted_call_goes_on_with_the_same_result(
             raise KeyboardInterrupt
         return real(self, rows)
 
-    monkeypatch.setattr(module._Seer, "seen", dying)
+    monkeypatch.setattr(module._Embedder, "seen", dying)
     with pytest.raises(KeyboardInterrupt):
         run(folder, model, checkpoints[0], reader, whole=True)
     assert (folder / "progress").read_text() == "14"

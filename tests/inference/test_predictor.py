@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from lib.config.schema import Fusion, Model, Predict, Run
-from lib.data.catalog import read_catalogue, read_classes
+from lib.data.catalog import read_catalog, read_categories
 from lib.data.classes import build_classes
 from lib.data.index import index_bson
 from lib.data.mosaic import MosaicReader
 from lib.inference import dumps
-from lib.inference.predictor import FusedScorer, PictureScorer
+from lib.inference.predictor import FusionPredictor, ImagePredictor
 from lib.inference.topk import read
-from lib.models.fusion import FusedNetwork
+from lib.models.fusion import FusionModel
 from lib.training import trained
-from lib.training.embedding_loader import EmbeddingFeed
+from lib.training.embedding_loader import EmbeddingLoader
 from tests.conftest import jpeg, product
 from tests.image_catalog import ROTTEN, SIZE
 
@@ -39,7 +39,7 @@ def run(folder, scorer_of, rows, nets=None, **settings):
 
 def by_pictures(model, checkpoints, reader, whose=None):
     def scorer_of(settings, run):
-        return PictureScorer(model, settings, checkpoints, reader, run, whose)
+        return ImagePredictor(model, settings, checkpoints, reader, run, whose)
 
     return scorer_of
 
@@ -112,8 +112,8 @@ def several(tmp_path, write_bson, write_categories):
     pictures = iter(b"rotten" if i == 4 else jpeg(i) for i in range(COUNTS.sum()))
     records = [product(i, [next(pictures) for _ in range(n)], 10) for i, n in enumerate(COUNTS)]
     build_classes(tmp_path, write_categories([10]))
-    index_bson(tmp_path, write_bson(records), read_classes(tmp_path), True, 0.0)
-    return read_catalogue(tmp_path, tmp_path / "train.bson")
+    index_bson(tmp_path, write_bson(records), read_categories(tmp_path), True, 0.0)
+    return read_catalog(tmp_path, tmp_path / "train.bson")
 
 
 @pytest.mark.parametrize("by_fold", [False, True])
@@ -138,13 +138,13 @@ def fused(tmp_path):
     paths, rng = [], np.random.default_rng(0)
     for seed in (1, 2):
         torch.manual_seed(seed)
-        net = FusedNetwork(FUSED.fusion, 6, 5)
+        net = FusionModel(FUSED.fusion, 6, 5)
         with torch.no_grad():
             net.head.weight.mul_(9)
         paths.append(tmp_path / f"fused{seed}.pt")
         torch.save({"network": "-", "classes": 5, "model": net.state_dict()}, paths[-1])
     sources = [rng.normal(size=(len(OWNER), 6)).astype(np.float16) for _ in range(2)]
-    return paths, [EmbeddingFeed([source], FIRST, COUNTS) for source in sources]
+    return paths, [EmbeddingLoader([source], FIRST, COUNTS) for source in sources]
 
 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
@@ -163,7 +163,7 @@ def test_each_picture_has_what_is_said_of_its_products_embeddings(tmp_path, fuse
     assert np.abs(each[0] - each[1]).max() > 0.1
 
     def scorer_of(settings, run):
-        return FusedScorer(FUSED, settings, paths, feeds, run, OWNER)
+        return FusionPredictor(FUSED, settings, paths, feeds, run, OWNER)
 
     run(tmp_path, scorer_of, SOME, OWN if by_fold else None, mean=mean)
     expected = sum(each) / 2 if mean == "arithmetic" else normal(np.log(each).mean(0))

@@ -10,10 +10,10 @@ import pytest
 from lib import fill, jobs
 from lib.config.load import load
 from lib.config.schema import Config
-from lib.data.catalog import Catalogue, read_classes, read_splits
+from lib.data.catalog import Catalog, read_categories, read_splits
 from lib.labelling.app import create_app
 from lib.labelling.images import Pictures
-from lib.labelling.items import Sheet, draw
+from lib.labelling.items import LabellingTask, draw
 from lib.labelling.store import Store
 
 TINY = """
@@ -58,19 +58,21 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
     return built(tmp_path_factory.mktemp("many"), 12)
 
 
-def sheet_of(config: Config, drawings: int, seed: int | None = None) -> tuple[Catalogue, Sheet]:
+def sheet_of(
+    config: Config, drawings: int, seed: int | None = None
+) -> tuple[Catalog, LabellingTask]:
     """As the study draws it, unless another seed is named."""
     seed = config.seed if seed is None else seed
     catalogue = fill.catalogue(config, "train")
-    classes = read_classes(config.at("extract/classes"))
+    classes = read_categories(config.at("extract/classes"))
     locked = read_splits(config.at("extract/splits")).products("locked")
     return catalogue, draw(catalogue, classes, locked, drawings, seed)
 
 
 @dataclass
 class Page:
-    catalogue: Catalogue
-    sheet: Sheet
+    catalogue: Catalog
+    sheet: LabellingTask
     store: Store
     app: flask.Flask
     ended: list[int]

@@ -105,7 +105,7 @@ def test_another_name_is_refused(client, host):
     for path in ("/", "/person/1", "/person/1/state", "/person/1/picture/0/0", "/static/page.js"):
         assert get(client, path, Host=host).status_code == 403
     body = {"place": 0, "class": 1}
-    said = post(client, "/person/1/answer", body, Host=host, Origin=f"http://{host}")
+    said = post(client, "/person/1/answer", body, Host=host, SourceInfo=f"http://{host}")
     assert said.status_code == 403
 
 
@@ -114,7 +114,7 @@ def test_another_name_is_refused(client, host):
 )
 def test_another_page_changes_nothing(page, client, origin):
     for path, body in (("answer", {"place": 0, "class": 1}), ("undo", {"place": 0})):
-        assert post(client, f"/person/1/{path}", body, Origin=origin).status_code == 403
+        assert post(client, f"/person/1/{path}", body, SourceInfo=origin).status_code == 403
     form = {"Host": "127.0.0.1:8000", "Origin": HERE, "Content-Type": "text/plain"}
     said = client.post(f"{HERE}/person/1/answer", data='{"place": 0, "class": 1}', headers=form)
     assert said.status_code == 415

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from lib.labelling.items import Sheet
+from lib.labelling.items import LabellingTask
 from lib.labelling.store import Store
 from tests.labelling.conftest import sheet_of
 from tests.labelling.served import served
@@ -64,7 +64,7 @@ class Person:
         self.context.close()
 
 
-def truth_of(sheet: Sheet, person: int) -> list[int]:
+def truth_of(sheet: LabellingTask, person: int) -> list[int]:
     return sheet.truth[sheet.order(person)].tolist()
 
 

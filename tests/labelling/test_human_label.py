@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.features.candidates import queried
+from lib.features.candidates import make_query
 from lib.inference.topk import TopK
 from lib.labelling import baselines
 from lib.labelling.store import Store
@@ -153,7 +153,7 @@ def test_models_answer_for_the_same_products(few, tmp_path, monkeypatch):
     _, config = few
     catalogue, sheet = sheet_of(config, COUNT)
     _, whole = sheet_of(config, 10_000)
-    query = queried(catalogue, whole.products)
+    query = make_query(catalogue, whole.products)
     first = ((catalogue.image_product[query.images] * 7) % 4).astype(np.int16)
     classes = np.stack([first, (first + 1) % 4], axis=1).astype(np.int16)
     probs = np.tile(np.float32([0.8, 0.1]), (len(first), 1))

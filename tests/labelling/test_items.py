@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.catalog import Classes, read_splits
+from lib.data.catalog import Categories, read_splits
 from lib.errors import UserError
 from lib.labelling.items import draw, shown_names
 from tests.labelling.conftest import sheet_of
 
 
 def named(*names, keys=None):
-    return Classes(np.arange(len(names)), list(names), keys)
+    return Categories(np.arange(len(names)), list(names), keys)
 
 
 def test_a_sheet_is_a_draw_of_the_part(few):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import UserError
-from lib.labelling.store import NONE, SKIPPED, Elsewhere, Store
+from lib.labelling.store import NONE, SKIPPED, StalePosition, Store
 
 COUNT = 5
 # In memory where that can be had: what is tested there is not whether a disk keeps its word.
@@ -43,7 +43,7 @@ def test_any_deeds_of_two_people(deeds):
                 if stands == COUNT and deed != "undo":
                     continue  # the page asks no more
                 if not possible:
-                    with pytest.raises(Elsewhere) as told:
+                    with pytest.raises(StalePosition) as told:
                         call()
                     assert told.value.stands == stands
                     continue
@@ -100,7 +100,7 @@ def test_two_tabs_of_one_person_count_once(tmp_path):
             try:
                 store.answer(1, place, place % 3)
                 done += 1
-            except Elsewhere as elsewhere:
+            except StalePosition as elsewhere:
                 assert elsewhere.stands > place  # noqa: PT017
         return done
 

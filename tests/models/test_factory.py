@@ -37,7 +37,7 @@ FAMILIES = (
 TRAINED = ("small", "efficientnet_lite0", "resnet18", "squeezenet1_1", "densenet121", "dpn68")
 
 
-def on_meta(name: str, classes: int = 7) -> backbone.Network:
+def on_meta(name: str, classes: int = 7) -> backbone.ImageClassifier:
     """Shapes without numbers: even the largest network costs a moment."""
     with torch.device("meta"):
         return factory.build(name, classes, "none").to("meta")
@@ -313,8 +313,8 @@ def test_the_same_seed_builds_the_same_network():
 def test_first_weights_do_not_depend_on_what_is_loaded():
     """A network that is trained first in its process begins as one that is trained later."""
     code = (
-        "import torch; from lib.vision import zoo; torch.manual_seed(3);"
-        " build = lambda: zoo.build('squeezenet1_1', 3, 'none').state_dict();"
+        "import torch; from lib.models import factory; torch.manual_seed(3);"
+        " build = lambda: factory.build('squeezenet1_1', 3, 'none').state_dict();"
         " first = build(); torch.manual_seed(3); second = build();"
         " raise SystemExit(not all(torch.equal(first[key], second[key]) for key in first))"
     )

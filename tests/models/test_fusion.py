@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from lib.config.schema import Average, Fusion, Loss, Model, Run
 from lib.errors import UserError
 from lib.models import fusion
-from lib.models.fusion import FusedNetwork
+from lib.models.fusion import FusionModel
 from lib.training import trainer as training
-from lib.training.dataset import Lesson
-from lib.training.embedding_loader import EmbeddingFeed
+from lib.training.dataset import TrainingSet
+from lib.training.embedding_loader import EmbeddingLoader
 from lib.training.losses import mixed
 
 SMALL = Fusion(of=("a", "b"), hidden=(12, 8), dropout=0.2)
@@ -27,7 +27,7 @@ class Stop(Exception):
 
 def network(settings=SMALL, width=6, seed=0):
     torch.manual_seed(seed)
-    net = FusedNetwork(settings, width, CLASSES).eval()
+    net = FusionModel(settings, width, CLASSES).eval()
     net.mean.copy_(torch.linspace(-1, 1, width))
     net.std.copy_(torch.linspace(0.5, 2, width))
     return net
@@ -126,7 +126,7 @@ def made(counts_seed=0):
     for half in (labels % 2, labels // 2):
         told = np.where(half[owner] > 0, 1.0, -1.0)[:, None] * 8 + 30
         sources.append((told + rng.normal(0, 4, (len(owner), 5))).astype(np.float16))
-    return labels, EmbeddingFeed(sources, np.cumsum(counts) - counts, counts)
+    return labels, EmbeddingLoader(sources, np.cumsum(counts) - counts, counts)
 
 
 MODEL = Model(
@@ -148,7 +148,7 @@ def run(folder, model=MODEL, seed=1):
     def build(_):
         return fusion.build(model.fusion, CLASSES, feed, TRAIN)
 
-    lesson = Lesson(feed, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
+    lesson = TrainingSet(feed, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
     return training.train(folder, model, lesson, seed, Run())
 
 

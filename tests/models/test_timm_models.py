@@ -166,8 +166,8 @@ def test_the_same_seed_builds_the_same_network():
 
 def test_other_names_do_not_load_timm():
     code = (
-        "import sys; from lib.vision import zoo; zoo.build('small', 3, 'none');"
-        " zoo.build('squeezenet1_1', 3, 'none'); sys.exit('timm' in sys.modules)"
+        "import sys; from lib.models import factory; factory.build('small', 3, 'none');"
+        " factory.build('squeezenet1_1', 3, 'none'); sys.exit('timm' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert done.returncode == 0

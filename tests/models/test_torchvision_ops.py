@@ -10,7 +10,7 @@ from lib.models import torchvision_ops
 
 def test_pretrainedmodels_imports_in_a_fresh_process():
     lines = (
-        "from lib.vision.torchvision_ops import ensure; ensure(); ensure()",
+        "from lib.models.torchvision_ops import ensure; ensure(); ensure()",
         "import torchvision, pretrainedmodels",
         "print(len(pretrainedmodels.model_names), torchvision.models.resnet18.__name__)",
     )

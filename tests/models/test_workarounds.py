@@ -14,9 +14,9 @@ from lib.models.workarounds import thin_out_first
 
 STEPS = """
 import torch
-from lib.vision import zoo
+from lib.models import factory
 torch.set_num_threads(1)
-net = zoo.build("repvgg_a0", 7, "none").train()
+net = factory.build("repvgg_a0", 7, "none").train()
 net.to(memory_format=torch.channels_last)
 for _ in range(2):
     pictures = net.normalise(torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8))

@@ -22,17 +22,17 @@ from lib import jobs, pipeline
 from lib.artifacts import read_manifest, status
 from lib.config.load import load
 from lib.config.schema import Augment, Average, Fusion, Loss, Model, Rate, Run, Sampling
-from lib.data.catalog import read_catalogue
-from lib.data.image_reader import PictureReader
+from lib.data.catalog import read_catalog
+from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.inference.topk import read
 from lib.models import factory, fusion
 from lib.runtime import distributed
-from lib.runtime.distributed import Ranks
+from lib.runtime.distributed import ProcessGroup
 from lib.training import trainer as training
-from lib.training.dataset import Lesson
-from lib.training.embedding_loader import EmbeddingFeed
-from lib.training.loader import PictureFeed, of_ranks, pieces
+from lib.training.dataset import TrainingSet
+from lib.training.embedding_loader import EmbeddingLoader
+from lib.training.loader import ImageLoader, of_ranks, pieces
 from tests.conftest import ROOT
 
 CLASSES, PRODUCTS = 3, 60
@@ -90,16 +90,16 @@ def lesson_of(model, reader):
     given = {"labels": labels, "product": np.arange(PRODUCTS), "train_rows": TRAIN}
     given |= {"valid_rows": VALID, "classes": CLASSES, "weights": HEAVY}
     if model.kind == "network":
-        feed = PictureFeed(reader, model)
+        feed = ImageLoader(reader, model)
         build = lambda weights: factory.network(model, CLASSES, weights)  # noqa: E731
-        return Lesson(feed, build, **given)
+        return TrainingSet(feed, build, **given)
     rng = np.random.default_rng(5)
     count = rng.integers(1, 7, PRODUCTS)
     owner = np.repeat(np.arange(PRODUCTS), count)
     cloud = rng.normal(size=(CLASSES, 6))[labels[owner]] + rng.normal(size=(len(owner), 6))
-    feed = EmbeddingFeed([cloud.astype(np.float16)], np.cumsum(count) - count, count)
+    feed = EmbeddingLoader([cloud.astype(np.float16)], np.cumsum(count) - count, count)
     build = lambda _: fusion.build(model.fusion, CLASSES, feed, TRAIN)  # noqa: E731
-    return Lesson(feed, build, **given)
+    return TrainingSet(feed, build, **given)
 
 
 def learn(base, name, reader, model=None):
@@ -123,9 +123,7 @@ def main(catalogue: Path, base: Path) -> None:
 
     training._Training._finish = finish
     with (
-        PictureReader(
-            read_catalogue(catalogue, catalogue / "train.bson"), SEEN.resize, 1
-        ) as reader,
+        ImageReader(read_catalog(catalogue, catalogue / "train.bson"), SEEN.resize, 1) as reader,
         distributed.joined(Run(device="cpu")) as own,
     ):
         for name in (*LESSONS, *NORMS):
@@ -201,7 +199,7 @@ def history(folder):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_two_processes_end_as_one(together, tmp_path, known, frequent, name):
-    with PictureReader(known, SEEN.resize, 1) as reader:
+    with ImageReader(known, SEEN.resize, 1) as reader:
         learn(tmp_path, name, reader)
     one, two = state_of(tmp_path / name), state_of(together / name)
     assert one.keys() == two.keys()
@@ -246,7 +244,7 @@ def test_a_loss_that_is_no_number_in_one_stops_both(together):
 
 @given(st.integers(1, 9), st.integers(1, 40))
 def test_parts_hold_every_row_and_weigh_what_they_hold(world, count):
-    all_of_them = [Ranks(rank, world) for rank in range(world)]
+    all_of_them = [ProcessGroup(rank, world) for rank in range(world)]
     parts = [np.arange(count)[own.part(count)] for own in all_of_them]
     values = np.random.default_rng(count).normal(size=count)
     if count >= world:
@@ -263,10 +261,10 @@ def test_parts_hold_every_row_and_weigh_what_they_hold(world, count):
 def test_parts_of_altered_pictures_are_those_of_one_process(known, size):
     """42 pictures, so that the last piece is a short one, in three ranks."""
     rows = np.random.default_rng(0).permutation(TRAIN)
-    with PictureReader(known, SEEN.resize, 2) as reader:
-        feed = PictureFeed(reader, SEEN)
+    with ImageReader(known, SEEN.resize, 2) as reader:
+        feed = ImageLoader(reader, SEEN)
         whole = list(feed.altered(rows, size, np.random.SeedSequence(3), 0, 2))
-        for own in (Ranks(rank, 3) for rank in range(3)):
+        for own in (ProcessGroup(rank, 3) for rank in range(3)):
             seeds = np.random.SeedSequence(3)
             found = list(pieces(of_ranks(feed, own), own, rows, size, seeds, 0, 2))
             for (some, pictures), piece in zip(whole, found, strict=True):
@@ -278,7 +276,7 @@ def test_parts_of_altered_pictures_are_those_of_one_process(known, size):
 
 def test_a_process_alone_is_alone():
     own = distributed.here()
-    assert own == Ranks(0, 1)
+    assert own == ProcessGroup(0, 1)
     assert own.first
     net = nn.BatchNorm1d(2)
     assert own.wrap(net) is net
@@ -291,10 +289,10 @@ def test_batch_norms_become_those_of_all_ranks_where_they_are(monkeypatch, name)
     net = factory.build(name, 3, "none").eval()
     pictures = net.normalise(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
     before, wanted = net.state_dict().keys(), net(pictures)
-    Ranks(0, 2).norms_of_all(net)  # on a CPU: nothing
+    ProcessGroup(0, 2).norms_of_all(net)  # on a CPU: nothing
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in net.modules())
     monkeypatch.setattr(nn.Parameter, "is_cuda", True)
-    Ranks(0, 2).norms_of_all(net)
+    ProcessGroup(0, 2).norms_of_all(net)
     monkeypatch.undo()
     listed = [module for unit in net.units for one in unit for module in one.modules()]
     norms = [m for m in listed if isinstance(m, nn.modules.batchnorm._BatchNorm)]

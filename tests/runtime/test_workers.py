@@ -8,10 +8,10 @@ from tests.conftest import ROOT
 
 PARENT = """
 import os, sys, time
-from lib import processes
+from lib.runtime import workers
 
 if __name__ == "__main__":
-    with processes.pool(1, fresh=sys.argv[1] == "spawn") as pool:
+    with workers.pool(1, fresh=sys.argv[1] == "spawn") as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 60).result()
 """

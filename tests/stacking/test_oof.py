@@ -16,7 +16,7 @@ from lib.features.table import Table, categories_as_priors, layer_columns
 from lib.stacking import blend, softmax
 from lib.stacking import oof as stack
 from lib.stacking.boosters import base, forests, registry
-from lib.stacking.boosters.base import Dense, Examples, Task
+from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 from tests.stacking.toy_layers import CLASSES, SMALL, candidates, fit, learnable, rankable
 
 
@@ -28,8 +28,8 @@ class Estimator(ClassifierMixin, BaseEstimator):
 
     def fit(self, x, y):
         self.classes_ = np.array([0, 1])
-        rows = Examples(Dense(x), y, np.arange(len(x), dtype=np.int32))
-        self.model_ = registry.fit(Task(self.name, rows, list("abcde"), [3, 4], SMALL, 3))
+        rows = LabelledRows(InMemoryRows(x), y, np.arange(len(x), dtype=np.int32))
+        self.model_ = registry.fit(FitTask(self.name, rows, list("abcde"), [3, 4], SMALL, 3))
         return self
 
     def predict_proba(self, x):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lib.features.candidates import queried
+from lib.features.candidates import make_query
 from lib.stacking import pseudo
 from tests.features.toy_catalog import CLASSES, catalogue, dump
 
@@ -10,7 +10,7 @@ from tests.features.toy_catalog import CLASSES, catalogue, dump
 def case():
     rng = np.random.default_rng(4)
     known = catalogue(rng, 40, 99)
-    query = queried(known, np.arange(0, 40, 2))
+    query = make_query(known, np.arange(0, 40, 2))
     return rng, query, [dump(rng, query.images, k=CLASSES) for _ in range(2)]
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.schema import Augment
-from lib.data.image_reader import GREY, PictureReader
-from lib.training.augment import Augmenter, strength
+from lib.data.image_reader import GREY, ImageReader
+from lib.training.augment import RandomAugment, strength
 
 ALL = Augment(
     least_area=0.5,
@@ -42,7 +42,7 @@ def places(size):
 
 def altered(picture, augment, crop=CROP, flip=False, much=1.0, count=40, seed=1):
     """Pictures uint8 [count, *crop, 3] of one picture, and what was drawn for them, as arrays."""
-    augmenter = Augmenter(augment, picture.shape[:2], crop, flip, much)
+    augmenter = RandomAugment(augment, picture.shape[:2], crop, flip, much)
     drawn = augmenter.draw(count, np.random.default_rng(seed))
     out = np.full((count, *crop, 3), 77, np.uint8)
     for i in range(count):
@@ -297,7 +297,7 @@ def size():
 def test_any_size_keeps_within_its_memory(crop, margin, seed, flip, much, turns):
     resize = crop[0] + margin[0] - 1, crop[1] + margin[1] - 1
     augment = replace(ALL, turns=turns, erase=1.0)
-    augmenter = Augmenter(augment, resize, crop, flip, much)
+    augmenter = RandomAugment(augment, resize, crop, flip, much)
     drawn = augmenter.draw(3, np.random.default_rng(seed))
     memory = np.full((5, *crop, 3), 9, np.uint8)
     picture = np.full((*resize, 3), 200, np.uint8)
@@ -315,8 +315,8 @@ def test_any_size_keeps_within_its_memory(crop, margin, seed, flip, much, turns)
 
 def test_batches_do_not_depend_on_the_number_of_threads(known):
     def run(threads, seed):
-        augmenter = Augmenter(ALL, (24, 20), (20, 16), True)
-        with PictureReader(known, (24, 20), threads) as reader:
+        augmenter = RandomAugment(ALL, (24, 20), (20, 16), True)
+        with ImageReader(known, (24, 20), threads) as reader:
             rows = np.arange(60)[::-1]
             batches = reader.batches(rows, 7, augmenter, np.random.SeedSequence(seed))
             return np.concatenate([pictures for _, pictures in batches])

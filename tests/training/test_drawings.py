@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from lib.config.schema import Model, Run
-from lib.data.byte_reader import Originals
+from lib.data.byte_reader import ByteReader
 from lib.data.sources.quickdraw import list_strokes, raster
 from lib.errors import UserError
 from lib.models.stroke_network import StrokeNetwork
 from lib.training import trainer
-from lib.training.dataset import Lesson
-from lib.training.stroke_loader import DrawingFeed, pixels, points
+from lib.training.dataset import TrainingSet
+from lib.training.stroke_loader import StrokeLoader, pixels, points
 from tests.data.sources.test_csv_table import indexed
 
 L = [np.array([[0, 0], [0, 255], [100, 255]], np.int16)]
@@ -51,7 +51,7 @@ def test_pixels_are_three_equal_channels():
 
 
 def test_shares_follow_the_seeds_and_the_order_the_rows(known):
-    feed = DrawingFeed(Originals(known), lambda drawing: points(drawing, 4), (0.2, 0.8), 0.5, 2)
+    feed = StrokeLoader(ByteReader(known), lambda drawing: points(drawing, 4), (0.2, 0.8), 0.5, 2)
     rows = np.array([7, 3, 100, 50, 8])
 
     def shown(seed: int) -> list[tuple[list[int], np.ndarray]]:
@@ -82,9 +82,11 @@ def test_neither_padding_nor_empty_places_change_the_answer():
 
 
 def test_it_learns_by_the_one_loop(known, tmp_path):
-    feed = DrawingFeed(Originals(known), lambda drawing: points(drawing, 4))
+    feed = StrokeLoader(ByteReader(known), lambda drawing: points(drawing, 4))
     rows = np.arange(len(known.label))
-    lesson = Lesson(feed, lambda _: StrokeNetwork(2), known.label, rows, rows[::2], rows[1::2], 2)
+    lesson = TrainingSet(
+        feed, lambda _: StrokeNetwork(2), known.label, rows, rows[::2], rows[1::2], 2
+    )
     model = Model(
         network="strokes",
         head_epochs=0,

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.training import embedding_loader
-from lib.training.embedding_loader import EmbeddingFeed
+from lib.training.embedding_loader import EmbeddingLoader
 
 COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 
@@ -16,7 +16,7 @@ def sources_of(counts, widths=(3, 5), seed=0):
 
 def feed_of(counts, sources, views=4):
     counts = np.array(counts, np.int16)
-    return EmbeddingFeed(sources, np.cumsum(counts, dtype=np.int64) - counts, counts, views)
+    return EmbeddingLoader(sources, np.cumsum(counts, dtype=np.int64) - counts, counts, views)
 
 
 def pictures_of(counts, sources, product):

@@ -5,7 +5,7 @@ import torch
 
 from lib.config.schema import Fusion, Model
 from lib.errors import UserError
-from lib.models.fusion import FusedNetwork
+from lib.models.fusion import FusionModel
 from lib.training import trained
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ FUSED = Model(kind="fusion", fusion=Fusion(of=("a",), hidden=(7,)))
 
 @pytest.fixture
 def fused(tmp_path):
-    net = FusedNetwork(FUSED.fusion, 6, 5)
+    net = FusionModel(FUSED.fusion, 6, 5)
     torch.save({"network": "-", "classes": 5, "model": net.state_dict()}, tmp_path / "fused.pt")
     return tmp_path / "fused.pt"
 

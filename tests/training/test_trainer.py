@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from lib.config.schema import Average, Loss, Rate, Run, Sampling
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.models import factory
 from lib.training import checkpoint, weight_averaging
 from lib.training import trainer as training
-from lib.training.dataset import Lesson
+from lib.training.dataset import TrainingSet
 from lib.training.evaluate import spread, watch
-from lib.training.loader import PictureFeed
+from lib.training.loader import ImageLoader
 from lib.training.losses import Losses
 from tests.image_catalog import folder_of
 
@@ -32,12 +32,12 @@ def run(folder, model, reader, labels, valid=VALID, classes=3, seed=1):
 
 def lesson_of(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels=()):
     product = np.arange(len(labels))
-    feed = PictureFeed(reader, model)
+    feed = ImageLoader(reader, model)
 
     def build(weights):
         return factory.network(model, classes, weights)
 
-    return Lesson(feed, build, labels, product, train, valid, classes, levels)
+    return TrainingSet(feed, build, labels, product, train, valid, classes, levels)
 
 
 def state_of(folder, name="last.pt"):
@@ -119,7 +119,7 @@ def test_the_training_accuracy_is_what_was_met(tmp_path, model, reader, labels):
     )
     labels = np.searchsorted([4, 7], np.arange(len(labels)) % 10, "right").astype(np.int16)
     still = replace(still, resize=(36, 36), crop=(36, 36), epochs=1)
-    with PictureReader(reader.catalogue, (36, 36), 1) as whole:
+    with ImageReader(reader.catalogue, (36, 36), 1) as whole:
         run(tmp_path, still, whole, labels)
         net = factory.network(still, 3, "none").eval()
         net.load_state_dict(state_of(tmp_path)["model"])
@@ -291,7 +291,7 @@ def test_swa_measures_batch_norms_on_whole_batches(tmp_path, model, reader, labe
 def test_bf16_trains_on_a_cpu(tmp_path, model, known, labels):
     model = replace(model, resize=(48, 40), crop=(44, 36))
     plain = folder_of(tmp_path, "plain")
-    with PictureReader(known, model.resize, 1) as reader:
+    with ImageReader(known, model.resize, 1) as reader:
         run(tmp_path, replace(model, precision="bf16"), reader, labels)
         run(plain, model, reader, labels)
     rounded, full = (state_of(f)["model"]["head.weight"] for f in (tmp_path, plain))
@@ -384,7 +384,7 @@ def test_the_averaged_network_is_watched_and_kept(tmp_path, model, reader, label
     net = factory.build("small", 3, "none").eval()
     net.load_state_dict(state_of(tmp_path)["model"])
     truth = torch.from_numpy(labels.astype(np.int64))
-    levels = watch(net, model, PictureFeed(reader, model), VALID, truth, Losses(Loss()), 8)
+    levels = watch(net, model, ImageLoader(reader, model), VALID, truth, Losses(Loss()), 8)
     assert levels["valid_accuracy"] == facts["last_accuracy"]
     assert levels["valid_loss"] == pytest.approx(history(tmp_path)[-1]["valid_loss"], rel=1e-5)
 

@@ -3,7 +3,7 @@ import torch
 
 from lib.config.schema import Average
 from lib.models import factory
-from lib.training.weight_averaging import Averaged, averaged, measure_batch_norms
+from lib.training.weight_averaging import WeightAverage, averaged, measure_batch_norms
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_none_is_asked_for_by_default(net):
 
 
 def test_an_exponential_mean_follows_the_steps(net):
-    average = Averaged(Average("ema", decay=0.6), net)
+    average = WeightAverage(Average("ema", decay=0.6), net)
     expected = net.head.weight.detach().clone()
     for taken, seen in enumerate(walk(net, range(9))):
         average.after_step()
@@ -39,7 +39,7 @@ def test_an_exponential_mean_follows_the_steps(net):
 
 
 def test_swa_is_the_mean_of_the_last_epochs(net):
-    average = Averaged(Average("swa", swa_from=0.5), net)
+    average = WeightAverage(Average("swa", swa_from=0.5), net)
     for epoch, weights in enumerate(walk(net, range(4))):
         seen = weights
         average.after_step()
@@ -49,7 +49,7 @@ def test_swa_is_the_mean_of_the_last_epochs(net):
 
 
 def test_the_own_weights_come_back(net):
-    average = Averaged(Average("ema"), net)
+    average = WeightAverage(Average("ema"), net)
     for _ in walk(net, range(3)):
         average.after_step()
     own = {key: value.clone() for key, value in net.state_dict().items()}
@@ -61,10 +61,10 @@ def test_the_own_weights_come_back(net):
 
 
 def test_a_stored_mean_goes_on(net):
-    average = Averaged(Average("ema"), net)
+    average = WeightAverage(Average("ema"), net)
     for _ in walk(net, range(3)):
         average.after_step()
-    other = Averaged(Average("ema"), net)
+    other = WeightAverage(Average("ema"), net)
     other.load_state(average.state())
     assert other.taken == 3
     torch.testing.assert_close(other.mean, average.mean)

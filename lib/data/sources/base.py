@@ -1,6 +1,6 @@
 """Sources of many files: what they list becomes pieces that the index reads (C1).
 
-`Listed` says what a source names, in its own order; the pictures are hashed here, by threads, a
+`Listing` says what a source names, in its own order; the pictures are hashed here, by threads, a
 piece at a time. A finished piece is kept, so that a stopped call goes on from there.
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.data.catalog import Classes
-from lib.data.found import NO_CATEGORY, Damage, Found, is_whole, load, save
-from lib.data.index import Origin, write_index
+from lib.data.catalog import Categories
+from lib.data.found import NO_CATEGORY, CorruptRecord, RecordBatch, is_whole, load, save
+from lib.data.index import SourceInfo, write_index
 from lib.errors import UserError
 from lib.fingerprint import files_under
 
@@ -31,14 +31,14 @@ Hash = Callable[[int, int], Hashed]  # of pictures [first, last); length 0: ther
 
 
 @dataclass(frozen=True)
-class Listed:
+class Listing:
     """The products of a source and the pictures that it names for them.
 
     Of each product [R]: place int64 (counted in `unit`), its own name, the name of its class (""
     for none), image_count int32. Pictures [I] are numbered in the order of the products; `hashes`
     looks at them. file int32 [I]: the file of each, a place in `files`; None: a file for each.
     numbers int64 [R]: the names, where they are whole numbers. groups int32 [R] and damage: as
-    `Origin` and `write_index` take them.
+    `SourceInfo` and `write_index` take them.
     """
 
     unit: str
@@ -52,7 +52,7 @@ class Listed:
     codec: str = "image"
     numbers: np.ndarray | None = None
     groups: np.ndarray | None = None
-    damage: Sequence[Damage] = ()
+    damage: Sequence[CorruptRecord] = ()
 
 
 def names_under(source: Path, *suffixes: str) -> list[str]:
@@ -102,8 +102,8 @@ def number_of(key: str) -> int:
 def index_listed(
     folder: Path,
     path: Path,
-    listed: Listed,
-    classes: Classes,
+    listed: Listing,
+    classes: Categories,
     labelled: bool,
     most_damaged: float,
     jobs: int,
@@ -111,7 +111,7 @@ def index_listed(
     """Hash what is listed in `jobs` threads and write the tables; raises as `write_index` does."""
     pieces = folder / "pieces"
     files = _spool(pieces, listed, classes, jobs, path.name)
-    origin = Origin(
+    origin = SourceInfo(
         path,
         listed.unit,
         keys=listed.keys if listed.numbers is None else None,
@@ -127,7 +127,7 @@ def index_listed(
     return facts
 
 
-def _spool(folder: Path, listed: Listed, classes: Classes, jobs: int, name: str) -> list[Path]:
+def _spool(folder: Path, listed: Listing, classes: Categories, jobs: int, name: str) -> list[Path]:
     """One file for each piece of some PIECE pictures, whole products."""
     folder.mkdir(exist_ok=True)
     ends = np.cumsum(listed.image_count, dtype=np.int64)
@@ -157,14 +157,14 @@ def _spool(folder: Path, listed: Listed, classes: Classes, jobs: int, name: str)
 
 
 def _found(
-    listed: Listed, classes: Classes, products: slice, images: slice, hashed: Hashed
-) -> Found:
+    listed: Listing, classes: Categories, products: slice, images: slice, hashed: Hashed
+) -> RecordBatch:
     keys, labels = listed.keys[products], listed.labels[products]
     ids = [number_of(key) for key in keys] if listed.numbers is None else listed.numbers[products]
     known = {key: number for number, key in enumerate(classes.keys or [])}
     own = np.arange(images.start, images.stop, dtype=np.int32)
     digests = b"".join(digest for _, _, digest in hashed)
-    return Found(
+    return RecordBatch(
         place=listed.place[products],
         product_id=np.array(ids, np.int64),
         category_id=np.array([known.get(label, NO_CATEGORY) for label in labels], np.int64),

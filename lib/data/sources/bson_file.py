@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.data.found import Damage, is_whole, load_head, save
+from lib.data.found import CorruptRecord, is_whole, load_head, save
 from lib.data.sources.bson_scan import scan
 from lib.runtime import workers
 
@@ -22,7 +22,7 @@ LEAST_RANGES = 4  # for a process, to be worth its start
 
 def scan_file(
     path: Path, folder: Path, jobs: int, md5: bool = True, range_bytes: int = RANGE
-) -> tuple[list[Path], list[Damage]]:
+) -> tuple[list[Path], list[CorruptRecord]]:
     """Scan `path` in `jobs` processes (1: in this one); finished ranges are kept in `folder`.
 
     Returns the ranges' files in file order, for `found.load`, and the damage of the whole file.
@@ -67,9 +67,11 @@ def _scan_range(
     save(scan(path, first, stop, start, md5), file)
 
 
-def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bool) -> list[Damage]:
+def _chain(
+    path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bool
+) -> list[CorruptRecord]:
     """Make each range begin where the one before ended; all damage in file order."""
-    damage: list[Damage] = []
+    damage: list[CorruptRecord] = []
     expected, lost = 0, False
     for file, (first, stop) in zip(files, bounds, strict=True):
         (start, end, ends_lost), found = load_head(file)
@@ -79,7 +81,7 @@ def _chain(path: Path, files: list[Path], bounds: list[tuple[int, int]], md5: bo
         if lost:  # the damage of the range before goes on to where this one found its feet
             last = damage[-1]
             until = stop if start < 0 else start
-            damage[-1] = Damage(last.offset, until - last.offset, last.reason)
+            damage[-1] = CorruptRecord(last.offset, until - last.offset, last.reason)
         damage += found
         expected, lost = end, bool(ends_lost)
     return damage

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.found import Damage, Found
+from lib.data.found import CorruptRecord, RecordBatch
 from lib.data.sources.bson_kernels import (
     BEYOND,
     FULL,
@@ -33,7 +33,9 @@ from lib.data.sources.bson_kernels import (
 BATCH_RECORDS, BATCH_PICTURES = 1 << 14, 1 << 16  # rows found between two looks at the pictures
 
 
-def scan(path: Path, first: int, stop: int, start: int | None = None, md5: bool = True) -> Found:
+def scan(
+    path: Path, first: int, stop: int, start: int | None = None, md5: bool = True
+) -> RecordBatch:
     """The records that begin in bytes [first, stop) of `path`.
 
     start: where the first of them begins, known from the range before; None: find it, passing
@@ -68,13 +70,13 @@ class _Walk:
         self.record_rows: list[np.ndarray] = [self.records[:, :0].copy()]
         self.picture_rows: list[np.ndarray] = [self.pictures[:, :0].copy()]
         self.digests: list[bytes] = []
-        self.damage: list[Damage] = []
+        self.damage: list[CorruptRecord] = []
 
     def close(self) -> None:
         del self.data
         self.view.release()
 
-    def run(self, first: int, stop: int, start: int | None, md5: bool) -> Found:
+    def run(self, first: int, stop: int, start: int | None, md5: bool) -> RecordBatch:
         at = (first if start is None else start) - self.base
         if start is None and first > 0:
             at = search(self.data, at, self.stop, self.pictures)
@@ -117,13 +119,13 @@ class _Walk:
             after = search(self.data, at + 1, self.stop, self.pictures)
         reason = REASONS[code].format(length=length, left=left)
         end = self.stop if after < 0 else after
-        self.damage.append(Damage(at + self.base, end - at, reason))
+        self.damage.append(CorruptRecord(at + self.base, end - at, reason))
         return after
 
-    def found(self, start: int, end: int, lost: bool) -> Found:
+    def found(self, start: int, end: int, lost: bool) -> RecordBatch:
         records = np.concatenate(self.record_rows, axis=1)
         pictures = np.concatenate(self.picture_rows, axis=1)
-        return Found(
+        return RecordBatch(
             place=records[0],
             product_id=records[1],
             category_id=records[2],

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lib.config.schema import Data
-from lib.data.found import MOST_PICTURES, Damage
-from lib.data.sources.base import Listed, hash_files, names_under
+from lib.data.found import MOST_PICTURES, CorruptRecord
+from lib.data.sources.base import Listing, hash_files, names_under
 from lib.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -19,7 +19,7 @@ SHOWN = 8  # columns named in a message
 # CSV
 
 
-def list_csv(source: Path, root: Path, data: Data, labelled: bool) -> Listed:
+def list_csv(source: Path, root: Path, data: Data, labelled: bool) -> Listing:
     """The products of a CSV of one row each; `root`: the folder of the names of pictures.
 
     A row without an id, or with too many pictures, is damage. Raises UserError for a table that
@@ -37,7 +37,7 @@ def list_csv(source: Path, root: Path, data: Data, labelled: bool) -> Listed:
         names = [name.strip() for name in images.split("|") if name.strip()]
         if not key or len(names) > MOST_PICTURES:
             reason = f"more than {MOST_PICTURES} pictures" if key else f"no {data.id_column}"
-            damage.append(Damage(line, 0, reason))
+            damage.append(CorruptRecord(line, 0, reason))
             continue
         places.append(line)
         keys.append(key)
@@ -52,7 +52,7 @@ def list_csv(source: Path, root: Path, data: Data, labelled: bool) -> Listed:
             f"{source}: none of its {len(files)} pictures is there, not even {root / files[0]};"
             " set data.images_root to the folder that their names are relative to"
         )
-    return Listed(
+    return Listing(
         unit="line",
         place=np.array(places, np.int64),
         keys=keys,
@@ -142,13 +142,13 @@ def _group_numbers(groups: Sequence[str]) -> np.ndarray:
 # Folders
 
 
-def list_folder(source: Path, labelled: bool) -> Listed:
+def list_folder(source: Path, labelled: bool) -> Listing:
     """The pictures below a folder, each a product; its class is the folder that it is in.
 
     Raises UserError where there are none.
     """
     names = names_under(source, *SUFFIXES)
-    return Listed(
+    return Listing(
         unit="file",
         place=np.arange(1, len(names) + 1),
         keys=names,

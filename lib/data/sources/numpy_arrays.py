@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.sources.base import Hash, Hashed, Listed, class_names
+from lib.data.sources.base import Hash, Hashed, Listing, class_names
 from lib.errors import UserError
 
 
 @dataclass(frozen=True)
-class Rows:
+class ArrayFile:
     """One array file: values uint8 [n, bytes of a row], mapped; offset: bytes of its header."""
 
     name: str
@@ -26,7 +26,7 @@ class Rows:
     shape: tuple[int, int]
 
 
-def list_arrays(source: Path, labelled: bool, only: Sequence[str] = (), rows: int = 0) -> Listed:
+def list_arrays(source: Path, labelled: bool, only: Sequence[str] = (), rows: int = 0) -> Listing:
     """The rows of the arrays in a folder, or of a single one, each a product.
 
     The class is the array's name. only, rows: these classes alone, the first rows of each; () and
@@ -41,7 +41,7 @@ def list_arrays(source: Path, labelled: bool, only: Sequence[str] = (), rows: in
     if not len(file):
         raise UserError(f"{source}: its arrays have no rows")
     classes = [one.name.removesuffix(".npy") if labelled else "" for one in arrays]
-    return Listed(
+    return Listing(
         unit="row",
         place=np.arange(1, len(file) + 1),
         keys=[f"{one.name}:{row}" for one in arrays for row in range(len(one.values))],
@@ -59,7 +59,7 @@ def root_of(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def _open(root: Path, name: str, rows: int) -> Rows:
+def _open(root: Path, name: str, rows: int) -> ArrayFile:
     path = root / name
     try:
         values = np.lib.format.open_memmap(path, mode="r")
@@ -74,10 +74,12 @@ def _open(root: Path, name: str, rows: int) -> Rows:
             f"{path}: {values.dtype} {list(values.shape)}; it must be uint8 [n, height, width],"
             " or [n, side * side], in C order"
         )
-    return Rows(name, values.reshape(-1, shape[0] * shape[1])[: rows or None], values.offset, shape)
+    return ArrayFile(
+        name, values.reshape(-1, shape[0] * shape[1])[: rows or None], values.offset, shape
+    )
 
 
-def _codec(source: Path, arrays: Sequence[Rows]) -> str:
+def _codec(source: Path, arrays: Sequence[ArrayFile]) -> str:
     height, width = arrays[0].shape
     for one in arrays:
         if one.shape != (height, width):
@@ -88,7 +90,7 @@ def _codec(source: Path, arrays: Sequence[Rows]) -> str:
     return f"uint8:{height}x{width}"
 
 
-def _hash_rows(arrays: Sequence[Rows], counts: Sequence[int]) -> Hash:
+def _hash_rows(arrays: Sequence[ArrayFile], counts: Sequence[int]) -> Hash:
     """Pictures are numbered through all arrays."""
     starts = np.cumsum([0, *counts])
 

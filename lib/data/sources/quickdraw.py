@@ -24,8 +24,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.artifacts import replacing
-from lib.data.found import Damage
-from lib.data.sources.base import Hash, Hashed, Listed, class_names
+from lib.data.found import CorruptRecord
+from lib.data.sources.base import Hash, Hashed, Listing, class_names
 from lib.errors import UserError
 
 PACKED = ".ndjson.gz"
@@ -37,7 +37,7 @@ Drawing = list[np.ndarray]  # strokes: int16 [points, 2], x and y
 
 
 @dataclass(frozen=True)
-class Lines:
+class NdjsonFile:
     """The lines of one file: offset int64, length int32 and number (from 1) int64 of each, and the
     drawing's own id, int64."""
 
@@ -112,7 +112,7 @@ def fitted(drawing: Drawing) -> Drawing:
 
 def list_strokes(
     source: Path, labelled: bool, side: int, only: Sequence[str] = (), rows: int = 0
-) -> Listed:
+) -> Listing:
     """The drawings of the .ndjson files in a folder, or of a single file, each a product.
 
     The class is the file's name. only, rows: these classes alone, the first drawings of each; ()
@@ -121,7 +121,7 @@ def list_strokes(
     """
     root = source if source.is_dir() else source.parent
     names = class_names(source, ".ndjson", only)
-    damage: list[Damage] = []
+    damage: list[CorruptRecord] = []
     files = [_lines(root, name, damage, rows) for name in names]
     counts = [len(one.offset) for one in files]
     if not sum(counts):
@@ -129,7 +129,7 @@ def list_strokes(
     file = np.repeat(np.arange(len(files), dtype=np.int32), counts)
     numbers = np.concatenate([one.key for one in files])
     classes = [one.name.removesuffix(".ndjson") if labelled else "" for one in files]
-    return Listed(
+    return Listing(
         unit="line",
         place=np.concatenate([one.number for one in files]),
         keys=[str(key) for key in numbers.tolist()],
@@ -174,7 +174,7 @@ def unpack(source: Path, folder: Path, only: Sequence[str] = ()) -> int:
     return len(files)
 
 
-def _lines(root: Path, name: str, damage: list[Damage], rows: int) -> Lines:
+def _lines(root: Path, name: str, damage: list[CorruptRecord], rows: int) -> NdjsonFile:
     found = []
     for number, (offset, line) in enumerate(_cut(root / name), 1):
         if not line.strip():
@@ -182,13 +182,15 @@ def _lines(root: Path, name: str, damage: list[Damage], rows: int) -> Lines:
         try:
             key, _ = parse(line)
         except ValueError as error:
-            damage.append(Damage(number, 0, f"{name}: {error}"))
+            damage.append(CorruptRecord(number, 0, f"{name}: {error}"))
             continue
         found.append((offset, len(line), number, key))
         if len(found) == rows:
             break
     columns = np.array(found, np.int64).reshape(-1, 4)
-    return Lines(name, columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2], columns[:, 3])
+    return NdjsonFile(
+        name, columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2], columns[:, 3]
+    )
 
 
 def _cut(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -204,7 +206,7 @@ def _cut(path: Path) -> Iterator[tuple[int, bytes]]:
             start = end + 1
 
 
-def _hash_lines(root: Path, files: Sequence[Lines], counts: Sequence[int]) -> Hash:
+def _hash_lines(root: Path, files: Sequence[NdjsonFile], counts: Sequence[int]) -> Hash:
     """Drawings are numbered through all files."""
     starts = np.cumsum([0, *counts])
 

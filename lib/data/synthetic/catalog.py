@@ -36,7 +36,7 @@ FIRST_CATEGORY = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class SyntheticCatalog:
     """Every product of both files, by ascending id, and every picture slot, by product.
 
     Products [P]: ids int64, test bool, label int64 (as filed), looks int64 (the class that is
@@ -68,7 +68,7 @@ def generate(folder: Path, dials: Sample, seed: int) -> dict[str, Any]:
     return shares(made)
 
 
-def plan(dials: Sample, seed: int) -> Plan:
+def plan(dials: Sample, seed: int) -> SyntheticCatalog:
     """Decide everything but the pixels."""
     rng = np.random.default_rng([seed, 0])
     count = dials.train_products + dials.test_products
@@ -86,10 +86,10 @@ def plan(dials: Sample, seed: int) -> Plan:
     source = np.arange(len(product))
     conflicting = _share_in_train(source, product, label, test, dials, rng)
     _share_with_test(source, product, label, test, conflicting, dials, rng)
-    return Plan(ids, test, label, looks, product, position, source)
+    return SyntheticCatalog(ids, test, label, looks, product, position, source)
 
 
-def shares(made: Plan) -> dict[str, Any]:
+def shares(made: SyntheticCatalog) -> dict[str, Any]:
     """What came out of the dials, counted on the plan."""
     in_train = ~made.test[made.product]
     shown, label = made.source[in_train], made.label[made.product[in_train]]
@@ -272,7 +272,7 @@ def _write_categories(path: Path, dials: Sample, seed: int) -> np.ndarray:
 
 
 def _write_products(
-    folder: Path, made: Plan, categories: np.ndarray, dials: Sample, seed: int
+    folder: Path, made: SyntheticCatalog, categories: np.ndarray, dials: Sample, seed: int
 ) -> None:
     family = np.arange(dials.classes) // LEAVES_PER_NODE
     recipes = images.recipes(family // LEAVES_PER_NODE, family, seed)
@@ -297,7 +297,11 @@ def _write_products(
 
 
 def _picture(
-    made: Plan, slot: int, recipes: Sequence[images.Recipe], dials: Sample, seed: int
+    made: SyntheticCatalog,
+    slot: int,
+    recipes: Sequence[images.Appearance],
+    dials: Sample,
+    seed: int,
 ) -> bytes:
     source = int(made.source[slot])
     if source < 0:
@@ -314,7 +318,7 @@ def _picture(
     return images.encode(picture)
 
 
-def _write_labels(path: Path, made: Plan, categories: np.ndarray) -> None:
+def _write_labels(path: Path, made: SyntheticCatalog, categories: np.ndarray) -> None:
     """The truth of the test products, which no stage reads."""
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -24,7 +24,7 @@ JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Appearance:
     """How the products of one class look. Hues, saturations and values lie in 0..1."""
 
     hue: float
@@ -40,7 +40,7 @@ class Recipe:
     knob_distance: float  # of the discs from the centre, share of the radius
 
 
-def recipes(department: np.ndarray, family: np.ndarray, seed: int) -> list[Recipe]:
+def recipes(department: np.ndarray, family: np.ndarray, seed: int) -> list[Appearance]:
     """One recipe for each class, from its level-1 and level-2 node (int [classes] each).
 
     A node's share in a recipe is drawn from (seed, level, node) alone, so it does not depend on
@@ -58,9 +58,9 @@ def recipes(department: np.ndarray, family: np.ndarray, seed: int) -> list[Recip
 
 def _recipe(
     department: np.random.Generator, family: np.random.Generator, leaf: np.random.Generator
-) -> Recipe:
+) -> Appearance:
     hue = department.uniform() + family.normal(0, 0.06) + leaf.normal(0, 0.07)
-    return Recipe(
+    return Appearance(
         hue=hue,
         second_hue=hue + family.uniform(0.15, 0.5) + leaf.normal(0, 0.08),
         saturation=float(np.clip(department.uniform(0.35, 0.9) + leaf.normal(0, 0.1), 0.15, 1)),
@@ -76,7 +76,7 @@ def _recipe(
 
 
 def draw(
-    recipe: Recipe,
+    recipe: Appearance,
     product: np.random.Generator,
     view: np.random.Generator,
     position: int,
@@ -131,11 +131,11 @@ def _harmonics(rng: np.random.Generator, spread: float) -> np.ndarray:
     return fall * (rng.normal(size=HARMONICS) + 1j * rng.normal(size=HARMONICS))
 
 
-def _vary(recipe: Recipe, rng: np.random.Generator, difficulty: float) -> Recipe:
+def _vary(recipe: Appearance, rng: np.random.Generator, difficulty: float) -> Appearance:
     """The recipe of one product: its class's, with what products of a class differ in."""
     repainted = rng.uniform() < 0.05 + 0.5 * difficulty  # many products come in any colour
     hue = rng.uniform() if repainted else recipe.hue + rng.normal(0, 0.01 + 0.1 * difficulty)
-    return Recipe(
+    return Appearance(
         hue=hue,
         second_hue=recipe.second_hue - recipe.hue + hue,
         saturation=float(np.clip(recipe.saturation + rng.normal(0, 0.2 * difficulty), 0.05, 1)),
@@ -150,7 +150,7 @@ def _vary(recipe: Recipe, rng: np.random.Generator, difficulty: float) -> Recipe
     )
 
 
-def _body(recipe: Recipe, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _body(recipe: Appearance, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The upright product: colours uint8 [size, size, 3], mask uint8 [size, size] of 0 or 255."""
     main = _colour(recipe.hue, recipe.saturation, recipe.value)
     second = _colour(recipe.second_hue, recipe.saturation, min(1.0, recipe.value + 0.15))
@@ -186,7 +186,7 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return line[None, :], line[:, None]
 
 
-def _texture(recipe: Recipe, size: int) -> np.ndarray:
+def _texture(recipe: Appearance, size: int) -> np.ndarray:
     """Weight of the second colour, float32 [size, size] in 0..1."""
     x, y = _grid(size)
     cosine, sine = np.float32(np.cos(recipe.angle)), np.float32(np.sin(recipe.angle))

@@ -1,6 +1,7 @@
 """What a booster is asked to do: rows that may be larger than memory, and how to learn from them.
 
-A library that bins its rows while they come reads a `Source` by chunks, several times if it must;
+A library that bins its rows while they come reads a `RowSource` by chunks, several times if it
+must;
 one that wants an array of floats gets a bounded draw of whole products (`dense`).
 """
 
@@ -21,7 +22,7 @@ CHUNK = 1 << 16  # rows read at a time
 DENSE_ROWS = 1 << 22  # rows that a library without streaming reads, at most
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows of a table that may lie on disk."""
 
     @property
@@ -32,7 +33,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Dense:
+class InMemoryRows:
     """A source in memory: x float32 [R, F]."""
 
     x: np.ndarray
@@ -46,10 +47,10 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Some:
+class RowSubset:
     """The chosen rows int64 [r] of a source, as a source of its own."""
 
-    source: Source
+    source: RowSource
     chosen: np.ndarray
 
     @property
@@ -61,20 +62,20 @@ class Some:
 
 
 @dataclass(frozen=True)
-class Examples:
+class LabelledRows:
     """Candidate rows with their answers: target int8 [R] 0 or 1, product int32 [R] ascending."""
 
-    source: Source
+    source: RowSource
     target: np.ndarray
     product: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Examples":
+    def take(self, rows: np.ndarray) -> "LabelledRows":
         """The rows int64 [r], ascending."""
-        return Examples(Some(self.source, rows), self.target[rows], self.product[rows])
+        return LabelledRows(RowSubset(self.source, rows), self.target[rows], self.product[rows])
 
 
 @dataclass(frozen=True)
-class Task:
+class FitTask:
     """One fit.
 
     names [F]: of the columns, for whoever looks into the model later; categorical: places of the
@@ -83,13 +84,13 @@ class Task:
     """
 
     booster: str
-    seen: Examples
+    seen: LabelledRows
     names: Sequence[str]
     categorical: Sequence[int]
     stack: Stack
     seed: int
     threads: int = 1
-    watched: Examples | None = None
+    watched: LabelledRows | None = None
     gpu: bool = False
 
     @property
@@ -101,7 +102,7 @@ class Task:
         """Names that every library takes: unique, without the signs that its formats use."""
         return [f"{at}_{re.sub('[^0-9A-Za-z_]', '_', name)}" for at, name in enumerate(self.names)]
 
-    def teachable(self) -> "Task":
+    def teachable(self) -> "FitTask":
         """Less the products that teach a ranker nothing: those without their truth."""
         if not self.ranks:
             return self
@@ -109,13 +110,13 @@ class Task:
         return replace(self, seen=_with_truth(self.seen), watched=watched)
 
 
-def chunks(source: Source) -> Iterator[np.ndarray]:
+def chunks(source: RowSource) -> Iterator[np.ndarray]:
     """All rows of a source in order, float32 [at most CHUNK, F] at a time."""
     for start in range(0, source.rows, CHUNK):
         yield source.read(np.arange(start, min(start + CHUNK, source.rows)))
 
 
-def bounded(examples: Examples, seed: int) -> Examples:
+def bounded(examples: LabelledRows, seed: int) -> LabelledRows:
     """At most DENSE_ROWS rows, or one product: whole products, drawn by the seed."""
     if examples.source.rows <= DENSE_ROWS:
         return examples
@@ -127,7 +128,7 @@ def bounded(examples: Examples, seed: int) -> Examples:
     return examples.take(np.flatnonzero(np.repeat(kept, size)))
 
 
-def dense(source: Source) -> np.ndarray:
+def dense(source: RowSource) -> np.ndarray:
     """The whole source, float32 [R, F]."""
     return source.read(np.arange(source.rows))
 
@@ -138,7 +139,7 @@ def gpu() -> bool:
     return not hidden and Path("/dev/nvidia0").exists()
 
 
-def _with_truth(examples: Examples) -> Examples:
+def _with_truth(examples: LabelledRows) -> LabelledRows:
     first, size = blend.runs(examples.product)
     truths = np.add.reduceat(examples.target, first, dtype=np.int64)
     return examples.take(np.flatnonzero(np.repeat(truths > 0, size)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import catboost
 import numpy as np
 
-from lib.stacking.boosters.base import BINS, Examples, Task, bounded, dense
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, bounded, dense
 
 
 class CatBoost:
@@ -39,7 +39,7 @@ class CatBoost:
         self.model.save_model(str(path), format="cbm")
 
 
-def fit(task: Task) -> CatBoost:
+def fit(task: FitTask) -> CatBoost:
     """A fitted booster, of `task.DENSE_ROWS` rows at most: the library wants them in memory.
 
     Class codes are numbers to it, whatever `stack.native_categories` says: as categories they take
@@ -79,7 +79,7 @@ def load(path: Path, threads: int) -> CatBoost:
     return CatBoost(model, threads)
 
 
-def _pool(task: Task, examples: Examples) -> catboost.Pool:
+def _pool(task: FitTask, examples: LabelledRows) -> catboost.Pool:
     few = bounded(examples, task.seed)
     # Without names CatBoost calls the columns 0..F-1 and takes any array of that width later.
     return catboost.Pool(

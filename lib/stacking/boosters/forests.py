@@ -9,7 +9,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
 from lib.config.schema import Stack
-from lib.stacking.boosters.base import BINS, Source, Task, bounded, chunks
+from lib.stacking.boosters.base import BINS, FitTask, RowSource, bounded, chunks
 
 BIN_ROWS = 50_000  # rows that the bin edges are taken from
 LEAST_TREE_ROWS = 30_000  # rows drawn for a tree: these, or a share of a larger table
@@ -90,7 +90,7 @@ class Forest:
         joblib.dump(self.model, path, compress=3)
 
 
-def fit(task: Task) -> Forest:
+def fit(task: FitTask) -> Forest:
     """A fitted `forest`, of `task.DENSE_ROWS` rows at most: scikit-learn wants them in memory.
 
     Only their bins are ever whole in memory, not the values that they are made of.
@@ -106,7 +106,7 @@ def load(path: Path, threads: int) -> Forest:
     return Forest(joblib.load(path), threads)
 
 
-def _binned(bins: QuantileBins, source: Source) -> np.ndarray:
+def _binned(bins: QuantileBins, source: RowSource) -> np.ndarray:
     """Fit the bins and put the whole source into them, float32 [R, F]."""
     sample = source.read(np.arange(0, source.rows, _step(source.rows)))
     bins.edges_ = [_edges(sample[:, column]) for column in range(sample.shape[1])]

@@ -12,7 +12,7 @@ import numpy as np
 from lib.config.schema import Stack
 from lib.stacking import blend
 from lib.stacking.boosters import base as tasks
-from lib.stacking.boosters.base import BINS, Examples, Source, Task
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, RowSource
 from lib.stacking.rounds import watched_loss
 
 # Through logging, not print: LightGBM warns of every -1 in a categorical column, our "no class",
@@ -44,7 +44,7 @@ class LightGBM:
         path.write_text(re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text))
 
 
-def fit(task: Task) -> LightGBM:
+def fit(task: FitTask) -> LightGBM:
     """A fitted booster; rows are read twice, by chunks, and only their bins stay.
 
     Bins come from the same 200,000 rows that the library draws of an array in memory: equal files
@@ -75,7 +75,7 @@ def load(path: Path, threads: int) -> LightGBM:
     return LightGBM(lightgbm.Booster(model_str=path.read_text()), threads)
 
 
-def _parameters(task: Task) -> dict[str, Any]:
+def _parameters(task: FitTask) -> dict[str, Any]:
     stack = task.stack
     return {
         "objective": "binary",
@@ -141,7 +141,7 @@ KINDS: dict[str, Callable[[Stack], dict[str, Any]]] = {
 
 
 def _binned(
-    task: Task, examples: Examples, parameters: dict[str, Any], like: lightgbm.Dataset | None
+    task: FitTask, examples: LabelledRows, parameters: dict[str, Any], like: lightgbm.Dataset | None
 ) -> lightgbm.Dataset:
     """The rows in bins, a byte a value or less."""
     return _Dataset(
@@ -169,7 +169,7 @@ class _Dataset(lightgbm.Dataset):
 class _Rows(lightgbm.Sequence):
     """The library asks for the rows of its sample one by one, in order, then for slices."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: RowSource) -> None:
         self.source = source
         self.batch_size = tasks.CHUNK
         self.start, self.block = 0, np.empty((0, 0), np.float32)

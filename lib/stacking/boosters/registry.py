@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from lib.stacking.boosters import catboost_booster, forests, lightgbm_booster, xgboost_booster
-from lib.stacking.boosters.base import Task, gpu
+from lib.stacking.boosters.base import FitTask, gpu
 
 EXTENSIONS = {
     "xgboost": "ubj",
@@ -61,7 +61,7 @@ class Booster(Protocol):
         """Write the native format, whatever the ending of `path`."""
 
 
-def fit(task: Task) -> Booster:
+def fit(task: FitTask) -> Booster:
     """Fit one booster on rows with both targets present.
 
     The same seed gives the same model on as many threads; on another number of them the sums of

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from lib.stacking.boosters.base import BINS, Examples, Task, chunks
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, chunks
 from lib.stacking.rounds import watched_loss
 
 
@@ -32,7 +32,7 @@ class XGBoost:
         path.write_bytes(self.model.save_raw("ubj"))
 
 
-def fit(task: Task) -> XGBoost:
+def fit(task: FitTask) -> XGBoost:
     """A fitted booster; rows are read four times, by chunks, and only their bins stay.
 
     The bins of several chunks are those of one: equal files whatever the size of a chunk.
@@ -65,7 +65,7 @@ def has_cuda() -> bool:
     return bool(xgboost.build_info()["USE_CUDA"])
 
 
-def _parameters(task: Task) -> dict[str, Any]:
+def _parameters(task: FitTask) -> dict[str, Any]:
     stack = task.stack
     parameters = {
         "objective": "binary:logistic",
@@ -94,7 +94,7 @@ def _parameters(task: Task) -> dict[str, Any]:
 
 
 def _binned(
-    task: Task, examples: Examples, like: xgboost.QuantileDMatrix | None
+    task: FitTask, examples: LabelledRows, like: xgboost.QuantileDMatrix | None
 ) -> xgboost.QuantileDMatrix:
     """The rows in bins, one byte a value (two where a category has more than 256 codes)."""
     coded = list(task.categorical) if task.stack.native_categories else []
@@ -115,7 +115,7 @@ def _binned(
 
 class _Chunks(xgboost.DataIter):
     def __init__(
-        self, examples: Examples, labels: list[str], kinds: list[str], coded: list[int]
+        self, examples: LabelledRows, labels: list[str], kinds: list[str], coded: list[int]
     ) -> None:
         super().__init__(release_data=True)
         self.source, self.labels, self.kinds, self.coded = examples.source, labels, kinds, coded

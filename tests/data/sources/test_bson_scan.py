@@ -9,7 +9,7 @@ from bson.binary import Binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.found import NO_CATEGORY, Damage, Found
+from lib.data.found import NO_CATEGORY, CorruptRecord, RecordBatch
 from lib.data.sources.bson_scan import scan
 from tests.conftest import jpeg, product
 
@@ -22,11 +22,11 @@ def expected(path: Path) -> list[tuple]:
         ]
 
 
-def whole(path: Path) -> Found:
+def whole(path: Path) -> RecordBatch:
     return scan(path, 0, path.stat().st_size)
 
 
-def scanned(path: Path, found: Found | None = None) -> list[tuple]:
+def scanned(path: Path, found: RecordBatch | None = None) -> list[tuple]:
     found = whole(path) if found is None else found
     data = path.read_bytes()
     rows, image = [], 0
@@ -120,7 +120,7 @@ def test_a_record_that_is_wrong_inside_is_damage_and_the_pass_goes_on(write_bson
         "category_id is not an integer",
     ]
     assert found.damage == [
-        Damage(sum(lengths[:i]), lengths[i], reason) for i, reason in enumerate(reasons, 1)
+        CorruptRecord(sum(lengths[:i]), lengths[i], reason) for i, reason in enumerate(reasons, 1)
     ]
     assert found.product_id.tolist() == [1, 9]
     assert found.place.tolist() == [0, sum(lengths[:-1])]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Data
-from lib.data.catalog import Catalogue, Classes, read_catalogue, read_classes
+from lib.data.catalog import Catalog, Categories, read_catalog, read_categories
 from lib.data.classes import build_named_classes
 from lib.data.sources import base
-from lib.data.sources.base import Listed, index_listed, number_of
+from lib.data.sources.base import Listing, index_listed, number_of
 from lib.data.sources.csv_table import list_csv, list_folder
 from lib.errors import UserError
 from tests.conftest import jpeg
@@ -22,16 +22,16 @@ DATA = Data(source="csv")
 
 
 def indexed(
-    folder: Path, source: Path, root: Path, listed: Listed, most_damaged: float = 0.0
-) -> tuple[dict, Catalogue, Classes]:
+    folder: Path, source: Path, root: Path, listed: Listing, most_damaged: float = 0.0
+) -> tuple[dict, Catalog, Categories]:
     folder.mkdir(exist_ok=True)
     build_named_classes(folder, source, listed.labels)
-    classes = read_classes(folder)
+    classes = read_categories(folder)
     facts = index_listed(folder, source, listed, classes, True, most_damaged, 2)
-    return facts, read_catalogue(folder, root), classes
+    return facts, read_catalog(folder, root), classes
 
 
-def picture_bytes(known: Catalogue, image: int) -> bytes:
+def picture_bytes(known: Catalog, image: int) -> bytes:
     assert known.files is not None
     file = int(np.searchsorted(known.files.first_image, image, "right")) - 1
     data = known.files.path(known.path, file).read_bytes()
@@ -56,7 +56,7 @@ def write_csv(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def listed_csv(path: Path, data: Data = DATA, labelled: bool = True) -> Listed:
+def listed_csv(path: Path, data: Data = DATA, labelled: bool = True) -> Listing:
     return list_csv(path, path.parent / "images", data, labelled)
 
 
@@ -216,10 +216,10 @@ def test_a_folder_for_each_class(tmp_path, picture_folder):
 def test_an_unlabelled_folder_of_any_depth(tmp_path, picture_folder):
     listed = list_folder(picture_folder, False)
     (tmp_path / "i").mkdir()
-    nothing = Classes(np.array([0]), [("A", "", "")], ["A"])
+    nothing = Categories(np.array([0]), [("A", "", "")], ["A"])
     facts = index_listed(tmp_path / "i", picture_folder, listed, nothing, False, 0.0, 1)
     assert (facts["products"], facts["images"]) == (5, 4)
-    assert (read_catalogue(tmp_path / "i", picture_folder).label == -1).all()
+    assert (read_catalog(tmp_path / "i", picture_folder).label == -1).all()
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):
@@ -238,7 +238,7 @@ def test_pieces_change_nothing_and_a_stopped_call_goes_on(tmp_path, write_csv, m
     monkeypatch.setattr(base, "BLOCK", 2)
     asked: list[int] = []
 
-    def stops_at(last_picture: int) -> Listed:
+    def stops_at(last_picture: int) -> Listing:
         def hashes(first: int, last: int) -> base.Hashed:
             if first > last_picture:
                 raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.data.sources.numpy_arrays import list_arrays, root_of
 from lib.errors import UserError
 from tests.data.sources.test_csv_table import indexed, picture_bytes
@@ -24,7 +24,7 @@ def test_real_bitmaps(shared_data, tmp_path):
     assert known.label[201] == 1
     assert picture_bytes(known, 201) == row.tobytes()
     assert known.md5[201].tobytes() == hashlib.md5(row.tobytes()).digest()
-    with PictureReader(known, (28, 28), 1) as reader:
+    with ImageReader(known, (28, 28), 1) as reader:
         np.testing.assert_array_equal(reader.decode(201)[:, :, 0], row.reshape(28, 28))
 
 

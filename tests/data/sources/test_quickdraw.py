@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.image_reader import PictureReader
+from lib.data.image_reader import ImageReader
 from lib.data.sources.quickdraw import begun, fitted, list_strokes, packed, parse, raster, unpack
 from lib.errors import UserError
 from tests.data.sources.test_csv_table import indexed
@@ -111,7 +111,7 @@ def test_the_index_and_the_reader(tmp_path):
     assert classes.keys == ["cat", "dog"]
     assert known.product_id.tolist() == [11, 12, 13, 21]
     assert known.label.tolist() == [0, 0, 0, 1]
-    with PictureReader(known, (20, 20), 1) as reader:
+    with ImageReader(known, (20, 20), 1) as reader:
         wanted = raster([np.array(steep, np.int16).T], 20)
         np.testing.assert_array_equal(reader.decode(3)[:, :, 1], wanted)
         assert not reader.rotten.any()

@@ -4,7 +4,7 @@ import numpy as np
 
 from lib.config.schema import Stack
 from lib.stacking.boosters import base, forests, registry
-from lib.stacking.boosters.base import Dense, Examples, Task
+from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 
 SMALL = Stack(forest_trees=20, min_leaf=10)
 NAMES = ["told by", "odd", "empty"]
@@ -45,9 +45,9 @@ def test_a_forest_binned_by_chunks_is_the_pipelines(monkeypatch):
     x, y = table(1000)
     monkeypatch.setattr(base, "CHUNK", 77)
     monkeypatch.setattr(forests, "BIN_ROWS", 300)
-    rows = Examples(Dense(x), y, np.arange(1000, dtype=np.int32))
+    rows = LabelledRows(InMemoryRows(x), y, np.arange(1000, dtype=np.int32))
     pipeline = forests.forest("extra_trees", 1000, SMALL, 1).fit(x, y)
     expected = pipeline.predict_proba(x)[:, 1].astype(np.float32)
     assert np.array_equal(
-        registry.fit(Task("extra_trees", rows, NAMES, [], SMALL, 1)).predict(x), expected
+        registry.fit(FitTask("extra_trees", rows, NAMES, [], SMALL, 1)).predict(x), expected
     )

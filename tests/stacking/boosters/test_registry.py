@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from lib.config.schema import BOOSTERS, RANKERS, Stack
 from lib.stacking import rounds, softmax
 from lib.stacking.boosters import base, lightgbm_booster, registry, xgboost_booster
-from lib.stacking.boosters.base import Dense, Examples, Task
+from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 
 ALL = sorted(set(BOOSTERS) - set(RANKERS))
 STREAMED = [name for name in BOOSTERS if registry.EXTENSIONS[name] in ("txt", "ubj")]
@@ -49,8 +49,8 @@ def lists(products, seed):
 
 def of(name, x, y, product=None, names=NAMES, categorical=(CLASS,), dials=SMALL, seed=1, **more):
     product = np.arange(len(x), dtype=np.int32) if product is None else product
-    examples = Examples(Dense(x), y, product)
-    return registry.fit(Task(name, examples, names, categorical, dials, seed, **more))
+    examples = LabelledRows(InMemoryRows(x), y, product)
+    return registry.fit(FitTask(name, examples, names, categorical, dials, seed, **more))
 
 
 def fitted(name, seed=1, threads=1, dials=SMALL, **more):
@@ -176,7 +176,7 @@ def test_products_without_their_truth_teach_a_ranker_nothing(name, tmp_path):
 @pytest.mark.parametrize("native", [False, True])
 def test_rows_by_chunks_give_the_same_file_as_all_at_once(name, native, tmp_path, monkeypatch):
     dials = replace(SMALL, native_categories=native, patience=5)
-    watched = Examples(Dense(lists(100, 5)[0]), *lists(100, 5)[1:])
+    watched = LabelledRows(InMemoryRows(lists(100, 5)[0]), *lists(100, 5)[1:])
     whole = fitted(name, dials=dials, watched=watched)
     monkeypatch.setattr(base, "CHUNK", 77)
     pieces = fitted(name, dials=dials, watched=watched)
@@ -188,8 +188,8 @@ def test_streamed_lightgbm_is_lightgbm_on_an_array(tmp_path, monkeypatch):
     """More rows than the library draws its bins from, and none of them out of order."""
     x, y = table(3000, 0)
     monkeypatch.setattr(base, "CHUNK", 100)
-    examples = Examples(Dense(x), y, np.arange(len(x), dtype=np.int32))
-    asked = Task("lightgbm", examples, NAMES, [CLASS], SMALL, 1)
+    examples = LabelledRows(InMemoryRows(x), y, np.arange(len(x), dtype=np.int32))
+    asked = FitTask("lightgbm", examples, NAMES, [CLASS], SMALL, 1)
     own = lightgbm_booster._parameters
     monkeypatch.setattr(
         lightgbm_booster, "_parameters", lambda t: own(t) | {"bin_construct_sample_cnt": 500}
@@ -205,8 +205,8 @@ def test_streamed_lightgbm_is_lightgbm_on_an_array(tmp_path, monkeypatch):
 def test_streamed_xgboost_is_xgboost_on_an_array(monkeypatch):
     x, y = table(3000, 0)
     monkeypatch.setattr(base, "CHUNK", 100)
-    examples = Examples(Dense(x), y, np.arange(len(x), dtype=np.int32))
-    asked = Task("xgboost", examples, NAMES, [CLASS], SMALL, 1)
+    examples = LabelledRows(InMemoryRows(x), y, np.arange(len(x), dtype=np.int32))
+    asked = FitTask("xgboost", examples, NAMES, [CLASS], SMALL, 1)
     data = xgboost.QuantileDMatrix(
         x, y, feature_names=asked.labels, max_bin=base.BINS + 1, nthread=1
     )
@@ -218,7 +218,7 @@ def test_streamed_xgboost_is_xgboost_on_an_array(monkeypatch):
 def test_what_is_not_streamed_sees_a_bounded_draw_of_whole_products(name, tmp_path, monkeypatch):
     x, y, product = lists(100, 0)
     monkeypatch.setattr(base, "DENSE_ROWS", 203)
-    few = base.bounded(Examples(Dense(x), y, product), 1)
+    few = base.bounded(LabelledRows(InMemoryRows(x), y, product), 1)
     assert few.source.rows == 200
     assert (np.unique(few.product, return_counts=True)[1] == 5).all()
     drawn = of(name, base.dense(few.source), few.target, few.product)
@@ -252,7 +252,7 @@ def test_xgboost_reads_categories_as_categories_on_request(name, tmp_path):
 def test_patience_ends_growth_and_a_cut_goes_back_to_a_round(name, tmp_path):
     dials = replace(SMALL, trees=60, patience=3, learning_rate=0.6)
     x, y, product = lists(150, 7)
-    watched = Examples(Dense(x), y, product)
+    watched = LabelledRows(InMemoryRows(x), y, product)
     model = fitted(name, dials=dials, watched=watched)
     best = int(np.argmin(model.curve)) + 1
     assert len(model.curve) == min(best + 3, 60) < 60
@@ -268,7 +268,7 @@ def test_patience_ends_growth_and_a_cut_goes_back_to_a_round(name, tmp_path):
 def test_a_curve_is_the_loss_of_the_watched_rows(name):
     dials = replace(SMALL, trees=6, patience=6)
     x, y, product = lists(150, 7)
-    model = fitted(name, dials=dials, watched=Examples(Dense(x), y, product))
+    model = fitted(name, dials=dials, watched=LabelledRows(InMemoryRows(x), y, product))
     score = model.predict(x)
     if name in RANKERS:
         known = np.repeat(y.reshape(-1, 5).any(axis=1), 5)
@@ -309,8 +309,8 @@ def test_only_libraries_that_work_on_a_gpu_take_it(monkeypatch):
     monkeypatch.setattr(xgboost_booster, "has_cuda", lambda: True)
     taken = {name for name in BOOSTERS if registry.uses_gpu(name)}
     assert taken == {"xgboost", "xgb_rank", "catboost"}
-    examples = Examples(Dense(np.zeros((1, 1), np.float32)), np.zeros(1), np.zeros(1))
-    asked = Task("xgboost", examples, ["a"], [], SMALL, 1, gpu=True)
+    examples = LabelledRows(InMemoryRows(np.zeros((1, 1), np.float32)), np.zeros(1), np.zeros(1))
+    asked = FitTask("xgboost", examples, ["a"], [], SMALL, 1, gpu=True)
     assert xgboost_booster._parameters(asked)["device"] == "cuda"
     monkeypatch.setattr(xgboost_booster, "has_cuda", lambda: False)
     assert not registry.uses_gpu("xgboost")
