@@ -40,7 +40,7 @@ class KeptFeed:
     """A few batches of another feed, in memory that the device can fetch from."""
 
     def __init__(self, feed: Loader, rows: np.ndarray, batch: int, device: torch.device) -> None:
-        allocate = devices.batch_memory(device)
+        allocate = devices.pinned_buffer(device)
         self.kept: list[tuple[np.ndarray, np.ndarray]] = []
         seeds = np.random.SeedSequence(0)
         for some, pictures in feed.altered(rows[: batch * KEPT], batch, seeds, 0, 1):
@@ -62,11 +62,11 @@ class KeptFeed:
 def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], float]:
     """Two epochs of `steps`; returns the pictures a second of the last."""
     known, classes = opened(folder), len(read_categories(folder / "index"))
-    device = devices.choose(Run(), model)
+    device = devices.select_device(Run(), model)
     shown = np.sort(np.resize(np.arange(len(known.length)), steps * model.batch))
 
     def work() -> float:
-        memory = devices.batch_memory(device)
+        memory = devices.pinned_buffer(device)
         with (
             ImageReader(known, model.resize, report.cores(), memory) as reader,
             tempfile.TemporaryDirectory() as name,

@@ -15,9 +15,10 @@ from lib.data.catalog import Catalog, Splits
 from lib.features import id_priors
 from lib.features.candidates import Query
 from lib.features.columns import Table, largest, rank_within
-from lib.features.knn import class_scores, device_of, nearest_classes, voted
+from lib.features.knn import class_scores, nearest_classes, voted
 from lib.features.near_alike import COLUMNS, ProductEmbeddings, near_alike
 from lib.features.visibility import ids_comparable
+from lib.runtime.device import catch_oom, knn_oom_advice, torch_device
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,20 @@ def candidate_classes(
     slot = asked.slot_of_image()
     classes = np.full((len(slot), k * len(galleries)), -1, np.int16)
     votes = np.zeros(classes.shape, np.float32)
+    device = torch_device(run)
     for net, gallery in enumerate(galleries):
         mine = np.flatnonzero(np.isin(slot, gallery.slots))
         reference = labelled.images_of(gallery.answers)
         own = slice(net * k, (net + 1) * k)
-        classes[mine, own], votes[mine, own] = nearest_classes(
-            gallery.known,
-            reference,
-            labelled.label[labelled.image_product[reference]],
-            gallery.asked[asked.images[mine]],
-            k,
-            device_of(run),
-        )
+        with catch_oom("k-NN classes", knn_oom_advice(device)):
+            classes[mine, own], votes[mine, own] = nearest_classes(
+                gallery.known,
+                reference,
+                labelled.label[labelled.image_product[reference]],
+                gallery.asked[asked.images[mine]],
+                k,
+                device,
+            )
     return voted(classes, votes, k)
 
 
@@ -103,20 +106,22 @@ def closest_columns(
     row, image = asked.pairs(slot)
     score, cos = np.zeros(len(slot)), np.zeros(len(slot))
     answers, seen = np.zeros(len(slot)), np.zeros(len(slot))
+    device = torch_device(run)
     for gallery in galleries:
         wanted = np.zeros(len(asked.products), bool)
         wanted[gallery.slots] = True
         mine = np.flatnonzero(wanted[slot[row]])
         reference = labelled.images_of(gallery.answers)
-        found, best = class_scores(
-            gallery.known,
-            reference,
-            labelled.label[labelled.image_product[reference]],
-            gallery.asked,
-            asked.images[image[mine]],
-            cls[row[mine]],
-            device_of(run),
-        )
+        with catch_oom("k-NN features", knn_oom_advice(device)):
+            found, best = class_scores(
+                gallery.known,
+                reference,
+                labelled.label[labelled.image_product[reference]],
+                gallery.asked,
+                asked.images[image[mine]],
+                cls[row[mine]],
+                device,
+            )
         score += np.bincount(row[mine], found, minlength=len(slot))
         answers += np.bincount(row[mine], minlength=len(slot))
         largest_cos = largest(np.nan_to_num(best, nan=-np.inf), row[mine], len(slot))

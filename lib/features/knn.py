@@ -10,20 +10,12 @@ import torch
 from numba import njit
 from tqdm import tqdm
 
-from lib.config.schema import Run
-
 FIVE, POWER = 5, 35
 ROWS, COLUMNS = 1024, 4096  # of a block of cosines: what a CPU's cache holds
 GPU_ROWS, GPU_COLUMNS = 65_536, 16_384  # the host prepares the columns of each block anew
 QUERIES = 65_536  # asked at a time
 STRIDE = 64  # cosines that are looked at together: most hold none of the largest
 CPU = torch.device("cpu")
-
-
-def device_of(run: Run) -> torch.device:
-    """A GPU where there is one and `run.device` does not forbid it."""
-    gpu = run.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if gpu else "cpu")
 
 
 def class_scores(

@@ -85,7 +85,7 @@ class _Embedder:
         run: Run,
     ) -> None:
         self.model, self.reader, self.batch = model, reader, run.predict_batch
-        self.device = devices.choose(run, model)
+        self.device = devices.select_device(run, model)
         self.net = load(self.device)
 
     def seen(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -93,7 +93,7 @@ class _Embedder:
         top, left, _ = centre(self.model.resize, self.model.crop)
         for _, pictures in self.reader.batches(rows, self.batch):
             with torch.inference_mode(), devices.autocast(self.model, self.device):
-                whole = devices.moved(pictures, self.device)
+                whole = devices.to_device(pictures, self.device)
                 view = cut(whole, (top, left, False), self.model.crop)
                 seen = self.net.embed(self.net.normalise(view))
             yield seen.float().cpu().numpy()

@@ -36,7 +36,7 @@ class ImagePredictor:
         whose: np.ndarray | None = None,
     ) -> None:
         self.model, self.reader, self.batch, self.whose = model, reader, run.predict_batch, whose
-        self.device = devices.choose(run, model)
+        self.device = devices.select_device(run, model)
         self.geometric = settings.mean == "geometric"
         self.views = places(model.resize, model.crop, settings.views, model.flip)
         self._nets = [trained.network(path, model, self.device) for path in checkpoints]
@@ -52,7 +52,7 @@ class ImagePredictor:
             yield self._of_batch(pictures, nets)
 
     def _of_batch(self, pictures: np.ndarray, nets: Sequence[int]) -> BatchProbs:
-        whole = devices.moved(pictures, self.device)
+        whole = devices.to_device(pictures, self.device)
         mean: torch.Tensor | float = 0.0
         centre: torch.Tensor | float = 0.0
         for net in (self._nets[number] for number in nets):
@@ -83,7 +83,7 @@ class FusionPredictor:
         whose: np.ndarray,
     ) -> None:
         self.model, self.batch, self.whose = model, run.predict_batch, whose
-        self.device = devices.choose(run, model)
+        self.device = devices.select_device(run, model)
         self.geometric = settings.mean == "geometric"
         self.feeds = list(feeds)
         self._nets = [
@@ -101,7 +101,7 @@ class FusionPredictor:
             for (_, inputs), number in zip(seen, nets, strict=True):
                 net = self._nets[number]
                 with devices.autocast(self.model, self.device):
-                    logits = net(net.normalise(devices.moved(inputs, self.device)))
+                    logits = net(net.normalise(devices.to_device(inputs, self.device)))
                 mean = mean + _to_average(logits, self.geometric) / len(nets)
             probs = _averaged(mean, self.geometric)
             yield BatchProbs(probs, probs)

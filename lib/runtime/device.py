@@ -1,4 +1,4 @@
-"""Which device computes, in which precision."""
+"""Torch device, precision, transfer of batches, and clear errors when memory runs out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,93 +10,117 @@ import torch
 from lib.config.schema import Backbone, Model, Run
 from lib.errors import UserError
 
-NARROWEST_BF16 = 33  # pixels
+MIN_BF16_WIDTH = 33  # pixels
 
 
-def choose(run: Run, model: Model | Backbone) -> torch.device:
-    """The device of `run.device`; bounds torch's threads by `run.threads`.
+def uses_gpu(run: Run) -> bool:
+    """Whether torch computes on a GPU under `run.device`.
 
-    Raises UserError where the device is absent or cannot compute the model as it is set.
+    Raises UserError if `run.device` is "cuda" and torch sees no GPU.
+    """
+    available = run.device != "cpu" and torch.cuda.is_available()
+    if run.device == "cuda" and not available:
+        raise UserError('run.device = "cuda": torch sees no GPU here; use "auto" or "cpu"')
+    return available
+
+
+def torch_device(run: Run) -> torch.device:
+    """The device of `run.device`: this rank's GPU, or the CPU. Raises UserError as `uses_gpu`."""
+    if not uses_gpu(run):
+        return torch.device("cpu")
+    torch.backends.cudnn.benchmark = True  # the input size never changes within a stage
+    # lib/runtime/distributed.py sets the current device of each rank.
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def select_device(run: Run, model: Model | Backbone) -> torch.device:
+    """The device on which `model` runs; limits torch's threads to `run.threads`.
+
+    Raises UserError if the device is absent or cannot compute the model in its precision.
     """
     if run.threads:
         torch.set_num_threads(run.threads)
-    device = _find(run)
-    if device.type == "cpu" and model.precision == "bf16" and model.crop[1] < NARROWEST_BF16:
-        # oneDNN's bf16 convolutions with a stride of 2 read memory that nobody wrote where their
-        # result is one pixel wide (torch 2.13.0, AMX; test_device.py shows it).
+    device = torch_device(run)
+    if device.type == "cpu" and model.precision == "bf16" and model.crop[1] < MIN_BF16_WIDTH:
+        # oneDNN's bf16 convolutions with stride 2 read uninitialised memory where their output is
+        # one pixel wide (torch 2.13.0 with AMX; tests/runtime/test_device.py shows it).
         raise UserError(
-            f'precision = "bf16" on a CPU computes wrongly on crops less than {NARROWEST_BF16}'
+            f'precision = "bf16" gives wrong results on a CPU for crops under {MIN_BF16_WIDTH}'
             f' pixels wide, and crop = {list(model.crop)}; set precision = "float32"'
         )
     return device
 
 
-def on_gpu(run: Run) -> bool:
-    """Whether `run` computes on a GPU; UserError where it must and there is none."""
-    found = run.device != "cpu" and torch.cuda.is_available()
-    if run.device == "cuda" and not found:
-        raise UserError('run.device = "cuda": torch sees no GPU here; use "auto" or "cpu"')
-    return found
-
-
-def _find(run: Run) -> torch.device:
-    if not on_gpu(run):
-        return torch.device("cpu")
-    torch.backends.cudnn.benchmark = True  # the input size never changes within a stage
-    return torch.device(
-        "cuda", torch.cuda.current_device()
-    )  # its rank's: lib/runtime/distributed.py
-
-
 def autocast(model: Model | Backbone, device: torch.device) -> AbstractContextManager:
-    """bf16 where `model.precision` wants it: its range is float32's, so no loss scaling."""
-    wanted = model.precision == "bf16" or (model.precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
+    """Compute in bf16 if `model.precision` is "bf16", or "auto" on a GPU.
+
+    bf16 has the range of float32, so no loss scaling is needed.
+    """
+    bf16 = model.precision == "bf16" or (model.precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
-def moved(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 pictures on the device: a quarter of the bytes of float, normalised there."""
-    return torch.from_numpy(pictures).to(device, non_blocking=True)
+def to_device(batch: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copy a batch to the device, with its shape and dtype.
+
+    Images go as uint8, a quarter of the bytes of float32, and are normalised on the device.
+    """
+    return torch.from_numpy(batch).to(device, non_blocking=True)
 
 
-def batch_memory(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarray]:
-    """Gives uint8 memory for a batch; for a GPU such as it can fetch from while both work on."""
+def pinned_buffer(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarray]:
+    """An allocator of uint8 batches of a given shape.
+
+    For a GPU the memory is pinned, so that copies overlap with the work of both sides.
+    """
     pinned = device.type == "cuda"
 
-    def memory(shape: tuple[int, ...]) -> np.ndarray:
+    def allocate(shape: tuple[int, ...]) -> np.ndarray:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
 
-    return memory
+    return allocate
 
 
 @contextmanager
-def enough_memory(folder: Path, remedy: str) -> Iterator[None]:
-    """Turn what torch says when memory runs out into a UserError that names the remedy."""
+def catch_oom(place: Path | str, advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error of torch or numpy into a one-line UserError.
+
+    place: the artifact or step that ran out of memory. advice: what to change, such as
+    `oom_advice`, `predict_oom_advice` or `knn_oom_advice` give.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise UserError(f"{folder}: out of memory {remedy}") from None
+        raise UserError(f"{place}: out of memory {advice}") from None
 
 
-def smaller_batch(model: Model) -> str:
-    """What to do where a training needs too much memory."""
+def oom_advice(model: Model) -> str:
+    """Which setting to change when training runs out of memory."""
     sizes = [model.batch, *(size for _, size in model.batches)]
-    pieces = range(model.accumulate + 1, min(sizes) + 1)
-    fitting = [count for count in pieces if all(size % count == 0 for size in sizes)]
-    found = f"at batch = {max(sizes)}, crop = {list(model.crop)}; lower"
-    found += " batches" if max(sizes) > model.batch else " batch"
-    if fitting:
-        found += f", or set accumulate = {fitting[0]}: the same batch in smaller pieces"
-    return found
+    candidates = range(model.accumulate + 1, min(sizes) + 1)
+    divisors = [count for count in candidates if all(size % count == 0 for size in sizes)]
+    advice = f"at batch = {max(sizes)}, crop = {list(model.crop)}; lower"
+    advice += " batches" if max(sizes) > model.batch else " batch"
+    if divisors:
+        advice += f", or set accumulate = {divisors[0]}: the same batch in smaller pieces"
+    return advice
 
 
-def smaller_predict_batch(run: Run) -> str:
-    """What to do where networks that are only asked need too much."""
+def predict_oom_advice(run: Run) -> str:
+    """Which setting to change when prediction or embedding runs out of memory."""
     return f"at run.predict_batch = {run.predict_batch}; lower it (--set run.predict_batch=64)"
 
 
+def knn_oom_advice(device: torch.device) -> str:
+    """What to do when the k-NN search runs out of memory."""
+    if device.type == "cuda":
+        return "on the GPU; free it, or search on the CPU (--set run.device=cpu)"
+    return "on the CPU; free memory, or lower run.jobs"
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    known = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, known) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "DefaultCPUAllocator" in str(error)

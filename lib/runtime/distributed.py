@@ -154,7 +154,7 @@ def joined(run: Run) -> Iterator[ProcessGroup]:
 
     Raises UserError where there are more ranks than GPUs.
     """
-    on_gpu = devices.on_gpu(run)
+    on_gpu = devices.uses_gpu(run)
     if on_gpu:
         local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= count:

@@ -49,16 +49,16 @@ def build_fused(
     model = config.models[name]
     images, net_of_row = vision_stage.asked(config, model, part, query)
     side = "test" if part == "test" else "train"
-    scorer = FusionPredictor(
-        model,
-        config.predict,
-        vision_stage.checkpoints(config, name),
-        [_feed(config, name, net, side, query) for net in nets(model)],
-        config.run,
-        query.image_product,
-    )
     plain = part != "test"
-    with devices.enough_memory(folder, devices.smaller_predict_batch(config.run)):
+    with devices.catch_oom(folder, devices.predict_oom_advice(config.run)):
+        scorer = FusionPredictor(
+            model,
+            config.predict,
+            vision_stage.checkpoints(config, name),
+            [_feed(config, name, net, side, query) for net in nets(model)],
+            config.run,
+            query.image_product,
+        )
         dumps.write(folder, scorer, config.predict, images, net_of_row, plain, here())
     return {"images": len(images)}
 

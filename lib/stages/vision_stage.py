@@ -151,8 +151,8 @@ def _score(
     ranks: ProcessGroup = SINGLE,
 ) -> dict[str, Any]:
     whose = rows.speaking(model, query)
-    remedy = devices.smaller_predict_batch(config.run)
-    with _reader(config, model, query) as reader, devices.enough_memory(folder, remedy):
+    remedy = devices.predict_oom_advice(config.run)
+    with _reader(config, model, query) as reader, devices.catch_oom(folder, remedy):
         scorer = ImagePredictor(model, config.predict, paths, reader, config.run, whose)
         rotten = dumps.write(folder, scorer, config.predict, images, net_of_row, plain, ranks)
         _report_rotten(reader)
@@ -173,8 +173,8 @@ def build_embeddings(
             return trained.network(checkpoint, own, device)
         return trained.ready(factory.build(model.network, 2, model.weights), device)
 
-    remedy = devices.smaller_predict_batch(config.run)
-    with _reader(config, model, catalogue) as reader, devices.enough_memory(folder, remedy):
+    remedy = devices.predict_oom_advice(config.run)
+    with _reader(config, model, catalogue) as reader, devices.catch_oom(folder, remedy):
         facts = embeddings.embed(
             folder,
             model,
@@ -190,7 +190,7 @@ def build_embeddings(
 
 
 def _reader(config: Config, model: Model | Backbone, catalogue: Catalog) -> ImageReader:
-    allocate = devices.batch_memory(devices.choose(config.run, model))
+    allocate = devices.pinned_buffer(devices.select_device(config.run, model))
     mosaics = isinstance(model, Model) and model.kind == "mosaic"
     reader = MosaicReader if mosaics else ImageReader
     return reader(catalogue, model.resize, pipeline.threads(config), allocate)

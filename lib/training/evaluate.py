@@ -38,7 +38,7 @@ def watch(
     for some, inputs in feed.plain(own, batch):
         truth = labels[some].to(device)
         with torch.inference_mode(), devices.autocast(model, device):
-            logits = net(net.normalise(devices.moved(inputs, device))).float()
+            logits = net(net.normalise(devices.to_device(inputs, device))).float()
         loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
         right += int((logits.argmax(1) == truth).sum())
         by_level += [int(level.sum()) for level in losses.right_by_level(logits, truth)]

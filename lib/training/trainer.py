@@ -53,8 +53,8 @@ def train(folder: Path, model: Model, lesson: TrainingSet, seed: int, run: Run) 
     ranks = here()
     if not ranks.said(checkpoint.finished(folder)):
         training = _Training(folder, model, lesson, seed, ranks)
-        with devices.enough_memory(folder, devices.smaller_batch(model)):
-            training.start(devices.choose(run, model))
+        with devices.catch_oom(folder, devices.oom_advice(model)):
+            training.start(devices.select_device(run, model))
             training.run()
     # The first may be about to rename the folder: no other looks into it any more.
     return checkpoint.facts(folder, len(lesson.train_rows)) if ranks.first else {}
@@ -210,7 +210,7 @@ class _Training:
         rows = piece.rows
         truth = self.labels[rows].to(self.device, non_blocking=True)
         weight = self.weights[rows].to(self.device) if len(self.weights) else None
-        shown = self.net.normalise(devices.moved(piece.inputs, self.device))
+        shown = self.net.normalise(devices.to_device(piece.inputs, self.device))
         alpha = self.model.loss.mixup
         if not alpha:
             logits = self._logits(shown)
@@ -309,7 +309,7 @@ class _Training:
         batches = max(1, min(BATCHES, len(rows) // batch))
         order = EpochOrder(rows, self.seed, self.progress.epoch).slice(0, batch * batches)
         fed = self.feed.altered(order, batch, seeds, self.plan.epochs - 1, self.plan.epochs)
-        shown = (self.net.normalise(devices.moved(inputs, self.device)) for _, inputs in fed)
+        shown = (self.net.normalise(devices.to_device(inputs, self.device)) for _, inputs in fed)
         return self.average.in_place(shown, self.ranks)
 
     def _watch(self) -> dict[str, Any]:

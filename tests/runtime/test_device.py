@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -9,39 +10,39 @@ from lib.runtime import device as devices
 CPU = Run(device="cpu")
 
 
-def poison() -> None:
-    """Leave memory full of no-numbers to whoever reads what it did not write."""
+def fill_freed_memory_with_nan() -> None:
+    """Make reads of uninitialised memory visible."""
     for exponent in range(10, 22):
         blocks = [torch.full((1 << exponent,), float("nan")) for _ in range(4)]
         del blocks
 
 
-def test_narrow_crops_in_bf16_are_refused_on_a_cpu():
+def test_bf16_on_narrow_crops_is_refused_on_a_cpu():
     with pytest.raises(UserError, match="pixels wide"):
-        devices.choose(CPU, Model(crop=(80, 32), precision="bf16"))
-    assert devices.choose(CPU, Model(crop=(80, 32), precision="float32")).type == "cpu"
-    assert devices.choose(CPU, Model(crop=(80, 33), precision="bf16")).type == "cpu"
+        devices.select_device(CPU, Model(crop=(80, 32), precision="bf16"))
+    assert devices.select_device(CPU, Model(crop=(80, 32), precision="float32")).type == "cpu"
+    assert devices.select_device(CPU, Model(crop=(80, 33), precision="bf16")).type == "cpu"
 
 
 @pytest.mark.parametrize("name", ["small", "resnet18"])
 @pytest.mark.parametrize("crop", [(33, 33), (80, 33), (80, 60), (40, 64)])
-def test_bf16_computes_on_a_cpu_what_float32_does(name, crop):
-    """Where the refused sizes begin: at (80, 32) resnet18 fails here on a CPU with AMX."""
+def test_bf16_on_a_cpu_agrees_with_float32(name, crop):
+    """Just above the refused widths: at (80, 32) resnet18 is wrong on a CPU with AMX."""
     torch.manual_seed(1)
     model = Model(crop=crop, precision="bf16")
     net = factory.build(name, 3, "none").to(memory_format=torch.channels_last)
     pictures = net.normalise(torch.randint(0, 256, (4, 3, *crop), dtype=torch.uint8))
     exact = net(pictures)
-    poison()
+    fill_freed_memory_with_nan()
     with devices.autocast(model, torch.device("cpu")):
         rounded = net(pictures)
     torch.testing.assert_close(rounded, exact, atol=0.1, rtol=0.1)
-    poison()
+    fill_freed_memory_with_nan()
     rounded.square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
-def test_auto_is_float32_on_a_cpu():
+def test_auto_precision_is_float32_on_a_cpu():
     convolution = torch.nn.Linear(2, 2)
     with devices.autocast(Model(precision="auto"), torch.device("cpu")):
         assert convolution(torch.ones(1, 2)).dtype == torch.float32
@@ -49,8 +50,8 @@ def test_auto_is_float32_on_a_cpu():
         assert convolution(torch.ones(1, 2)).dtype == torch.bfloat16
 
 
-def test_threads_are_bounded():
-    devices.choose(Run(device="cpu", threads=2), Model())
+def test_run_threads_limits_torch_threads():
+    devices.select_device(Run(device="cpu", threads=2), Model())
     assert torch.get_num_threads() == 2
 
 
@@ -63,22 +64,51 @@ def test_threads_are_bounded():
         ({"batch": 8, "accumulate": 8}, "lower batch"),
     ],
 )
-def test_the_remedy_for_too_little_memory_is_one_that_is_taken(settings, words):
+def test_out_of_memory_advice_names_a_valid_setting(settings, words):
     model = Model(**settings)
-    remedy = devices.smaller_batch(model)
-    assert words in remedy
-    if "accumulate" in remedy:
-        pieces = int(remedy.split("accumulate = ")[1].split(":")[0])
+    advice = devices.oom_advice(model)
+    assert words in advice
+    if "accumulate" in advice:
+        pieces = int(advice.split("accumulate = ")[1].split(":")[0])
         assert pieces > model.accumulate
         assert model.batch % pieces == 0
 
 
-def test_too_little_memory_to_predict_names_the_setting(tmp_path):
-    remedy = devices.smaller_predict_batch(Run(predict_batch=512))
+def test_out_of_memory_in_prediction_names_the_setting(tmp_path):
+    advice = devices.predict_oom_advice(Run(predict_batch=512))
     with (
         pytest.raises(UserError, match=r"out of memory at run.predict_batch = 512; lower it"),
-        devices.enough_memory(tmp_path, remedy),
+        devices.catch_oom(tmp_path, advice),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="shape"), devices.enough_memory(tmp_path, remedy):
+    with pytest.raises(RuntimeError, match="shape"), devices.catch_oom(tmp_path, advice):
         raise RuntimeError("shape")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: no")]
+)
+def test_every_kind_of_out_of_memory_error_ends_in_one_line(error):
+    with pytest.raises(UserError) as caught, devices.catch_oom("k-NN", "on the CPU"):
+        raise error
+    assert str(caught.value) == "k-NN: out of memory on the CPU"
+
+
+def test_out_of_memory_in_knn_names_the_other_device_on_a_gpu_only():
+    assert "run.device=cpu" in devices.knn_oom_advice(torch.device("cuda"))
+    assert "run.device" not in devices.knn_oom_advice(torch.device("cpu"))
+
+
+def test_a_forced_gpu_that_is_absent_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r'run\.device = "cuda": torch sees no GPU'):
+        devices.torch_device(Run(device="cuda"))
+    assert devices.torch_device(Run(device="auto")).type == "cpu"
+
+
+def test_batches_keep_shape_and_type_on_their_way_to_the_device():
+    cpu = torch.device("cpu")
+    batch = devices.pinned_buffer(cpu)((2, 4, 3, 3))
+    assert (batch.dtype, batch.shape) == (np.uint8, (2, 4, 3, 3))
+    batch[:] = np.arange(72).reshape(batch.shape)
+    np.testing.assert_array_equal(devices.to_device(batch, cpu).numpy(), batch)

@@ -5,11 +5,9 @@ must;
 one that wants an array of floats gets a bounded draw of whole products (`dense`).
 """
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -131,12 +129,6 @@ def bounded(examples: LabelledRows, seed: int) -> LabelledRows:
 def dense(source: RowSource) -> np.ndarray:
     """The whole source, float32 [R, F]."""
     return source.read(np.arange(source.rows))
-
-
-def gpu() -> bool:
-    """Whether a GPU of CUDA's kind can be seen. Loads no library for it."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return not hidden and Path("/dev/nvidia0").exists()
 
 
 def _with_truth(examples: LabelledRows) -> LabelledRows:

@@ -22,8 +22,9 @@ from typing import Protocol
 
 import numpy as np
 
+from lib.runtime.gpu import has_nvidia_gpu
 from lib.stacking.boosters import catboost_booster, forests, lightgbm_booster, xgboost_booster
-from lib.stacking.boosters.base import FitTask, gpu
+from lib.stacking.boosters.base import FitTask
 
 EXTENSIONS = {
     "xgboost": "ubj",
@@ -87,7 +88,7 @@ def has_rounds(name: str) -> bool:
 def uses_gpu(name: str) -> bool:
     """Whether a fit takes the GPU: there is one, and the library works on it."""
     kind = EXTENSIONS[name]
-    return gpu() and (kind == "cbm" or (kind == "ubj" and xgboost_booster.has_cuda()))
+    return has_nvidia_gpu() and (kind == "cbm" or (kind == "ubj" and xgboost_booster.has_cuda()))
 
 
 def _library(name: str) -> ModuleType:
