@@ -272,7 +272,7 @@ def blend(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def calibration(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.evaluation.abstention import build_calibration
+    from lib.stages.ranking_stage import build_calibration
 
     return build_calibration(config, folder, catalogue(config, "train").group)
 
@@ -285,6 +285,6 @@ def submission(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def answers(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.output.predictions import build_answers
+    from lib.final import build_answers
 
     return build_answers(config, catalogue(config, "train"), catalogue(config, "test"), folder)

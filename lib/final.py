@@ -15,7 +15,7 @@ from lib.evaluation.ladder import LadderRow
 from lib.features.candidates import Query, make_query
 from lib.features.hash_lookup import look_up
 from lib.features.network import best_classes
-from lib.output import submission
+from lib.output import predictions, submission
 from lib.stacking import blend
 from lib.stages import ranking_stage
 
@@ -26,19 +26,56 @@ def build_submission(
     """Write `scores.json`, `ladder.txt`, `calibration.json` (what the blend's probabilities are
     worth) and, if there is a `query`, `submission.csv.gz`."""
     classes = read_categories(config.at("extract/classes"))
-    measured = abstention.measure(config, abstention.final_scores(config, "locked"), labelled.group)
+    measured = ranking_stage.measure_abstention(config, labelled.group)
     facts = {} if query is None else _submit(config, query, classes, folder)
     rungs = _rungs(config, labelled, classes)
-    notes, final = [abstention.line(measured)], config.blend.final
+    notes, final = [abstention.summary_line(measured)], config.blend.final
     ladder.write(folder, rungs, final, submitted=query is not None, notes=notes)
-    text = json.dumps(abstention.as_json(measured), indent=1)
+    text = json.dumps(abstention.to_dict(measured), indent=1)
     (folder / "calibration.json").write_text(text + "\n")
     return {**facts, "rungs": len(rungs)}
 
 
+NAMELESS = (
+    "caution: the labelled products have numbers as ids and these have names, so what is known of"
+    " ids nearby does not help here; the figures above promise too much"
+)
+
+
+def build_answers(
+    config: Config, labelled: Catalog, query: Catalog, folder: Path
+) -> dict[str, Any]:
+    """Write the predictions for every product of `query` and what they are worth; returns counts.
+
+    calibration.json, ladder.txt: the worth of the predictions, measured on the locked part.
+    """
+    measured = ranking_stage.measure_abstention(config, labelled.group)
+    products, accepted = predictions.write_predictions(
+        folder,
+        query,
+        read_categories(config.at("extract/classes")),
+        ranking_stage.candidate_rows(config, "test"),
+        ranking_stage.blend_scores(config, "test"),
+        abstention.AbstentionRule.load(config.at("calibration")),
+        config.new.top,
+    )
+    facts = {**abstention.to_dict(measured), "new": {"products": products, "accepted": accepted}}
+    (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
+    found = measured.accuracy
+    lines = [
+        f"{config.blend.final} blend on the locked part, {found.n:,} products:"
+        f" {found.value:.4f} ({found.low:.4f} .. {found.high:.4f})",
+        f"accepted {accepted:,} of {products:,} ({abstention.describe(measured)})",
+    ]
+    if labelled.keys is None and query.keys is not None:
+        lines.append(NAMELESS)
+    (folder / "ladder.txt").write_text("\n".join(lines) + "\n")
+    return facts["new"]
+
+
 def _submit(config: Config, query: Catalog, classes: Categories, folder: Path) -> dict[str, Any]:
     rows = ranking_stage.candidate_rows(config, "test")
-    scores = abstention.final_scores(config, "test")
+    scores = ranking_stage.blend_scores(config, "test")
     product, chosen = blend.best(rows["product"], rows["cls"], scores)
     path, header = folder / "submission.csv.gz", _header(config.data)
     names = [classes.key(cls) for cls in range(len(classes))]

@@ -23,8 +23,7 @@ from lib.config.schema import Config, Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
-from lib.evaluation import abstention
-from lib.output import predictions
+from lib.stages import ranking_stage
 from tests import scripts
 from tests.conftest import ROOT
 
@@ -182,27 +181,11 @@ def test_the_threshold_is_held_and_comes_from_out_of_fold_rows(trained, tmp_path
     assert not [name for name in manifest["inputs"] if "locked" in name or "test" in name]
 
 
-def test_nothing_is_accepted_where_the_precision_cannot_be_shown(trained, tmp_path):
-    config = config_of(trained)
-    strict = replace(config, new=replace(config.new, precision=0.999))
-    facts = abstention.build_calibration(strict, tmp_path)
-    assert facts["threshold"] is None
-    assert facts["coverage"] == 0
-    score = abstention.final_scores(config, "locked")
-    sure = replace(abstention.read_confidence(config), threshold=None, precision=0.999)
-    assert not sure.accepts(np.ones(3, np.float32)).any()
-    measured = abstention.measure(config, score)
-    assert measured.precision is not None
-    without = replace(measured, threshold=None, precision=None, wanted=0.999)
-    assert "no probability is high enough for a precision of 0.999" in abstention.line(without)
-    missed = replace(measured, wanted=0.99)
-    assert abstention.promise(missed).endswith("which is less than asked for")
-
-
 def test_a_threshold_is_tested_on_one_product_of_a_group(trained, tmp_path):
     config = config_of(trained)
     fit = read_splits(config.at("extract/splits")).products("fit")
-    facts = abstention.build_calibration(config, tmp_path, np.arange(300, dtype=np.int32) // 3)
+    group = np.arange(300, dtype=np.int32) // 3
+    facts = ranking_stage.build_calibration(config, tmp_path, group)
     assert facts["tested_on"] == len(np.unique(fit // 3)) < facts["products"] == len(fit)
 
 
@@ -377,17 +360,6 @@ def test_no_setting_of_the_config_names_new_products(tmp_path):
     (tmp_path / "x.toml").write_text('asked = "x"\n')
     with pytest.raises(UserError, match="unknown key asked"):
         load(tmp_path / "x.toml")
-
-
-def test_the_first_rows_of_products_against_a_sort():
-    rng = np.random.default_rng(0)
-    product = np.sort(rng.integers(0, 40, 200)).astype(np.int32)
-    score = rng.integers(0, 5, 200).astype(np.float32)
-    found = predictions.top_rows(product, score, 4)
-    for got, one in zip(found.tolist(), np.unique(product), strict=True):
-        own = np.flatnonzero(product == one).tolist()
-        best = sorted(own, key=lambda row: (-score[row], row))[:4]
-        assert got == best + [-1] * (4 - len(best))
 
 
 def test_run_all_resolves_the_name_where_it_is_called(tmp_path):

@@ -1,13 +1,13 @@
-"""How sure the final blend is of an answer, and which answers are sure enough (B3, B5).
+"""Accept a prediction or abstain: which predictions are probable enough.
 
-Calibration and threshold are fitted on the out-of-fold rows of the stack part; the locked part only
-measures what they are worth.
+Calibration and threshold are fitted on out-of-fold rows. The locked part only measures them.
 
-    calibration.json of the artifact `calibration`   what `calibrate.fit` found, and
-        precision, level   what was asked for: a share of right answers, with this confidence
-        threshold          least probability of an accepted answer; null: none is good enough
-        products, coverage of the stack part, and the share of them that is accepted
-        tested_on          products that the threshold was tested on
+    calibration.json of the artifact `calibration`   an `AbstentionRule`:
+        temperature, found   the fields of `Calibration`
+        threshold            smallest probability of an accepted prediction; null: accept none
+        precision, level     required precision, and the confidence with which it is reached
+        products, coverage   products that the rule was fitted on; fraction of them accepted
+        tested_on            products that the threshold was tested on: one of each group
 """
 
 import json
@@ -17,170 +17,217 @@ from typing import Any
 
 import numpy as np
 
-from lib.config.schema import Config
-from lib.errors import UserError
 from lib.evaluation.metrics import Estimate, accuracy
-from lib.stacking import blend
-from lib.stacking import calibration as calibrate
-from lib.stages import ranking_stage
+from lib.stacking import blend, calibration
+from lib.stacking.calibration import Calibration
 
-LEVEL = 0.95  # confidence with which the precision is reached
+CONFIDENCE_LEVEL = 0.95  # probability with which accepted predictions reach the precision
+FILE_NAME = "calibration.json"
 
 
 @dataclass(frozen=True)
 class AbstentionRule:
-    """A fitted calibration and what follows from it; `threshold` None accepts nothing."""
+    """A fitted calibration and the smallest probability that is accepted.
 
-    calibration: calibrate.Calibration
-    precision: float
+    threshold: None accepts nothing. num_products, coverage: products of the fit, and the fraction
+    of them that the rule accepts. num_tested: products that the threshold was tested on.
+    """
+
+    calibration: Calibration
+    min_precision: float
     threshold: float | None
+    num_products: int
+    num_tested: int
+    coverage: float
 
     def probability(self, score: np.ndarray, product: np.ndarray) -> np.ndarray:
-        """float32 [R]: of each row's class, from the blend's scores float32 [R]."""
-        return calibrate.apply(self.calibration, blend.normalise(score, product), product)
+        """Calibrated probability of each row's class, float32 [R].
+
+        score: float32 [R], blended scores of at least 0.
+        product: int32 [R], ascending.
+        """
+        return calibration.apply(self.calibration, blend.normalise(score, product), product)
 
     def accepts(self, probability: np.ndarray) -> np.ndarray:
-        """bool [Q], given the probability of each product's best class."""
+        """Which products are accepted, bool [Q].
+
+        probability: float32 [Q], of each product's most probable class.
+        """
         if self.threshold is None:
             return np.zeros(len(probability), bool)
         return probability >= self.threshold
 
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `calibration.json`."""
+        return {
+            **self.calibration.to_json(),
+            "threshold": self.threshold,
+            "precision": self.min_precision,
+            "level": CONFIDENCE_LEVEL,
+            "products": self.num_products,
+            "tested_on": self.num_tested,
+            "coverage": self.coverage,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `calibration.json`."""
+        (folder / FILE_NAME).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "AbstentionRule":
+        """Read the file that `save` wrote."""
+        facts = json.loads((folder / FILE_NAME).read_text())
+        return cls(
+            Calibration.from_json(facts),
+            facts["precision"],
+            facts["threshold"],
+            facts["products"],
+            facts["tested_on"],
+            facts["coverage"],
+        )
+
 
 @dataclass(frozen=True)
 class AbstentionResult:
-    """What the answers to a scored part are worth; `precision` of the accepted ones, if any."""
+    """A rule measured on a labelled part that it was not fitted on.
 
-    wanted: float
+    accuracy: of all predictions. num_accepted: how many of them are accepted. precision: of the
+    accepted ones, None if there are none. calibration_error, reliability: of
+    `calibration.reliability`.
+    """
+
+    min_precision: float
     threshold: float | None
     accuracy: Estimate
-    accepted: int
+    num_accepted: int
     precision: Estimate | None
-    error: float
-    bins: list[dict[str, Any]]
+    calibration_error: float
+    reliability: list[dict[str, Any]]
 
 
-def build_calibration(
-    config: Config, folder: Path, group: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Fit on the out-of-fold rows of the stack part; writes `calibration.json`.
+def fit_abstention_rule(
+    score: np.ndarray,
+    product: np.ndarray,
+    target: np.ndarray,
+    min_precision: float,
+    group: np.ndarray | None = None,
+) -> AbstentionRule:
+    """Fit the calibration and the threshold of accepted predictions.
 
-    group int32 [products] of the labelled catalogue: its members are right or wrong together, so
-    the threshold is tested on one product of each, as a test of independent answers must be.
+    score: float32 [R], out-of-fold scores of the blend, at least 0.
+    product: int32 [R], ascending.
+    target: int8 [R], 1 for the product's own class.
+    min_precision: fraction of the accepted predictions that must be right, above 0, below 1.
+    group: int32 [products of the catalog]. Products of a group are right or wrong together, so
+        the threshold is tested on one product of each group: the test needs independent draws.
+
+    Raises ValueError where no product has its true class among its candidates.
     """
-    part, wanted = config.stack_part, config.new.precision
-    rows, score = ranking_stage.candidate_rows(config, part), final_scores(config, part)
-    share = blend.normalise(score, rows["product"])
-    fitted = calibrate.fit(share, rows["product"], rows["target"])
-    probability = calibrate.apply(fitted, share, rows["product"])
-    best = best_rows(rows["product"], score)
-    apart = best if group is None else best[_one_of_each(group[rows["product"][best]])]
-    threshold = calibrate.threshold(probability[apart], rows["target"][apart] == 1, wanted, LEVEL)
-    accepted = AbstentionRule(fitted, wanted, threshold).accepts(probability[best])
-    facts = {
-        **fitted.to_json(),
-        "threshold": threshold,
-        "precision": wanted,
-        "level": LEVEL,
-        "products": len(best),
-        "tested_on": len(apart),
-        "coverage": round(float(accepted.mean()), 6),
-    }
-    (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
-    return facts
+    share = blend.normalise(score, product)
+    fitted = calibration.fit(share, product, target)
+    probability = calibration.apply(fitted, share, product)
+    best = best_rows(product, score)
+    tested = best if group is None else best[_first_of_group(group[product[best]])]
+    threshold = calibration.threshold(
+        probability[tested], target[tested] == 1, min_precision, CONFIDENCE_LEVEL
+    )
+    accepted = probability[best] >= (np.inf if threshold is None else threshold)
+    coverage = round(float(accepted.mean()), 6)
+    return AbstentionRule(fitted, min_precision, threshold, len(best), len(tested), coverage)
 
 
-def read_confidence(config: Config) -> AbstentionRule:
-    """What `build_calibration` wrote."""
-    facts = json.loads((config.at("calibration") / "calibration.json").read_text())
-    calibration = calibrate.Calibration.from_json(facts)
-    return AbstentionRule(calibration, facts["precision"], facts["threshold"])
+def evaluate_abstention(
+    rule: AbstentionRule,
+    score: np.ndarray,
+    product: np.ndarray,
+    target: np.ndarray,
+    group: np.ndarray | None = None,
+) -> AbstentionResult:
+    """Measure a rule on a labelled part that it was not fitted on.
 
-
-def final_scores(config: Config, part: str) -> np.ndarray:
-    """Scores float32 [R] of the blend that is final. Raises UserError where it lacks members."""
-    if config.blend.final not in ranking_stage.blends(config):
-        raise UserError(
-            'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
-            ' xgboost in stack.multi; set them, or blend.final = "fitted"'
-        )
-    return ranking_stage.blended(config, config.blend.final, part)
-
-
-def measure(config: Config, score: np.ndarray, group: np.ndarray | None = None) -> AbstentionResult:
-    """What the final blend's probabilities and the threshold are worth on the locked part.
-
-    score float32 [R]: the final blend's on its rows. group int32 [products]: of the labelled
-    catalogue, for the intervals.
+    score: float32 [R], scores of the same blend, at least 0.
+    product: int32 [R], ascending.
+    target: int8 [R], 1 for the product's own class.
+    group: int32 [products of the catalog], for the intervals.
     """
-    sure, rows = read_confidence(config), ranking_stage.candidate_rows(config, "locked")
-    product, best = rows["product"], best_rows(rows["product"], score)
-    probability = sure.probability(score, product)[best]
-    correct, accepted = rows["target"][best] == 1, sure.accepts(probability)
-    of = None if group is None else group[product[best]]
+    best = best_rows(product, score)
+    probability = rule.probability(score, product)[best]
+    correct, accepted = target[best] == 1, rule.accepts(probability)
+    groups = None if group is None else group[product[best]]
     precision = None
     if accepted.any():
-        precision = accuracy(correct[accepted], group=None if of is None else of[accepted])
-    bins, error = calibrate.reliability(probability, correct)
-    right, count = accuracy(correct, group=of), int(accepted.sum())
-    return AbstentionResult(sure.precision, sure.threshold, right, count, precision, error, bins)
-
-
-def _one_of_each(group: np.ndarray) -> np.ndarray:
-    """The first place of each number, ascending."""
-    return np.sort(np.unique(group, return_index=True)[1])
+        accepted_groups = None if groups is None else groups[accepted]
+        precision = accuracy(correct[accepted], group=accepted_groups)
+    reliability, error = calibration.reliability(probability, correct)
+    return AbstentionResult(
+        rule.min_precision,
+        rule.threshold,
+        accuracy(correct, group=groups),
+        int(accepted.sum()),
+        precision,
+        error,
+        reliability,
+    )
 
 
 def best_rows(product: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Row of the highest score of each product, the first of equals: int64 [products].
+    """Row of each product's highest score, the first of equals: int64 [Q].
 
-    product int32 [R] ascending.
+    product: int32 [R], ascending.
+    score: float32 [R].
     """
     return np.flatnonzero(blend.rank(score, product) == 0)
 
 
-def as_json(measured: AbstentionResult) -> dict[str, Any]:
-    """Plain data: what was asked for, and how the locked part did."""
-
-    def plain(estimate: Estimate) -> dict[str, float | int]:
-        ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-        return {**{key: round(value, 6) for key, value in ends.items()}, "n": estimate.n}
-
+def to_dict(result: AbstentionResult) -> dict[str, Any]:
+    """The result as plain data, for JSON."""
     return {
-        "precision_wanted": measured.wanted,
-        "level": LEVEL,
-        "threshold": measured.threshold,
+        "precision_wanted": result.min_precision,
+        "level": CONFIDENCE_LEVEL,
+        "threshold": result.threshold,
         "locked": {
-            "accuracy": plain(measured.accuracy),
-            "accepted": measured.accepted,
-            "coverage": round(measured.accepted / measured.accuracy.n, 6),
-            "precision": None if measured.precision is None else plain(measured.precision),
-            "expected_calibration_error": round(measured.error, 6),
-            "reliability": measured.bins,
+            "accuracy": _estimate_dict(result.accuracy),
+            "accepted": result.num_accepted,
+            "coverage": round(result.num_accepted / result.accuracy.n, 6),
+            "precision": None if result.precision is None else _estimate_dict(result.precision),
+            "expected_calibration_error": round(result.calibration_error, 6),
+            "reliability": result.reliability,
         },
     }
 
 
-def promise(measured: AbstentionResult) -> str:
-    """What an accepted answer is worth, in words that fit into brackets."""
-    if measured.threshold is None:
+def describe(result: AbstentionResult) -> str:
+    """One-line summary of the accepted predictions' precision."""
+    confidence = f"{CONFIDENCE_LEVEL * 100:g} % confidence"
+    if result.threshold is None:
         return (
-            f"no probability is high enough for a precision of {measured.wanted:g} with"
-            f" {LEVEL * 100:g} % confidence"
+            f"no probability is high enough for a precision of {result.min_precision:g}"
+            f" with {confidence}"
         )
-    asked = f"precision at least {measured.wanted:g} with {LEVEL * 100:g} % confidence"
-    if measured.precision is None:
-        return f"{asked}; no product of the locked part is accepted, so this is not measured"
-    found = measured.precision
-    kept = "" if found.high >= measured.wanted else ", which is less than asked for"
-    return f"{asked}, measured on locked: {_interval(found)}{kept}"
+    required = f"precision at least {result.min_precision:g} with {confidence}"
+    if result.precision is None:
+        return f"{required}; not measured, because no product of the locked part is accepted"
+    measured = result.precision
+    missed = "" if measured.high >= result.min_precision else ", which is less than required"
+    return f"{required}, measured on locked: {_interval(measured)}{missed}"
 
 
-def line(measured: AbstentionResult) -> str:
-    """The locked part's line under the ladder."""
+def summary_line(result: AbstentionResult) -> str:
+    """The line about the locked part that stands under the ladder."""
     return (
-        f"accepted {measured.accepted:,} of {measured.accuracy.n:,} locked products"
-        f" ({promise(measured)}); expected calibration error {measured.error:.3f}"
+        f"accepted {result.num_accepted:,} of {result.accuracy.n:,} locked products"
+        f" ({describe(result)}); expected calibration error {result.calibration_error:.3f}"
     )
+
+
+def _first_of_group(group: np.ndarray) -> np.ndarray:
+    """Index of the first member of each group, ascending."""
+    return np.sort(np.unique(group, return_index=True)[1])
+
+
+def _estimate_dict(estimate: Estimate) -> dict[str, float | int]:
+    ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {**{key: round(value, 6) for key, value in ends.items()}, "n": estimate.n}
 
 
 def _interval(estimate: Estimate) -> str:

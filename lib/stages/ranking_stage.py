@@ -9,6 +9,13 @@ import numpy as np
 from lib import pipeline
 from lib.config.schema import Config, nets
 from lib.data.catalog import Catalog, read_categories, read_splits
+from lib.errors import UserError
+from lib.evaluation.abstention import (
+    AbstentionResult,
+    AbstentionRule,
+    evaluate_abstention,
+    fit_abstention_rule,
+)
 from lib.features import build, embedding_knn
 from lib.features.candidates import Query, make_query
 from lib.features.columns import Table
@@ -204,6 +211,43 @@ def blended(config: Config, name: str, part: str) -> np.ndarray:
     return blend.mixed(
         scored, np.array(list(used.values())), candidate_rows(config, part)["product"]
     )
+
+
+def blend_scores(config: Config, part: str) -> np.ndarray:
+    """Scores float32 [R] of the submitted blend. Raises UserError where it lacks members."""
+    if config.blend.final not in blends(config):
+        raise UserError(
+            'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
+            ' xgboost in stack.multi; set them, or blend.final = "fitted"'
+        )
+    return blended(config, config.blend.final, part)
+
+
+def build_calibration(
+    config: Config, folder: Path, group: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Fit the abstention rule on the out-of-fold rows of the stack part.
+
+    group int32 [products] of the labelled catalogue.
+    """
+    rows = candidate_rows(config, config.stack_part)
+    rule = fit_abstention_rule(
+        blend_scores(config, config.stack_part),
+        rows["product"],
+        rows["target"],
+        config.new.precision,
+        group,
+    )
+    rule.save(folder)
+    return rule.to_dict()
+
+
+def measure_abstention(config: Config, group: np.ndarray | None = None) -> AbstentionResult:
+    """The fitted abstention rule, measured on the locked part."""
+    rows = candidate_rows(config, "locked")
+    rule = AbstentionRule.load(config.at("calibration"))
+    scores = blend_scores(config, "locked")
+    return evaluate_abstention(rule, scores, rows["product"], rows["target"], group)
 
 
 def best_member(config: Config, layer: str) -> Member:

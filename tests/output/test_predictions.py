@@ -1,0 +1,108 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lib.data.catalog import Catalog, Categories
+from lib.evaluation.abstention import AbstentionRule
+from lib.output import predictions
+from lib.stacking.calibration import Calibration
+
+RULE = AbstentionRule(Calibration(1.0, 0.9), 0.5, 0.6, num_products=9, num_tested=9, coverage=0.5)
+CATEGORIES = Categories(
+    np.array([100, 200, 300]), [("A", "B", "C"), ("A", "", ""), ("A", "B", "D")]
+)
+ROWS = {
+    "product": np.array([0, 0, 0, 1, 2, 2], np.int32),
+    "cls": np.array([0, 1, 2, 0, 1, 2], np.int16),
+}
+SCORE = np.array([0.1, 0.2, 0.7, 0.3, 0.5, 0.5], np.float32)
+
+
+def catalog(num_products: int, keys: list[str] | None = None) -> Catalog:
+    """A catalog without images."""
+    none = np.zeros(num_products, np.int64)
+    columns = (none - 1, none, none, none[:0], none[:0], none[:0], none[:0], none[:0])
+    names = None if keys is None else pa.chunked_array([keys])
+    return Catalog(Path(), np.arange(num_products) + 10, *columns, keys=names)
+
+
+def read_csv(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
+    counts = predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, ROWS, SCORE, RULE, 2)
+    assert counts == (3, 2)
+    assert read_csv(tmp_path) == [
+        {
+            "product": "10",
+            "class_1": "300",
+            "prob_1": "0.630000",
+            "class_2": "200",
+            "prob_2": "0.180000",
+            "accepted": "true",
+        },
+        {
+            "product": "11",
+            "class_1": "100",
+            "prob_1": "0.900000",
+            "class_2": "",
+            "prob_2": "",
+            "accepted": "true",
+        },
+        {
+            "product": "12",
+            "class_1": "200",
+            "prob_1": "0.450000",
+            "class_2": "300",
+            "prob_2": "0.450000",
+            "accepted": "false",
+        },
+    ]
+
+
+def test_the_parquet_file_also_holds_the_levels_of_the_first_class(tmp_path):
+    predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, ROWS, SCORE, RULE, 2)
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table["name_1"].to_pylist() == ["A > B > D", "A > B > C", "A"]
+    assert table["class_2"].to_pylist() == [200, None, 300]
+    assert table["prob_2"].type == pa.float32()
+
+
+def test_names_of_the_source_stand_for_numbers(tmp_path):
+    query = catalog(3, ["a", 'b "c", d', "e"])
+    named = Categories(CATEGORIES.category_id, CATEGORIES.names, ["x", "y", "z"])
+    predictions.write_predictions(tmp_path, query, named, ROWS, SCORE, RULE, 1)
+    rows = read_csv(tmp_path)
+    assert [row["product"] for row in rows] == ["a", 'b "c", d', "e"]
+    assert [row["class_1"] for row in rows] == ["z", "x", "y"]
+
+
+def test_a_product_without_candidates_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="1 products have no candidates"):
+        predictions.write_predictions(tmp_path, catalog(4), CATEGORIES, ROWS, SCORE, RULE, 2)
+
+
+def test_products_written_in_chunks_are_those_written_at_once(tmp_path, monkeypatch):
+    files = []
+    for chunk in (100, 2):
+        monkeypatch.setattr(predictions, "CHUNK", chunk)
+        predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, ROWS, SCORE, RULE, 2)
+        files.append((tmp_path / "predictions.csv").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_top_rows_are_those_of_a_sort_by_score_and_row():
+    rng = np.random.default_rng(0)
+    product = np.sort(rng.integers(0, 40, 200)).astype(np.int32)
+    score = rng.integers(0, 5, 200).astype(np.float32)
+    top = predictions.top_rows(product, score, 4)
+    for got, one in zip(top.tolist(), np.unique(product), strict=True):
+        rows = np.flatnonzero(product == one).tolist()
+        best = sorted(rows, key=lambda row: (-score[row], row))[:4]
+        assert got == best + [-1] * (4 - len(best))
