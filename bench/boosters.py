@@ -81,14 +81,14 @@ def task(name: str, size: Size, trees: int) -> FitTask:
     joined = Joined([table(size.folder)])
     target, product = (np.load(size.folder / f"{part}.npy") for part in ("target", "product"))
     seen = LabelledRows(joined, target, product)
-    dials = replace(DIALS, trees=trees)
+    dials = replace(DIALS, n_estimators=trees)
     return FitTask(name, seen, joined.names, joined.categorical, dials, 1, size.threads)
 
 
 def streamed(name: str, size: Size) -> Callable[[], bytes]:
     """The fit of stage 05."""
     own = task(name, size, size.trees)
-    few = replace(own, seen=own.seen.take(np.arange(2000)), stack=replace(DIALS, trees=1))
+    few = replace(own, seen=own.seen.take(np.arange(2000)), stack=replace(DIALS, n_estimators=1))
     registry.fit(few)  # what is loaded and compiled before the clock starts
     return lambda: answers(registry.fit(own), size)
 

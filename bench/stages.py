@@ -30,7 +30,7 @@ from lib.stacking.boosters.base import FitTask, LabelledRows
 
 MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
 TAUGHT = 20_000  # rows that the booster learns from
-FEATURES = Features(windows=(100, 1000, 50_000), near_k=3)
+FEATURES = Features(id_windows=(100, 1000, 50_000), id_neighbors=3)
 
 BARS = {"stage_04_time": 1.0, "stage_04_memory": 1.0, "stage_05_memory": 1.0}
 
@@ -111,7 +111,7 @@ def _teach(folder: Path, rows: Joined, right: np.ndarray, product: np.ndarray, t
 
     folder.mkdir()
     seen = LabelledRows(rows, right, product).take(np.arange(min(TAUGHT, rows.rows)))
-    stack = Stack(trees=trees, learning_rate=0.02)
+    stack = Stack(n_estimators=trees, learning_rate=0.02)
     task = FitTask("lightgbm", seen, rows.names, rows.categorical, stack, seed=1, threads=2)
     registry.fit(task).save(folder / "fold-0.txt")
     (folder / "columns.json").write_text(json.dumps(rows.names))

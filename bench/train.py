@@ -63,7 +63,7 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
     """Two epochs of `steps`; returns the pictures a second of the last."""
     known, classes = opened(folder), len(read_categories(folder / "index"))
     device = devices.select_device(Run(), model)
-    shown = np.sort(np.resize(np.arange(len(known.length)), steps * model.batch))
+    shown = np.sort(np.resize(np.arange(len(known.length)), steps * model.batch_size))
 
     def work() -> float:
         memory = devices.pinned_buffer(device)
@@ -73,7 +73,7 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
         ):
             feed: Loader = ImageLoader(reader, model)
             lesson = TrainingSet(
-                KeptFeed(feed, shown, model.batch, device) if kept else feed,
+                KeptFeed(feed, shown, model.batch_size, device) if kept else feed,
                 lambda weights: factory.network(model, classes, weights),
                 labels=known.label[known.image_product],
                 product=known.image_product,
@@ -118,13 +118,13 @@ def main() -> None:
     side, steps = arguments.side, arguments.steps
     crop = side * 8 // 9
     model = Model(
-        network=arguments.network,
+        arch=arguments.network,
         weights="none",
         resize=(side, side),
         crop=(crop, crop),
-        head_epochs=0,
+        head_only_epochs=0,
         epochs=2,
-        batch=arguments.batch,
+        batch_size=arguments.batch,
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -134,13 +134,13 @@ def main() -> None:
             "fed by the reader": partial(report.measured, trained, folder, model, steps, False),
         }
         runs = report.turns(tasks, arguments.runs)
-    pictures = 2 * steps * model.batch
+    pictures = 2 * steps * model.batch_size
     rows = [
         Row(name, pictures, "pic", [at_its_rate(run, pictures) for run in runs[name]])
         for name in tasks
     ]
     device = torch.cuda.get_device_name() if on_gpu else "no GPU"
-    report.show(f"{model.network} at {crop}x{crop}, batch {model.batch}, {device}", rows)
+    report.show(f"{model.arch} at {crop}x{crop}, batch {model.batch_size}, {device}", rows)
     report.finish(
         "train", {"fed_vs_in_memory": report.ratio(rows[0], rows[1])}, BARS, arguments.json
     )

@@ -38,7 +38,7 @@ class Chain:
 
 def mean_weights(config: Config) -> dict[str, float]:
     """Of each model in the weighted means."""
-    return {name: model.weight for name, model in config.models.items()}
+    return {name: model.blend_weight for name, model in config.models.items()}
 
 
 def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
@@ -53,4 +53,4 @@ def taught(config: Config, model: Model, net: str) -> str:
     Where the boosters learn from `holdout`, no network has seen it, so all teach all; where they
     learn from out-of-fold rows, a network that leaves out a fold is taught by such as do so too.
     """
-    return EVERYBODY if config.stack_part == "holdout" else f"{net}-of-{model.folds}"
+    return EVERYBODY if config.stack_part == "holdout" else f"{net}-of-{model.n_folds}"

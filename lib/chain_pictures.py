@@ -35,7 +35,7 @@ def extract(chain: Chain) -> list[Artifact]:
         unpacked = chain.add(
             f"extract/unpacked/{side}",
             partial(fill.unpacked, config, side),
-            config={"only": config.data.only} if side == "train" else {},
+            config={"classes": config.data.classes} if side == "train" else {},
             inputs={side: files[side]},
             resumable=True,
         )
@@ -73,7 +73,7 @@ def extract(chain: Chain) -> list[Artifact]:
             inputs=chain.inputs("extract/train"),
         )
     )
-    for side in config.sides if config.features.alike else ():
+    for side in config.sides if config.features.use_phash else ():
         made.append(
             chain.add(
                 f"extract/alike/{side}",
@@ -100,21 +100,21 @@ def train(chain: Chain) -> list[Artifact]:
 def _networks(chain: Chain) -> list[tuple[str, Model]]:
     """The models that see pictures, one by one or as mosaics."""
     models = chain.config.models.items()
-    return [(name, model) for name, model in models if model.kind in ("network", "mosaic")]
+    return [(name, model) for name, model in models if model.input != "embedding"]
 
 
 def _net(
     chain: Chain, name: str, net: str, build: Any, inputs: dict[str, Artifact | Path]
 ) -> Artifact:
     model = chain.config.models[name]
-    foreign = () if model.kind == "mosaic" else ("mosaic",)
+    foreign = () if model.input == "mosaic" else ("mosaic",)
     return chain.add(
         f"cnn/{name}/{net}",
         partial(build, chain.config, name, net),
         config={
-            "train": plain(model, "weight", "checkpoint", *foreign),
+            "train": plain(model, "blend_weight", "checkpoint", *foreign),
             "seed": chain.config.seed,
-            **({"weight": chain.config.round.weight} if chain.config.before else {}),
+            **({"weight": chain.config.pseudo_label.loss_weight} if chain.config.before else {}),
         },
         inputs=inputs,
         resumable=True,
@@ -136,7 +136,7 @@ def _dump(chain: Chain, name: str, part: str, build: Any, seen: list[str]) -> Ar
         f"predictions/{name}/{part}",
         partial(build, chain.config, name, part),
         config={
-            "predict": plain(chain.config.predict, "shard", "embeddings", "dims"),
+            "predict": plain(chain.config.predict, "shard_size", "embed_models", "embedding_dim"),
             "checkpoint": model.checkpoint,
         },
         inputs=chain.inputs(
@@ -155,7 +155,10 @@ def _embeddings(chain: Chain) -> list[Artifact]:
     made = []
     for side in config.sides:
         for name in config.embedded:
-            kept: dict[str, Any] = {"dims": config.predict.dims, "whole": name in config.fused}
+            kept: dict[str, Any] = {
+                "dims": config.predict.embedding_dim,
+                "whole": name in config.fused,
+            }
             trained = config.models.get(name)
             for net in config.nets_of(name):
                 source: dict[str, Artifact | Path] = {}
@@ -183,7 +186,7 @@ def _fusions(chain: Chain) -> list[Artifact]:
     made = []
     known = chain.inputs("extract/train", "extract/classes", "extract/splits")
     for name, model in chain.config.models.items():
-        if model.kind != "fusion":
+        if model.input != "embedding":
             continue
         for net in nets(model):
             read = chain.inputs(*_read(chain, model, net, "train"))
@@ -200,5 +203,5 @@ def _read(chain: Chain, model: Model, net: str, side: str) -> list[str]:
     of = chain.config.nets_of
     return [
         f"embeddings/{name}/{net if name in chain.config.models else of(name)[0]}/{side}"
-        for name in model.fusion.of
+        for name in model.fusion.inputs
     ]

@@ -11,8 +11,8 @@ from lib.config.schema import nets, plain
 
 def features(chain: Chain) -> list[Artifact]:
     made = []
-    common = plain(chain.config.features, "alike_windows")
-    looks = chain.config.features.alike_windows
+    common = plain(chain.config.features, "similar_id_windows")
+    looks = chain.config.features.similar_id_windows
     for part in chain.parts:
         of_models = [f"predictions/{name}/{part}" for name in chain.single]
         seen = chain.inputs(
@@ -27,19 +27,19 @@ def features(chain: Chain) -> list[Artifact]:
                 inputs={
                     **seen,
                     **chain.inputs(
-                        *of_models, *(looks_like if chain.config.features.alike else [])
+                        *of_models, *(looks_like if chain.config.features.use_phash else [])
                     ),
                 },
                 version=2,
             )
         )
         rows = chain.inputs(f"features/candidates/{part}")
-        if chain.config.predict.embeddings:
+        if chain.config.predict.embed_models:
             made.append(
                 chain.add(
                     f"features/neighbours/{part}",
                     partial(fill.neighbours, chain.config, part),
-                    config={"alike_windows": looks, "of": chain.config.predict.embeddings},
+                    config={"similar_id_windows": looks, "of": chain.config.predict.embed_models},
                     inputs={**rows, **seen},
                 )
             )
@@ -64,7 +64,7 @@ def _seen(chain: Chain, part: str) -> list[str]:
     """The embeddings that a part's neighbours are found with: its own and those of train."""
     return [
         f"embeddings/{name}/{net}/{side}"
-        for name in chain.config.predict.embeddings
+        for name in chain.config.predict.embed_models
         for net in nets(chain.config.models[name])
         for side in chain.sides(part)
     ]
@@ -84,7 +84,7 @@ def _layer(
     chain: Chain, source: str, layer: str, boosters: tuple[str, ...], below: tuple[str, ...]
 ) -> list[Artifact]:
     """below: the boosters of the layer under it, whose scores it reads."""
-    settings = plain(chain.config.stack, "orders", "layer2", "layer3", "layer4", "multi")
+    settings = plain(chain.config.stack, "sources", "l2", "l3", "l4", "multi_l2")
     fitted_on = chain.config.stack_part
     made = [
         chain.add(
@@ -114,7 +114,7 @@ def _layer(
 
 
 def _columns(chain: Chain, source: str, part: str) -> list[str]:
-    shared = ["candidates", *(["neighbours"] if chain.config.predict.embeddings else [])]
+    shared = ["candidates", *(["neighbours"] if chain.config.predict.embed_models else [])]
     return [f"features/{table}/{part}" for table in (*shared, source)]
 
 
@@ -125,17 +125,17 @@ def submit(chain: Chain) -> list[Artifact]:
     blend = chain.add(
         "blend",
         partial(fill.blend, chain.config),
-        config={"fit": chain.config.blend.fit, "steps": chain.config.blend.steps},
+        config={"fit": chain.config.blend.method, "steps": chain.config.blend.greedy_steps},
         inputs=chain.inputs(f"features/candidates/{stack_part}", *oof),
     )
     final: dict[str, Any] = {
-        "final": chain.config.blend.final,
+        "final": chain.config.blend.submit,
         "weights": mean_weights(chain.config),
     }
     calibration = chain.add(
         "calibration",
         partial(fill.calibration, chain.config),
-        config={**final, "precision": chain.config.new.precision},
+        config={**final, "precision": chain.config.inference.min_precision},
         inputs=chain.inputs("extract/train", "blend", f"features/candidates/{stack_part}", *oof),
     )
     inputs = chain.inputs(
@@ -149,7 +149,7 @@ def submit(chain: Chain) -> list[Artifact]:
     )
     if chain.config.asked is not None:
         build = fill.answers
-        final["top"] = chain.config.new.top
+        final["top"] = chain.config.inference.top_k
     else:
         build = fill.submission
         inputs |= chain.inputs(*(f"predictions/{name}/locked" for name in chain.single))

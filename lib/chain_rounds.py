@@ -17,10 +17,11 @@ def teachers(config: Config, folds: int) -> list[str]:
     models = config.before.models.items()
     if config.stack_part == "holdout":
         return [name for name, _ in models]
-    found = [name for name, model in models if model.folds == folds and model.kind == "network"]
+    found = [name for name, model in models if model.n_folds == folds and model.input == "image"]
     if not found:
         raise UserError(
-            f"round.of = {config.round.of}: no network there has folds = {folds}, so none may label"
+            f"pseudo_label.teacher = {config.pseudo_label.teacher}: no network there has"
+            f" folds = {folds}, so none may label"
             f" for one that leaves out one of {folds} folds"
         )
     return found
@@ -45,7 +46,7 @@ def labels(chain: Chain) -> list[Artifact]:
     for model in config.models.values():
         for net in nets(model):
             name = f"pseudo/{taught(config, model, net)}"
-            if model.kind != "network" or name in chain.made:
+            if model.input != "image" or name in chain.made:
                 continue
             seen: dict[str, Artifact | Path] = {
                 f"before/{one}": before[one] for one in _seen(config, model, net)
@@ -53,8 +54,8 @@ def labels(chain: Chain) -> list[Artifact]:
             made.append(
                 chain.add(
                     name,
-                    partial(fill.pseudo, config, model.folds, net),
-                    config={"round": plain(config.round, "of", "weight")},
+                    partial(fill.pseudo, config, model.n_folds, net),
+                    config={"pseudo_label": plain(config.pseudo_label, "teacher", "loss_weight")},
                     inputs={
                         **chain.inputs("extract/train", "extract/classes", "extract/splits"),
                         "extract/test": test,
@@ -70,7 +71,8 @@ def _check(config: Config, before: Config) -> None:
     one, other = ((c.split, c.seed, c.stack_part) for c in (config, before))
     if one != other:
         raise UserError(
-            f"round.of = {config.round.of}: its seed, split or folds are others than those of"
+            f"pseudo_label.teacher = {config.pseudo_label.teacher}: its seed, split or folds"
+            " are others than those of"
             f" {config.name}; what its networks have learnt would be scored here"
         )
 
@@ -78,7 +80,7 @@ def _check(config: Config, before: Config) -> None:
 def _seen(config: Config, model: Model, net: str) -> list[str]:
     """The artifacts of the round before that labels are made of."""
     found = []
-    for name in teachers(config, model.folds):
+    for name in teachers(config, model.n_folds):
         found.append(f"predictions/{name}/{config.stack_part}")
         by_all = config.stack_part == "holdout"
         found.append(f"predictions/{name}/test" if by_all else f"cnn/{name}/{net}")

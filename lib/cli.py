@@ -113,7 +113,7 @@ def _stop_if_untrained(config: Config, arguments: argparse.Namespace) -> None:
     for path, state in survey(settled).items():
         if state.state != "fresh":
             before = config.before is not None and path.is_relative_to(config.before.folder)
-            command = ["./run_all.sh", config.round.of if before else arguments.config]
+            command = ["./run_all.sh", config.pseudo_label.teacher if before else arguments.config]
             command += [word for override in arguments.set for word in ("--set", override)]
             command += ["--rebuild"] if state.state == "stale" else []
             raise UserError(f"{path} is {state}; train first with {shlex.join(command)}")

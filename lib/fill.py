@@ -53,8 +53,8 @@ def source_setting(config: Config, side: str, *columns: str) -> dict[str, Any]:
     kind = source_kind(config, side)
     if kind == "bson":
         return {}
-    chosen = ("only", "rows") if side == "train" else ()
-    read = {"csv": columns, "npy": chosen, "strokes": (*chosen, "raster")}.get(kind, ())
+    chosen = ("classes", "max_per_class") if side == "train" else ()
+    read = {"csv": columns, "npy": chosen, "strokes": (*chosen, "bitmap_size")}.get(kind, ())
     return {"source": kind, **{key: getattr(config.data, key) for key in read}}
 
 
@@ -111,7 +111,7 @@ def sample(config: Config, folder: Path) -> dict[str, Any]:
 def unpacked(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib.data.sources.quickdraw import unpack
 
-    only = config.data.only if side == "train" else ()
+    only = config.data.classes if side == "train" else ()
     return {"files": unpack(source_file(config, side), folder, only)}
 
 
@@ -132,7 +132,7 @@ def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib.data.sources.base import index_listed
 
     known = read_categories(config.at("extract/classes"))
-    labelled, most, jobs = side == "train", config.data.max_damaged, pipeline.threads(config)
+    labelled, most, jobs = side == "train", config.data.max_bad_fraction, pipeline.threads(config)
     if source_kind(config, side) == "bson":
         return index_bson(folder, _verified(config, side), known, labelled, most, jobs)
     listed = _listed(config, side)
@@ -149,9 +149,9 @@ def _listed(config: Config, side: str) -> "Listing":
         return csv_table.list_csv(source, _pictures(config, side), data, labelled)
     if kind == "folders":
         return csv_table.list_folder(source, labelled)
-    chosen = (data.only, data.rows) if labelled else ((), 0)
+    chosen = (data.classes, data.max_per_class) if labelled else ((), 0)
     if kind == "strokes":
-        return quickdraw.list_strokes(source, labelled, data.raster, *chosen)
+        return quickdraw.list_strokes(source, labelled, data.bitmap_size, *chosen)
     return numpy_arrays.list_arrays(source, labelled, *chosen)
 
 

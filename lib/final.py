@@ -29,7 +29,7 @@ def build_submission(
     measured = ranking_stage.measure_abstention(config, labelled.group)
     facts = {} if query is None else _submit(config, query, classes, folder)
     rungs = _rungs(config, labelled, classes)
-    notes, final = [abstention.summary_line(measured)], config.blend.final
+    notes, final = [abstention.summary_line(measured)], config.blend.submit
     ladder.write(folder, rungs, final, submitted=query is not None, notes=notes)
     text = json.dumps(abstention.to_dict(measured), indent=1)
     (folder / "calibration.json").write_text(text + "\n")
@@ -57,13 +57,13 @@ def build_answers(
         ranking_stage.candidate_rows(config, "test"),
         ranking_stage.blend_scores(config, "test"),
         abstention.AbstentionRule.load(config.at("calibration")),
-        config.new.top,
+        config.inference.top_k,
     )
     facts = {**abstention.to_dict(measured), "new": {"products": products, "accepted": accepted}}
     (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
     found = measured.accuracy
     lines = [
-        f"{config.blend.final} blend on the locked part, {found.n:,} products:"
+        f"{config.blend.submit} blend on the locked part, {found.n:,} products:"
         f" {found.value:.4f} ({found.low:.4f} .. {found.high:.4f})",
         f"accepted {accepted:,} of {products:,} ({abstention.describe(measured)})",
     ]
@@ -110,7 +110,7 @@ def _rungs(config: Config, labelled: Catalog, classes: Categories) -> list[Ladde
         return LadderRow(name, layer, chosen == truth)
 
     rungs = _network_rungs(config, asked, truth, len(classes))
-    if config.features.hashes:
+    if config.features.use_md5:
         rungs += _rule_rungs(config, labelled, asked, len(classes))
     found = np.bincount(np.searchsorted(locked, rows["product"]), rows["target"], len(locked))
     rungs.append(LadderRow("recall", "candidates", found > 0))
@@ -127,7 +127,7 @@ def _rungs(config: Config, labelled: Catalog, classes: Categories) -> list[Ladde
         rung = ranked(name, "blend", ranking_stage.blended(config, name, "locked"))
         mark = "the plain average of all members" if name == "simple" else ""
         rungs.append(replace(rung, baseline=mark))
-    final = ranking_stage.blended(config, config.blend.final, "locked")
+    final = ranking_stage.blended(config, config.blend.submit, "locked")
     rungs += _level_rungs(classes, blend.best(rows["product"], rows["cls"], final)[1], truth)
     group = None if labelled.group is None else labelled.group[locked]
     return [replace(rung, group=group) for rung in rungs]
@@ -145,7 +145,7 @@ def _network_rungs(
     config: Config, asked: Query, truth: np.ndarray, classes: int
 ) -> list[LadderRow]:
     rungs = []
-    weights = [model.weight for model in config.models.values()]
+    weights = [model.blend_weight for model in config.models.values()]
     for layer, prefix in (("cnn", "plain"), ("cnn tta", "top")):
         for name in config.models:
             dump = ranking_stage.read_dump(config, name, "locked", prefix)
@@ -160,7 +160,7 @@ def _network_rungs(
 
 def _rule_rungs(config: Config, labelled: Catalog, asked: Query, classes: int) -> list[LadderRow]:
     """The hash alone where it speaks, the networks' geometric mean elsewhere (T6)."""
-    weights = [model.weight for model in config.models.values()]
+    weights = [model.blend_weight for model in config.models.values()]
     otherwise = best_classes(asked, ranking_stage.read_dumps(config, "locked"), weights, classes)
     reference = np.ones(len(labelled.label), bool)
     reference[asked.products] = False

@@ -80,7 +80,7 @@ def _workers(config: Config, waiting: int) -> list[str]:
     """The processes to start, by the GPU that each sees, "" for none; no process: build in this."""
     if not waiting or processes.of_several():
         return []
-    return dealt(_gpus(config), pipeline.threads(config), config.run.jobs, waiting)
+    return dealt(_gpus(config), pipeline.threads(config), config.run.workers, waiting)
 
 
 def dealt(gpus: Sequence[str], threads: int, most: int, waiting: int) -> list[str]:

@@ -1,7 +1,7 @@
 """A second round of training (C15): test products whose class the first round knows join it.
 
-    [round]
-    of = "configs/fashion.toml"
+    [pseudo_label]
+    teacher = "configs/fashion.toml"
 
 The experiment of the round before must be trained, with the same catalogue, parts and folds. Which
 networks and tables may label for a network of this round is in `lib/stacking/pseudo.py`: those that
@@ -45,21 +45,23 @@ def build_pseudo(
     left_out = _left_out(splits, folds, own)
     classes = len(read_categories(config.at("extract/classes")))
     names = teachers(config, folds)
-    weights = [config.before.models[name].weight for name in names]
+    weights = [config.before.models[name].blend_weight for name in names]
     watched = make_query(known, left_out)
     dumps = [
         _of(ranking_stage.read_dump(config.before, n, config.stack_part), watched) for n in names
     ]
     seen = pseudo.answers(watched, dumps, weights, classes)
     truth = known.label[left_out]
-    least = pseudo.least_confidence(seen, truth, config.round.precision)
+    least = pseudo.least_confidence(seen, truth, config.pseudo_label.min_precision)
     asked = make_query(test, np.arange(len(test.product_id)))
     dumps = [_test_dump(config, name, own, test, folder) for name in names]
     answered = pseudo.answers(asked, dumps, weights, classes)
     reference = np.zeros(len(known.label), bool)
     reference[np.setdiff1d(splits.products("fit"), left_out)] = True
 
-    by_hash = partial(_by_hash, known, reference, classes) if config.round.hashes else _silent
+    by_hash = (
+        partial(_by_hash, known, reference, classes) if config.pseudo_label.use_hashes else _silent
+    )
     found = pseudo.choose(asked, by_hash(test, asked), answered, least)
     found.save(folder)
     shutil.rmtree(folder / "dumps", ignore_errors=True)
@@ -102,7 +104,9 @@ def extra(config: Config, model: Model, net: str, known: Catalog, test: Catalog)
     label[labels.product] = labels.cls
     both = joined(known, test)
     both.label[len(known.product_id) :] = label
-    return PseudoLabelled(both, len(known.product_id) + labels.product, config.round.weight)
+    return PseudoLabelled(
+        both, len(known.product_id) + labels.product, config.pseudo_label.loss_weight
+    )
 
 
 def _left_out(splits: Splits, folds: int, own: int | None) -> np.ndarray:

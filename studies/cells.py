@@ -35,7 +35,7 @@ from lib.training.loader import ImageLoader
 from lib.training.trainer import train
 
 LARGE = (
-    "--set data.train=bitmap28_large --set data.only=[] --set data.rows=0"
+    "--set data.train=bitmap28_large --set data.classes=[] --set data.max_per_class=0"
     " --set name=quickdraw_large"
 )
 
@@ -170,7 +170,7 @@ def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) ->
     """What each cell finds, in their order; not side by side: where times are compared."""
     places = [place(config, cell) for cell in cells]
     missing = [i for i, path in enumerate(places) if not path.exists()]
-    workers = min(config.run.jobs or pipeline.threads(config), len(missing))
+    workers = min(config.run.workers or pipeline.threads(config), len(missing))
     title = {"total": len(cells), "initial": len(cells) - len(missing), "unit": " cells"}
     with tqdm(**title, disable=None) as bar:
         if not side_by_side or workers < 2:
@@ -247,7 +247,7 @@ def ask(config: Config, model: Model, checkpoint: Path, products: np.ndarray) ->
     """Probabilities [products, classes] by the centre view."""
     catalogue = fill.catalogue(config, "train")
     with ImageReader(catalogue, model.resize, pipeline.threads(config)) as reader:
-        one_view = replace(config.predict, views=1)
+        one_view = replace(config.predict, tta_views=1)
         scorer = ImagePredictor(model, one_view, [checkpoint], reader, config.run)
         return torch.cat([said.top.cpu() for said in scorer.said(products, [0])])
 

@@ -36,31 +36,30 @@ from lib.stages.ranking_stage import Member
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 SHORT = (
-    "stack.orders=[1]",
-    'stack.layer2=["xgboost", "lightgbm"]',
-    'stack.layer3=["xgboost", "lgbm_2"]',
-    "stack.multi=[]",
+    'stack.sources=["mean"]',
+    'stack.l2=["xgboost", "lightgbm"]',
+    'stack.l3=["xgboost", "lgbm_2"]',
 )
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "all of it": (),
-    "without hashes": ("features.hashes=false",),
-    "without priors": ("features.windows=[]", "features.near_k=0"),
-    "without neighbours": ("predict.embeddings=[]",),
+    "without hashes": ("features.use_md5=false",),
+    "without priors": ("features.id_windows=[]", "features.id_neighbors=0"),
+    "without neighbours": ("predict.embed_models=[]",),
     "without hashes, priors, neighbours": (
-        "features.hashes=false",
-        "features.windows=[]",
-        "features.near_k=0",
-        "predict.embeddings=[]",
+        "features.use_md5=false",
+        "features.id_windows=[]",
+        "features.id_neighbors=0",
+        "predict.embed_models=[]",
     ),
-    "without the raw columns": ("features.raw=false",),
-    "with a perceptual hash": ("features.alike=true",),
-    "with rankers beside": ('stack.layer2=["xgboost", "lightgbm", "lambdarank", "xgb_rank"]',),
+    "without the raw columns": ("features.use_raw_topk=false",),
+    "with a perceptual hash": ("features.use_phash=true",),
+    "with rankers beside": ('stack.l2=["xgboost", "lightgbm", "lambdarank", "xgb_rank"]',),
     "rankers alone": (
-        'stack.layer2=["lambdarank", "xgb_rank"]',
-        'stack.layer3=["lambdarank", "xgb_rank"]',
+        'stack.l2=["lambdarank", "xgb_rank"]',
+        'stack.l3=["lambdarank", "xgb_rank"]',
     ),
-    "with a fourth layer": ('stack.layer4=["xgboost", "lgbm_2"]',),
-    "boosting ended by the folds": ("stack.trees=1000", "stack.patience=30"),
+    "with a fourth layer": ('stack.l4=["xgboost", "lgbm_2"]',),
+    "boosting ended by the folds": ("stack.n_estimators=1000", "stack.early_stopping_rounds=30"),
 }
 TAKEN = ("extract", "cnn", "predictions", "embeddings")  # stages that every variant shares
 
@@ -86,7 +85,7 @@ class Scored:
 
     def blended(self, members: Sequence[Member], how: str) -> Answers:
         """A blend of these members, with weights found as `how` says."""
-        part, steps = self.config.stack_part, self.config.blend.steps
+        part, steps = self.config.stack_part, self.config.blend.greedy_steps
         known, rows = self.scores(members, part), self.rows[part]
         product, target, fold = rows["product"], rows["target"], rows["fold"]
         weights = blend.fitted(known, product, target, fold, how, steps)
@@ -103,7 +102,7 @@ class Scored:
 
 def rungs(config: Config) -> list[Line]:
     """Members alone and blends of some of them, each against the best L2 model."""
-    scored, how = Scored(config), config.blend.fit
+    scored, how = Scored(config), config.blend.method
     best2, best3 = ranking_stage.best_member(config, "l2"), ranking_stage.best_member(config, "l3")
     found = {
         f"best of layer 2: {best2[0]} {best2[2]}": scored.alone(best2),
@@ -150,7 +149,7 @@ def ablations(
             for built in ("extract", "features", "stack"):
                 jobs.ensure_all(variant, built, True, jobs.print_line)
             scored = Scored(variant)
-            found.setdefault(name, []).append(scored.blended(scored.members, variant.blend.fit))
+            found.setdefault(name, []).append(scored.blended(scored.members, variant.blend.method))
     return lines_of(found)
 
 

@@ -1,8 +1,8 @@
 """More categories against more drawings of each (Q7, the report's Figures 10 and 11).
 
     python -m studies.quickdraw_classes --rows 40 80 120 160
-    python -m studies.quickdraw_classes --set data.train=bitmap28_large --set data.only=[] \\
-        --set data.rows=0 --set name=quickdraw_large --rows 500 1000 1500 2000 2500 3000
+    python -m studies.quickdraw_classes --set data.train=bitmap28_large --set data.classes=[] \\
+        --set data.max_per_class=0 --set name=quickdraw_large --rows 500 1000 1500 2000 2500 3000
 
 One network for each number of categories, number of drawings and seed. The categories are drawn
 anew for each number and seed, among those that have the drawings; all drawings of a seed's

@@ -1,8 +1,8 @@
 """What a rare category loses, and what gives it back (Q6, the report's Figure 9).
 
     python -m studies.quickdraw_imbalance
-    python -m studies.quickdraw_imbalance --set data.train=bitmap28_large --set data.only=[] \\
-        --set data.rows=0 --set name=quickdraw_large --majority shoe --minority spoon
+    python -m studies.quickdraw_imbalance --set data.train=bitmap28_large --set data.classes=[] \\
+        --set data.max_per_class=0 --set name=quickdraw_large --majority shoe --minority spoon
 
 All drawings of one category against fewer and fewer of another; asked about locked drawings, as
 many of the one as of the other. Beside the plain network what is meant to help: altered drawings,
@@ -28,15 +28,15 @@ from studies.cells import Cell, Known, Outcome
 SHARES = (0.002, 0.02, 0.1, 0.2, 0.5, 1.0)
 LEAST = 2  # drawings of the rare category that a share must leave
 REPORT = {0.002: 43, 0.02: 81, 0.1: 88, 0.2: 94, 0.5: 95, 1.0: 98}  # % right of the rare
-ALTERED = Augment(least_area=0.7, rotate=12.0)
+ALTERED = Augment(min_area=0.7, max_rotation=12.0)
 PLAIN = "plain"
 REMEDIES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "altered": {"augment": ALTERED, "flip": True},
-    "balanced": {"sampling": Sampling(balance=1.0)},
-    "focal": {"loss": Loss(smoothing=0.0, focal=2.0)},
+    "balanced": {"sampling": Sampling(class_balance=1.0)},
+    "focal": {"loss": Loss(label_smoothing=0.0, focal_gamma=2.0)},
     "balanced and altered": {
-        "sampling": Sampling(balance=1.0),
+        "sampling": Sampling(class_balance=1.0),
         "augment": ALTERED,
         "flip": True,
     },

@@ -1,8 +1,8 @@
 """The networks of the report on the same drawings: what each gets right, and how soon (Q3, Q4).
 
     python -m studies.quickdraw_models
-    python -m studies.quickdraw_models --set data.train=bitmap28_large --set data.only=[] \\
-        --set data.rows=0 --set name=quickdraw_large
+    python -m studies.quickdraw_models --set data.train=bitmap28_large --set data.classes=[] \\
+        --set data.max_per_class=0 --set name=quickdraw_large
 
 All models of the config learn from `fit` and are asked about `locked`; the first is what the others
 are compared with. Times are seconds of one core, and how soon is: the time of the first until its
@@ -65,12 +65,12 @@ def lines(
     rows = []
     for name, runs in by_name.items():
         cell, _ = runs[0]
-        net = factory.build(cell.model.network, cell.classes, "none")
+        net = factory.build(cell.model.arch, cell.classes, "none")
         ratios = [soon(first, other) for (_, first), (_, other) in zip(base, runs, strict=True)]
         rows.append(
             {
                 "model": name,
-                "network": cell.model.network,
+                "network": cell.model.arch,
                 "parameters": sum(p.numel() for p in net.parameters()),
                 "epochs": cell.model.epochs,
                 "train_accuracy": round(_mean(o.history[-1]["accuracy"] for _, o in runs), 4),

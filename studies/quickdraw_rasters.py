@@ -32,7 +32,7 @@ SHOWN = 9  # categories in the picture
 
 def study(arguments: argparse.Namespace, bitmaps: Config, known: Known) -> None:
     names = [known.classes.key(number) for number in range(len(known.classes))]
-    only = f"data.only={json.dumps(names)}"
+    only = f"data.classes={json.dumps(names)}"
     drawn = load(arguments.strokes, [only, f"work={bitmaps.folder.parent}", "name=quickdraw_drawn"])
     jobs.ensure_all(drawn, "extract", arguments.rebuild, jobs.print_line)
     sides = {"bitmaps": (bitmaps, known), "strokes": (drawn, cells.known(drawn))}

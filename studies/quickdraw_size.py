@@ -1,8 +1,8 @@
 """How many drawings of a category are enough (Q5, the report's Figure 8).
 
     python -m studies.quickdraw_size
-    python -m studies.quickdraw_size --set data.train=bitmap28_large --set data.only=[] \\
-        --set data.rows=0 --set name=quickdraw_large --categories 5
+    python -m studies.quickdraw_size --set data.train=bitmap28_large --set data.classes=[] \\
+        --set data.max_per_class=0 --set name=quickdraw_large --categories 5
 
 One network, ten epochs, more and more drawings of each category, always asked about the same
 locked ones. Sizes that the categories do not have are left out, and said so.
@@ -50,7 +50,7 @@ def study(arguments: argparse.Namespace, config: Config, known: Known) -> None:
     out, name = Path(arguments.out), f"size_{config.name}_{len(classes)}"
     pages.write_csv(out / "quickdraw" / f"{name}.csv", rows)
     _draw(out / "quickdraw" / f"{name}.png", rows)
-    text = section(config, known, classes, model.network, rows, left_out, arguments)
+    text = section(config, known, classes, model.arch, rows, left_out, arguments)
     pages.put(out / "quickdraw.md", name.replace("_", " "), f"{text}![](quickdraw/{name}.png)")
     print(text)
 

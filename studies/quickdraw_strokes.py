@@ -115,7 +115,7 @@ def learn(
     shape = partial(points, most=POINTS) if seen == "pen" else partial(pixels, side=28)
     threads = pipeline.threads(config)
     fed = partial(StrokeLoader, originals, shape, threads=threads)
-    model = replace(cell.model, network="strokes" if seen == "pen" else cell.model.network)
+    model = replace(cell.model, arch="strokes" if seen == "pen" else cell.model.arch)
 
     def build(weights: str) -> Classifier:
         if seen == "pen":
@@ -179,7 +179,7 @@ def section(rows: list[dict[str, Any]], cell: Cell, arguments: argparse.Namespac
     header += ["pen, learnt from whole ones", "pixels, learnt from whole ones"]
     pen = sum(p.numel() for p in StrokeNetwork(cell.classes).parameters())
     raster = sum(
-        p.numel() for p in factory.build(cell.model.network, cell.classes, "none").parameters()
+        p.numel() for p in factory.build(cell.model.arch, cell.classes, "none").parameters()
     )
     return (
         f"### While it is being drawn: {cell.classes} categories\n\n"

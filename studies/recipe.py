@@ -29,42 +29,46 @@ from studies import models
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 DEFAULT = "as the config has it"
-GEOMETRY = ("augment.least_area=0.6", "augment.stretch=0.15", "augment.rotate=10")
+GEOMETRY = ("augment.min_area=0.6", "augment.max_stretch=0.15", "augment.max_rotation=10")
 COLOUR = ("augment.brightness=0.2", "augment.contrast=0.2", "augment.saturation=0.2")
 # Settings of the model, or of the whole where they begin with a dot.
 SETTINGS: dict[str, tuple[str, ...]] = {
     DEFAULT: (),
     "another seed": ("seed=101",),  # what chance alone does
     "a third seed": ("seed=102",),
-    "mixup": ("loss.mixup=0.2",),
+    "mixup": ("loss.mixup_alpha=0.2",),
     "geometry": GEOMETRY,
-    "geometry, last epoch clean": (*GEOMETRY, "augment.clean_epochs=1"),
-    "geometry, growing": (*GEOMETRY, "augment.grow_epochs=3"),
+    "geometry, last epoch clean": (*GEOMETRY, "augment.no_aug_epochs=1"),
+    "geometry, growing": (*GEOMETRY, "augment.ramp_epochs=3"),
     "colour": COLOUR,
-    "some pictures grey": ("augment.grey=0.2",),
-    "rectangles blotted out": ("augment.erase=0.25",),
-    "quarter turns": ("augment.turns=true",),
+    "some pictures grey": ("augment.grayscale_prob=0.2",),
+    "rectangles blotted out": ("augment.erase_prob=0.25",),
+    "quarter turns": ("augment.rot90=true",),
     "without flips": ("flip=false",),
-    "weights averaged (ema)": ('average.kind="ema"', "average.decay=0.99"),
-    "weights averaged (swa)": ('average.kind="swa"', "average.swa_from=0.5"),
-    "without smoothing": ("loss.smoothing=0",),
-    "focal": ("loss.focal=2",),
-    "category tree": ("loss.tree=0.3",),
-    "one picture of each product": ("sampling.one_of_product=true",),
-    "classes balanced by half": ("sampling.balance=0.5",),
-    "hard pictures more often": ("sampling.hard=2",),
-    "one cycle": ('rate.kind="one_cycle"',),
-    "cyclical": ('rate.kind="cyclical"', "rate.cycles=2"),
-    "constant": ('rate.kind="constant"',),
-    "plateau": ('rate.kind="plateau"',),
+    "weights averaged (ema)": ('weight_average.kind="ema"', "weight_average.ema_decay=0.99"),
+    "weights averaged (swa)": ('weight_average.kind="swa"', "weight_average.swa_start=0.5"),
+    "without smoothing": ("loss.label_smoothing=0",),
+    "focal": ("loss.focal_gamma=2",),
+    "category tree": ("loss.hierarchy_weight=0.3",),
+    "one picture of each product": ("sampling.one_image_per_product=true",),
+    "classes balanced by half": ("sampling.class_balance=0.5",),
+    "hard pictures more often": ("sampling.hard_example_weight=2",),
+    "one cycle": ('lr_schedule.kind="one_cycle"',),
+    "cyclical": ('lr_schedule.kind="cyclical"', "lr_schedule.num_cycles=2"),
+    "constant": ('lr_schedule.kind="constant"',),
+    "plateau": ('lr_schedule.kind="plateau"',),
     "twice the rate": ("lr=0.002",),
     "half the rate": ("lr=0.0005",),
     "sgd": ('optimizer="sgd"', "lr=0.05", "weight_decay=0.0005"),
     "batch of 32": ("batch=32",),
-    "batch grows": ("batch=32", "batches=[[2, 64], [3, 128]]", 'rate.kind="constant"'),
-    "no epoch of the head alone": ("head_epochs=0",),
-    "all layers": ("trainable_from=0",),
-    "all layers, step by step": ("unfreeze=[16, 8, 0]",),
+    "batch grows": (
+        "batch_size=32",
+        "batch_size_schedule=[[2, 64], [3, 128]]",
+        'lr_schedule.kind="constant"',
+    ),
+    "no epoch of the head alone": ("head_only_epochs=0",),
+    "all layers": ("freeze_until=0",),
+    "all layers, step by step": ("unfreeze_schedule=[16, 8, 0]",),
     "wide head": ('head="wide"', "head_rank=64"),
     "dropout": ("dropout=0.2",),
     "best epoch": ('checkpoint="best"',),
@@ -98,7 +102,7 @@ def _variant(
         for change in SETTINGS[name]
     ]
     place = [f"work={base.folder}_recipe", f"name={slug(name)}_{seed}"]
-    fixed = [f"models.{model}.seed={seed}", 'data.test=""', "predict.embeddings=[]"]
+    fixed = [f"models.{model}.seed={seed}", 'data.test=""', "predict.embed_models=[]"]
     variant = load(path, [*overrides, *fixed, *changes, *place])
     share(base, variant, ["extract"])
     if changes and all(change.startswith(".") for change in SETTINGS[name]):

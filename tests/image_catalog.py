@@ -72,13 +72,13 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def model() -> Model:
     return Model(
-        network="small",
+        arch="small",
         weights="none",
         resize=SIZE,
         crop=(20, 16),
-        head_epochs=1,
+        head_only_epochs=1,
         epochs=2,
-        batch=8,
+        batch_size=8,
         lr=0.02,
     )
 

@@ -45,11 +45,11 @@ def config(tmp_path):
         np.save(tmp_path / "drawn" / f"{name}.npy", shapes(number))
     changes = [f"work={tmp_path}", f'data.root="{tmp_path}"', 'data.train="drawn"']
     changes += [
-        "data.only=[]",
+        "data.classes=[]",
         "train.epochs=2",
         "models.modern.epochs=2",
-        "train.batch=8",
-        "run.jobs=1",
+        "train.batch_size=8",
+        "run.workers=1",
     ]
     made = load(ROOT / "configs/quickdraw.toml", changes)
     jobs.ensure_all(made, "extract", False, lambda _: None)
@@ -183,7 +183,7 @@ def test_strokes_while_they_are_drawn(tmp_path):
             )
         (tmp_path / "drawn" / f"{name}.ndjson").write_text("\n".join(lines))
     changes = [f"work={tmp_path}", f'data.root="{tmp_path}"', 'data.train="drawn"']
-    config = load(ROOT / "configs/quickdraw_strokes.toml", [*changes, "train.batch=8"])
+    config = load(ROOT / "configs/quickdraw_strokes.toml", [*changes, "train.batch_size=8"])
     jobs.ensure_all(config, "extract", False, lambda _: None)
     known = cells.known(config)
     asked = given(tmp_path, model="modern", categories=0, epochs=3, seeds=1)

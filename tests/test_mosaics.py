@@ -23,39 +23,38 @@ name = "first"
 root = "FOLDER"
 [split]
 locked = 0.2
-folds = 2
+n_folds = 2
 [train]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [36, 36]
 crop = [32, 32]
-head_epochs = 0
+head_only_epochs = 0
 epochs = 1
-folds = 2
+n_folds = 2
 [models.a]
 [models.joined]
-kind = "mosaic"
+input = "mosaic"
 [models.several]
-kind = "mosaic"
-mosaic.least_images = 2
+input = "mosaic"
+mosaic.min_images = 2
 [predict]
 top_k = 4
-shard = 30
+shard_size = 30
 [features]
 top_k = 3
 [stack]
-layer2 = ["extra_trees"]
-layer3 = []
-multi = []
-orders = [1]
-forest_trees = 5
+l2 = ["extra_trees"]
+l3 = []
+sources = ["mean"]
+forest_n_estimators = 5
 [run]
 threads = 1
 """
 SECOND = """
-[round]
-of = "FOLDER/first.toml"
-precision = 0.5
+[pseudo_label]
+teacher = "FOLDER/first.toml"
+min_precision = 0.5
 """
 
 
@@ -72,7 +71,9 @@ def finished(tmp_path_factory) -> Path:
     """All stages of the first round, and the networks of a second; read only."""
     folder = tmp_path_factory.mktemp("mosaics")
     counts = (2.0, 1.0, 1.0, 1.0)
-    drawn = Sample(200, 40, classes=5, image_size=32, image_counts=counts, copies=0.1)
+    drawn = Sample(
+        200, 40, num_classes=5, image_size=32, image_count_weights=counts, duplicate_fraction=0.1
+    )
     generate(folder, drawn, 1)
     first = FIRST.replace("FOLDER", str(folder))
     (folder / "first.toml").write_text(first)
@@ -131,7 +132,7 @@ def test_settings_of_mosaics_are_in_no_other_manifest(finished):
 
 
 def test_a_change_of_the_range_makes_its_model_stale_alone(finished):
-    changed = [f"work={finished}", "models.several.mosaic.most_images=3"]
+    changed = [f"work={finished}", "models.several.mosaic.max_images=3"]
     stages = pipeline.stages(load(finished / "first.toml", changed))
     states = survey([one for name in ("extract", "train") for one in stages[name]])
     stale = {path.parent.name for path, state in states.items() if state.state == "stale"}
@@ -140,7 +141,7 @@ def test_a_change_of_the_range_makes_its_model_stale_alone(finished):
 
 def test_too_few_products_of_so_many_pictures_are_one_clear_line(finished, tmp_path):
     config = load(
-        finished / "first.toml", [f"work={finished}", "models.several.mosaic.least_images=5"]
+        finished / "first.toml", [f"work={finished}", "models.several.mosaic.min_images=5"]
     )
     known = read_catalog(config.at("extract/train"), finished / "train.bson")
     with pytest.raises(UserError, match=r"models\.several\.mosaic: 0 products of 5 to any number"):

@@ -33,27 +33,27 @@ name = "tiny"
 source = "bson"
 [split]
 locked = 0.2
-folds = 2
+n_folds = 2
 [models.a]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [32, 32]
 crop = [28, 28]
-head_epochs = 0
+head_only_epochs = 0
 epochs = 2
-folds = 2
+n_folds = 2
 [predict]
-shard = 40
+shard_size = 40
 [features]
-windows = [5]
+id_windows = [5]
 [stack]
-layer2 = ["lightgbm"]
-layer3 = ["lgbm_1"]
-multi = []
-trees = 8
-[new]
-top = 3
-precision = 0.5
+l2 = ["lightgbm"]
+l3 = ["lgbm_1"]
+sources = ["mean", "per_model"]
+n_estimators = 8
+[inference]
+top_k = 3
+min_precision = 0.5
 [run]
 threads = 1
 device = "cpu"
@@ -81,7 +81,7 @@ def config_of(folder: Path) -> Config:
 def trained(tmp_path_factory) -> Path:
     """A whole run, and then only what it made and `test.bson`; read only but for `new`."""
     folder = tmp_path_factory.mktemp("trained")
-    drawn = Sample(train_products=300, test_products=60, classes=6, image_size=32)
+    drawn = Sample(train_products=300, test_products=60, num_classes=6, image_size=32)
     generate(folder, drawn, 1)
     (folder / "tiny.toml").write_text(TINY)
     result = run_all(folder)
@@ -269,12 +269,12 @@ def test_dry_run_shows_the_new_side_and_makes_nothing(copied):
 
 def test_what_is_not_trained_is_named_and_left_alone(copied):
     ask = ("--new", str(copied / "test.bson"))
-    stale = run("01_extract.py", copied, *ask, "--set", "stack.trees=9", "--rebuild")
+    stale = run("01_extract.py", copied, *ask, "--set", "stack.n_estimators=9", "--rebuild")
     assert stale.returncode == 2
     last = stale.stderr.splitlines()[-1]
-    assert "stack.trees 8 -> 9); train first with ./run_all.sh" in last
-    assert last.endswith("--set stack.trees=9 --rebuild")
-    dry = run("05_stack.py", copied, *ask, "--set", "stack.trees=9", "--dry-run")
+    assert "stack.n_estimators 8 -> 9); train first with ./run_all.sh" in last
+    assert last.endswith("--set stack.n_estimators=9 --rebuild")
+    dry = run("05_stack.py", copied, *ask, "--set", "stack.n_estimators=9", "--dry-run")
     assert "it is not made here, train first" in dry.stdout
 
     shutil.rmtree(copied / "tiny" / "cnn" / "a" / "fold1")

@@ -28,31 +28,31 @@ source = "sample"
 [sample]
 train_products = 400
 test_products = 100
-classes = 8
+num_classes = 8
 image_size = 32
 [split]
 locked = 0.2
-folds = 2
+n_folds = 2
 [train]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [32, 32]
 crop = [28, 28]
-head_epochs = 0
+head_only_epochs = 0
 epochs = 2
-folds = 2
+n_folds = 2
 [models.a]
 [models.b]
 seed = 1
 [predict]
-shard = 100
-embeddings = ["a"]
+shard_size = 100
+embed_models = ["a"]
 [features]
-windows = [5, 50]
+id_windows = [5, 50]
 [stack]
-trees = 8
-forest_trees = 8
-layer4 = ["lambdarank"]
+n_estimators = 8
+forest_n_estimators = 8
+l4 = ["lambdarank"]
 [run]
 threads = 1
 """
@@ -128,13 +128,13 @@ def test_a_second_call_builds_nothing_and_loads_no_torch(finished):
 
 
 def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
-    changed = ("--set", "stack.trees=9")
+    changed = ("--set", "stack.n_estimators=9")
     dry = run(copied, "stack", extra=(*changed, "--dry-run"))
     assert dry.returncode == 0
-    assert "stack.trees 8 -> 9" in dry.stdout
+    assert "stack.n_estimators 8 -> 9" in dry.stdout
     refused = run(copied, extra=changed)
     assert refused.returncode == 2
-    assert "stack.trees 8 -> 9" in refused.stderr.splitlines()[-1]
+    assert "stack.n_estimators 8 -> 9" in refused.stderr.splitlines()[-1]
     before = manifests(copied)
     done = run(copied, extra=(*changed, "--rebuild"))
     assert done.returncode == 0, done.stderr
@@ -147,7 +147,7 @@ def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
 
 
 def test_settings_of_the_run_touch_nothing(copied):
-    result = run(copied, extra=("--set", "run.threads=2", "--set", "run.predict_batch=8"))
+    result = run(copied, extra=("--set", "run.threads=2", "--set", "run.predict_batch_size=8"))
     assert result.returncode == 0
     assert "building" not in result.stderr
 
@@ -158,7 +158,7 @@ def test_networks_side_by_side_are_the_same_networks(copied):
     assert len(before) == 8
     seconds = [path.read_text() for path in sorted(copied.rglob("_times.jsonl"))]
     shutil.rmtree(copied / "tiny" / "cnn")
-    result = run(copied, "train", extra=("--set", "run.jobs=2"))
+    result = run(copied, "train", extra=("--set", "run.workers=2"))
     assert result.returncode == 0, result.stderr
     assert [path.read_bytes() for path in nets] == before
     # Other seconds do not make another artifact, so that nothing after it is stale.
@@ -235,7 +235,7 @@ def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage
     command = [sys.executable, SCRIPTS[stage], "--config", str(folder / "tiny.toml")]
     process = subprocess.Popen(
         # Side by side where a stage can: the kill must take the children along.
-        [*command, "--set", f"work={folder}", "--set", "run.jobs=2"],
+        [*command, "--set", f"work={folder}", "--set", "run.workers=2"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -259,7 +259,7 @@ def test_strict_stops_at_what_is_passed_over(tmp_path, write_bson, write_categor
     write_bson([product(50, [jpeg(50)])], "test.bson")
     (tmp_path / "tiny.toml").write_text(TINY)
     extra = ("--set", "data.source=bson", "--set", f"data.root={tmp_path}")
-    extra += ("--set", "data.max_damaged=0.1")
+    extra += ("--set", "data.max_bad_fraction=0.1")
     result = run(tmp_path, "extract", extra=extra)
     assert result.returncode == 0, result.stderr
     assert "warning:" in result.stderr
@@ -274,7 +274,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path):
     for extra, words in (
         (("--set", "train.epoch=3"), "did you mean train.epochs?"),
         (("--set", "data.source=bson", "--set", f"data.root={tmp_path}"), "no such file"),
-        (("--set", 'train.network="resnet8"'), "resnet8"),
+        (("--set", 'train.arch="resnet8"'), "resnet8"),
     ):
         result = run(tmp_path, extra=extra)
         assert result.returncode == 2, result.stderr

@@ -21,10 +21,10 @@ def test_every_setting_is_one_and_changes_something(name, tmp_path):
     base = recipe.load(CONFIG, overrides)
     changed = recipe._variant(base, CONFIG, overrides, "lite0", name, 0)
     assert list(changed.models) == ["lite0"]
-    same = (changed.models["lite0"], changed.predict.views, changed.predict.mean) == (
+    same = (changed.models["lite0"], changed.predict.tta_views, changed.predict.tta_mean) == (
         base.models["lite0"],
-        base.predict.views,
-        base.predict.mean,
+        base.predict.tta_views,
+        base.predict.tta_mean,
     )
     assert same == (name == recipe.DEFAULT)
 

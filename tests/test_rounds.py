@@ -25,25 +25,25 @@ name = "first"
 root = "FOLDER"
 [split]
 locked = 0.2
-folds = 4
+n_folds = 4
 [train]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [32, 32]
 crop = [28, 28]
-head_epochs = 0
+head_only_epochs = 0
 epochs = 2
-folds = 2
+n_folds = 2
 [models.a]
 [backbones.still]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [32, 32]
 crop = [32, 32]
 [models.fused]
-kind = "fusion"
-fusion.of = ["a", "still"]
-fusion.hidden = [16]
+input = "embedding"
+fusion.inputs = ["a", "still"]
+fusion.hidden_sizes = [16]
 optimizer = "adamw"
 lr = 0.002
 [predict]
@@ -54,10 +54,10 @@ top_k = 3
 threads = 1
 """
 SECOND = """
-[round]
-of = "FOLDER/first.toml"
-precision = 0.5
-weight = 0.25
+[pseudo_label]
+teacher = "FOLDER/first.toml"
+min_precision = 0.5
+loss_weight = 0.25
 """
 
 
@@ -82,7 +82,7 @@ def manifest(folder: Path, name: str) -> dict:
 def trained(tmp_path_factory) -> Path:
     """The networks of both rounds; read only."""
     folder = tmp_path_factory.mktemp("rounds")
-    generate(folder, Sample(train_products=300, test_products=80, classes=6, image_size=32), 1)
+    generate(folder, Sample(train_products=300, test_products=80, num_classes=6, image_size=32), 1)
     first = FIRST.replace("FOLDER", str(folder))
     (folder / "first.toml").write_text(first)
     second = first.replace('"first"', '"second"') + SECOND.replace("FOLDER", str(folder))
@@ -155,7 +155,9 @@ def test_labels_of_a_fold_never_label_for_the_network_that_leaves_it_out(trained
         label = np.where(hidden, (known.label + 1) % 6, known.label).astype(np.int16)
         folder = tmp_path / name
         folder.mkdir()
-        only = replace(config, round=replace(config.round, precision=0.999))  # hashes alone
+        only = replace(
+            config, pseudo_label=replace(config.pseudo_label, min_precision=0.999)
+        )  # hashes alone
         rounds.build_pseudo(only, 2, "fold0", replace(known, label=label), test, folder)
         found[name] = pseudo.read(folder)
     real = pseudo.read(config.at("pseudo/fold0-of-2"))
@@ -197,4 +199,4 @@ def test_other_parts_are_refused(trained):
     with pytest.raises(UserError, match="its seed, split or folds are others"):
         pipeline.stages(load(trained / "second.toml", [f"work={trained}", "split.locked=0.3"]))
     with pytest.raises(UserError, match="no network there has folds = 4"):
-        pipeline.stages(load(trained / "second.toml", [f"work={trained}", "train.folds=4"]))
+        pipeline.stages(load(trained / "second.toml", [f"work={trained}", "train.n_folds=4"]))

@@ -20,23 +20,23 @@ TINY = """
 name = "tiny"
 [split]
 locked = 0.2
-folds = 2
+n_folds = 2
 [models.a]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [24, 24]
 crop = [20, 20]
-head_epochs = 0
+head_only_epochs = 0
 epochs = 1
-folds = 2
+n_folds = 2
 [features]
-windows = [5]
+id_windows = [5]
 [stack]
-layer2 = ["lightgbm"]
-layer3 = ["lgbm_1"]
-multi = []
-trees = 5
-min_leaf = 2
+l2 = ["lightgbm"]
+l3 = ["lgbm_1"]
+sources = ["mean", "per_model"]
+n_estimators = 5
+min_data_in_leaf = 2
 [run]
 threads = 1
 """
@@ -160,7 +160,7 @@ def test_packed_drawings_from_strokes_to_answers(tmp_path):
                     key = 1000 * len(name) + number
                     file.write(json.dumps({"key_id": str(key), "drawing": [stroke]}) + "\n")
     config = settings(tmp_path, source="strokes", train="train", test="new")
-    chosen = ["--set", 'data.only=["flat", "steep"]', "--set", "data.rows=30"]
+    chosen = ["--set", 'data.classes=["flat", "steep"]', "--set", "data.max_per_class=30"]
     result = run_all(config, *chosen)
     assert result.returncode == 0, result.stderr
     header, *answered = answers(tmp_path)

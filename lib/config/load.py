@@ -39,12 +39,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     _inherit_train(tree, str(path))
     config = _build(Config, tree, str(path), "")
     check(config, str(path))
-    return _with_before(config) if config.round.of else config
+    return _with_before(config) if config.pseudo_label.teacher else config
 
 
 def _with_before(config: Config) -> Config:
     """The experiment of the round before, on the same catalogue and in the same place."""
-    before = load(config.round.of)
+    before = load(config.pseudo_label.teacher)
     before = dataclasses.replace(before, data=config.data, work=config.work, run=config.run)
     return dataclasses.replace(config, before=before)
 

@@ -38,10 +38,10 @@ class Data:
     images_column: str = "images"  # names of pictures, separated by |
     images_root: str = ""  # folder they are relative to; "" = images beside the csv, else its own
     group_by: str = ""  # column whose equal values stay in one part and fold; "" = none
-    only: tuple[str, ...] = ()  # of npy and strokes: these classes alone; () = all
-    rows: int = 0  # of npy and strokes: the first so many of each class; 0 = all
-    raster: int = 28  # of strokes: pixels a side of the pictures that they are made into
-    max_damaged: float = 0.01  # share of rotten records above which stage 01 stops
+    classes: tuple[str, ...] = ()  # of npy and strokes: these classes alone; () = all
+    max_per_class: int = 0  # of npy and strokes: the first so many of each class; 0 = all
+    bitmap_size: int = 28  # of strokes: pixels a side of the pictures that they are made into
+    max_bad_fraction: float = 0.01  # share of rotten records above which stage 01 stops
     sha256: dict[str, str] = field(default_factory=dict)  # published digests by file name
 
 
@@ -52,28 +52,32 @@ class Sample:
 
     train_products: int = 4000
     test_products: int = 1000
-    classes: int = 60  # leaves of the three-level tree
+    num_classes: int = 60  # leaves of the three-level tree
     image_size: int = 64  # pixels a side
-    image_counts: tuple[float, ...] = (67.0, 7.0, 3.0, 5.0)  # weights of 1, 2, 3, 4 images
-    copies: float = 0.37  # share of train images that are copies of another
-    conflicts: float = 0.015  # share of distinct pictures with more than one label
-    test_shared: float = 0.42  # share of test products that share a picture with train
-    test_unambiguous: float = 0.36  # share of test products whose shared pictures have one label
-    placeholders: int = 3  # pictures shared by very many classes
+    image_count_weights: tuple[float, ...] = (67.0, 7.0, 3.0, 5.0)  # weights of 1, 2, 3, 4 images
+    duplicate_fraction: float = 0.37  # share of train images that are copies of another
+    conflict_fraction: float = 0.015  # share of distinct pictures with more than one label
+    test_shared_fraction: float = 0.42  # share of test products that share a picture with train
+    test_unambiguous_fraction: float = (
+        0.36  # share of test products whose shared pictures have one label
+    )
+    num_placeholders: int = 3  # pictures shared by very many classes
     label_noise: float = 0.03  # share of products with a wrong label
-    tail: float = 1.0  # Zipf exponent of the class sizes
-    batch: int = 40  # mean length of a seller's run of ids with few classes
+    zipf_exponent: float = 1.0  # Zipf exponent of the class sizes
+    run_length: int = 40  # mean length of a seller's run of ids with few classes
     difficulty: float = 0.5  # 0 clean drawings, 1 hardly readable
 
 
 @dataclass(frozen=True)
-class Round:
+class PseudoLabelling:
     """A second round: test products that the round before is sure of join the training (C15)."""
 
-    of: str = ""  # the config of the round before, relative to this folder; "" = no second round
-    precision: float = 0.97  # share of the labels by confidence that is right, at least
-    weight: float = 0.5  # of such a picture in the loss; a labelled one has 1
-    hashes: bool = True  # also products whose pictures labelled products hold, all of one class
+    teacher: str = (
+        ""  # the config of the round before, relative to this folder; "" = no second round
+    )
+    min_precision: float = 0.97  # share of the labels by confidence that is right, at least
+    loss_weight: float = 0.5  # of such a picture in the loss; a labelled one has 1
+    use_hashes: bool = True  # also products whose pictures labelled products hold, all of one class
 
 
 @dataclass(frozen=True)
@@ -82,28 +86,28 @@ class Split:
 
     holdout: float = 0.0
     locked: float = 0.1
-    folds: int = 4  # of `fit` and, apart, of `holdout`; the boosters use them all
+    n_folds: int = 4  # of `fit` and, apart, of `holdout`; the boosters use them all
 
 
 @dataclass(frozen=True)
-class Rate:
+class LRSchedule:
     """How the learning rate of the body goes, from `lr`, its peak.
 
     cosine    down along `cycles` cosines, each from the peak; after a warm-up
     one_cycle the same, and the momentum goes the other way round
     cyclical  up and down in `cycles` triangles
     plateau   times `factor` whenever the watched loss has not fallen for `patience` epochs
-    table     by the body's epochs: [[0, 3e-4], [7, 1e-4]] is 1e-4 from the eighth on
+    multistep by the body's epochs: [[0, 3e-4], [7, 1e-4]] is 1e-4 from the eighth on
     constant
     """
 
     kind: str = "cosine"
-    warm_up: float = 0.25  # share of the steps in which the rate first rises in a line
-    cycles: int = 1
-    floor: float = 0.0  # share of the peak that cosines and triangles end at
-    factor: float = 0.1
-    patience: int = 1
-    table: tuple[tuple[float, float], ...] = ()
+    warmup_fraction: float = 0.25  # share of the steps in which the rate first rises in a line
+    num_cycles: int = 1
+    min_lr_ratio: float = 0.0  # share of the peak that cosines and triangles end at
+    plateau_factor: float = 0.1
+    plateau_patience: int = 1
+    milestones: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,84 +118,90 @@ class Augment:
     shares of pictures, that is in use.
     """
 
-    least_area: float = 1.0  # share of the crop that is shown at least, enlarged to all of it
-    stretch: float = 0.0  # share by which what is shown is taller or wider than the crop, at most
-    rotate: float = 0.0  # degrees either way, at most
-    turns: bool = False  # by 0, 90, 180 or 270 degrees
+    min_area: float = 1.0  # share of the crop that is shown at least, enlarged to all of it
+    max_stretch: float = (
+        0.0  # share by which what is shown is taller or wider than the crop, at most
+    )
+    max_rotation: float = 0.0  # degrees either way, at most
+    rot90: bool = False  # by 0, 90, 180 or 270 degrees
     brightness: float = 0.0  # times 1 +- this, at most; so are the next two
     contrast: float = 0.0  # distance from the mean grey of the picture
     saturation: float = 0.0  # distance from the grey of the pixel
-    grey: float = 0.0  # share of pictures shown without colour
-    erase: float = 0.0  # share of pictures in which a rectangle is blotted out
-    clean_epochs: int = 0  # last epochs of strength 0
-    grow_epochs: int = 0  # first epochs of the body, in which the strength rises to 1
-    start: float = 0.0  # strength that it rises from
+    grayscale_prob: float = 0.0  # share of pictures shown without colour
+    erase_prob: float = 0.0  # share of pictures in which a rectangle is blotted out
+    no_aug_epochs: int = 0  # last epochs of strength 0
+    ramp_epochs: int = 0  # first epochs of the body, in which the strength rises to 1
+    ramp_start: float = 0.0  # strength that it rises from
 
 
 @dataclass(frozen=True)
 class Loss:
     """Cross-entropy, and what is added to it."""
 
-    smoothing: float = 0.0  # of the labels
-    focal: float = 0.0  # exponent of (1 - p): what is learnt already counts less
-    mixup: float = 0.0  # parameter of the Beta that two pictures are mixed by; 0 = none
-    tree: float = 0.0  # weight of the same loss on the two upper levels of the category tree
+    label_smoothing: float = 0.0  # of the labels
+    focal_gamma: float = 0.0  # exponent of (1 - p): what is learnt already counts less
+    mixup_alpha: float = 0.0  # parameter of the Beta that two pictures are mixed by; 0 = none
+    hierarchy_weight: float = (
+        0.0  # weight of the same loss on the two upper levels of the category tree
+    )
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Which pictures an epoch shows."""
 
-    balance: float = 0.0  # weight n ** -balance for a class of n: 0 as they are, 1 all alike
-    one_of_product: bool = False  # one picture of each product, drawn anew for every epoch
-    hard: float = 0.0  # weight 1 + hard * (1 - p of the true class when last seen)
+    class_balance: float = 0.0  # weight n ** -balance for a class of n: 0 as they are, 1 all alike
+    one_image_per_product: bool = False  # one picture of each product, drawn anew for every epoch
+    hard_example_weight: float = 0.0  # weight 1 + hard * (1 - p of the true class when last seen)
 
 
 @dataclass(frozen=True)
-class Average:
+class WeightAveraging:
     """A mean of the weights along the way, which then is what predicts.
 
     ema  of the last 1 / (1 - decay) steps or so
-    swa  of the ends of the epochs from `swa_from` on; the batch norms are measured anew
+    swa  of the ends of the epochs from `swa_start` on; the batch norms are measured anew
     """
 
     kind: str = "none"
-    decay: float = 0.999
-    swa_from: float = 0.75  # share of the body's epochs
+    ema_decay: float = 0.999
+    swa_start: float = 0.75  # share of the body's epochs
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """A network on the embeddings of a product's pictures, for models of kind "fusion" (T2).
+    """A network on the embeddings of a product's pictures (input = "embedding").
 
     It has a head and dropout of its own and sees no pictures: `head`, `dropout`, `flip`, `augment`
     and `weights` of its model mean nothing. Of a second round it learns through its members alone.
     """
 
-    of: tuple[str, ...] = ()  # models and backbones whose embeddings stand side by side
-    hidden: tuple[int, ...] = (1024, 512)  # sizes of the hidden layers
+    inputs: tuple[str, ...] = ()  # models and backbones whose embeddings stand side by side
+    hidden_sizes: tuple[int, ...] = (1024, 512)  # sizes of the hidden layers
     dropout: float = 0.5
-    join: str = "sum"  # how the pictures of a product come together: "sum" or "max"
-    gate: bool = True  # each picture's values are weighed first (squeeze and excitation)
+    pooling: str = "sum"  # how the pictures of a product come together: "sum" or "max"
+    squeeze_excitation: bool = (
+        True  # each picture's values are weighed first (squeeze and excitation)
+    )
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Which products train a model of kind "mosaic" (T1), by how many pictures they have.
+    """Which products train a model with input = "mosaic" (T1), by how many pictures they have.
 
     It scores all of them: one of a single picture as that picture, one of more than four by the
     first four. Crops, flips and turns, in training and in views, are of the mosaic as a whole.
     """
 
-    least_images: int = 1
-    most_images: int = 0  # 0 = any number
+    min_images: int = 1
+    max_images: int = 0  # 0 = any number
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network that is never trained: only its embeddings are used, by models of kind "fusion"."""
+    """A network that is never trained: models with input = "embedding" read its embeddings."""
 
-    network: str = "resnet50"
+    arch: str = "resnet50"
     weights: str = "imagenet"
     resize: tuple[int, int] = (180, 180)
     crop: tuple[int, int] = (160, 160)
@@ -202,97 +212,107 @@ class Backbone:
 class Model:
     """One network and how it is trained. The same keys in `[train]` are defaults for all."""
 
-    kind: str = "network"  # sees pictures; "mosaic": all of a product's; "fusion": embeddings
-    network: str = "resnet18"
+    input: str = "image"  # or "mosaic" (all images of a product in one), or "embedding"
+    arch: str = "resnet18"
     weights: str = "imagenet"  # "imagenet", "none" or the path of a state dict
     head: str = "linear"  # "linear", or "wide": two more layers as wide as there are classes
     head_rank: int = 0  # of a wide head's matrices; 0 = full
     dropout: float = 0.0  # before the head's last layers
-    folds: int = 4  # nets, each trained without its share of `fit`; 1 = one net on all of `fit`
+    n_folds: int = 4  # nets, each trained without its share of `fit`; 1 = one net on all of `fit`
     resize: tuple[int, int] = (180, 180)  # height, width that every picture is brought to
     crop: tuple[int, int] = (160, 160)  # height, width of the network's input, cut from `resize`
     flip: bool = True
-    trainable_from: int = 0  # units (blocks, or stem and layers) before this one stay as loaded
-    unfreeze: tuple[int, ...] = ()  # the same, by epoch of the body, the last for all that follow
-    head_epochs: int = 1  # epochs with everything but the head frozen
-    epochs: int = 5  # epochs after that with all layers that `trainable_from` leaves
-    batch: int = 64
-    batches: tuple[tuple[int, int], ...] = ()  # [[2, 128]]: 128 from the body's third epoch on
-    accumulate: int = 1  # pieces of a batch that pass one by one: the memory of one piece
+    freeze_until: int = 0  # units (blocks, or stem and layers) before this one stay as loaded
+    unfreeze_schedule: tuple[
+        int, ...
+    ] = ()  # the same, by epoch of the body, the last for all that follow
+    head_only_epochs: int = 1  # epochs with everything but the head frozen
+    epochs: int = 5  # epochs after that with all layers that `freeze_until` leaves
+    batch_size: int = 64
+    batch_size_schedule: tuple[
+        tuple[int, int], ...
+    ] = ()  # [[2, 128]]: 128 from the body's third epoch on
+    grad_accum_steps: int = 1  # pieces of a batch that pass one by one: the memory of one piece
     optimizer: str = "sgd"  # "sgd" (Nesterov) or "adamw"
     lr: float = 0.05  # peak of the schedule in `rate`
     head_lr: float = 0.001  # Adam's, while the head trains alone
     weight_decay: float = 0.0005
-    clip_norm: float = 5.0  # of the gradient; 0 = no clipping
+    clip_grad_norm: float = 5.0  # of the gradient; 0 = no clipping
     precision: str = "auto"  # "auto" (bf16 on a GPU, float32 on a CPU), "bf16" or "float32"
     compile: bool = False  # torch.compile: minutes at the start, faster steps after
     checkpoint: str = "last"  # which epoch predicts: "last", or "best" on the pictures left out
     seed: int = 0  # added to the experiment's seed
-    weight: float = 1.0  # in the weighted means and in the published blend
-    rate: Rate = field(default_factory=Rate)
+    blend_weight: float = 1.0  # in the weighted means and in the published blend
+    lr_schedule: LRSchedule = field(default_factory=LRSchedule)
     augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=Loss)
     sampling: Sampling = field(default_factory=Sampling)
-    average: Average = field(default_factory=Average)
+    weight_average: WeightAveraging = field(default_factory=WeightAveraging)
     fusion: Fusion = field(default_factory=Fusion)
     mosaic: Mosaic = field(default_factory=Mosaic)
 
 
 @dataclass(frozen=True)
 class Predict:
-    views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
-    mean: str = "arithmetic"  # of the views and networks of a model: "arithmetic" or "geometric"
+    tta_views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
+    tta_mean: str = (
+        "arithmetic"  # of the views and networks of a model: "arithmetic" or "geometric"
+    )
     top_k: int = 20  # classes kept an image
-    shard: int = 50_000  # images in one resumable piece
-    embeddings: tuple[str, ...] = ()  # models whose view of each picture is kept, for neighbours
-    dims: int = 128  # of a kept embedding, at most
+    shard_size: int = 50_000  # images in one resumable piece
+    embed_models: tuple[str, ...] = ()  # models whose view of each picture is kept, for neighbours
+    embedding_dim: int = 128  # of a kept embedding, at most
 
 
 @dataclass(frozen=True)
 class Features:
     top_k: int = 5  # classes of an image and a model that become candidates and raw columns
     hash_k: int = 5  # classes of a picture's hash that do
-    near_k: int = 0  # products nearest by id whose classes do
-    neighbour_k: int = 5  # pictures nearest in an embedding whose classes do
-    cap: int = 0  # candidates a product, at most; 0 = all
-    windows: tuple[int, ...] = (50_000,)  # nearest products by |id difference| in the local priors
-    alike_windows: tuple[int, ...] = (8, 32)  # nearest products by id whose looks are compared
-    hashes: bool = True  # columns and candidates from pictures that are the same
-    alike: bool = False  # also from pictures that only look the same (a perceptual hash)
-    raw: bool = True  # the 80 raw columns of the document
+    id_neighbors: int = 0  # products nearest by id whose classes do
+    knn_k: int = 5  # pictures nearest in an embedding whose classes do
+    max_candidates: int = 0  # candidates a product, at most; 0 = all
+    id_windows: tuple[int, ...] = (
+        50_000,
+    )  # nearest products by |id difference| in the local priors
+    similar_id_windows: tuple[int, ...] = (8, 32)  # nearest products by id whose looks are compared
+    use_md5: bool = True  # columns and candidates from pictures that are the same
+    use_phash: bool = False  # also from pictures that only look the same (a perceptual hash)
+    use_raw_topk: bool = True  # the 80 raw columns of the document
     test_uses_locked: bool = True  # labels of `locked` count in the tables behind `test` features
 
 
 @dataclass(frozen=True)
 class Stack:
-    orders: tuple[int, ...] = (1, 2)  # 1: networks averaged before the layers; 2: layers for each
-    layer2: tuple[str, ...] = BOOSTERS_L2
-    layer3: tuple[str, ...] = BOOSTERS_L3
-    layer4: tuple[str, ...] = ()  # one more layer, on what the third says; () = none
-    multi: tuple[str, ...] = ("xgboost",)  # boosters that see every CNN's columns side by side
-    trees: int = 200  # boosting rounds, at most
-    patience: int = 0  # rounds without gain on the folds left out after which none follow; 0 = off
-    forest_trees: int = 100  # of random forest and extra trees
+    sources: tuple[str, ...] = ("mean", "per_model", "multi")  # whose columns the boosters see
+    l2: tuple[str, ...] = BOOSTERS_L2
+    l3: tuple[str, ...] = BOOSTERS_L3
+    l4: tuple[str, ...] = ()  # one more layer, on what the third says; () = none
+    multi_l2: tuple[str, ...] = ("xgboost",)  # boosters that see every CNN's columns side by side
+    n_estimators: int = 200  # boosting rounds, at most
+    early_stopping_rounds: int = (
+        0  # rounds without gain on the folds left out after which none follow; 0 = off
+    )
+    forest_n_estimators: int = 100  # of random forest and extra trees
     learning_rate: float = 0.1
-    leaves: int = 31  # of a tree, at most
-    min_leaf: int = 20  # rows in a leaf, at least
+    num_leaves: int = 31  # of a tree, at most
+    min_data_in_leaf: int = 20  # rows in a leaf, at least
     seed: int = 0  # added to the experiment's seed
     native_categories: bool = False  # XGBoost too splits class codes by sets, not by thresholds
 
 
 @dataclass(frozen=True)
 class Blend:
-    final: str = "fitted"  # which blend is submitted: "fitted", "simple", "published"
-    fit: str = "selected"  # how its weights are found: "greedy", "convex", or that of "selected"
-    steps: int = 50  # rounds of the greedy selection
+    submit: str = "fitted"  # which blend is submitted: "fitted", "simple", "published"
+    method: str = "selected"  # how its weights are found: "greedy", "convex", or that of "selected"
+    greedy_steps: int = 50  # rounds of the greedy selection
 
 
 @dataclass(frozen=True)
-class New:
+class Inference:
     """What is said of new products (`--new FILE`), and which answers are accepted."""
 
-    top: int = 5  # classes named for a product, best first
-    precision: float = 0.95  # share of the accepted answers that is right, at least
+    top_k: int = 5  # classes named for a product, best first
+    min_precision: float = 0.95  # share of the accepted answers that is right, at least
 
 
 @dataclass(frozen=True)
@@ -312,9 +332,9 @@ class Run:
     """Never part of an artifact: may change from one call to the next."""
 
     threads: int = 0  # 0 = all cores
-    jobs: int = 0  # networks side by side on a CPU (a GPU takes one); 0 = one a thread
+    workers: int = 0  # networks side by side on a CPU (a GPU takes one); 0 = one a thread
     device: str = "auto"  # "auto", "cpu", "cuda"
-    predict_batch: int = 256
+    predict_batch_size: int = 256
 
 
 @dataclass(frozen=True)
@@ -325,7 +345,7 @@ class Config:
     data: Data = field(default_factory=Data)
     sample: Sample = field(default_factory=Sample)
     split: Split = field(default_factory=Split)
-    round: Round = field(default_factory=Round)
+    pseudo_label: PseudoLabelling = field(default_factory=PseudoLabelling)
     train: Model = field(default_factory=Model)
     backbones: dict[str, Backbone] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
@@ -333,7 +353,7 @@ class Config:
     features: Features = field(default_factory=Features)
     stack: Stack = field(default_factory=Stack)
     blend: Blend = field(default_factory=Blend)
-    new: New = field(default_factory=New)
+    inference: Inference = field(default_factory=Inference)
     run: Run = field(default_factory=Run)
     asked: PredictTarget | None = field(default=None, metadata={"setting": False})
     before: "Config | None" = field(default=None, metadata={"setting": False})  # of `round.of`
@@ -369,12 +389,12 @@ class Config:
     @property
     def fused(self) -> set[str]:
         """The models and backbones whose embeddings a fusion reads."""
-        return {name for model in self.models.values() for name in model.fusion.of}
+        return {name for model in self.models.values() for name in model.fusion.inputs}
 
     @property
     def embedded(self) -> list[str]:
         """The models and backbones that embed every picture: for neighbours, or for a fusion."""
-        wanted = {*self.predict.embeddings, *self.fused}
+        wanted = {*self.predict.embed_models, *self.fused}
         return [name for name in (*self.backbones, *self.models) if name in wanted]
 
     def nets_of(self, name: str) -> list[str]:
@@ -384,19 +404,19 @@ class Config:
     @property
     def sources(self) -> list[str]:
         """Whose columns the stack reads: the mean's, each network's, all side by side (C13)."""
-        orders, models = self.stack.orders, list(self.models)
+        sources, models = self.stack.sources, list(self.models)
         return [
-            *(["mean"] if 1 in orders else []),
-            *(models if 2 in orders else []),
-            *(["multi"] if self.stack.multi else []),
+            *(["mean"] if "mean" in sources else []),
+            *(models if "per_model" in sources else []),
+            *(["multi"] if "multi" in sources else []),
         ]
 
     def layers(self, source: str) -> dict[str, tuple[str, ...]]:
         """The boosters of each layer of a source, lowest first."""
         stack = self.stack
         if source == "multi":
-            return {"l2": stack.multi}
-        layers = {"l2": stack.layer2, "l3": stack.layer3, "l4": stack.layer4}
+            return {"l2": stack.multi_l2}
+        layers = {"l2": stack.l2, "l3": stack.l3, "l4": stack.l4}
         return {layer: boosters for layer, boosters in layers.items() if boosters}
 
     @property
@@ -405,12 +425,12 @@ class Config:
 
         One part for all sources, not one for each: the blend needs rows that every member scored.
         """
-        return "fit" if all(model.folds > 1 for model in self.models.values()) else "holdout"
+        return "fit" if all(model.n_folds > 1 for model in self.models.values()) else "holdout"
 
 
 def nets(model: Model) -> list[str]:
     """Folder names of a model's networks: `full`, or one for each fold left out."""
-    return ["full"] if model.folds == 1 else [f"fold{i}" for i in range(model.folds)]
+    return ["full"] if model.n_folds == 1 else [f"fold{i}" for i in range(model.n_folds)]
 
 
 def depends_on_test(name: str) -> bool:

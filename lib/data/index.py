@@ -321,5 +321,5 @@ def _stop_at_too_much(
     raise UserError(
         f"{origin.path}: {lost} of {records} records cannot be used, the first at"
         f" {origin.unit} {place}: {reason}; mend the file, fetch it again, or raise"
-        " data.max_damaged"
+        " data.max_bad_fraction"
     )

@@ -67,7 +67,7 @@ def _deal(
     fold = np.full(len(dealt), -1, np.int8)
     for kind in (FIT, HOLDOUT):
         rows = np.flatnonzero(part == kind)
-        fold[rows] = (np.arange(len(rows)) + rng.integers(split.folds)) % split.folds
+        fold[rows] = (np.arange(len(rows)) + rng.integers(split.n_folds)) % split.n_folds
     parts, folds = np.empty_like(part), np.empty_like(fold)
     parts[dealt], folds[dealt] = part, fold
     return parts, folds
@@ -88,11 +88,11 @@ def build_splits(
     for name in needed:
         rows = part == kinds[name]
         dealt = int(rows.sum()) if group is None else len(np.unique(group[rows]))
-        if dealt < split.folds:
+        if dealt < split.n_folds:
             what = "products" if group is None else "groups (data.group_by)"
             raise UserError(
                 f"split: {dealt} {what} are too few for part {name} with"
-                f" {split.folds} folds; raise its share or lower split.folds"
+                f" {split.n_folds} folds; raise its share or lower split.n_folds"
             )
     write_table(folder / "splits.arrow", {"part": part, "fold": fold})
     return {name: int((part == kind).sum()) for name, kind in kinds.items()}

@@ -95,9 +95,9 @@ def build_candidates(
     listed = context.listed(features, topks, neighbours)
     slot, cls = listed.rows(asked, most_frequent(context.prior, context.fold), classes)
     whole = recalls(listed, asked, labelled.label[products], classes) if same else {}
-    if features.cap:
+    if features.max_candidates:
         whole["rows_without_cap"] = len(slot)
-        kept = listed.best(asked, slot, cls, features.cap, classes)
+        kept = listed.best(asked, slot, cls, features.max_candidates, classes)
         slot, cls = slot[kept], cls[kept]
     fold = context.fold if part == stack_part else np.full(len(products), -1, np.int8)
     np.save(folder / "product.npy", products[slot].astype(np.int32))
@@ -109,7 +109,9 @@ def build_candidates(
         "products": len(products),
         "rows_per_product": round(len(slot) / max(len(products), 1), 3),
         "references": len(context.order.ids),
-        "windows": {str(w): id_priors.capped(w, len(context.order.ids)) for w in features.windows},
+        "windows": {
+            str(w): id_priors.capped(w, len(context.order.ids)) for w in features.id_windows
+        },
     }
     if same:
         target = (cls == labelled.label[products][slot]).astype(np.int8)
@@ -143,7 +145,7 @@ def build_source(
         columns: Table = {}
         for topk, name in zip(topks, names, strict=True):
             columns |= model_columns(asked, topk, name, some, of_class, classes)
-            if features.raw:
+            if features.use_raw_topk:
                 columns |= raw_model_columns(asked, topk, name, some, features.top_k)
         return columns
 
@@ -174,12 +176,12 @@ def recall_table(
         features,
         top_k=max(features.top_k, most),
         hash_k=max(features.hash_k, most),
-        near_k=max(features.near_k, most),
+        id_neighbors=max(features.id_neighbors, most),
     )
     context = build_visibility(wide, labelled, splits, labelled, asked, part, classes, alike)
     widest = context.listed(wide, topks, ())
-    k_of = {"networks": features.top_k, "near": features.near_k}
-    used = context.listed(replace(wide, near_k=0), [], neighbours)
+    k_of = {"networks": features.top_k, "near": features.id_neighbors}
+    used = context.listed(replace(wide, id_neighbors=0), [], neighbours)
     for name in widest.names:
         used = used.instead(widest.only(name).first(k_of.get(name, features.hash_k)))
     truth = labelled.label[products]
@@ -197,10 +199,12 @@ def _common_columns(
         "global_prior": context.prior[context.fold[slot], cls],
     }
     for hashes in context.hashes:
-        table |= hashes.columns(context.query, slot, cls, features.raw and hashes.prefix == "hash")
-    for window in features.windows:
+        table |= hashes.columns(
+            context.query, slot, cls, features.use_raw_topk and hashes.prefix == "hash"
+        )
+    for window in features.id_windows:
         table[f"near_{window}_share"] = _near_share(context, slot, cls, window)
-    if features.windows:
+    if features.id_windows:
         distance = np.full(len(slot), np.nan, np.float32)
         for rows, order, own in context.orders(slot) if context.comparable else ():
             distance[rows] = order.nearest_distance(context.ids[slot[rows]], cls[rows], own)

@@ -170,7 +170,7 @@ def _labels(
     if max(n, len(key) * groups) >= MOST:
         raise UserError(
             f"{labelled.path}: {len(key)} pictures are too many to look up who else holds them;"
-            " set features.hashes = false, features.alike = false"
+            " set features.use_md5 = false, features.use_phash = false"
         )
     found = sieved(key, counts, other, rows)
     places, first = dealt(key, found, bits)

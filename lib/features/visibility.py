@@ -50,10 +50,10 @@ class LabelVisibility:
         if neighbours:
             of_images["neighbours"] = list(neighbours)
         of_products = {}
-        if features.near_k and self.comparable:
-            near = np.empty((len(self.ids), features.near_k), np.int16)
+        if features.id_neighbors and self.comparable:
+            near = np.empty((len(self.ids), features.id_neighbors), np.int16)
             for rows, order, own in self.orders(np.arange(len(near))):
-                near[rows] = order.nearest_classes(self.ids[rows], features.near_k, own)
+                near[rows] = order.nearest_classes(self.ids[rows], features.id_neighbors, own)
             of_products["near"] = near
         return Proposals(of_images, of_products)
 
@@ -112,7 +112,7 @@ def build_visibility(
         order_without.append(
             id_priors.in_order(labelled.product_id[others], labelled.label[others])
         )
-    keys: dict[str, tuple[Any, ...]] = {"hash": ()} if features.hashes else {}
+    keys: dict[str, tuple[Any, ...]] = {"hash": ()} if features.use_md5 else {}
     if alike is not None:
         keys["alike"] = alike
     known = (labelled, reference, fold_of_product, query, asked, fold)

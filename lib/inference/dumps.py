@@ -72,9 +72,9 @@ def write(
         raise ValueError("net_of_row names a network that is not there")
     k = min(settings.top_k, scorer.classes)
     prefixes = ("top", "plain") if plain else ("top",)
-    size = max(1, min(settings.shard, -(-len(rows) // ranks.world)))
+    size = max(1, min(settings.shard_size, -(-len(rows) // ranks.world)))
     bounds = list(pairwise(_cuts(rows, scorer.whose, size)))
-    # Its rows are in its name: a shard of another `predict.shard` is not taken for it.
+    # Its rows are in its name: a shard of another `predict.shard_size` is not taken for it.
     shards = [folder / f"shard-{start:09}-{stop:09}.npz" for start, stop in bounds]
     ours = slice(ranks.rank, None, ranks.world)
     total, done = sum(stop - start for start, stop in bounds[ours]), 0

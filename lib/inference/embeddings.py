@@ -4,7 +4,8 @@
     projection.npy  float32 [1 + width, dims]: the mean's own place and the axes, by a sample's PCA
     whole.npy       float16 [n, width]: all that the head sees, where a fusion is to read it
 
-Written in pieces of `predict.shard` pictures; an interrupted call goes on after the last piece.
+Written in pieces of `predict.shard_size` pictures; an interrupted call goes on after the last
+piece.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def embed(
     if projection is None:
         projection = folder / "projection.npy"
         if not projection.exists():
-            _make_projection(projection, seer, count, settings.dims)
+            _make_projection(projection, seer, count, settings.embedding_dim)
     axes = np.load(projection)
     progress = folder / PROGRESS
     done = int(progress.read_text()) if progress.exists() else 0
@@ -54,7 +55,7 @@ def embed(
     all_of_it = _rows(folder / "whole.npy", count, seer.net.width, done) if whole else None
     with tqdm(total=count, initial=done, unit=" images", desc=_title(folder), disable=None) as bar:
         while done < count:
-            piece = np.arange(done, min(done + settings.shard, count))
+            piece = np.arange(done, min(done + settings.shard_size, count))
             for seen in seer.seen(piece):
                 values[done : done + len(seen)] = seen @ axes[1:] - axes[0]
                 if all_of_it is not None:
@@ -84,7 +85,7 @@ class _Embedder:
         reader: ImageReader,
         run: Run,
     ) -> None:
-        self.model, self.reader, self.batch = model, reader, run.predict_batch
+        self.model, self.reader, self.batch = model, reader, run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.net = load(self.device)
 

@@ -35,10 +35,15 @@ class ImagePredictor:
         run: Run,
         whose: np.ndarray | None = None,
     ) -> None:
-        self.model, self.reader, self.batch, self.whose = model, reader, run.predict_batch, whose
+        self.model, self.reader, self.batch, self.whose = (
+            model,
+            reader,
+            run.predict_batch_size,
+            whose,
+        )
         self.device = devices.select_device(run, model)
-        self.geometric = settings.mean == "geometric"
-        self.views = places(model.resize, model.crop, settings.views, model.flip)
+        self.geometric = settings.tta_mean == "geometric"
+        self.views = places(model.resize, model.crop, settings.tta_views, model.flip)
         self._nets = [trained.network(path, model, self.device) for path in checkpoints]
         self.nets, self.classes = len(self._nets), self._nets[0].classes
 
@@ -82,9 +87,9 @@ class FusionPredictor:
         run: Run,
         whose: np.ndarray,
     ) -> None:
-        self.model, self.batch, self.whose = model, run.predict_batch, whose
+        self.model, self.batch, self.whose = model, run.predict_batch_size, whose
         self.device = devices.select_device(run, model)
-        self.geometric = settings.mean == "geometric"
+        self.geometric = settings.tta_mean == "geometric"
         self.feeds = list(feeds)
         self._nets = [
             trained.fused(path, model, feed.width, self.device)

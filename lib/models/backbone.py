@@ -147,7 +147,7 @@ class ImageClassifier(Classifier):
         """
         if not 0 <= unit <= len(self.units):
             raise UserError(
-                f"trainable_from = {unit}: {self.name} has units 0 to {len(self.units) - 1}"
+                f"freeze_until = {unit}: {self.name} has units 0 to {len(self.units) - 1}"
                 f" ({len(self.units)} trains the head alone)"
             )
         self._frozen_units = unit

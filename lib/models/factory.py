@@ -52,7 +52,7 @@ def build(
 
 def network(model: Model, classes: int, weights: str) -> ImageClassifier:
     """The network of a model's settings. Raises UserError for a crop that it does not take too."""
-    net = build(model.network, classes, weights, model.head, model.head_rank, model.dropout)
+    net = build(model.arch, classes, weights, model.head, model.head_rank, model.dropout)
     net.check_size(model.crop)
     return net
 

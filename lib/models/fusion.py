@@ -31,7 +31,9 @@ class FusionModel(SingleStageClassifier):
     def __init__(self, settings: Fusion, width: int, classes: int) -> None:
         super().__init__()
         self.body = _Body(settings, width)
-        self.head = nn.Linear(settings.hidden[-1] if settings.hidden else width, classes)
+        self.head = nn.Linear(
+            settings.hidden_sizes[-1] if settings.hidden_sizes else width, classes
+        )
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
 
@@ -53,8 +55,8 @@ class _Body(nn.Module):
 
     def __init__(self, settings: Fusion, width: int) -> None:
         super().__init__()
-        self.join = settings.join
-        self.gate = _gate(width) if settings.gate else None
+        self.join = settings.pooling
+        self.gate = _gate(width) if settings.squeeze_excitation else None
         self.layers = _hidden(settings, width)
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
@@ -77,7 +79,7 @@ def _gate(width: int) -> nn.Module:
 
 def _hidden(settings: Fusion, width: int) -> nn.Module:
     layers: list[nn.Module] = []
-    for size in settings.hidden:
+    for size in settings.hidden_sizes:
         layers += [nn.Linear(width, size), nn.PReLU(), nn.Dropout(settings.dropout)]
         width = size
     return nn.Sequential(*layers)

@@ -45,7 +45,7 @@ class SingleStageClassifier(Classifier):
     def freeze_until(self, unit: int) -> None:
         """There is nothing to freeze by parts. Raises UserError for any unit but 0."""
         if unit:
-            raise UserError(f"trainable_from = {unit}: this network trains as a whole; set 0")
+            raise UserError(f"freeze_until = {unit}: this network trains as a whole; set 0")
 
     def freeze_body(self, frozen: bool) -> None:
         """Freeze everything but the head, or nothing."""

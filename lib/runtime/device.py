@@ -98,26 +98,27 @@ def catch_oom(place: Path | str, advice: str) -> Iterator[None]:
 
 def oom_advice(model: Model) -> str:
     """Which setting to change when training runs out of memory."""
-    sizes = [model.batch, *(size for _, size in model.batches)]
-    candidates = range(model.accumulate + 1, min(sizes) + 1)
+    sizes = [model.batch_size, *(size for _, size in model.batch_size_schedule)]
+    candidates = range(model.grad_accum_steps + 1, min(sizes) + 1)
     divisors = [count for count in candidates if all(size % count == 0 for size in sizes)]
-    advice = f"at batch = {max(sizes)}, crop = {list(model.crop)}; lower"
-    advice += " batches" if max(sizes) > model.batch else " batch"
+    advice = f"at batch_size = {max(sizes)}, crop = {list(model.crop)}; lower"
+    advice += " batch_size_schedule" if max(sizes) > model.batch_size else " batch_size"
     if divisors:
-        advice += f", or set accumulate = {divisors[0]}: the same batch in smaller pieces"
+        advice += f", or set grad_accum_steps = {divisors[0]}: the same batch in smaller pieces"
     return advice
 
 
 def predict_oom_advice(run: Run) -> str:
     """Which setting to change when prediction or embedding runs out of memory."""
-    return f"at run.predict_batch = {run.predict_batch}; lower it (--set run.predict_batch=64)"
+    size = run.predict_batch_size
+    return f"at run.predict_batch_size = {size}; lower it (--set run.predict_batch_size=64)"
 
 
 def knn_oom_advice(device: torch.device) -> str:
     """What to do when the k-NN search runs out of memory."""
     if device.type == "cuda":
         return "on the GPU; free it, or search on the CPU (--set run.device=cpu)"
-    return "on the CPU; free memory, or lower run.jobs"
+    return "on the CPU; free memory, or lower run.workers"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

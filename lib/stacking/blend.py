@@ -44,12 +44,12 @@ def published(
         listed = ", ".join("/".join(member) for member in missing)
         raise UserError(
             f"the published blend lacks {listed}; put xgboost, lgbm_1 and lgbm_2 into"
-            ' stack.layer3 and xgboost into stack.multi, or set blend.final = "fitted"'
+            ' stack.l3 and xgboost into stack.multi_l2, or set blend.submit = "fitted"'
         )
     total = sum(model_weights.values())
     if not total > 0 or min(model_weights.values()) < 0:
         raise UserError(
-            "the published blend needs models.NAME.weight of at least 0 with a sum above 0;"
+            "the published blend needs models.NAME.blend_weight of at least 0 with a sum above 0;"
             f" they are {dict(model_weights)}"
         )
     weights: dict[Member, float] = {MULTI: ALL["multi"]}

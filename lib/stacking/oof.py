@@ -5,7 +5,7 @@
     <folder>/importances.json  by column: its share of the gain, mean over the models, best first
     <folder>/oof.npy           float32 [R]: row i scored by the one model that never saw its product
     <folder>/calibration.json  of rankers: the temperature of the softmax over a product's rows
-    <folder>/rounds.json       with `stack.patience`: rounds of every model, mean loss after each
+    <folder>/rounds.json       with `stack.early_stopping_rounds`: rounds of every model, mean loss
 
 With patience, model k is watched on fold k, whose labels it does not learn from. One whole number
 is learnt there and no more: the number of rounds, one for all folds, with the least mean loss.
@@ -62,7 +62,7 @@ def fit_layer(
     """
     joined = Joined(columns)
     examples = LabelledRows(joined, target, product)
-    watching = stack.patience > 0 and registry.has_rounds(booster)
+    watching = stack.early_stopping_rounds > 0 and registry.has_rounds(booster)
     folds = _checked_folds(examples, fold, watching)
     on_gpu = registry.uses_gpu(booster)
     facts: dict[str, Any] = {"rows": joined.rows, "columns": len(joined.names), "folds": folds}
@@ -151,12 +151,12 @@ def _checked_folds(examples: LabelledRows, fold: np.ndarray, watching: bool) -> 
         if len(others) == rows or len(np.unique(others)) < 2:
             raise UserError(
                 f"stack: fold {k} has no rows, or its others no true or no false candidate;"
-                " use more products or fewer split.folds"
+                " use more products or fewer split.n_folds"
             )
         if watching and not target[fold == k].any():
             raise UserError(
                 f"stack: fold {k} has no true candidate to watch; use more products, fewer"
-                " split.folds, or stack.patience = 0"
+                " split.n_folds, or stack.early_stopping_rounds = 0"
             )
     return folds
 

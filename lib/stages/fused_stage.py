@@ -1,4 +1,4 @@
-"""Stage 03 of models of kind "fusion": networks on embeddings that earlier ones have left (T2)."""
+"""Stage 03 of models with input = "embedding": networks on the embeddings of others."""
 
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def build_fused(
 def _feed(config: Config, name: str, net: str, side: str, catalogue: Catalog) -> EmbeddingLoader:
     """What one network of a fusion reads: the embeddings by the same network of its members."""
     sources = []
-    for one in config.models[name].fusion.of:
+    for one in config.models[name].fusion.inputs:
         own = net if one in config.models else config.nets_of(one)[0]
         folder = config.at(f"embeddings/{one}/{own}/{side}")
         sources.append(np.load(folder / "whole.npy", mmap_mode="r"))

@@ -47,7 +47,7 @@ def build_candidates(
 
 def _looks(config: Config, part: str) -> tuple[np.ndarray, np.ndarray] | None:
     """What tells pictures apart by their looks, uint64 [I, 2]: of the labelled, of the queried."""
-    if not config.features.alike:
+    if not config.features.use_phash:
         return None
     side = "test" if part == "test" else "train"
     known, asked = (np.load(config.at(f"extract/alike/{s}") / "alike.npy") for s in ("train", side))
@@ -56,7 +56,7 @@ def _looks(config: Config, part: str) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _proposed(config: Config, part: str, labelled: Catalog, query: Catalog) -> list[np.ndarray]:
     """Classes of the closest pictures, int16 [n, k] of each model; none if none are sought."""
-    if not config.predict.embeddings or not config.features.neighbour_k:
+    if not config.predict.embed_models or not config.features.knn_k:
         return []
     splits = read_splits(config.at("extract/splits"))
     products = np.arange(len(query.product_id)) if part == "test" else splits.products(part)
@@ -66,10 +66,10 @@ def _proposed(config: Config, part: str, labelled: Catalog, query: Catalog) -> l
             _galleries(config, name, part, asked),
             labelled,
             asked,
-            config.features.neighbour_k,
+            config.features.knn_k,
             config.run,
         )
-        for name in config.predict.embeddings
+        for name in config.predict.embed_models
     ]
 
 
@@ -81,13 +81,20 @@ def build_neighbours(
     asked = make_query(query, np.unique(rows["product"]))
     slot = np.searchsorted(asked.products, rows["product"])
     table: Table = {}
-    for name in config.predict.embeddings:
+    for name in config.predict.embed_models:
         seen = _galleries(config, name, part, asked)
         table |= embedding_knn.closest_columns(
             seen, labelled, asked, slot, rows["cls"], name, config.run
         )
         table |= embedding_knn.near_alike_columns(
-            seen, labelled, query, asked, slot, rows["cls"], config.features.alike_windows, name
+            seen,
+            labelled,
+            query,
+            asked,
+            slot,
+            rows["cls"],
+            config.features.similar_id_windows,
+            name,
         )
     build.write(folder, table)
     return {"rows": len(slot), "columns": len(table)}
@@ -106,7 +113,7 @@ def _galleries(config: Config, name: str, part: str, asked: Query) -> list[embed
         embedding_knn.FoldIndex(embeddings(net, "train"), embeddings(net, side), *role)
         for net, role in zip(
             nets(model),
-            embedding_knn.roles(splits, model.folds, part, asked.products),
+            embedding_knn.roles(splits, model.n_folds, part, asked.products),
             strict=True,
         )
     ]
@@ -118,7 +125,7 @@ def build_source(
     """Columns of one network, of the mean of all (order 1 of C13), or of all side by side."""
     classes = _class_count(config)
     if source == "mean":
-        weights = [model.weight for model in config.models.values()]
+        weights = [model.blend_weight for model in config.models.values()]
         dumps, names = [mean(read_dumps(config, part), weights, classes)], ["mean"]
     elif source == "multi":
         dumps, names = read_dumps(config, part), list(config.models)
@@ -181,8 +188,8 @@ def build_blend(config: Config, folder: Path) -> dict[str, Any]:
         rows["product"],
         rows["target"],
         rows["fold"],
-        config.blend.fit,
-        config.blend.steps,
+        config.blend.method,
+        config.blend.greedy_steps,
     )
     fitted = {"/".join(name): float(weight) for name, weight in zip(names, weights, strict=True)}
     (folder / "weights.json").write_text(json.dumps(fitted, indent=1))
@@ -198,7 +205,7 @@ def blends(config: Config) -> list[str]:
 def blended(config: Config, name: str, part: str) -> np.ndarray:
     """Scores float32 [R] of one of `blends` on the rows of a part."""
     if name == "published":
-        weights = {model: settings.weight for model, settings in config.models.items()}
+        weights = {model: settings.blend_weight for model, settings in config.models.items()}
         wanted = blend.published_members(list(config.models))
         scores = {member: member_scores(config, member, part) for member in wanted}
         return blend.published(scores, weights)
@@ -215,12 +222,12 @@ def blended(config: Config, name: str, part: str) -> np.ndarray:
 
 def blend_scores(config: Config, part: str) -> np.ndarray:
     """Scores float32 [R] of the submitted blend. Raises UserError where it lacks members."""
-    if config.blend.final not in blends(config):
+    if config.blend.submit not in blends(config):
         raise UserError(
             'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
             ' xgboost in stack.multi; set them, or blend.final = "fitted"'
         )
-    return blended(config, config.blend.final, part)
+    return blended(config, config.blend.submit, part)
 
 
 def build_calibration(
@@ -235,7 +242,7 @@ def build_calibration(
         blend_scores(config, config.stack_part),
         rows["product"],
         rows["target"],
-        config.new.precision,
+        config.inference.min_precision,
         group,
     )
     rule.save(folder)
@@ -305,7 +312,7 @@ def read_dump(config: Config, name: str, part: str, prefix: str = "top") -> TopK
 
 def _layer_columns(config: Config, source: str, layer: str, part: str) -> list[oof.Table]:
     """What a layer sees: class codes and all in the second, priors and the layer below above it."""
-    shared = ["candidates", *(["neighbours"] if config.predict.embeddings else [])]
+    shared = ["candidates", *(["neighbours"] if config.predict.embed_models else [])]
     tables = [build.read(config.at(f"features/{name}/{part}")) for name in (*shared, source)]
     if layer == "l2":
         return list(tables)

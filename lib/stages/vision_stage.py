@@ -58,7 +58,7 @@ def build_net(
     if extra is not None:
         weights = np.where(product < labelled, 1.0, extra.weight)
     train_rows = rows.taught(model, known, taught)
-    if model.kind == "mosaic":
+    if model.input == "mosaic":
         _stop_at_few(name, model, train_rows)
     with _reader(config, model, known) as reader:
         lesson = TrainingSet(
@@ -79,10 +79,10 @@ def build_net(
 
 def _stop_at_few(name: str, model: Model, products: np.ndarray) -> None:
     if len(products) < 2:
-        least, most = model.mosaic.least_images, model.mosaic.most_images or "any number of"
+        least, most = model.mosaic.min_images, model.mosaic.max_images or "any number of"
         raise UserError(
             f"models.{name}.mosaic: {len(products)} products of {least} to {most} pictures are left"
-            " to train on; widen least_images and most_images"
+            " to train on; widen mosaic.min_images and mosaic.max_images"
         )
 
 
@@ -92,7 +92,7 @@ def train_valid_products(config: Config, model: Model, net: str) -> tuple[np.nda
     fit = splits.products("fit")
     if net == "full":
         return fit, splits.products("holdout")
-    own = splits.net_of_product(model.folds)[fit] == nets(model).index(net)
+    own = splits.net_of_product(model.n_folds)[fit] == nets(model).index(net)
     return fit[~own], fit[own]
 
 
@@ -120,7 +120,7 @@ def asked(
     images = query.images_of(splits.products(part))
     if part != "fit":
         return images, None
-    return images, splits.net_of_product(model.folds)[query.image_product[images]]
+    return images, splits.net_of_product(model.n_folds)[query.image_product[images]]
 
 
 def checkpoints(config: Config, name: str) -> list[Path]:
@@ -171,7 +171,7 @@ def build_embeddings(
         if own:
             checkpoint = config.at(f"cnn/{name}/{net}") / f"{own.checkpoint}.pt"
             return trained.network(checkpoint, own, device)
-        return trained.ready(factory.build(model.network, 2, model.weights), device)
+        return trained.ready(factory.build(model.arch, 2, model.weights), device)
 
     remedy = devices.predict_oom_advice(config.run)
     with _reader(config, model, catalogue) as reader, devices.catch_oom(folder, remedy):
@@ -191,7 +191,7 @@ def build_embeddings(
 
 def _reader(config: Config, model: Model | Backbone, catalogue: Catalog) -> ImageReader:
     allocate = devices.pinned_buffer(devices.select_device(config.run, model))
-    mosaics = isinstance(model, Model) and model.kind == "mosaic"
+    mosaics = isinstance(model, Model) and model.input == "mosaic"
     reader = MosaicReader if mosaics else ImageReader
     return reader(catalogue, model.resize, pipeline.threads(config), allocate)
 

@@ -22,12 +22,12 @@ QUARTER_COS, QUARTER_SIN = np.array([[1.0, 0, -1, 0], [0, 1, 0, -1]])  # exact, 
 
 def strength(settings: Augment, epoch: int, epochs: int) -> float:
     """Of an epoch of `epochs`, from 0, both of the body; one of the head alone is below 0."""
-    if epoch >= epochs - settings.clean_epochs:
+    if epoch >= epochs - settings.no_aug_epochs:
         return 0.0
     grown = max(epoch, 0)
-    if grown >= settings.grow_epochs:
+    if grown >= settings.ramp_epochs:
         return 1.0
-    return settings.start + (1 - settings.start) * grown / settings.grow_epochs
+    return settings.ramp_start + (1 - settings.ramp_start) * grown / settings.ramp_epochs
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class RandomAugment:
         self.settings, self.resize, self.crop = settings, resize, crop
         self.flip, self.strength = flip, strength
         unaltered = Augment(
-            clean_epochs=settings.clean_epochs,
-            grow_epochs=settings.grow_epochs,
-            start=settings.start,
+            no_aug_epochs=settings.no_aug_epochs,
+            ramp_epochs=settings.ramp_epochs,
+            ramp_start=settings.ramp_start,
         )
         self.plain = strength == 0 or settings == unaltered
 
@@ -94,7 +94,7 @@ class RandomAugment:
         blots = self._blots(rng.random(count), rng.random((4, count)))
         window = self._windows(tops, lefts, windows)
         turned = self._turns(turns)
-        tilted = self.strength * self.settings.rotate * (2 * angles - 1)
+        tilted = self.strength * self.settings.max_rotation * (2 * angles - 1)
         zoomed = (window[2] != self.crop[0]) | (window[3] != self.crop[1])
         return ImageTransforms(
             self._maps(window, turned, np.deg2rad(tilted), mirrored),
@@ -154,8 +154,8 @@ class RandomAugment:
 
         One that `stretch` makes longer than the crop goes beyond it, but not beyond the picture.
         """
-        area = 1 - self.strength * (1 - self.settings.least_area) * random[0]
-        most = np.log1p(self.strength * self.settings.stretch)
+        area = 1 - self.strength * (1 - self.settings.min_area) * random[0]
+        most = np.log1p(self.strength * self.settings.max_stretch)
         ratio = np.exp(most * (2 * random[1] - 1))
         height = np.minimum(self.crop[0] * np.sqrt(area * ratio), self.resize[0])
         width = np.minimum(self.crop[1] * np.sqrt(area / ratio), self.resize[1])
@@ -167,7 +167,7 @@ class RandomAugment:
 
     def _turns(self, random: np.ndarray) -> np.ndarray:
         """Quarters of a turn, int64 [b]; a share of `strength` of the pictures is turned."""
-        chosen = (random[0] < self.strength) & self.settings.turns
+        chosen = (random[0] < self.strength) & self.settings.rot90
         return np.where(chosen, 4 * random[1], 0).astype(np.int64)
 
     def _maps(
@@ -199,7 +199,7 @@ class RandomAugment:
         settings = self.settings
         spans = settings.brightness, settings.contrast, settings.saturation
         factors = 1 + self.strength * np.array(spans) * (2 * random.T - 1)
-        factors[uncoloured < self.strength * settings.grey, 2] = 0
+        factors[uncoloured < self.strength * settings.grayscale_prob, 2] = 0
         return factors
 
     def _blots(self, chosen: np.ndarray, random: np.ndarray) -> np.ndarray:
@@ -211,7 +211,7 @@ class RandomAugment:
         top = np.floor(random[2] * (self.crop[0] - height + 1))
         left = np.floor(random[3] * (self.crop[1] - width + 1))
         blots = np.stack([top, left, height, width], 1).astype(np.int64)
-        blots[chosen >= self.strength * self.settings.erase] = 0
+        blots[chosen >= self.strength * self.settings.erase_prob] = 0
         return blots
 
 

@@ -44,7 +44,7 @@ class ImageLoader:
         self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
     ) -> Batches:
         model = self.model
-        first = model.head_epochs
+        first = model.head_only_epochs
         much = strength(model.augment, epoch - first, epochs - first)
         augmenter = RandomAugment(model.augment, model.resize, model.crop, model.flip, much)
         whole = len(rows) - len(rows) % batch

@@ -30,15 +30,15 @@ class Losses(nn.Module):
             self.register_buffer(f"member{number}", functional.one_hot(group).float())
 
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        smoothing = self.settings.smoothing
-        if self.settings.focal:
-            loss = _focal(logits, truth, self.settings.focal, smoothing)
+        smoothing = self.settings.label_smoothing
+        if self.settings.focal_gamma:
+            loss = _focal(logits, truth, self.settings.focal_gamma, smoothing)
         else:
             loss = functional.cross_entropy(
                 logits, truth, label_smoothing=smoothing, reduction="none"
             )
-        if self.settings.tree and self.count:
-            loss = loss + self.settings.tree * self._of_levels(logits, truth)
+        if self.settings.hierarchy_weight and self.count:
+            loss = loss + self.settings.hierarchy_weight * self._of_levels(logits, truth)
         return loss
 
     def right_by_level(self, logits: torch.Tensor, truth: torch.Tensor) -> list[torch.Tensor]:

@@ -37,10 +37,10 @@ class OptimizerStep:
 
     def add(self, loss: torch.Tensor) -> None:
         """Add the gradient of one piece's mean loss; the pieces of a batch weigh the same."""
-        (loss / self.model.accumulate).backward()
+        (loss / self.model.grad_accum_steps).backward()
 
     def step(self) -> None:
-        if self.model.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.trained, self.model.clip_norm)
+        if self.model.clip_grad_norm > 0:
+            nn.utils.clip_grad_norm_(self.trained, self.model.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

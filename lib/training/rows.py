@@ -8,7 +8,7 @@ from lib.data.catalog import Catalog
 
 def products(model: Model, catalogue: Catalog) -> np.ndarray:
     """Whose each row is, int [R]: the product of a picture, or the product itself."""
-    if model.kind == "mosaic":
+    if model.input == "mosaic":
         return np.arange(len(catalogue.product_id))
     return catalogue.image_product
 
@@ -19,12 +19,12 @@ def taught(model: Model, catalogue: Catalog, some: np.ndarray) -> np.ndarray:
     Mosaics are only of products with as many pictures as `model.mosaic` says, so that models can
     share them out by that number.
     """
-    if model.kind != "mosaic":
+    if model.input != "mosaic":
         return catalogue.images_of(some)
     pictures, settings = catalogue.image_count[some], model.mosaic
-    fit = pictures >= settings.least_images
-    if settings.most_images:
-        fit &= pictures <= settings.most_images
+    fit = pictures >= settings.min_images
+    if settings.max_images:
+        fit &= pictures <= settings.max_images
     return some[fit]
 
 
@@ -34,4 +34,4 @@ def speaking(model: Model, catalogue: Catalog) -> np.ndarray | None:
     Mosaics speak for all pictures of all products, whatever number of them they learnt from: one
     of a single picture is that picture.
     """
-    return catalogue.image_product if model.kind == "mosaic" else None
+    return catalogue.image_product if model.input == "mosaic" else None

@@ -27,23 +27,23 @@ def rows_of_epoch(
     seen, read only if the setting asks for it.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, epoch, DRAW]))
-    if sampling.one_of_product:
+    if sampling.one_image_per_product:
         shown = _one_of_each(product[rows], rng)
-        rows, hardness = rows[shown], hardness[shown] if sampling.hard else hardness
+        rows, hardness = rows[shown], hardness[shown] if sampling.hard_example_weight else hardness
     weights = np.ones(len(rows))
-    if sampling.balance:
+    if sampling.class_balance:
         sizes = np.bincount(labels[rows])
-        weights *= np.maximum(sizes, 1)[labels[rows]] ** -sampling.balance
-    if sampling.hard:
-        weights *= 1 + sampling.hard * hardness
-    if not sampling.balance and not sampling.hard:
+        weights *= np.maximum(sizes, 1)[labels[rows]] ** -sampling.class_balance
+    if sampling.hard_example_weight:
+        weights *= 1 + sampling.hard_example_weight * hardness
+    if not sampling.class_balance and not sampling.hard_example_weight:
         return rows
     return np.repeat(rows, _copies(weights, rng))
 
 
 def count_of_epoch(sampling: Sampling, rows: np.ndarray, product: np.ndarray) -> int:
     """How many pictures `rows_of_epoch` returns."""
-    return len(np.unique(product[rows])) if sampling.one_of_product else len(rows)
+    return len(np.unique(product[rows])) if sampling.one_image_per_product else len(rows)
 
 
 def _one_of_each(owner: np.ndarray, rng: np.random.Generator) -> np.ndarray:

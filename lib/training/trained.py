@@ -18,8 +18,8 @@ def network(checkpoint: Path, model: Model, device: torch.device) -> ImageClassi
     Raises UserError for a file that is missing, damaged or of another network.
     """
     saved = _read(checkpoint)
-    if saved["network"] != model.network:
-        raise UserError(f"{checkpoint} holds {saved['network']}, the config says {model.network}")
+    if saved["network"] != model.arch:
+        raise UserError(f"{checkpoint} holds {saved['network']}, the config says {model.arch}")
     net = factory.network(model, saved["classes"], "none")
     net.load_state_dict(saved["model"])
     return ready(net, device)
@@ -37,7 +37,8 @@ def fused(checkpoint: Path, model: Model, width: int, device: torch.device) -> F
     except RuntimeError:
         raise UserError(
             f"{checkpoint} is of another fusion than the config says ({width} values a picture,"
-            f" hidden = {list(model.fusion.hidden)}); delete its folder and run 02_train_cnn.py"
+            f" hidden_sizes = {list(model.fusion.hidden_sizes)}); delete its folder and run"
+            " 02_train_cnn.py"
         ) from None
     return net.eval().to(device)
 

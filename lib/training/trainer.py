@@ -77,7 +77,7 @@ class _Training:
         self.progress = TrainState()
         # 1 - p of the true class of each row that trains, when it was last seen: before this
         # epoch, which decides what it shows, and up to now.
-        rows = len(lesson.train_rows) if model.sampling.hard else 0
+        rows = len(lesson.train_rows) if model.sampling.hard_example_weight else 0
         self.hardness = np.ones((2, rows), np.float32)
 
     def start(self, device: torch.device) -> None:
@@ -97,7 +97,7 @@ class _Training:
         self.ranks.norms_of_all(self.net)
         self.compiled = torch.compile(self.net) if self.model.compile else self.net
         self.losses = Losses(self.model.loss, self.lesson.levels).to(device)
-        self.average = averaged(self.model.average, self.net)
+        self.average = averaged(self.model.weight_average, self.net)
         self._begin_phase()
         if saved:
             self._take_up(saved)
@@ -136,7 +136,7 @@ class _Training:
         self._freeze()
 
     def _freeze(self) -> None:
-        if self.model.unfreeze and self.progress.epoch < self.plan.epochs:
+        if self.model.unfreeze_schedule and self.progress.epoch < self.plan.epochs:
             self.net.freeze_until(self.plan.trainable_from(self.progress.epoch))
         self.forward = self.ranks.wrap(self.compiled)
 
@@ -178,7 +178,7 @@ class _Training:
                 bar.set_postfix_str(f"loss {self._looked_at(loss, step):.3f}", refresh=False)
         self.progress.loss += self._looked_at(total, first + len(rows) // self.batch)
         self.progress.hits += float(self.ranks.mean(np.array([float(self.hits)]))[0])
-        if self.model.sampling.hard:
+        if self.model.sampling.hard_example_weight:
             places = np.searchsorted(self.lesson.train_rows, rows)
             self.hardness[1, places] = 1 - self.ranks.highest(self.right)
 
@@ -186,7 +186,7 @@ class _Training:
         """The batches of a segment, each in as many pieces as it passes in."""
         epoch, size = self.progress.epoch, self.plan.piece(self.progress.epoch)
         fed = pieces(self.feed, self.ranks, rows, size, seeds, epoch, self.plan.epochs)
-        while batch := list(islice(fed, self.model.accumulate)):
+        while batch := list(islice(fed, self.model.grad_accum_steps)):
             yield batch
 
     def _step(self, step: int, batch: list[MicroBatch]) -> torch.Tensor:
@@ -211,7 +211,7 @@ class _Training:
         truth = self.labels[rows].to(self.device, non_blocking=True)
         weight = self.weights[rows].to(self.device) if len(self.weights) else None
         shown = self.net.normalise(devices.to_device(piece.inputs, self.device))
-        alpha = self.model.loss.mixup
+        alpha = self.model.loss.mixup_alpha
         if not alpha:
             logits = self._logits(shown)
             self._remember(piece, logits.detach(), truth)
@@ -229,8 +229,8 @@ class _Training:
 
     def _remember(self, piece: MicroBatch, logits: torch.Tensor, truth: torch.Tensor) -> None:
         hits = (logits.argmax(1) == truth).float().mean()
-        self.hits += hits * piece.weight / self.model.accumulate
-        if self.model.sampling.hard:
+        self.hits += hits * piece.weight / self.model.grad_accum_steps
+        if self.model.sampling.hard_example_weight:
             right = logits.softmax(1).gather(1, truth[:, None])[:, 0]
             self.right[piece.place] = right.cpu().numpy()
 
@@ -268,7 +268,7 @@ class _Training:
         progress, plan, epoch = self.progress, self.plan, self.progress.epoch
         steps, head = plan.steps(epoch), plan.of_head(epoch)
         if self.average and not head:
-            self.average.after_epoch(epoch - self.model.head_epochs, self.model.epochs)
+            self.average.after_epoch(epoch - self.model.head_only_epochs, self.model.epochs)
         self._stop_if_spoilt()
         with self._averaged():
             watched = self._watch()
@@ -282,7 +282,7 @@ class _Training:
                 "lr": plan.rate(epoch, steps - 1, progress.losses)[0],
                 "loss": progress.loss / steps,
                 # As it was met: with dropout, altered pictures, and weights that still moved.
-                "accuracy": None if self.model.loss.mixup else progress.hits / steps,
+                "accuracy": None if self.model.loss.mixup_alpha else progress.hits / steps,
                 **watched,
                 "images_per_second": round(steps * plan.batch(epoch) / progress.seconds, 1),
                 "seconds": round(progress.seconds, 2),
@@ -320,7 +320,7 @@ class _Training:
         if not self.ranks.first:
             return
         state: dict[str, Any] = {
-            "network": self.model.network,
+            "network": self.model.arch,
             "classes": self.lesson.classes,
             "model": {key: value.cpu() for key, value in self.net.state_dict().items()},
         }

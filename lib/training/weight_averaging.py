@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.config.schema import Average
+from lib.config.schema import WeightAveraging
 from lib.models.trainable import Classifier
 from lib.runtime.distributed import SINGLE, ProcessGroup
 
 BATCHES = 50  # that batch norms are measured on anew
 
 
-def averaged(settings: Average, net: Classifier) -> "WeightAverage | None":
+def averaged(settings: WeightAveraging, net: Classifier) -> "WeightAverage | None":
     return None if settings.kind == "none" else WeightAverage(settings, net)
 
 
 class WeightAverage:
     """The mean of a network's weights and batch norm statistics, kept beside it."""
 
-    def __init__(self, settings: Average, net: Classifier) -> None:
+    def __init__(self, settings: WeightAveraging, net: Classifier) -> None:
         self.settings, self.net = settings, net
         self.taken = 0  # moments that are in the mean
         self.mean = {key: value.clone() for key, value in self._current().items()}
@@ -34,12 +34,12 @@ class WeightAverage:
     def after_step(self) -> None:
         """An exponential mean follows every step, faster while there are few."""
         if self.settings.kind == "ema":
-            decay = min(self.settings.decay, (1 + self.taken) / (10 + self.taken))
+            decay = min(self.settings.ema_decay, (1 + self.taken) / (10 + self.taken))
             self._take(1 - decay)
 
     def after_epoch(self, epoch: int, epochs: int) -> None:
         """SWA takes the ends of the body's epochs from a share of them on; epoch is from 0."""
-        if self.settings.kind == "swa" and epoch + 1 > self.settings.swa_from * epochs:
+        if self.settings.kind == "swa" and epoch + 1 > self.settings.swa_start * epochs:
             self._take(1 / (1 + self.taken))
 
     @contextmanager

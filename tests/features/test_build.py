@@ -44,7 +44,7 @@ def test_only_the_part_that_trains_has_folds(tmp_path: Path) -> None:
 def test_every_candidate_has_a_reason(tmp_path: Path) -> None:
     """In a dump, under the hash, or near; or the product has no picture and nothing near."""
     data = toy(11)
-    dials = Features(top_k=2, near_k=0, windows=(4,))
+    dials = Features(top_k=2, id_neighbors=0, id_windows=(4,))
     built = build(tmp_path, data, "locked", dials)
     query_images = data.dumps["locked"][0].image
     for product in np.unique(built.product):
@@ -195,7 +195,7 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
 
 def test_without_raw_there_are_none(tmp_path: Path) -> None:
     data = toy(29)
-    columns = sourced(tmp_path, data, "fit", ["mean"], Features(raw=False))
+    columns = sourced(tmp_path, data, "fit", ["mean"], Features(use_raw_topk=False))
     common = read(tmp_path / "candidates")
     assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
     assert common.categorical == ["candidate_class"]
@@ -203,7 +203,7 @@ def test_without_raw_there_are_none(tmp_path: Path) -> None:
 
 def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_path: Path) -> None:
     data = toy(11)
-    dials = replace(DIALS, hashes=False, near_k=0)
+    dials = replace(DIALS, use_md5=False, id_neighbors=0)
     built = build(tmp_path, data, "locked", dials)
     assert not [name for name in built.columns.names if "hash" in name]
     assert "recall_hash" not in built.facts
@@ -216,7 +216,7 @@ def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_pat
 
 def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> None:
     data = toy(11)
-    built = build(tmp_path, data, "locked", replace(DIALS, windows=(), near_k=0))
+    built = build(tmp_path, data, "locked", replace(DIALS, id_windows=(), id_neighbors=0))
     assert not [name for name in built.columns.names if "near" in name]
     assert "global_prior" in built.columns.names
     assert "recall_near" not in built.facts
@@ -226,7 +226,7 @@ def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> Non
 def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
     data = toy(7, products=150)
     whole = build(tmp_path / "a", data, "fit", DIALS)
-    capped = build(tmp_path / "b", data, "fit", replace(DIALS, cap=2))
+    capped = build(tmp_path / "b", data, "fit", replace(DIALS, max_candidates=2))
     assert capped.facts["recall_without_cap"] == whole.facts["recall"]
     assert capped.facts["rows_without_cap"] == whole.facts["rows"]
     assert capped.facts["recall"] < whole.facts["recall"]
@@ -244,7 +244,7 @@ def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
     assert [(row["source"], row["k"]) for row in table] == [
         (source, k) for source in ("networks", "hash", "near") for k in (1, 2, 3, 4)
     ]
-    setting = {"networks": "top_k", "hash": "hash_k", "near": "near_k"}
+    setting = {"networks": "top_k", "hash": "hash_k", "near": "id_neighbors"}
     for row in table:
         dials = replace(DIALS, **{setting[row["source"]]: row["k"]})
         built = build(tmp_path / f"{row['source']}{row['k']}", data, "fit", dials)

@@ -273,5 +273,5 @@ def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
 def test_more_pictures_than_can_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
     known = catalogue(np.random.default_rng(0), 40, 9)
     monkeypatch.setattr(hash_lookup, "MOST", len(known.md5))
-    with pytest.raises(UserError, match=r"toy\.bson.*features\.hashes = false"):
+    with pytest.raises(UserError, match=r"toy\.bson.*features\.use_md5 = false"):
         ask(known, np.ones(40, bool), np.full(40, -1, np.int8), known, same=True)

@@ -12,7 +12,7 @@ from lib.features.build import Columns, build_candidates, build_source, read
 from lib.inference.topk import TopK
 from tests.features.toy_catalog import CLASSES, catalogue, dump, splits
 
-DIALS = Features(top_k=3, hash_k=5, near_k=2, windows=(4, 50_000))
+DIALS = Features(top_k=3, hash_k=5, id_neighbors=2, id_windows=(4, 50_000))
 
 
 @dataclass

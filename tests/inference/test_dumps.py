@@ -50,7 +50,7 @@ class Told:
 
 
 def run(folder, scorer, rows, nets=None, plain=True, **settings):
-    settings = Predict(**({"top_k": 3, "shard": 4} | settings))
+    settings = Predict(**({"top_k": 3, "shard_size": 4} | settings))
     return dumps.write(folder, scorer, settings, rows, nets, plain)
 
 
@@ -70,7 +70,7 @@ def test_ranks_share_the_shards_and_the_first_puts_them_together(tmp_path, world
     for rank in reversed(range(world)):
         scorer = Told()
         found = dumps.write(
-            shared, scorer, Predict(top_k=3, shard=7), rows, nets, True, Rank(rank, world)
+            shared, scorer, Predict(top_k=3, shard_size=7), rows, nets, True, Rank(rank, world)
         )
         assert found == (0 if rank else rotten)
         scored += [row for some, _ in scorer.asked for row in some]
@@ -108,7 +108,7 @@ def test_each_picture_has_what_its_row_says_by_its_networks(
     own = (owner[rows] % 2).astype(np.int8)
     scorer = Told(owner if of_products else None, batch)
     with TemporaryDirectory() as folder:
-        rotten = run(Path(folder), scorer, rows, own if by_fold else None, shard=shard)
+        rotten = run(Path(folder), scorer, rows, own if by_fold else None, shard_size=shard)
         for number, prefix in enumerate(("top", "plain")):
             table = scorer.table[number][:, speaking]
             one = np.where(own[:, None] == 0, table[0], table[1])
@@ -165,7 +165,7 @@ def test_shards_of_another_size_are_not_taken_up(tmp_path):
     run(whole, Told(), ROWS)
     stopped(later, ROWS, after=2)
     (later / ".shard-000000008-000000011.npz.tmp").touch()
-    run(later, scorer, ROWS, shard=6)
+    run(later, scorer, ROWS, shard_size=6)
     assert len(scorer.asked) == 2
     assert_same_files(whole, later)
 
@@ -210,13 +210,13 @@ def peak():
 
 torch.set_num_threads(1)
 folder, rows = Path(sys.argv[1]), np.arange({ROWS_OF_MANY})
-model = Model(kind="fusion", fusion=Fusion(of=("a",), hidden=(4,)))
+model = Model(input="embedding", fusion=Fusion(inputs=("a",), hidden_sizes=(4,)))
 net = FusionModel(model.fusion, 3, {MANY})
 torch.save({{"network": "-", "classes": {MANY}, "model": net.state_dict()}}, folder / "net.pt")
 seen = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float16)
 feed = EmbeddingLoader([seen], rows, np.ones(len(rows)))
-settings = Predict(shard=500)
-scorer = FusionPredictor(model, settings, [folder / "net.pt"], [feed], Run(predict_batch=50), rows)
+settings, run = Predict(shard_size=500), Run(predict_batch_size=50)
+scorer = FusionPredictor(model, settings, [folder / "net.pt"], [feed], run, rows)
 for some in (rows[:200], rows):
     dumps.write(folder, scorer, settings, some, None, True)
     print(peak())

@@ -14,8 +14,8 @@ from tests.image_catalog import PRODUCTS, folder_of
 
 
 def run(folder, model, checkpoint, reader, projection=None, whole=False, **settings):
-    settings = Predict(**({"dims": 8, "shard": 7} | settings))
-    net, batch = partial(network, checkpoint, model), Run(predict_batch=3)
+    settings = Predict(**({"embedding_dim": 8, "shard_size": 7} | settings))
+    net, batch = partial(network, checkpoint, model), Run(predict_batch_size=3)
     facts = embed(folder, model, settings, net, projection, whole, reader, batch)
     return facts, np.load(folder / "embeddings.npy")
 
@@ -55,7 +55,7 @@ def test_another_catalogue_is_brought_into_the_same_space(tmp_path, model, check
 
 
 def test_no_more_dims_than_the_network_has(tmp_path, model, checkpoints, reader):
-    facts, found = run(tmp_path, model, checkpoints[0], reader, dims=10_000)
+    facts, found = run(tmp_path, model, checkpoints[0], reader, embedding_dim=10_000)
     assert found.shape == (PRODUCTS, facts["dims"])
     whole = seen(model, checkpoints[0], reader)
     np.testing.assert_allclose(

@@ -27,12 +27,12 @@ TEN = [
     for mirrored in (False, True)
     for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))
 ]
-FUSED = Model(kind="fusion", fusion=Fusion(of=("a",), hidden=(7,)))
+FUSED = Model(input="embedding", fusion=Fusion(inputs=("a",), hidden_sizes=(7,)))
 
 
 def run(folder, scorer_of, rows, nets=None, **settings):
-    settings = Predict(**({"views": 10, "top_k": 3, "shard": 4} | settings))
-    scorer = scorer_of(settings, Run(predict_batch=3))
+    settings = Predict(**({"tta_views": 10, "top_k": 3, "shard_size": 4} | settings))
+    scorer = scorer_of(settings, Run(predict_batch_size=3))
     rotten = dumps.write(folder, scorer, settings, rows, nets, True)
     return scorer, rotten
 
@@ -79,7 +79,7 @@ def test_views_and_networks_are_averaged_before_the_first_k(
     tmp_path, model, checkpoints, reader, mean
 ):
     scorer_of = by_pictures(model, checkpoints, reader)
-    scorer, rotten = run(tmp_path, scorer_of, ROWS, mean=mean)
+    scorer, rotten = run(tmp_path, scorer_of, ROWS, tta_mean=mean)
     assert (len(scorer.views), rotten) == (10, 1)
     for prefix, views in (("top", TEN), ("plain", CENTRE)):
         if mean == "arithmetic":
@@ -165,7 +165,7 @@ def test_each_picture_has_what_is_said_of_its_products_embeddings(tmp_path, fuse
     def scorer_of(settings, run):
         return FusionPredictor(FUSED, settings, paths, feeds, run, OWNER)
 
-    run(tmp_path, scorer_of, SOME, OWN if by_fold else None, mean=mean)
+    run(tmp_path, scorer_of, SOME, OWN if by_fold else None, tta_mean=mean)
     expected = sum(each) / 2 if mean == "arithmetic" else normal(np.log(each).mean(0))
     if by_fold:
         expected = np.where(OWN[:, None] == 0, *each)

@@ -23,17 +23,17 @@ source = "sample"
 [sample]
 train_products = 120
 test_products = 10
-classes = {classes}
+num_classes = {classes}
 image_size = 32
 [split]
 locked = 0.3
-folds = 2
+n_folds = 2
 [run]
 threads = 1
 [models.a]
-network = "small"
+arch = "small"
 weights = "none"
-folds = 2
+n_folds = 2
 """
 
 

@@ -273,7 +273,7 @@ def test_what_is_frozen_again_does_not_drift():
 
 
 def test_a_unit_that_is_not_there_is_refused():
-    with pytest.raises(UserError, match="trainable_from = 9: small has units 0 to 4"):
+    with pytest.raises(UserError, match="freeze_until = 9: small has units 0 to 4"):
         factory.build("small", 3, "none").freeze_until(9)
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.schema import Average, Fusion, Loss, Model, Run
+from lib.config.schema import Fusion, Loss, Model, Run, WeightAveraging
 from lib.errors import UserError
 from lib.models import fusion
 from lib.models.fusion import FusionModel
@@ -16,7 +16,7 @@ from lib.training.dataset import TrainingSet
 from lib.training.embedding_loader import EmbeddingLoader
 from lib.training.losses import mixed
 
-SMALL = Fusion(of=("a", "b"), hidden=(12, 8), dropout=0.2)
+SMALL = Fusion(inputs=("a", "b"), hidden_sizes=(12, 8), dropout=0.2)
 PRODUCTS, CLASSES = 120, 4
 TRAIN, VALID = np.arange(0, 80), np.arange(80, 120)
 
@@ -73,7 +73,10 @@ def by_definition(net, seen, join):
 @pytest.mark.parametrize("join", ["sum", "max"])
 @pytest.mark.parametrize("gate", [True, False])
 def test_the_answer_is_that_of_the_definition(join, gate):
-    net, seen = network(replace(SMALL, join=join, gate=gate)), seen_of([0, 1, 2, 3, 4])
+    net, seen = (
+        network(replace(SMALL, pooling=join, squeeze_excitation=gate)),
+        seen_of([0, 1, 2, 3, 4]),
+    )
     np.testing.assert_allclose(answers(net, seen), by_definition(net, seen, join), atol=1e-5)
 
 
@@ -81,7 +84,7 @@ def test_the_answer_is_that_of_the_definition(join, gate):
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 5), st.integers(0, 1000))
 @pytest.mark.parametrize("join", ["sum", "max"])
 def test_neither_empty_places_nor_the_order_change_anything(join, counts, more, seed):
-    net, seen = network(replace(SMALL, join=join)), seen_of(counts)
+    net, seen = network(replace(SMALL, pooling=join)), seen_of(counts)
     empty = torch.full((len(counts), more, 6), torch.nan, dtype=torch.float16)
     longer = torch.cat([seen, empty], 1)
     turned = longer[:, np.random.default_rng(seed).permutation(4 + more)]
@@ -100,7 +103,7 @@ def test_normal_values_and_the_mask():
 
 def test_mixing_products_mixes_their_sums():
     """Also where one has a picture and the other none."""
-    net = network(replace(SMALL, hidden=(), gate=False))
+    net = network(replace(SMALL, hidden_sizes=(), squeeze_excitation=False))
     values = net.normalise(seen_of([0, 1, 2, 3, 4]))
     torch.manual_seed(3)
     both, other, share = mixed(values, 0.5)
@@ -130,13 +133,13 @@ def made(counts_seed=0):
 
 
 MODEL = Model(
-    kind="fusion",
+    input="embedding",
     weights="none",
     optimizer="adamw",
     lr=0.01,
-    head_epochs=1,
+    head_only_epochs=1,
     epochs=4,
-    batch=16,
+    batch_size=16,
     fusion=SMALL,
 )
 
@@ -157,7 +160,7 @@ def state_of(folder, name="last.pt"):
 
 
 def test_what_neither_source_tells_alone_is_learnt(tmp_path):
-    facts = run(tmp_path / "net", replace(MODEL, head_epochs=0, epochs=7))
+    facts = run(tmp_path / "net", replace(MODEL, head_only_epochs=0, epochs=7))
     assert facts["last_accuracy"] > 0.9
     assert facts["images"] == len(TRAIN)
 
@@ -168,7 +171,11 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, steps, 
     """5 steps an epoch in segments of 2; stops in the head, between epochs and within them."""
     monkeypatch.setattr(training, "SEGMENT_STEPS", 2)
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
-    model = replace(MODEL, loss=Loss(mixup=mixup), average=Average(kind="ema", decay=0.9))
+    model = replace(
+        MODEL,
+        loss=Loss(mixup_alpha=mixup),
+        weight_average=WeightAveraging(kind="ema", ema_decay=0.9),
+    )
     run(tmp_path / "whole", model)
     step, taken = training._Training._step, 0
 
@@ -229,5 +236,5 @@ def test_means_and_deviations_are_of_the_pictures_that_train():
 def test_there_are_no_units_to_freeze():
     net = network()
     net.freeze_until(0)
-    with pytest.raises(UserError, match="trainable_from = 2"):
+    with pytest.raises(UserError, match="freeze_until = 2"):
         net.freeze_until(2)

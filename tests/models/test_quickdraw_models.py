@@ -39,4 +39,4 @@ def test_a_step_moves_every_layer_and_grey_is_all_they_see(name):
 
 def test_other_sizes_are_refused():
     with pytest.raises(UserError, match="draw_cnn2 needs pictures of 28 by 28"):
-        factory.network(Model(network="draw_cnn2", crop=(32, 32)), 10, "none")
+        factory.network(Model(arch="draw_cnn2", crop=(32, 32)), 10, "none")

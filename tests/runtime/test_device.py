@@ -58,26 +58,29 @@ def test_run_threads_limits_torch_threads():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"batch": 90, "accumulate": 2}, "batch = 90, crop = [160, 160]; lower batch, or set accu"),
-        ({"batch": 90, "accumulate": 3}, "accumulate = 5:"),
-        ({"batch": 64, "batches": ((2, 512),)}, "batch = 512, crop = [160, 160]; lower batches,"),
-        ({"batch": 8, "accumulate": 8}, "lower batch"),
+        (
+            {"batch_size": 90, "grad_accum_steps": 2},
+            "crop = [160, 160]; lower batch_size, or set grad_accum",
+        ),
+        ({"batch_size": 90, "grad_accum_steps": 3}, "grad_accum_steps = 5:"),
+        ({"batch_size": 64, "batch_size_schedule": ((2, 512),)}, "lower batch_size_schedule,"),
+        ({"batch_size": 8, "grad_accum_steps": 8}, "lower batch_size"),
     ],
 )
 def test_out_of_memory_advice_names_a_valid_setting(settings, words):
     model = Model(**settings)
     advice = devices.oom_advice(model)
     assert words in advice
-    if "accumulate" in advice:
-        pieces = int(advice.split("accumulate = ")[1].split(":")[0])
-        assert pieces > model.accumulate
-        assert model.batch % pieces == 0
+    if "grad_accum_steps" in advice:
+        pieces = int(advice.split("grad_accum_steps = ")[1].split(":")[0])
+        assert pieces > model.grad_accum_steps
+        assert model.batch_size % pieces == 0
 
 
 def test_out_of_memory_in_prediction_names_the_setting(tmp_path):
-    advice = devices.predict_oom_advice(Run(predict_batch=512))
+    advice = devices.predict_oom_advice(Run(predict_batch_size=512))
     with (
-        pytest.raises(UserError, match=r"out of memory at run.predict_batch = 512; lower it"),
+        pytest.raises(UserError, match=r"out of memory at run.predict_batch_size = 512; lower it"),
         devices.catch_oom(tmp_path, advice),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -21,7 +21,16 @@ from torch import nn
 from lib import jobs, pipeline
 from lib.artifacts import read_manifest, status
 from lib.config.load import load
-from lib.config.schema import Augment, Average, Fusion, Loss, Model, Rate, Run, Sampling
+from lib.config.schema import (
+    Augment,
+    Fusion,
+    Loss,
+    LRSchedule,
+    Model,
+    Run,
+    Sampling,
+    WeightAveraging,
+)
 from lib.data.catalog import read_catalog
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
@@ -40,43 +49,58 @@ TRAIN, VALID = np.arange(0, 42), np.arange(42, PRODUCTS)
 HEAVY = np.linspace(0.5, 1.5, PRODUCTS)  # weights of the rows
 
 JOINED = Model(
-    kind="fusion",
-    fusion=Fusion(of=("a",), hidden=(12, 8), dropout=0.0),
-    head_epochs=1,
+    input="embedding",
+    fusion=Fusion(inputs=("a",), hidden_sizes=(12, 8), dropout=0.0),
+    head_only_epochs=1,
     epochs=2,
-    batch=9,
+    batch_size=9,
     lr=0.05,
 )
 SEEN = Model(
-    network="squeezenet1_1",  # without batch norms or dropout
+    arch="squeezenet1_1",  # without batch norms or dropout
     weights="none",
     resize=(40, 38),
     crop=(36, 32),
-    augment=Augment(rotate=20.0, erase=0.5, contrast=0.3),
-    head_epochs=0,
+    augment=Augment(max_rotation=20.0, erase_prob=0.5, contrast=0.3),
+    head_only_epochs=0,
     epochs=2,
-    batch=11,
+    batch_size=11,
     lr=0.002,
 )
-SMALL = replace(SEEN, network="small", head_epochs=1, lr=0.02)
-HARD = Sampling(balance=0.5, hard=3.0)
+SMALL = replace(SEEN, arch="small", head_only_epochs=1, lr=0.02)
+HARD = Sampling(class_balance=0.5, hard_example_weight=3.0)
 
 # Batches and pieces that two cannot share evenly; pieces of one row, which both work on.
 LESSONS = {
-    "sgd": replace(JOINED, accumulate=3),
+    "sgd": replace(JOINED, grad_accum_steps=3),
     "adamw": replace(
-        JOINED, optimizer="adamw", lr=0.005, sampling=HARD, average=Average("ema", 0.9)
+        JOINED,
+        optimizer="adamw",
+        lr=0.005,
+        sampling=HARD,
+        weight_average=WeightAveraging("ema", 0.9),
     ),
     "single": replace(
-        JOINED, head_epochs=0, batch=3, accumulate=3, sampling=HARD, rate=Rate("plateau")
+        JOINED,
+        head_only_epochs=0,
+        batch_size=3,
+        grad_accum_steps=3,
+        sampling=HARD,
+        lr_schedule=LRSchedule("plateau"),
     ),
     "pictures": SEEN,
-    "stopped": replace(SEEN, unfreeze=(6, 3), accumulate=2, optimizer="adamw", lr=0.0005),
+    "stopped": replace(
+        SEEN, unfreeze_schedule=(6, 3), grad_accum_steps=2, optimizer="adamw", lr=0.0005
+    ),
 }
 NORMS = {
-    "norms": replace(SMALL, average=Average("swa", swa_from=0.0), loss=Loss(mixup=0.4)),
-    "norms_wide": replace(SEEN, network="timm/test_convnext", head="wide", epochs=1),
-    "norms_stopped": replace(SMALL, average=Average("ema", 0.9), unfreeze=(4, 1), sampling=HARD),
+    "norms": replace(
+        SMALL, weight_average=WeightAveraging("swa", swa_start=0.0), loss=Loss(mixup_alpha=0.4)
+    ),
+    "norms_wide": replace(SEEN, arch="timm/test_convnext", head="wide", epochs=1),
+    "norms_stopped": replace(
+        SMALL, weight_average=WeightAveraging("ema", 0.9), unfreeze_schedule=(4, 1), sampling=HARD
+    ),
 }
 
 
@@ -89,7 +113,7 @@ def lesson_of(model, reader):
     labels = (np.arange(PRODUCTS) % CLASSES).astype(np.int16)
     given = {"labels": labels, "product": np.arange(PRODUCTS), "train_rows": TRAIN}
     given |= {"valid_rows": VALID, "classes": CLASSES, "weights": HEAVY}
-    if model.kind == "network":
+    if model.input == "image":
         feed = ImageLoader(reader, model)
         build = lambda weights: factory.network(model, CLASSES, weights)  # noqa: E731
         return TrainingSet(feed, build, **given)
@@ -309,20 +333,20 @@ source = "sample"
 [sample]
 train_products = 120
 test_products = 20
-classes = 4
+num_classes = 4
 image_size = 32
 [split]
 locked = 0.2
-folds = 2
+n_folds = 2
 [train]
-network = "small"
+arch = "small"
 weights = "none"
 resize = [32, 32]
 crop = [28, 28]
-head_epochs = 0
+head_only_epochs = 0
 epochs = 1
-folds = 2
-batch = 16
+n_folds = 2
+batch_size = 16
 [models.a]
 """
 

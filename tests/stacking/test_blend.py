@@ -41,7 +41,7 @@ def test_published_blend_is_the_documents_formula():
 def test_published_blend_names_what_is_missing():
     y = published_scores(["a"], np.random.default_rng(0))
     del y[MULTI], y["a", "l3", "lgbm_2"]
-    with pytest.raises(UserError, match=r"lacks a/l3/lgbm_2, multi/l2/xgboost; put .*layer3"):
+    with pytest.raises(UserError, match=r"lacks a/l3/lgbm_2, multi/l2/xgboost; put .*l3"):
         blend.published(y, {"a": 1.0})
 
 

@@ -33,7 +33,7 @@ def test_an_interrupted_layer_goes_on_to_the_same_bytes(booster, tmp_path):
 @pytest.mark.parametrize("killed", ["fitting", "choosing", "cutting", "clearing"])
 def test_a_watched_layer_goes_on_after_a_kill_at_any_step(booster, killed, tmp_path, monkeypatch):
     data = rankable(products=60)
-    dials = replace(SMALL, trees=30, patience=2, learning_rate=0.5)
+    dials = replace(SMALL, n_estimators=30, early_stopping_rounds=2, learning_rate=0.5)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     facts = fit(whole, booster, data, dials=dials)
 
@@ -73,12 +73,12 @@ def test_a_watched_layer_goes_on_after_a_kill_at_any_step(booster, killed, tmp_p
 def test_one_number_of_rounds_for_all_folds(booster, tmp_path):
     """Each model is the one that as many trees, without any watching, would have made."""
     data = rankable()
-    dials = replace(SMALL, trees=40, patience=3, learning_rate=0.4)
+    dials = replace(SMALL, n_estimators=40, early_stopping_rounds=3, learning_rate=0.4)
     facts = fit(tmp_path / "watched", booster, data, dials=dials)
     kept = json.loads((tmp_path / "watched" / "rounds.json").read_text())
     assert facts["rounds"] == kept["rounds"] == int(np.argmin(kept["loss"])) + 1
     assert 1 <= facts["rounds"] < 40
-    as_many = replace(dials, trees=facts["rounds"], patience=0)
+    as_many = replace(dials, n_estimators=facts["rounds"], early_stopping_rounds=0)
     plain = fit(tmp_path / "plain", booster, data, dials=as_many)
     watched, alone = (np.load(tmp_path / name / "oof.npy") for name in ("watched", "plain"))
     np.testing.assert_allclose(watched, alone, rtol=1e-4)
@@ -89,7 +89,7 @@ def test_one_number_of_rounds_for_all_folds(booster, tmp_path):
 
 def test_forests_have_no_patience(tmp_path):
     data = learnable()
-    facts = fit(tmp_path / "a", "extra_trees", data, dials=replace(SMALL, patience=3))
+    facts = fit(tmp_path / "a", "extra_trees", data, dials=replace(SMALL, early_stopping_rounds=3))
     assert "rounds" not in facts
     fit(tmp_path / "b", "extra_trees", data)
     one, two = ((tmp_path / name / "fold-1.joblib").read_bytes() for name in "ab")
@@ -101,7 +101,12 @@ def test_a_layer_says_nothing_on_any_thread(booster, tmp_path, capfd):
     """LightGBM's own way of keeping silent holds on the main thread only."""
     tables, target, fold, product = rankable()
     tables[1].values[:, 0] = np.arange(len(product)) % 400
-    fit(tmp_path, booster, (tables, target, fold, product), dials=replace(SMALL, patience=3))
+    fit(
+        tmp_path,
+        booster,
+        (tables, target, fold, product),
+        dials=replace(SMALL, early_stopping_rounds=3),
+    )
     assert capfd.readouterr() == ("", "")
 
 

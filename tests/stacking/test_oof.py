@@ -177,7 +177,7 @@ def test_folds_that_cannot_be_fitted_are_named(broken, tmp_path):
         fold[fold == 2] = 3
     else:
         target[:] = broken == "all true"
-    with pytest.raises(UserError, match=r"fold \d .*fewer split.folds"):
+    with pytest.raises(UserError, match=r"fold \d .*fewer split.n_folds"):
         fit(tmp_path, "catboost", (tables, target, fold, product))
 
 
@@ -185,8 +185,10 @@ def test_a_fold_with_nothing_to_watch_is_named(tmp_path):
     tables, target, fold, product = rankable()
     target[fold == 2] = 0
     data = tables, target, fold, product
-    with pytest.raises(UserError, match=r"fold 2 has no true candidate.*stack.patience = 0"):
-        fit(tmp_path, "lambdarank", data, dials=replace(SMALL, patience=2))
+    with pytest.raises(
+        UserError, match=r"fold 2 has no true candidate.*stack.early_stopping_rounds = 0"
+    ):
+        fit(tmp_path, "lambdarank", data, dials=replace(SMALL, early_stopping_rounds=2))
     fit(tmp_path, "lambdarank", data)
 
 
@@ -206,7 +208,7 @@ def test_other_columns_than_the_fits_are_refused(tmp_path):
 # The columns are made the way the features are: counts of labels, with the row's own left out.
 
 PRODUCTS, PER_PRODUCT = 1500, 5
-NOISE = Stack(trees=40, forest_trees=30, leaves=16, min_leaf=20)
+NOISE = Stack(n_estimators=40, forest_n_estimators=30, num_leaves=16, min_data_in_leaf=20)
 
 
 def random_labels(seed):

@@ -6,7 +6,7 @@ from lib.config.schema import Stack
 from lib.features.build import Columns
 from lib.stacking import oof
 
-SMALL = Stack(trees=20, forest_trees=20, leaves=8, min_leaf=5)
+SMALL = Stack(n_estimators=20, forest_n_estimators=20, num_leaves=8, min_data_in_leaf=5)
 CLASSES = 30
 
 

@@ -12,15 +12,15 @@ from lib.data.image_reader import GREY, ImageReader
 from lib.training.augment import RandomAugment, strength
 
 ALL = Augment(
-    least_area=0.5,
-    stretch=0.3,
-    rotate=20.0,
-    turns=True,
+    min_area=0.5,
+    max_stretch=0.3,
+    max_rotation=20.0,
+    rot90=True,
     brightness=0.4,
     contrast=0.4,
     saturation=0.4,
-    grey=0.3,
-    erase=0.5,
+    grayscale_prob=0.3,
+    erase_prob=0.5,
 )
 cv2.setNumThreads(0)  # as the reader does
 
@@ -115,7 +115,7 @@ def test_by_default_pictures_are_crops_of_these_very_places(seed, flip):
 def test_pictures_that_are_left_alone_are_the_default():
     """Of a batch in which others are altered."""
     picture = noise(RESIZE)
-    out, drawn = altered(picture, Augment(erase=0.5, turns=True), flip=True)
+    out, drawn = altered(picture, Augment(erase_prob=0.5, rot90=True), flip=True)
     alone = ~drawn.mapped & (drawn.blots[:, 2] == 0)
     assert 2 < alone.sum() < 20
     assert (out[alone] == altered(picture, Augment(), flip=True)[0][alone]).all()
@@ -129,9 +129,11 @@ def test_strength_0_is_the_default():
 
 
 def test_one_setting_does_not_change_the_numbers_of_another():
-    _, alone = altered(noise(RESIZE), replace(Augment(), rotate=20.0), flip=True)
+    _, alone = altered(noise(RESIZE), replace(Augment(), max_rotation=20.0), flip=True)
     _, other = altered(
-        noise(RESIZE), replace(Augment(), rotate=20.0, grey=1.0, erase=0.5), flip=True
+        noise(RESIZE),
+        replace(Augment(), max_rotation=20.0, grayscale_prob=1.0, erase_prob=0.5),
+        flip=True,
     )
     assert (alone.maps == other.maps).all()
     assert (alone.mirrored == other.mirrored).all()
@@ -140,7 +142,7 @@ def test_one_setting_does_not_change_the_numbers_of_another():
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_turn_is_that_of_a_square_crop(flip):
     picture = noise((51, 52))
-    out, drawn = altered(picture, Augment(turns=True), SQUARE, flip, count=60)
+    out, drawn = altered(picture, Augment(rot90=True), SQUARE, flip, count=60)
     turns = []
     for i, got in enumerate(out):
         top, left = drawn.tops[i], drawn.lefts[i]
@@ -154,12 +156,12 @@ def test_a_turn_is_that_of_a_square_crop(flip):
 
 
 def test_strength_is_the_share_of_pictures_that_are_turned():
-    _, drawn = altered(noise(SQUARE), Augment(turns=True), SQUARE, much=0.4, count=2000)
+    _, drawn = altered(noise(SQUARE), Augment(rot90=True), SQUARE, much=0.4, count=2000)
     assert 0.26 < drawn.mapped.mean() < 0.34  # a quarter of the turns are by nothing
 
 
 def test_a_turned_crop_that_is_not_square_keeps_its_proportions():
-    out, drawn = altered(places((60, 40)), Augment(turns=True), (30, 20), count=60)
+    out, drawn = altered(places((60, 40)), Augment(rot90=True), (30, 20), count=60)
     assert (np.abs(drawn.maps[:, :, :2]).sum(2) == 1).all()  # a pixel is a pixel
     quarter = np.flatnonzero(np.abs(drawn.maps[:, 0, 0]) < 0.5)
     assert len(quarter) > 10
@@ -168,7 +170,7 @@ def test_a_turned_crop_that_is_not_square_keeps_its_proportions():
 
 
 def test_a_rotation_is_about_the_middle_and_within_its_range():
-    out, drawn = altered(places(RESIZE), Augment(rotate=30.0), count=200)
+    out, drawn = altered(places(RESIZE), Augment(max_rotation=30.0), count=200)
     angles = np.rad2deg(np.arctan2(drawn.maps[:, 1, 0], drawn.maps[:, 0, 0]))
     assert np.abs(angles).max() <= 30
     assert angles.min() < -20
@@ -184,7 +186,7 @@ def test_a_rotation_is_about_the_middle_and_within_its_range():
 
 
 def test_the_least_area_is_the_least_share_of_the_crop_that_is_shown():
-    out, drawn = altered(places(RESIZE), Augment(least_area=0.4), count=300)
+    out, drawn = altered(places(RESIZE), Augment(min_area=0.4), count=300)
     shares = areas(corners(CROP, drawn)) / (CROP[0] * CROP[1])
     assert 0.4 <= shares.min() < 0.45
     assert 0.95 < shares.max() <= 1
@@ -198,8 +200,8 @@ def test_the_least_area_is_the_least_share_of_the_crop_that_is_shown():
 
 
 def test_the_window_is_stretched_within_its_range_and_the_picture():
-    _, whole = altered(noise(RESIZE), Augment(stretch=0.5), RESIZE, count=300)
-    _, drawn = altered(noise(RESIZE), Augment(stretch=0.5), count=300)
+    _, whole = altered(noise(RESIZE), Augment(max_stretch=0.5), RESIZE, count=300)
+    _, drawn = altered(noise(RESIZE), Augment(max_stretch=0.5), count=300)
     height, width = drawn.maps[:, 1, 1] * CROP[0], drawn.maps[:, 0, 0] * CROP[1]
     ratios = height / width / (CROP[0] / CROP[1])
     assert 1 / 1.5 <= ratios.min() < 0.75
@@ -214,7 +216,7 @@ def test_the_window_is_stretched_within_its_range_and_the_picture():
 def test_a_mapped_picture_is_sampled_bilinearly(seed, flip):
     rng = np.random.default_rng(seed)
     picture = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (15, 17))
-    augment = Augment(least_area=0.3, stretch=0.5, rotate=90.0, turns=True)
+    augment = Augment(min_area=0.3, max_stretch=0.5, max_rotation=90.0, rot90=True)
     out, drawn = altered(picture, augment, (13, 9), flip, count=1, seed=seed)
     wanted = sampled(picture, drawn.maps[0], (13, 9))
     np.testing.assert_allclose(out[0], wanted, atol=4)  # OpenCV rounds places to 1/32 pixel
@@ -222,7 +224,7 @@ def test_a_mapped_picture_is_sampled_bilinearly(seed, flip):
 
 def test_the_mirror_image_of_a_mapped_picture():
     picture = noise(RESIZE)
-    augment = Augment(least_area=0.5, stretch=0.2)
+    augment = Augment(min_area=0.5, max_stretch=0.2)
     out, drawn = altered(picture, augment, flip=True)
     plain, _ = altered(picture, augment, flip=False)
     assert 5 < drawn.mirrored.sum() < 35
@@ -262,7 +264,7 @@ def test_saturation_is_a_distance_from_the_grey_of_the_pixel():
 
 def test_grey_pictures_have_equal_channels():
     picture = noise(RESIZE)
-    out, drawn = altered(picture, Augment(grey=0.4), count=300)
+    out, drawn = altered(picture, Augment(grayscale_prob=0.4), count=300)
     grey = (out == out[..., :1]).all((1, 2, 3))
     assert 0.3 < grey.mean() < 0.5
     plain = cuts(picture, CROP, drawn)
@@ -273,7 +275,7 @@ def test_grey_pictures_have_equal_channels():
 def test_a_blot_is_one_grey_rectangle():
     picture = noise(RESIZE)
     picture[picture == GREY] = 0
-    out, drawn = altered(picture, Augment(erase=0.6), count=300)
+    out, drawn = altered(picture, Augment(erase_prob=0.6), count=300)
     blotted = (out == GREY).all(3)
     touched = blotted.any((1, 2))
     assert 0.5 < touched.mean() < 0.7
@@ -296,7 +298,7 @@ def size():
 @given(size(), size(), st.integers(0, 2**31), st.booleans(), st.floats(0, 1), st.booleans())
 def test_any_size_keeps_within_its_memory(crop, margin, seed, flip, much, turns):
     resize = crop[0] + margin[0] - 1, crop[1] + margin[1] - 1
-    augment = replace(ALL, turns=turns, erase=1.0)
+    augment = replace(ALL, rot90=turns, erase_prob=1.0)
     augmenter = RandomAugment(augment, resize, crop, flip, much)
     drawn = augmenter.draw(3, np.random.default_rng(seed))
     memory = np.full((5, *crop, 3), 9, np.uint8)
@@ -332,12 +334,12 @@ def test_strength_is_full_unless_told_otherwise():
 
 
 def test_strength_grows_and_ends_clean():
-    augment = Augment(grow_epochs=4, start=0.2, clean_epochs=2)
+    augment = Augment(ramp_epochs=4, ramp_start=0.2, no_aug_epochs=2)
     found = [strength(augment, epoch, 8) for epoch in range(-2, 8)]
     np.testing.assert_allclose(found, [0.2, 0.2, 0.2, 0.4, 0.6, 0.8, 1, 1, 0, 0])
 
 
 def test_clean_epochs_come_before_growing_ones():
-    augment = Augment(grow_epochs=9, clean_epochs=1)
+    augment = Augment(ramp_epochs=9, no_aug_epochs=1)
     assert strength(augment, 2, 3) == 0
     assert strength(augment, 1, 3) == pytest.approx(1 / 9)

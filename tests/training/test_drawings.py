@@ -88,10 +88,10 @@ def test_it_learns_by_the_one_loop(known, tmp_path):
         feed, lambda _: StrokeNetwork(2), known.label, rows, rows[::2], rows[1::2], 2
     )
     model = Model(
-        network="strokes",
-        head_epochs=0,
+        arch="strokes",
+        head_only_epochs=0,
         epochs=12,
-        batch=16,
+        batch_size=16,
         lr=0.01,
         optimizer="adamw",
         crop=(1, 1),

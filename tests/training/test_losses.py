@@ -24,14 +24,14 @@ def test_smoothing_spreads_the_label(batch):
     logits, truth = batch
     soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
     expected = -(soft * logits.log_softmax(1)).sum(1)
-    torch.testing.assert_close(Losses(Loss(smoothing=0.1))(*batch), expected)
+    torch.testing.assert_close(Losses(Loss(label_smoothing=0.1))(*batch), expected)
 
 
 def test_focal_loss_counts_what_is_learnt_less(batch):
     logits, truth = batch
     right = logits.softmax(1)[torch.arange(7), truth]
     expected = -((1 - right) ** 2) * right.log()
-    torch.testing.assert_close(Losses(Loss(focal=2.0))(*batch), expected)
+    torch.testing.assert_close(Losses(Loss(focal_gamma=2.0))(*batch), expected)
 
 
 def test_focal_loss_leaves_smoothed_labels_their_say(batch):
@@ -39,10 +39,12 @@ def test_focal_loss_leaves_smoothed_labels_their_say(batch):
     probs = logits.softmax(1)
     soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
     expected = -(soft * (1 - probs) ** 2 * probs.log()).sum(1)
-    torch.testing.assert_close(Losses(Loss(focal=2.0, smoothing=0.1))(*batch), expected)
+    torch.testing.assert_close(Losses(Loss(focal_gamma=2.0, label_smoothing=0.1))(*batch), expected)
     margins = torch.linspace(0, 30, 301)
     rows = torch.stack([margins, *[torch.zeros(301)] * 4], 1)
-    losses = Losses(Loss(focal=1.0, smoothing=0.1))(rows, torch.zeros(301, dtype=torch.int64))
+    losses = Losses(Loss(focal_gamma=1.0, label_smoothing=0.1))(
+        rows, torch.zeros(301, dtype=torch.int64)
+    )
     assert 1 < margins[losses.argmin()] < 10  # and not the largest
 
 
@@ -50,7 +52,7 @@ def test_focal_loss_leaves_smoothed_labels_their_say(batch):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_focal_loss_has_a_gradient_where_all_is_learnt(power, smoothing):
     logits = torch.tensor([[40.0, 0.0, 0.0], [0.0, 40.0, 0.0]], requires_grad=True)
-    losses = Losses(Loss(focal=power, smoothing=smoothing))
+    losses = Losses(Loss(focal_gamma=power, label_smoothing=smoothing))
     losses(logits, torch.tensor([0, 0])).sum().backward()
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[1, 0] < 0
@@ -64,12 +66,12 @@ def test_the_tree_adds_the_loss_of_groups(batch):
         for row in range(7):
             own = probs[row][level == level[truth[row]]].sum()
             expected[row] -= 0.3 * np.log(own) / len(LEVELS)
-    found = Losses(Loss(tree=0.3), LEVELS)(*batch)
+    found = Losses(Loss(hierarchy_weight=0.3), LEVELS)(*batch)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 
 def test_without_levels_the_tree_has_no_say(batch):
-    torch.testing.assert_close(Losses(Loss(tree=1.0))(*batch), Losses(Loss())(*batch))
+    torch.testing.assert_close(Losses(Loss(hierarchy_weight=1.0))(*batch), Losses(Loss())(*batch))
 
 
 def test_a_level_is_right_where_its_group_is(batch):
@@ -82,7 +84,9 @@ def test_a_level_is_right_where_its_group_is(batch):
 
 def test_a_hopeless_group_still_has_a_finite_gradient():
     logits = torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]], requires_grad=True)
-    loss = Losses(Loss(focal=1.5, tree=1.0), LEVELS)(logits, torch.tensor([4])).sum()
+    loss = Losses(Loss(focal_gamma=1.5, hierarchy_weight=1.0), LEVELS)(
+        logits, torch.tensor([4])
+    ).sum()
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()

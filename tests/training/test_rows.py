@@ -7,7 +7,7 @@ from lib.config.schema import Model, Mosaic
 from lib.training import rows
 from tests.features.toy_catalog import catalogue
 
-NETWORK, MOSAIC = Model(), Model(kind="mosaic")
+NETWORK, MOSAIC = Model(), Model(input="mosaic")
 
 
 @pytest.fixture(scope="module")

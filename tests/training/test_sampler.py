@@ -39,7 +39,7 @@ def test_as_many_in_every_epoch_ascending_and_only_of_the_rows(seed, balance, ha
 
 
 def test_one_picture_of_each_product_another_in_each_epoch():
-    epochs = [drawn(Sampling(one_of_product=True), epoch) for epoch in range(60)]
+    epochs = [drawn(Sampling(one_image_per_product=True), epoch) for epoch in range(60)]
     for found in epochs:
         np.testing.assert_array_equal(PRODUCT[found], np.unique(PRODUCT[ROWS]))
     np.testing.assert_array_equal(np.unique(np.concatenate(epochs)), ROWS)
@@ -47,13 +47,15 @@ def test_one_picture_of_each_product_another_in_each_epoch():
 
 def test_hard_rows_come_more_often():
     hardness = (np.arange(len(ROWS)) % 2).astype(float)
-    found = np.concatenate([drawn(Sampling(hard=3.0), e, hardness=hardness) for e in range(20)])
+    found = np.concatenate(
+        [drawn(Sampling(hard_example_weight=3.0), e, hardness=hardness) for e in range(20)]
+    )
     times = np.bincount(np.searchsorted(ROWS, found), minlength=len(ROWS))
     assert times[1::2].sum() / times[::2].sum() == pytest.approx(4, rel=0.05)
 
 
 def test_epochs_differ_and_can_be_drawn_again():
-    sampling = Sampling(balance=1.0)
+    sampling = Sampling(class_balance=1.0)
     np.testing.assert_array_equal(drawn(sampling, 1), drawn(sampling, 1))
     assert not np.array_equal(drawn(sampling, 1), drawn(sampling, 2))
     assert not np.array_equal(drawn(sampling, 1), drawn(sampling, 1, seed=2))

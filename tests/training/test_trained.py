@@ -9,7 +9,7 @@ from lib.models.fusion import FusionModel
 from lib.training import trained
 
 CPU = torch.device("cpu")
-FUSED = Model(kind="fusion", fusion=Fusion(of=("a",), hidden=(7,)))
+FUSED = Model(input="embedding", fusion=Fusion(inputs=("a",), hidden_sizes=(7,)))
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_networks_that_are_not_there_are_named(tmp_path, model, fused):
 
 def test_networks_of_other_settings_are_named(model, checkpoints, fused):
     with pytest.raises(UserError, match="holds small, the config says resnet18"):
-        trained.network(checkpoints[0], replace(model, network="resnet18"), CPU)
-    other = replace(FUSED, fusion=replace(FUSED.fusion, hidden=(8,)))
+        trained.network(checkpoints[0], replace(model, arch="resnet18"), CPU)
+    other = replace(FUSED, fusion=replace(FUSED.fusion, hidden_sizes=(8,)))
     for wrong, width in ((other, 6), (FUSED, 7)):
         with pytest.raises(UserError, match="another fusion than the config says"):
             trained.fused(fused, wrong, width, CPU)

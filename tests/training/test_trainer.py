@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.config.schema import Average, Loss, Rate, Run, Sampling
+from lib.config.schema import Loss, LRSchedule, Run, Sampling, WeightAveraging
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.models import factory
@@ -115,7 +115,13 @@ def test_the_accuracy_is_that_of_the_stored_network(tmp_path, model, reader, lab
 def test_the_training_accuracy_is_what_was_met(tmp_path, model, reader, labels):
     """A network that does not move, on pictures that are not altered."""
     still = replace(
-        model, network="squeezenet1_1", lr=1e-12, head_epochs=0, batch=14, accumulate=2, flip=False
+        model,
+        arch="squeezenet1_1",
+        lr=1e-12,
+        head_only_epochs=0,
+        batch_size=14,
+        grad_accum_steps=2,
+        flip=False,
     )
     labels = np.searchsorted([4, 7], np.arange(len(labels)) % 10, "right").astype(np.int16)
     still = replace(still, resize=(36, 36), crop=(36, 36), epochs=1)
@@ -222,7 +228,7 @@ def test_best_is_the_epoch_of_the_highest_accuracy(tmp_path, model, reader, labe
 def test_the_head_epochs_leave_the_body_alone(tmp_path, model, reader, labels):
     torch.manual_seed(1)
     fresh = factory.build("small", 3, "none").state_dict()
-    run(tmp_path, replace(model, epochs=0, head_epochs=2), reader, labels)
+    run(tmp_path, replace(model, epochs=0, head_only_epochs=2), reader, labels)
     trained = state_of(tmp_path)["model"]
     changed = {k for k in fresh if not torch.equal(fresh[k], trained[k])}
     assert changed == {"head.weight", "head.bias"}
@@ -231,7 +237,7 @@ def test_the_head_epochs_leave_the_body_alone(tmp_path, model, reader, labels):
 def test_units_before_trainable_from_stay_as_loaded(tmp_path, model, reader, labels):
     torch.manual_seed(1)
     fresh = factory.build("small", 3, "none").state_dict()
-    run(tmp_path, replace(model, trainable_from=2), reader, labels)
+    run(tmp_path, replace(model, freeze_until=2), reader, labels)
     trained = state_of(tmp_path)["model"]
     changed = {k.split(".")[1] for k in fresh if not torch.equal(fresh[k], trained[k])}
     assert changed == {"2", "3", "4", "weight", "bias"}
@@ -283,7 +289,12 @@ def test_swa_measures_batch_norms_on_whole_batches(tmp_path, model, reader, labe
         sizes.extend(len(batch) for batch in batches)
 
     monkeypatch.setattr(weight_averaging, "measure_batch_norms", measured)
-    facts = run(tmp_path, replace(model, average=Average("swa"), batch=9), reader, labels)
+    facts = run(
+        tmp_path,
+        replace(model, weight_average=WeightAveraging("swa"), batch_size=9),
+        reader,
+        labels,
+    )
     assert facts["images"] % 9
     assert set(sizes) == {9}
 
@@ -300,7 +311,7 @@ def test_bf16_trains_on_a_cpu(tmp_path, model, known, labels):
 
 
 def test_fewer_pictures_than_a_batch_still_train(tmp_path, model, reader, labels):
-    facts = run(tmp_path, replace(model, batch=500), reader, labels)
+    facts = run(tmp_path, replace(model, batch_size=500), reader, labels)
     assert facts["epochs"] == 3
 
 
@@ -334,15 +345,20 @@ def test_watched_rows_are_spread_evenly():
 
 
 SETTINGS = {
-    "mixup": {"loss": Loss(smoothing=0.1, mixup=0.4)},
-    "ema": {"average": Average("ema", decay=0.9)},
-    "swa": {"average": Average("swa", swa_from=0.4)},
-    "hard": {"sampling": Sampling(balance=0.5, one_of_product=True, hard=2.0)},
-    "unfreeze": {"unfreeze": (4, 2), "optimizer": "adamw", "lr": 0.002},
-    "batches": {"batches": ((1, 16),), "rate": Rate("constant")},
-    "accumulate": {"accumulate": 4},
-    "plateau": {"rate": Rate("plateau", warm_up=0.0), "epochs": 3},
-    "one_cycle": {"rate": Rate("one_cycle"), "loss": Loss(focal=2.0, tree=0.5)},
+    "mixup": {"loss": Loss(label_smoothing=0.1, mixup_alpha=0.4)},
+    "ema": {"weight_average": WeightAveraging("ema", ema_decay=0.9)},
+    "swa": {"weight_average": WeightAveraging("swa", swa_start=0.4)},
+    "hard": {
+        "sampling": Sampling(class_balance=0.5, one_image_per_product=True, hard_example_weight=2.0)
+    },
+    "unfreeze": {"unfreeze_schedule": (4, 2), "optimizer": "adamw", "lr": 0.002},
+    "batches": {"batch_size_schedule": ((1, 16),), "lr_schedule": LRSchedule("constant")},
+    "accumulate": {"grad_accum_steps": 4},
+    "plateau": {"lr_schedule": LRSchedule("plateau", warmup_fraction=0.0), "epochs": 3},
+    "one_cycle": {
+        "lr_schedule": LRSchedule("one_cycle"),
+        "loss": Loss(focal_gamma=2.0, hierarchy_weight=0.5),
+    },
 }
 
 
@@ -370,16 +386,16 @@ def test_every_setting_learns_and_resumes_to_the_last_bit(
 
 def test_a_batch_in_pieces_is_the_same_batch(tmp_path, model, reader, labels, monkeypatch):
     """Without batch norms in training mode and random cuts, which differ by piece."""
-    model = replace(model, head_epochs=1, epochs=0, crop=model.resize, flip=False)
+    model = replace(model, head_only_epochs=1, epochs=0, crop=model.resize, flip=False)
     whole, pieces = folder_of(tmp_path, "whole"), folder_of(tmp_path, "pieces")
     run(whole, model, reader, labels)
-    run(pieces, replace(model, accumulate=4), reader, labels)
+    run(pieces, replace(model, grad_accum_steps=4), reader, labels)
     one, other = (state_of(folder)["model"]["head.weight"] for folder in (whole, pieces))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_the_averaged_network_is_watched_and_kept(tmp_path, model, reader, labels):
-    model = replace(model, average=Average("ema", decay=0.99))
+    model = replace(model, weight_average=WeightAveraging("ema", ema_decay=0.99))
     facts = run(tmp_path, model, reader, labels)
     net = factory.build("small", 3, "none").eval()
     net.load_state_dict(state_of(tmp_path)["model"])
@@ -407,7 +423,7 @@ def test_units_thaw_by_epoch(tmp_path, model, reader, labels, monkeypatch):
         whole(self, bar)
 
     monkeypatch.setattr(training._Training, "_run_epoch", watched)
-    run(tmp_path, replace(model, unfreeze=(4, 1)), reader, labels)
+    run(tmp_path, replace(model, unfreeze_schedule=(4, 1)), reader, labels)
     assert [row.count(True) for row in frozen] == [5, 4, 1]
 
 
@@ -419,7 +435,7 @@ def test_too_little_memory_names_what_to_lower(tmp_path, model, reader, labels, 
         raise error
 
     monkeypatch.setattr(training._Training, "_step", full)
-    with pytest.raises(UserError, match=r"out of memory at batch = 8.*accumulate = 2"):
+    with pytest.raises(UserError, match=r"out of memory at batch_size = 8.*grad_accum_steps = 2"):
         run(tmp_path, model, reader, labels)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.config.schema import Average
+from lib.config.schema import WeightAveraging
 from lib.models import factory
 from lib.training.weight_averaging import WeightAverage, averaged, measure_batch_norms
 
@@ -23,11 +23,11 @@ def walk(net, steps):
 
 
 def test_none_is_asked_for_by_default(net):
-    assert averaged(Average(), net) is None
+    assert averaged(WeightAveraging(), net) is None
 
 
 def test_an_exponential_mean_follows_the_steps(net):
-    average = WeightAverage(Average("ema", decay=0.6), net)
+    average = WeightAverage(WeightAveraging("ema", ema_decay=0.6), net)
     expected = net.head.weight.detach().clone()
     for taken, seen in enumerate(walk(net, range(9))):
         average.after_step()
@@ -39,7 +39,7 @@ def test_an_exponential_mean_follows_the_steps(net):
 
 
 def test_swa_is_the_mean_of_the_last_epochs(net):
-    average = WeightAverage(Average("swa", swa_from=0.5), net)
+    average = WeightAverage(WeightAveraging("swa", swa_start=0.5), net)
     for epoch, weights in enumerate(walk(net, range(4))):
         seen = weights
         average.after_step()
@@ -49,7 +49,7 @@ def test_swa_is_the_mean_of_the_last_epochs(net):
 
 
 def test_the_own_weights_come_back(net):
-    average = WeightAverage(Average("ema"), net)
+    average = WeightAverage(WeightAveraging("ema"), net)
     for _ in walk(net, range(3)):
         average.after_step()
     own = {key: value.clone() for key, value in net.state_dict().items()}
@@ -61,10 +61,10 @@ def test_the_own_weights_come_back(net):
 
 
 def test_a_stored_mean_goes_on(net):
-    average = WeightAverage(Average("ema"), net)
+    average = WeightAverage(WeightAveraging("ema"), net)
     for _ in walk(net, range(3)):
         average.after_step()
-    other = WeightAverage(Average("ema"), net)
+    other = WeightAverage(WeightAveraging("ema"), net)
     other.load_state(average.state())
     assert other.taken == 3
     torch.testing.assert_close(other.mean, average.mean)

@@ -83,7 +83,8 @@ def class_names(source: Path, suffix: str, only: Sequence[str] = ()) -> list[str
         if name not in found:
             near = get_close_matches(name, found, 1) or sorted(found)[:3]
             raise UserError(
-                f"{source}: data.only names {name!a}, and no {name}{suffix} lies below it; there is"
+                f"{source}: data.classes names {name!a}, and no {name}{suffix} lies below it;"
+                " there is"
                 f" {', '.join(near)}"
             )
     return [name for stem, name in found.items() if not only or stem in only]

@@ -79,7 +79,7 @@ def plan(dials: Sample, seed: int) -> SyntheticCatalog:
     wrong = rng.random(count) < dials.label_noise
     label = np.where(wrong, _popular(count, dials, rng), looks)
 
-    weights = np.array(dials.image_counts) / sum(dials.image_counts)
+    weights = np.array(dials.image_count_weights) / sum(dials.image_count_weights)
     slots = 1 + rng.choice(len(weights), count, p=weights)
     product = np.repeat(np.arange(count), slots)
     position = np.arange(len(product)) - np.repeat(np.cumsum(slots) - slots, slots)
@@ -106,38 +106,55 @@ def shares(made: SyntheticCatalog) -> dict[str, Any]:
         "train_products": int((~made.test).sum()),
         "test_products": int(made.test.sum()),
         "train_images": len(shown),
-        "copies": round(1 - len(pictures) / len(shown), 4),
-        "conflicts": round(float((distinct_labels > 1).mean()), 4),
-        "test_shared": round(len(shared) / tests, 4),
-        "test_unambiguous": round((len(shared) - len(ambiguous)) / tests, 4),
+        "duplicate_fraction": round(1 - len(pictures) / len(shown), 4),
+        "conflict_fraction": round(float((distinct_labels > 1).mean()), 4),
+        "test_shared_fraction": round(len(shared) / tests, 4),
+        "test_unambiguous_fraction": round((len(shared) - len(ambiguous)) / tests, 4),
         "label_noise": round(float((made.label != made.looks)[~made.test].mean()), 4),
     }
 
 
 def _check(dials: Sample) -> None:
-    for name in ("copies", "conflicts", "test_shared", "test_unambiguous", "label_noise"):
+    for name in (
+        "duplicate_fraction",
+        "conflict_fraction",
+        "test_shared_fraction",
+        "test_unambiguous_fraction",
+        "label_noise",
+    ):
         if not 0 <= getattr(dials, name) < 1:
             raise UserError(f"sample.{name} = {getattr(dials, name)}: a share from 0 to below 1")
-    if min(dials.train_products, dials.classes, dials.batch) < 2 or dials.test_products < 1:
-        raise UserError("sample: needs two train products, two classes, a batch of two, a test one")
-    if dials.test_unambiguous > dials.test_shared:
-        raise UserError("sample.test_unambiguous is a part of sample.test_shared; lower it")
+    if (
+        min(dials.train_products, dials.num_classes, dials.run_length) < 2
+        or dials.test_products < 1
+    ):
+        raise UserError(
+            "sample: needs two train products, two classes, a run length of two, a test one"
+        )
+    if dials.test_unambiguous_fraction > dials.test_shared_fraction:
+        raise UserError(
+            "sample.test_unambiguous_fraction is a part of sample.test_shared_fraction; lower it"
+        )
     if dials.image_size < 16:
         raise UserError(f"sample.image_size = {dials.image_size}: at least 16 pixels")
-    if not dials.image_counts or min(dials.image_counts) < 0 or not sum(dials.image_counts):
-        raise UserError("sample.image_counts: weights of at least 0, not all of them 0")
+    if (
+        not dials.image_count_weights
+        or min(dials.image_count_weights) < 0
+        or not sum(dials.image_count_weights)
+    ):
+        raise UserError("sample.image_count_weights: weights of at least 0, not all of them 0")
 
 
 def _popular(count: int, dials: Sample, rng: np.random.Generator) -> np.ndarray:
     """Classes of `count` products by a Zipf law; which class is large is a matter of chance."""
-    weights = np.arange(1, dials.classes + 1) ** -float(dials.tail)
-    weights = np.random.default_rng(dials.classes).permutation(weights)
-    return rng.choice(dials.classes, count, p=weights / weights.sum())
+    weights = np.arange(1, dials.num_classes + 1) ** -float(dials.zipf_exponent)
+    weights = np.random.default_rng(dials.num_classes).permutation(weights)
+    return rng.choice(dials.num_classes, count, p=weights / weights.sum())
 
 
 def _batches(count: int, dials: Sample, rng: np.random.Generator) -> np.ndarray:
     """Class of each product in the order of ids: runs of few classes, with strays."""
-    ends = np.cumsum(rng.geometric(1 / dials.batch, 2 * count // dials.batch + 100))
+    ends = np.cumsum(rng.geometric(1 / dials.run_length, 2 * count // dials.run_length + 100))
     batch = np.searchsorted(ends, np.arange(count), side="right")
     few = _popular((batch[-1] + 1) * BATCH_CLASSES, dials, rng).reshape(-1, BATCH_CLASSES)
     of_batch = few[batch, rng.integers(0, BATCH_CLASSES, count)]
@@ -158,17 +175,17 @@ def _share_in_train(
     # One original of each label stays whatever is drawn, so that copies of it find one.
     _, first = np.unique(label_of[slots], return_index=True)
     free = np.delete(slots, first)
-    wanted = min(len(free), round(dials.copies * len(slots)))
+    wanted = min(len(free), round(dials.duplicate_fraction * len(slots)))
     copies, originals = free[:wanted], np.concatenate([slots[first], free[wanted:]])
 
     held = max(4, round(PLACEHOLDER_SHARE * len(slots)))
-    blank = min(dials.placeholders, len(copies) // (4 * held))
+    blank = min(dials.num_placeholders, len(copies) // (4 * held))
     spread = _round_robin(copies, label_of)
     for number in range(blank):
         source[spread[number * held : (number + 1) * held]] = -1 - number
     copies = rng.permutation(spread[blank * held :])
 
-    quarrels = round(dials.conflicts * (len(originals) + blank)) - blank
+    quarrels = round(dials.conflict_fraction * (len(originals) + blank)) - blank
     quarrels = max(0, min(quarrels, len(copies), len(originals)))
     shown = rng.choice(originals, quarrels, replace=False)
     for _ in range(20):  # deal anew where both sides happen to have the same label
@@ -235,8 +252,8 @@ def _share_with_test(
     slots = rng.permutation(first_slot)
     slots = slots[np.isin(label_of[slots], label_of[clean])]
 
-    plain = round(dials.test_unambiguous * len(first_slot))
-    odd = round(dials.test_shared * len(first_slot)) - plain
+    plain = round(dials.test_unambiguous_fraction * len(first_slot))
+    odd = round(dials.test_shared_fraction * len(first_slot)) - plain
     alike, unlike = slots[:plain], slots[plain : plain + odd]
     source[alike] = _same_label(alike, clean, product, label_of, rng)
 
@@ -258,9 +275,9 @@ def _share_with_test(
 def _write_categories(path: Path, dials: Sample, seed: int) -> np.ndarray:
     """category_id int64 [classes], ascending; writes the table of the three levels."""
     rng = np.random.default_rng([seed, 9])
-    numbers = rng.choice(max(30_000, 2 * dials.classes), dials.classes, replace=False)
+    numbers = rng.choice(max(30_000, 2 * dials.num_classes), dials.num_classes, replace=False)
     categories = FIRST_CATEGORY + np.sort(numbers)
-    family = np.arange(dials.classes) // LEAVES_PER_NODE
+    family = np.arange(dials.num_classes) // LEAVES_PER_NODE
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["category_id", *(f"category_level{i}" for i in (1, 2, 3))])
@@ -274,7 +291,7 @@ def _write_categories(path: Path, dials: Sample, seed: int) -> np.ndarray:
 def _write_products(
     folder: Path, made: SyntheticCatalog, categories: np.ndarray, dials: Sample, seed: int
 ) -> None:
-    family = np.arange(dials.classes) // LEAVES_PER_NODE
+    family = np.arange(dials.num_classes) // LEAVES_PER_NODE
     recipes = images.recipes(family // LEAVES_PER_NODE, family, seed)
     bounds = np.searchsorted(made.product, np.arange(len(made.ids) + 1))
     order = np.random.default_rng([seed, 8]).permutation(len(made.ids))  # files are not sorted

@@ -78,7 +78,8 @@ class FitTask:
 
     names [F]: of the columns, for whoever looks into the model later; categorical: places of the
     columns that hold class codes, -1 for none. watched: rows that are not learnt from, whose loss
-    says after `stack.patience` rounds without gain that none follow; None = all `stack.trees`.
+    says after `stack.early_stopping_rounds` rounds without gain that none follow;
+    None = all `stack.n_estimators`.
     """
 
     booster: str

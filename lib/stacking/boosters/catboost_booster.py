@@ -47,8 +47,8 @@ def fit(task: FitTask) -> CatBoost:
     """
     stack = task.stack
     model = catboost.CatBoostClassifier(
-        iterations=stack.trees,
-        depth=min(10, max(1, round(float(np.log2(stack.leaves))) + 1)),
+        iterations=stack.n_estimators,
+        depth=min(10, max(1, round(float(np.log2(stack.num_leaves))) + 1)),
         learning_rate=stack.learning_rate,
         border_count=BINS,
         boosting_type="Plain",
@@ -66,7 +66,7 @@ def fit(task: FitTask) -> CatBoost:
     model.fit(
         _pool(task, task.seen),
         eval_set=_pool(task, task.watched),
-        early_stopping_rounds=stack.patience,
+        early_stopping_rounds=stack.early_stopping_rounds,
         use_best_model=False,
     )
     curve = model.get_evals_result()["validation"]["Logloss"]

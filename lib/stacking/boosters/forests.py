@@ -26,8 +26,8 @@ def forest(name: str, rows: int, stack: Stack, seed: int, threads: int = 1) -> P
     share, least = (0.1, LEAST_TREE_ROWS) if name == "random_forest" else (0.3, 3 * LEAST_TREE_ROWS)
     drawn = max(least, int(rows * share))
     trees = KINDS[name](
-        n_estimators=stack.forest_trees,
-        min_samples_leaf=stack.min_leaf,
+        n_estimators=stack.forest_n_estimators,
+        min_samples_leaf=stack.min_data_in_leaf,
         max_features="sqrt",
         bootstrap=True,
         max_samples=drawn if drawn < rows else None,

@@ -61,12 +61,12 @@ def fit(task: FitTask) -> LightGBM:
             "valid_names": ["watched"],
             "feval": lambda answers, _: ("loss", loss(answers), False),
             "callbacks": [
-                lightgbm.early_stopping(task.stack.patience, verbose=False),
+                lightgbm.early_stopping(task.stack.early_stopping_rounds, verbose=False),
                 lightgbm.record_evaluation(curve),
             ],
             "keep_training_booster": True,  # else it comes cut to the best round of this fold
         }
-    model = lightgbm.train(parameters, data, task.stack.trees, **watching)
+    model = lightgbm.train(parameters, data, task.stack.n_estimators, **watching)
     grown = lightgbm.Booster(model_str=model.model_to_string(num_iteration=-1))
     return LightGBM(grown, task.threads, tuple(curve["watched"]["loss"]) if curve else ())
 
@@ -80,9 +80,9 @@ def _parameters(task: FitTask) -> dict[str, Any]:
     return {
         "objective": "binary",
         "metric": "None",
-        "num_leaves": stack.leaves,
+        "num_leaves": stack.num_leaves,
         "learning_rate": stack.learning_rate,
-        "min_data_in_leaf": stack.min_leaf,
+        "min_data_in_leaf": stack.min_data_in_leaf,
         "max_bin": BINS,
         # Splits on sets of thousands of classes fit noise and take time: small sets, well filled.
         "max_cat_threshold": 16,
@@ -105,7 +105,7 @@ def _plain(stack: Stack) -> dict[str, Any]:
 
 def _deep(stack: Stack) -> dict[str, Any]:
     return {
-        "num_leaves": 2 * stack.leaves,
+        "num_leaves": 2 * stack.num_leaves,
         "learning_rate": 0.5 * stack.learning_rate,
         "feature_fraction": 0.4,
         "bagging_fraction": 0.7,
@@ -119,10 +119,10 @@ def _random_thresholds(stack: Stack) -> dict[str, Any]:
 
 def _shallow(stack: Stack) -> dict[str, Any]:
     return {
-        "num_leaves": max(4, stack.leaves // 4),
+        "num_leaves": max(4, stack.num_leaves // 4),
         "max_depth": 4,
         "lambda_l2": 20.0,
-        "min_data_in_leaf": 5 * stack.min_leaf,
+        "min_data_in_leaf": 5 * stack.min_data_in_leaf,
         "feature_fraction": 0.8,
     }
 

@@ -45,11 +45,11 @@ def fit(task: FitTask) -> XGBoost:
         watching = {
             "evals": [(_binned(task, task.watched, data), "watched")],
             "custom_metric": lambda answers, _: ("loss", loss(answers)),
-            "early_stopping_rounds": task.stack.patience,
+            "early_stopping_rounds": task.stack.early_stopping_rounds,
             "evals_result": curve,
             "verbose_eval": False,
         }
-    model = xgboost.train(_parameters(task), data, task.stack.trees, **watching)
+    model = xgboost.train(_parameters(task), data, task.stack.n_estimators, **watching)
     model.set_attr(best_iteration=None, best_score=None)  # of this fold; the layer's will hold
     return XGBoost(model, tuple(curve["watched"]["loss"]) if curve else ())
 
@@ -72,11 +72,11 @@ def _parameters(task: FitTask) -> dict[str, Any]:
         "tree_method": "hist",
         "grow_policy": "lossguide",
         "max_depth": 0,
-        "max_leaves": stack.leaves,
+        "max_leaves": stack.num_leaves,
         "max_bin": BINS + 1,
         "eta": stack.learning_rate,
         # Counts p(1-p) and not rows: with one candidate in eight true, a row weighs about 0.1.
-        "min_child_weight": 0.1 * stack.min_leaf,
+        "min_child_weight": 0.1 * stack.min_data_in_leaf,
         "subsample": 0.8,
         "colsample_bytree": 0.5,
         "seed": task.seed,

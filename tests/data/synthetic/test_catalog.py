@@ -14,7 +14,7 @@ from lib.config.schema import Sample
 from lib.data.synthetic.catalog import generate, plan, shares
 from lib.errors import UserError
 
-DIALS = Sample(train_products=1600, test_products=400, classes=30, image_size=24)
+DIALS = Sample(train_products=1600, test_products=400, num_classes=30, image_size=24)
 
 
 def read(path: Path) -> list[dict]:
@@ -81,18 +81,20 @@ def test_pictures_decode_at_their_size(train):
 
 def test_shares_of_the_bytes_are_those_of_the_dials(train, test, folder):
     images = [len(record["imgs"]) for record in train]
-    weights = np.array(DIALS.image_counts) / sum(DIALS.image_counts)
+    weights = np.array(DIALS.image_count_weights) / sum(DIALS.image_count_weights)
     assert np.bincount(images)[1:] / 1600 == pytest.approx(weights, abs=0.03)
     labels = labels_by_picture(train)
-    assert 1 - len(labels) / sum(images) == pytest.approx(DIALS.copies, abs=0.01)
+    assert 1 - len(labels) / sum(images) == pytest.approx(DIALS.duplicate_fraction, abs=0.01)
     conflicting = {picture for picture, found in labels.items() if len(found) > 1}
-    assert len(conflicting) / len(labels) == pytest.approx(DIALS.conflicts, abs=0.003)
+    assert len(conflicting) / len(labels) == pytest.approx(DIALS.conflict_fraction, abs=0.003)
     shared = [r for r in test if any(i["picture"] in labels for i in r["imgs"])]
     odd = [r for r in shared if any(i["picture"] in conflicting for i in r["imgs"])]
-    assert len(shared) / 400 == pytest.approx(DIALS.test_shared, abs=0.01)
-    assert (len(shared) - len(odd)) / 400 == pytest.approx(DIALS.test_unambiguous, abs=0.01)
+    assert len(shared) / 400 == pytest.approx(DIALS.test_shared_fraction, abs=0.01)
+    assert (len(shared) - len(odd)) / 400 == pytest.approx(
+        DIALS.test_unambiguous_fraction, abs=0.01
+    )
     widest = sorted((len(found) for found in labels.values()), reverse=True)
-    assert min(widest[: DIALS.placeholders]) >= 9
+    assert min(widest[: DIALS.num_placeholders]) >= 9
 
 
 def test_an_unambiguous_picture_names_the_products_class(train, test, folder):
@@ -121,13 +123,18 @@ def test_facts_equal_what_was_written(folder, train):
     facts = shares(plan(DIALS, 1))
     labels = labels_by_picture(train)
     assert facts["train_images"] == sum(len(record["imgs"]) for record in train)
-    assert facts["copies"] == round(1 - len(labels) / facts["train_images"], 4)
+    assert facts["duplicate_fraction"] == round(1 - len(labels) / facts["train_images"], 4)
     assert facts["label_noise"] == pytest.approx(DIALS.label_noise, abs=0.015)
 
 
 @pytest.mark.parametrize(
     ("dial", "value"),
-    [("copies", 0.1), ("conflicts", 0.05), ("test_shared", 0.6), ("label_noise", 0.2)],
+    [
+        ("duplicate_fraction", 0.1),
+        ("conflict_fraction", 0.05),
+        ("test_shared_fraction", 0.6),
+        ("label_noise", 0.2),
+    ],
 )
 def test_a_dial_turns_its_share(dial, value):
     made = shares(plan(replace(DIALS, **{dial: value}), 3))
@@ -162,11 +169,11 @@ def test_the_seed_decides_every_byte(folder, tmp_path):
 @pytest.mark.parametrize(
     ("dials", "words"),
     [
-        (replace(DIALS, copies=1.0), "sample.copies"),
-        (replace(DIALS, test_unambiguous=0.9), "part of sample.test_shared"),
+        (replace(DIALS, duplicate_fraction=1.0), "sample.duplicate_fraction"),
+        (replace(DIALS, test_unambiguous_fraction=0.9), "part of sample.test_shared_fraction"),
         (replace(DIALS, image_size=8), "at least 16 pixels"),
-        (replace(DIALS, image_counts=()), "image_counts"),
-        (replace(DIALS, classes=1), "two classes"),
+        (replace(DIALS, image_count_weights=()), "image_count_weights"),
+        (replace(DIALS, num_classes=1), "two classes"),
     ],
 )
 def test_dials_that_cannot_be(tmp_path, dials, words):

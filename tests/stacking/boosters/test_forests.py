@@ -6,7 +6,7 @@ from lib.config.schema import Stack
 from lib.stacking.boosters import base, forests, registry
 from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 
-SMALL = Stack(forest_trees=20, min_leaf=10)
+SMALL = Stack(forest_n_estimators=20, min_data_in_leaf=10)
 NAMES = ["told by", "odd", "empty"]
 
 

@@ -17,7 +17,7 @@ from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 ALL = sorted(set(BOOSTERS) - set(RANKERS))
 STREAMED = [name for name in BOOSTERS if registry.EXTENSIONS[name] in ("txt", "ubj")]
 GROWING = [name for name in BOOSTERS if registry.has_rounds(name)]
-SMALL = Stack(trees=30, forest_trees=30, leaves=15, min_leaf=10)
+SMALL = Stack(n_estimators=30, forest_n_estimators=30, num_leaves=15, min_data_in_leaf=10)
 NAMES = ["prob", "share [odd]", "noise", "gap", "class", "empty"]
 CLASS = 4
 
@@ -98,7 +98,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(name, tmp_path):
 @pytest.mark.parametrize("name", BOOSTERS)
 def test_thread_count_leaves_no_trace_in_the_file(name, tmp_path):
     # Few trees: on a busy machine two OpenMP threads that wait for each other take seconds a tree.
-    few = replace(SMALL, trees=3, forest_trees=3, leaves=4)
+    few = replace(SMALL, n_estimators=3, forest_n_estimators=3, num_leaves=4)
     two = saved(fitted(name, threads=2, dials=few), tmp_path / "two")
     assert two == saved(fitted(name, threads=1, dials=few), tmp_path / "one")
 
@@ -126,7 +126,7 @@ def test_lightgbm_reads_categories_as_categories():
     x = rng.normal(size=(4000, 2)).astype(np.float32)
     x[:, 1] = rng.integers(0, 40, 4000)
     y = (x[:, 1] % 2 == 0).astype(np.int8)
-    stump = Stack(trees=5, leaves=2, min_leaf=10)
+    stump = Stack(n_estimators=5, num_leaves=2, min_data_in_leaf=10)
     score = {
         places: of("lightgbm", x, y, None, ["a", "b"], places, stump).predict(x)
         for places in ((), (1,))
@@ -175,7 +175,7 @@ def test_products_without_their_truth_teach_a_ranker_nothing(name, tmp_path):
 @pytest.mark.parametrize("name", STREAMED)
 @pytest.mark.parametrize("native", [False, True])
 def test_rows_by_chunks_give_the_same_file_as_all_at_once(name, native, tmp_path, monkeypatch):
-    dials = replace(SMALL, native_categories=native, patience=5)
+    dials = replace(SMALL, native_categories=native, early_stopping_rounds=5)
     watched = LabelledRows(InMemoryRows(lists(100, 5)[0]), *lists(100, 5)[1:])
     whole = fitted(name, dials=dials, watched=watched)
     monkeypatch.setattr(base, "CHUNK", 77)
@@ -198,7 +198,7 @@ def test_streamed_lightgbm_is_lightgbm_on_an_array(tmp_path, monkeypatch):
     data = lightgbm.Dataset(
         x, y, feature_name=asked.labels, categorical_feature=[CLASS], params=parameters
     )
-    bare = lightgbm_booster.LightGBM(lightgbm.train(parameters, data, SMALL.trees), 1)
+    bare = lightgbm_booster.LightGBM(lightgbm.train(parameters, data, SMALL.n_estimators), 1)
     assert saved(registry.fit(asked), tmp_path / "a") == saved(bare, tmp_path / "b")
 
 
@@ -210,7 +210,7 @@ def test_streamed_xgboost_is_xgboost_on_an_array(monkeypatch):
     data = xgboost.QuantileDMatrix(
         x, y, feature_names=asked.labels, max_bin=base.BINS + 1, nthread=1
     )
-    bare = xgboost.train(xgboost_booster._parameters(asked), data, SMALL.trees)
+    bare = xgboost.train(xgboost_booster._parameters(asked), data, SMALL.n_estimators)
     assert np.array_equal(registry.fit(asked).predict(x), bare.inplace_predict(x))
 
 
@@ -234,7 +234,7 @@ def test_xgboost_reads_categories_as_categories_on_request(name, tmp_path):
     x[:, 1] %= 40
     y = np.tile([0, 0, 1, 0], 1000).astype(np.int8)
     product = np.repeat(np.arange(1000, dtype=np.int32), 4)
-    stump = Stack(trees=5, leaves=2, min_leaf=10)
+    stump = Stack(n_estimators=5, num_leaves=2, min_data_in_leaf=10)
     score = {}
     for native in (False, True):
         dials = replace(stump, native_categories=native)
@@ -250,7 +250,7 @@ def test_xgboost_reads_categories_as_categories_on_request(name, tmp_path):
 
 @pytest.mark.parametrize("name", GROWING)
 def test_patience_ends_growth_and_a_cut_goes_back_to_a_round(name, tmp_path):
-    dials = replace(SMALL, trees=60, patience=3, learning_rate=0.6)
+    dials = replace(SMALL, n_estimators=60, early_stopping_rounds=3, learning_rate=0.6)
     x, y, product = lists(150, 7)
     watched = LabelledRows(InMemoryRows(x), y, product)
     model = fitted(name, dials=dials, watched=watched)
@@ -260,13 +260,13 @@ def test_patience_ends_growth_and_a_cut_goes_back_to_a_round(name, tmp_path):
     loaded = registry.load(name, tmp_path / "uncut")
     cut = loaded.cut(best)
     assert not np.array_equal(cut.predict(x), loaded.predict(x))
-    once_more = fitted(name, dials=replace(dials, trees=best, patience=0))
+    once_more = fitted(name, dials=replace(dials, n_estimators=best, early_stopping_rounds=0))
     np.testing.assert_allclose(cut.predict(x), once_more.predict(x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", GROWING)
 def test_a_curve_is_the_loss_of_the_watched_rows(name):
-    dials = replace(SMALL, trees=6, patience=6)
+    dials = replace(SMALL, n_estimators=6, early_stopping_rounds=6)
     x, y, product = lists(150, 7)
     model = fitted(name, dials=dials, watched=LabelledRows(InMemoryRows(x), y, product))
     score = model.predict(x)
