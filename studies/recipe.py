@@ -60,7 +60,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "twice the rate": ("lr=0.002",),
     "half the rate": ("lr=0.0005",),
     "sgd": ('optimizer="sgd"', "lr=0.05", "weight_decay=0.0005"),
-    "batch of 32": ("batch=32",),
+    "batch of 32": ("batch_size=32",),
     "batch grows": (
         "batch_size=32",
         "batch_size_schedule=[[2, 64], [3, 128]]",
@@ -73,10 +73,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "dropout": ("dropout=0.2",),
     "best epoch": ('checkpoint="best"',),
     "six epochs": ("epochs=6",),
-    "two folds": ("folds=2",),
-    "one view": (".predict.views=1",),
-    "two views": (".predict.views=2",),
-    "geometric mean": ('.predict.mean="geometric"',),
+    "two folds": ("n_folds=2",),
+    "one view": (".predict.tta_views=1",),
+    "two views": (".predict.tta_views=2",),
+    "geometric mean": ('.predict.tta_mean="geometric"',),
 }
 
 
