@@ -19,8 +19,8 @@ from bench import generate, report
 from lib.config.schema import Augment
 from lib.data.catalog import Categories, read_catalog
 from lib.data.image_reader import ImageReader
-from lib.data.index import index_bson
 from lib.data.shuffle import EpochOrder
+from lib.data.sources.bson_file import index_bson
 from lib.runtime import workers
 from lib.training.augment import RandomAugment
 
@@ -41,7 +41,8 @@ def build(folder: Path, products: int, images: int) -> report.Measured:
 def indexed(folder: Path):  # type: ignore[no-untyped-def]
     ids = np.arange(generate.CATEGORIES) + 1_000_000
     classes = Categories(ids, [("", "", "")] * len(ids))
-    return lambda: index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=2)
+    source = folder / "train.bson"
+    return lambda: index_bson(folder / "index", source, classes, True, 0.0, processes=2)
 
 
 def opening(folder: Path):  # type: ignore[no-untyped-def]
@@ -72,7 +73,7 @@ def epoch(folder: Path):  # type: ignore[no-untyped-def]
                     pass
                 most = max(most, report.resident())
                 start = start or most
-            if reader.rotten.any():
+            if reader.corrupt.any():
                 raise SystemExit("pictures could not be read")
         return start, most
 

@@ -18,9 +18,8 @@ import bson
 
 from bench import generate, report
 from bench.report import Row
-from lib.data.found import load
-from lib.data.sources.bson_file import scan_file
-from lib.data.sources.bson_scan import scan
+from lib.data.records import load_batch
+from lib.data.sources.bson_file import scan_file, scan_range
 
 BARS = {
     "index_vs_decode_file_iter": 4.0,
@@ -41,12 +40,12 @@ def decode_all(path: Path) -> Callable[[], int]:
 
 def index(path: Path, jobs: int, md5: bool) -> Callable[[], int]:
     """Scan all ranges, write them, read them back: what stage 01 does before its tables."""
-    scan(path, 0, 1)
+    scan_range(path, 0, 1)
 
     def work() -> int:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             files, _ = scan_file(path, Path(folder) / "ranges", jobs, md5)
-            return sum(len(load(file).offset) for file in files)
+            return sum(len(load_batch(file).offset) for file in files)
 
     return work
 

@@ -28,11 +28,10 @@ from bench import generate, report
 from bench.report import Row
 from lib.config.schema import Augment, Sample
 from lib.data.byte_reader import ByteReader
-from lib.data.catalog import Catalog, Categories, read_catalog, read_categories
-from lib.data.classes import build_classes
+from lib.data.catalog import Catalog, Categories, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
-from lib.data.index import index_bson
 from lib.data.shuffle import EpochOrder
+from lib.data.sources.bson_file import index_bson
 from lib.data.synthetic.catalog import generate as draw
 from lib.training.augment import RandomAugment
 
@@ -62,7 +61,7 @@ def shuffled(folder: Path) -> np.ndarray:
 def read_in_place(folder: Path) -> Callable[[], int]:
     """Every picture's bytes in random order, out of the one file."""
     rows, originals = shuffled(folder), ByteReader(opened(folder))
-    return lambda: sum(map(len, originals.read_all(rows)))
+    return lambda: sum(map(len, originals.read_many(rows)))
 
 
 def read_files(folder: Path) -> Callable[[], int]:
@@ -87,7 +86,7 @@ def read_cold(folder: Path, threads: int) -> Callable[[], int]:
     originals = ByteReader(known)
 
     def read(part: np.ndarray) -> int:
-        return sum(map(len, originals.read_all(part)))
+        return sum(map(len, originals.read_many(part)))
 
     with known.path.open("rb") as file:
         os.fsync(file.fileno())
@@ -120,7 +119,7 @@ def decode_bare(folder: Path) -> Callable[[], int]:
     """The baseline: the decoder alone, on the same bytes in memory."""
     cv2.setNumThreads(0)
     originals = ByteReader(opened(folder))
-    pictures = list(originals.read_all(shuffled(folder)))
+    pictures = list(originals.read_many(shuffled(folder)))
 
     def work() -> int:
         decoded = (cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_COLOR) for p in pictures)
@@ -188,7 +187,7 @@ def prepare(folder: Path, products: int) -> int:
     dials = replace(CLEAN, train_products=products, test_products=1, image_size=WHOLE[0])
     draw(folder, dials, 1)
     (folder / "index").mkdir()
-    build_classes(folder / "index", folder / "category_names.csv")
+    build_categories(folder / "index", folder / "category_names.csv")
     index(folder, read_categories(folder / "index"))
     return len(opened(folder).length)
 
@@ -196,7 +195,7 @@ def prepare(folder: Path, products: int) -> int:
 def prepare_files(folder: Path) -> int:
     """A folder a category and a file a picture, as conversions leave them; how many."""
     known = opened(folder)
-    for row, data in enumerate(ByteReader(known).read_all(np.arange(len(known.length)))):
+    for row, data in enumerate(ByteReader(known).read_many(np.arange(len(known.length)))):
         path = file_of(folder, known, row)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -219,7 +218,7 @@ def prepare_records(folder: Path, products: int) -> None:
 
 
 def index(folder: Path, classes: Categories) -> None:
-    index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=2)
+    index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, processes=2)
 
 
 def main() -> None:

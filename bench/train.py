@@ -20,10 +20,9 @@ import torch
 from bench import report
 from bench.report import Measured, Row
 from lib.config.schema import Model, Run, Sample
-from lib.data.catalog import Catalog, read_catalog, read_categories
-from lib.data.classes import build_classes
+from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
-from lib.data.index import index_bson
+from lib.data.sources.bson_file import index_bson
 from lib.data.synthetic.catalog import generate
 from lib.models import factory
 from lib.runtime import device as devices
@@ -95,9 +94,9 @@ def prepare(folder: Path, products: int, side: int) -> None:
     dials = Sample(train_products=products, test_products=1, image_size=side)
     generate(folder, dials, 1)
     (folder / "index").mkdir()
-    build_classes(folder / "index", folder / "category_names.csv")
+    build_categories(folder / "index", folder / "category_names.csv")
     classes = read_categories(folder / "index")
-    index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, jobs=1)
+    index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, processes=1)
 
 
 def at_its_rate(run: Measured, pictures: int) -> Measured:

@@ -65,7 +65,7 @@ def packed(config: Config, side: str) -> bool:
     if source_kind(config, side) != "strokes":
         return False
     unpacked = config.at(f"extract/unpacked/{side}")
-    return unpacked.is_dir() or bool(quickdraw.packed(source_file(config, side)))
+    return unpacked.is_dir() or bool(quickdraw.list_packed(source_file(config, side)))
 
 
 def _lying(config: Config, side: str) -> Path:
@@ -116,11 +116,11 @@ def unpacked(config: Config, side: str, folder: Path) -> dict[str, Any]:
 
 
 def classes(config: Config, folder: Path) -> dict[str, Any]:
-    from lib.data.classes import build_classes, build_named_classes
+    from lib.data.catalog import build_categories, build_named_categories
 
     if has_categories(config):
-        return build_classes(folder, _verified(config, "categories"))
-    return build_named_classes(
+        return build_categories(folder, _verified(config, "categories"))
+    return build_named_categories(
         folder, source_file(config, "train"), _listed(config, "train").labels
     )
 
@@ -128,27 +128,27 @@ def classes(config: Config, folder: Path) -> dict[str, Any]:
 def index(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib import pipeline
     from lib.data.catalog import read_categories
-    from lib.data.index import index_bson
-    from lib.data.sources.base import index_listed
+    from lib.data.sources.base import index_listing
+    from lib.data.sources.bson_file import index_bson
 
     known = read_categories(config.at("extract/classes"))
     labelled, most, jobs = side == "train", config.data.max_bad_fraction, pipeline.threads(config)
     if source_kind(config, side) == "bson":
         return index_bson(folder, _verified(config, side), known, labelled, most, jobs)
     listed = _listed(config, side)
-    return index_listed(folder, source_file(config, side), listed, known, labelled, most, jobs)
+    return index_listing(folder, source_file(config, side), listed, known, labelled, most, jobs)
 
 
 def _listed(config: Config, side: str) -> "Listing":
     """What a source of many files lists."""
-    from lib.data.sources import csv_table, numpy_arrays, quickdraw
+    from lib.data.sources import csv_table, image_folder, numpy_arrays, quickdraw
 
     source, labelled, data = _verified(config, side), side == "train", config.data
     kind = source_kind(config, side)
     if kind == "csv":
-        return csv_table.list_csv(source, _pictures(config, side), data, labelled)
+        return csv_table.list_csv(source, labelled, _pictures(config, side), data)
     if kind == "folders":
-        return csv_table.list_folder(source, labelled)
+        return image_folder.list_folder(source, labelled)
     chosen = (data.classes, data.max_per_class) if labelled else ((), 0)
     if kind == "strokes":
         return quickdraw.list_strokes(source, labelled, data.bitmap_size, *chosen)
@@ -157,22 +157,22 @@ def _listed(config: Config, side: str) -> "Listing":
 
 def _verified(config: Config, side: str) -> Path:
     """The original file or folder; raises UserError if it is not the kind that it should be."""
-    from lib.data.checksum import verify
+    from lib.data.checksum import verify_checksum
 
     source, kind = source_file(config, side), source_kind(config, side)
     if source.is_dir() and kind not in ("folders", "npy", "strokes"):
         raise UserError(f"{source}: a folder; with data.source = {kind} it must be a file")
     if source.is_file():
-        verify(source, _published(config, side))
+        verify_checksum(source, _published(config, side))
     return _lying(config, side)
 
 
 def stop_if_strict(config: Config) -> None:
     """Raise UserError if stage 01 passed anything over."""
-    from lib.data.scan_report import stop_if_strict
+    from lib.data.scan_report import check_strict
 
     for side in config.sides if config.asked is None else ["test"]:
-        stop_if_strict(config.at(f"extract/{side}"), source_file(config, side))
+        check_strict(config.at(f"extract/{side}"), source_file(config, side))
 
 
 def splits(config: Config, folder: Path) -> dict[str, Any]:
@@ -186,9 +186,9 @@ def splits(config: Config, folder: Path) -> dict[str, Any]:
 
 def alike(config: Config, side: str, folder: Path) -> dict[str, Any]:
     from lib import pipeline
-    from lib.data.perceptual_hash import build_alike
+    from lib.data.perceptual_hash import build_perceptual_hashes
 
-    return build_alike(folder, catalogue(config, side), pipeline.threads(config))
+    return build_perceptual_hashes(folder, catalogue(config, side), pipeline.threads(config))
 
 
 def cnn(config: Config, name: str, net: str, folder: Path) -> dict[str, Any]:

@@ -19,8 +19,7 @@ import numpy as np
 from lib.chain import taught
 from lib.chain_rounds import teachers
 from lib.config.schema import Config, Model, nets
-from lib.data.catalog import Catalog, Splits, read_categories, read_splits
-from lib.data.joined import joined
+from lib.data.catalog import Catalog, Splits, concat_catalogs, read_categories, read_splits
 from lib.evaluation.hash_rules import by_unanimous
 from lib.features.candidates import Query, make_query
 from lib.features.hash_lookup import look_up
@@ -102,7 +101,7 @@ def extra(config: Config, model: Model, net: str, known: Catalog, test: Catalog)
     labels = pseudo.read(config.at(f"pseudo/{taught(config, model, net)}"))
     label = np.full(len(test.product_id), -1, np.int16)
     label[labels.product] = labels.cls
-    both = joined(known, test)
+    both = concat_catalogs(known, test)
     both.label[len(known.product_id) :] = label
     return PseudoLabelled(
         both, len(known.product_id) + labels.product, config.pseudo_label.loss_weight
@@ -114,7 +113,7 @@ def _left_out(splits: Splits, folds: int, own: int | None) -> np.ndarray:
     if own is None:
         return splits.products("holdout")
     fit = splits.products("fit")
-    return fit[splits.net_of_product(folds)[fit] == own]
+    return fit[splits.fold_of_product(folds)[fit] == own]
 
 
 def _of(dump: TopK, query: Query) -> TopK:

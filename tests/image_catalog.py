@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from lib.config.schema import Model
-from lib.data.catalog import Catalog, read_catalog, read_categories
-from lib.data.classes import build_classes
+from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
-from lib.data.index import index_bson
+from lib.data.sources.bson_file import index_bson
 from lib.models import factory
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
@@ -45,7 +44,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     names = folder / "category_names.csv"
     header = "category_id,category_level1,category_level2,category_level3\n"
     names.write_text(header + "".join(f"{10 + i},A,B,C{i}\n" for i in range(3)))
-    build_classes(folder, names)
+    build_categories(folder, names)
     index_bson(folder, source, read_categories(folder), True, 0.1)
     return read_catalog(folder, source)
 

@@ -95,7 +95,7 @@ def test_a_product_is_a_row_and_the_range_chooses_who_trains(finished):
     known = read_catalog(config.at("extract/train"), finished / "train.bson")
     splits = read_splits(config.at("extract/splits"))
     fit = splits.products("fit")
-    taught = fit[splits.net_of_product(2)[fit] != 0]
+    taught = fit[splits.fold_of_product(2)[fit] != 0]
     counts = known.image_count[taught]
     assert (counts > 1).any()
     assert (counts == 1).any()

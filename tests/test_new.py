@@ -201,7 +201,7 @@ def test_a_folder_of_pictures_for_a_catalogue_of_bson(trained, tmp_path):
     assert first.returncode == 0, first.stderr
     result = run_all(trained, "--new", str(tmp_path / "fresh"))
     assert result.returncode == 0, result.stderr
-    assert "1 rotten pictures" in result.stderr
+    assert "1 corrupt images" in result.stderr
     answered = rows(trained, tmp_path / "fresh")
     names = [str(p.relative_to(tmp_path / "fresh")) for p in (tmp_path / "fresh").rglob("*.*g")]
     assert [row["product"] for row in answered] == sorted(names)

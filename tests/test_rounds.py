@@ -149,8 +149,8 @@ def test_labels_of_a_fold_never_label_for_the_network_that_leaves_it_out(trained
     splits = read_splits(config.at("extract/splits"))
     found = {}
     for name, hidden in (
-        ("own", splits.net_of_product(2) == 0),
-        ("other", splits.net_of_product(2) == 1),
+        ("own", splits.fold_of_product(2) == 0),
+        ("other", splits.fold_of_product(2) == 1),
     ):
         label = np.where(hidden, (known.label + 1) % 6, known.label).astype(np.int16)
         folder = tmp_path / name

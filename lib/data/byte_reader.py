@@ -1,7 +1,7 @@
-"""The bytes of pictures, out of the files that they came in (C1).
+"""Bytes of images, read from the original files by (file, offset, length).
 
-One BSON file, some arrays, or a file for each picture: a picture is (file, offset, length), read
-by `os.pread`, which shares no seek, so that any number of threads may read at once.
+All kinds of sources are read alike: one BSON file, some arrays, or one file per image. `os.pread`
+shares no file position, so any number of threads can read at once.
 """
 
 import os
@@ -12,122 +12,120 @@ import numpy as np
 
 from lib.data.catalog import Catalog
 
-MOST_OPEN = 64  # files that stay open; a folder of more is opened picture by picture
-GAP = 32 << 10  # bytes: pictures nearer than this are fetched with what lies between them
-PROBES = 16  # pictures that are looked for in memory before the kernel is asked to fetch
-STRETCH = 512 << 10  # bytes that the kernel fetches ahead at one request
+MAX_OPEN_FILES = 64  # files that are kept open; with more, a file is opened for each image
+GAP = 32 << 10  # bytes; images nearer than this are fetched together with what is between them
+NUM_PROBES = 16  # images that are looked up in the page cache before a prefetch
+READAHEAD = 512 << 10  # bytes; the kernel shortens longer requests
 
 
 class ByteReader:
-    """Reads pictures of one catalogue. Safe for threads.
+    """Reads the images of one catalog. Safe for threads.
 
-    offset and length are copied from the index, 12 bytes a picture: pages of a mapped column
-    would be added to the process one by one as an epoch touches them.
+    offset int64 [I] and length int32 [I] are copied from the index, 12 bytes per image: otherwise
+    an epoch would add the pages of the mapped columns to the process, one by one.
     """
 
-    def __init__(self, catalogue: Catalog) -> None:
-        self.root, self.files = catalogue.path, catalogue.files
-        self.offset, self.length = np.array(catalogue.offset), np.array(catalogue.length)
-        self._first = None if self.files is None else np.array(self.files.first_image)
-        self._open: dict[int, int] = {}
+    def __init__(self, catalog: Catalog) -> None:
+        self.root, self.files = catalog.path, catalog.files
+        self.offset, self.length = np.array(catalog.offset), np.array(catalog.length)
+        self._first_image = None if self.files is None else np.array(self.files.first_image)
+        self._descriptors: dict[int, int] = {}
         self._lock = threading.Lock()
-        self._kept = self._first is None or len(self._first) <= MOST_OPEN
-        # A single file that is gone is an error now, not a grey picture later.
-        self._only = self._descriptor(0) if self.files is None else None
+        self._keep_open = self._first_image is None or len(self._first_image) <= MAX_OPEN_FILES
+        # Opened now, so that a missing file is an error and not a catalog of gray images.
+        self._single = self._descriptor(0) if self.files is None else None
 
     def close(self) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
+        """Close all files."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
 
     def read(self, row: int) -> bytes:
-        """The bytes of one picture; fewer than its length where they cannot be had."""
-        return next(self.read_all(np.array([row])))
+        """The bytes of one image; fewer than its length if they cannot be read."""
+        return next(self.read_many(np.array([row])))
 
-    def read_all(self, rows: np.ndarray) -> Iterator[bytes]:
-        """The bytes of each of these pictures in turn, as `read` gives them."""
+    def read_many(self, rows: np.ndarray) -> Iterator[bytes]:
+        """Yield the bytes of each image in `rows` (int64 [n]), as `read` does."""
         offsets, lengths = self.offset[rows].tolist(), self.length[rows].tolist()
-        if self._only is not None:
-            pread, only = os.pread, self._only
+        if self._single is not None:
+            pread, descriptor = os.pread, self._single
             for length, offset in zip(lengths, offsets, strict=True):
-                yield pread(only, length, offset)
+                yield pread(descriptor, length, offset)
             return
         for row, length, offset in zip(rows.tolist(), lengths, offsets, strict=True):
             try:
-                yield self._read(self.file(row), length, offset)
+                yield self._read(self.file_of(row), length, offset)
             except OSError:
                 yield b""
 
-    def fault(self, row: int) -> str | None:
-        """Why the bytes of a picture cannot be had; None if they can."""
+    def read_error(self, row: int) -> str | None:
+        """Why the bytes of an image cannot be read; None if they can."""
         try:
-            found = self._read(self.file(row), int(self.length[row]), int(self.offset[row]))
+            data = self._read(self.file_of(row), int(self.length[row]), int(self.offset[row]))
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        return None if len(found) == self.length[row] else "beyond the file's end"
+        return None if len(data) == self.length[row] else "beyond the end of the file"
 
-    def _read(self, file: int, length: int, offset: int) -> bytes:
-        if self._kept:
-            return os.pread(self._descriptor(file), length, offset)
-        descriptor = self._opened(file)
-        try:
-            return os.pread(descriptor, length, offset)
-        finally:
-            os.close(descriptor)
-
-    def file(self, row: int) -> int:
-        """Which file the picture lies in."""
-        if self._first is None:
+    def file_of(self, row: int) -> int:
+        """Number of the file that holds an image."""
+        if self._first_image is None:
             return 0
-        return int(np.searchsorted(self._first, row, "right")) - 1
+        return int(np.searchsorted(self._first_image, row, "right")) - 1
 
-    def describe(self, row: int) -> str:
-        """Where a picture lies, for messages."""
+    def location(self, row: int) -> str:
+        """Where an image is, for messages."""
         if self.files is None:
             return f"at byte {self.offset[row]}"
-        return f"in {self.files.path(self.root, self.file(row))} at byte {self.offset[row]}"
+        return f"in {self.files.path(self.root, self.file_of(row))} at byte {self.offset[row]}"
 
-    def advise(self, rows: np.ndarray) -> None:
-        """Ask the kernel to fetch these pictures, all at once, before they are read.
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Ask the kernel to fetch the images in `rows` (int64 [n]), all at once.
 
-        Where a disk answers many requests at a time this is what makes it do so. Nothing is
-        asked where a few of them are all in memory already.
+        A disk that serves many requests in parallel needs this to do so. Does nothing for sources
+        of several files, and if a sample of the images is in the page cache already.
         """
-        if self._only is None or self._in_memory(rows):
+        if self._single is None or self._in_page_cache(rows):
             return
         order = rows[np.argsort(self.offset[rows])]
         start, end = self.offset[order], self.offset[order] + self.length[order]
         breaks = np.flatnonzero(start[1:] > end[:-1] + GAP)
         firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(order) - 1)
         for first, last in zip(start[firsts].tolist(), end[lasts].tolist(), strict=True):
-            fetch_ahead(self._only, first, last)
+            fetch_ahead(self._single, first, last)
 
-    def _in_memory(self, rows: np.ndarray) -> bool:
-        """Are all of a few of these pictures in the page cache?"""
-        assert self._only is not None
-        for row in rows[:: len(rows) // PROBES + 1].tolist():
+    def _read(self, file: int, length: int, offset: int) -> bytes:
+        if self._keep_open:
+            return os.pread(self._descriptor(file), length, offset)
+        descriptor = self._open(file)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+
+    def _in_page_cache(self, rows: np.ndarray) -> bool:
+        """Whether a sample of the images is in the page cache."""
+        assert self._single is not None
+        for row in rows[:: len(rows) // NUM_PROBES + 1].tolist():
             byte = [bytearray(1)]
             try:
-                os.preadv(self._only, byte, self.offset.item(row), os.RWF_NOWAIT)
-            except OSError:  # not there, or a file system that does not say
+                os.preadv(self._single, byte, self.offset.item(row), os.RWF_NOWAIT)
+            except OSError:  # not cached, or the file system cannot tell
                 return False
         return True
 
     def _descriptor(self, file: int) -> int:
-        if file not in self._open:
+        if file not in self._descriptors:
             with self._lock:
-                if file not in self._open:
-                    self._open[file] = self._opened(file)
-        return self._open[file]
+                if file not in self._descriptors:
+                    self._descriptors[file] = self._open(file)
+        return self._descriptors[file]
 
-    def _opened(self, file: int) -> int:
+    def _open(self, file: int) -> int:
         path = self.root if self.files is None else self.files.path(self.root, file)
         return os.open(path, os.O_RDONLY)
 
 
 def fetch_ahead(descriptor: int, start: int, stop: int) -> None:
-    """Have bytes [start, stop) read into the page cache, in the background.
-
-    In stretches, since the kernel cuts a longer request short.
-    """
-    for at in range(start, stop, STRETCH):
-        os.posix_fadvise(descriptor, at, min(STRETCH, stop - at), os.POSIX_FADV_WILLNEED)
+    """Have the kernel read bytes [start, stop) into the page cache, in the background."""
+    for at in range(start, stop, READAHEAD):
+        os.posix_fadvise(descriptor, at, min(READAHEAD, stop - at), os.POSIX_FADV_WILLNEED)

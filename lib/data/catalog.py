@@ -1,56 +1,66 @@
-"""The catalogue as numpy arrays, and the Arrow files that hold it between stages.
+"""The catalog as numpy arrays, and the Arrow files that hold it between stages.
 
     classes.arrow   class int16, category_id int64, level1, level2, level3 (key)
     images.arrow    product int32, position int16, offset int64, length int32, md5 16 bytes
     products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count
                     int16 (key, group int32)
-    files.arrow     first_image int64, name, codec (only of sources of more than one file)
+    files.arrow     first_image int64, name, codec (only for sources of several files)
     splits.arrow    part int8, fold int8
 
-Columns in brackets are there only if the source has them. Rows are in file order. Arrow IPC
-opens in polars, pandas and DuckDB as it is.
+Columns in brackets are optional. Rows are in the order of the source. polars, pandas and DuckDB
+can open these files directly.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from lib.errors import UserError
+
 FIT, HOLDOUT, LOCKED = 0, 1, 2
 PARTS = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
+LEVELS = ["category_level1", "category_level2", "category_level3"]
+MAX_CLASSES = np.iinfo(np.int16).max
 
 
 @dataclass(frozen=True)
 class FileTable:
-    """The files of a source that has many.
+    """The files of a source that has several.
 
-    first_image int64 [F] ascending: file f holds the pictures from there to the next one's.
-    names: string array [F], relative to the source's folder. codec: what a picture's bytes are,
-    "image" (JPEG, PNG, ...) or "uint8:28x28" (one grey value a pixel).
+    first_image: int64 [F] ascending; file f holds the images from first_image[f] up to
+        first_image[f + 1].
+    names: string array [F], relative to the source's folder.
+    codec: how an image is stored: "image" (JPEG, PNG, ...), "uint8:28x28" (one gray value per
+        pixel) or "strokes:28x28" (a line of ndjson, drawn at this size).
     """
 
     first_image: np.ndarray
     names: pa.ChunkedArray
     codec: str
 
-    def path(self, root: Path, number: int) -> Path:
-        return root / self.names[number].as_py()
+    def path(self, root: Path, file: int) -> Path:
+        """Path of file number `file` in the folder `root`."""
+        return root / self.names[file].as_py()
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Products and pictures of one source. Pictures of a product are neighbours.
+    """Products and images of one source. The images of a product have consecutive rows.
 
     path: the BSON file, or the folder that the names of `files` are relative to.
 
-    Products [P]: product_id int64, label int16 (class, -1 unknown), first_image int64,
-    image_count int16. Pictures [I]: image_product int32 (row of the product), image_position
-    int16, offset int64 and length int32 (bytes in their file), md5 uint64 [I, 2].
+    Products [P]: product_id int64, label int16 (class_id, -1 unknown), first_image int64,
+    image_count int16. Images [I]: image_product int32 (row of the product), image_position int16,
+    offset int64 and length int32 (bytes in their file), md5 uint64 [I, 2].
 
-    keys: strings [P], the source's own names where product_id is only a number for them. group
-    int32 [P]: products of the same number must not be parted by the split.
+    files: the files that hold the images; None if all images are in the file `path`.
+    keys: strings [P], the source's own ids, if product_id is only derived from them.
+    group: int32 [P], products with the same number must be in the same split.
     """
 
     path: Path
@@ -63,28 +73,30 @@ class Catalog:
     offset: np.ndarray
     length: np.ndarray
     md5: np.ndarray
-    files: FileTable | None = None  # None: everything lies in the file `path`
+    files: FileTable | None = None
     keys: pa.ChunkedArray | None = None
     group: np.ndarray | None = None
 
     def key(self, product: int) -> str:
-        """What the source calls a product."""
+        """The source's own id of the product at row `product`."""
         if self.keys is None:
             return str(self.product_id[product])
         return self.keys[product].as_py()
 
     def images_of(self, products: np.ndarray) -> np.ndarray:
-        """Ascending rows of the pictures of these products, int64."""
-        wanted = np.zeros(len(self.product_id), bool)
-        wanted[products] = True
-        return np.flatnonzero(wanted[self.image_product])
+        """Ascending rows int64 of the images of `products` (rows)."""
+        selected = np.zeros(len(self.product_id), bool)
+        selected[products] = True
+        return np.flatnonzero(selected[self.image_product])
 
 
 @dataclass(frozen=True)
 class Categories:
-    """category_id int64 [C] ascending: a class is a row of it. names: [C] tuples of 3 levels.
+    """The classes: a class_id is a row of this table.
 
-    keys [C]: the source's own names where category_id is only a number for them.
+    category_id: int64 [C] ascending, the source's numbers.
+    names: [C] tuples of the names of three levels.
+    keys: [C], the source's own names, if category_id is only derived from them.
     """
 
     category_id: np.ndarray
@@ -95,59 +107,121 @@ class Categories:
         return len(self.category_id)
 
     def levels(self) -> list[np.ndarray]:
-        """Of each upper level that groups the classes: int64 [C], the group that a class is of."""
-        found = []
+        """Group int64 [C] of each class, for level 1 and level 2 if they group the classes."""
+        levels = []
         for level in (1, 2):
-            number: dict[tuple[str, ...], int] = {}
-            group = [number.setdefault(name[:level], len(number)) for name in self.names]
-            if 1 < len(number) < len(self):
-                found.append(np.array(group))
-        return found
+            groups: dict[tuple[str, ...], int] = {}
+            group = [groups.setdefault(name[:level], len(groups)) for name in self.names]
+            if 1 < len(groups) < len(self):
+                levels.append(np.array(group))
+        return levels
 
-    def key(self, cls: int) -> str:
-        """What the source calls a class."""
-        return str(self.category_id[cls]) if self.keys is None else self.keys[cls]
+    def key(self, class_id: int) -> str:
+        """The source's own name of a class."""
+        return str(self.category_id[class_id]) if self.keys is None else self.keys[class_id]
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Of each labelled product: part int8 (FIT, HOLDOUT, LOCKED), fold int8 (-1 for locked)."""
+    """Split of each labelled product: part int8 (FIT, HOLDOUT, LOCKED), fold int8 (-1: locked)."""
 
     part: np.ndarray
     fold: np.ndarray
 
     def products(self, *parts: str) -> np.ndarray:
-        """Ascending rows of the products of these parts, int64."""
+        """Ascending rows int64 of the products in these parts."""
         return np.flatnonzero(np.isin(self.part, [PARTS[part] for part in parts]))
 
-    def net_of_product(self, nets: int) -> np.ndarray:
-        """int8 [P]: which of a model's networks must not see the product; -1 for `locked`.
+    def fold_of_product(self, num_folds: int) -> np.ndarray:
+        """int8 [P]: the fold model that must not train on the product; -1 for `locked`.
 
-        A model with fewer networks than there are folds leaves several folds out at once.
+        num_folds: number of fold models; with fewer models than folds, one model leaves out
+            several folds.
         """
-        return np.where(self.fold >= 0, self.fold % nets, -1).astype(np.int8)
+        return np.where(self.fold >= 0, self.fold % num_folds, -1).astype(np.int8)
+
+
+def build_categories(folder: Path, source: Path) -> dict[str, Any]:
+    """Write `classes.arrow` from `category_names.csv` (category_id and three names).
+
+    Returns counts. Raises UserError for a table that is not as Cdiscount's, naming the line.
+    """
+    names = _read_category_names(source)
+    if not names:
+        raise UserError(f"{source}: no categories")
+    return _write_categories(folder, source, names)
+
+
+def build_named_categories(folder: Path, source: Path, labels: Iterable[str]) -> dict[str, Any]:
+    """Write `classes.arrow` for a source that names its classes by paths such as Men/Tops/Tees.
+
+    A category_id is the rank of the sorted name. Level 3 includes all deeper levels. Returns
+    counts. Raises UserError if no product has a class.
+    """
+    keys = sorted(set(labels) - {""})
+    if not keys:
+        raise UserError(f"{source}: no product has a category")
+    names = {number: [*key.split("/", 2), "", ""][:3] for number, key in enumerate(keys)}
+    return _write_categories(folder, source, names, keys)
+
+
+def _read_category_names(source: Path) -> dict[int, list[str]]:
+    """The three names of each category_id."""
+    names: dict[int, list[str]] = {}
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [c for c in ["category_id", *LEVELS] if c not in (reader.fieldnames or [])]
+        if missing:
+            columns = ", ".join(["category_id", *LEVELS])
+            raise UserError(f"{source}: line 1: no column {missing[0]}; it must have {columns}")
+        for row in reader:
+            place = f"{source}: line {reader.line_num}"
+            try:
+                category = int(row["category_id"])
+            except (TypeError, ValueError):
+                value = row["category_id"]
+                raise UserError(f"{place}: category_id {value!r} is not an integer") from None
+            if category in names:
+                raise UserError(f"{place}: duplicate category_id {category}")
+            names[category] = [row[level] or "" for level in LEVELS]
+    return names
+
+
+def _write_categories(
+    folder: Path, source: Path, names: dict[int, list[str]], keys: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Write `classes.arrow`; `keys`: the source's own names, in the order of the category_ids."""
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"{source}: {len(names)} categories; at most {MAX_CLASSES:,} are supported")
+    order = sorted(names)
+    columns: dict[str, Any] = {
+        "class": np.arange(len(order), dtype=np.int16),
+        "category_id": np.array(order, np.int64),
+    }
+    for i in range(3):
+        columns[f"level{i + 1}"] = pa.array([names[c][i] for c in order], pa.string())
+    if keys is not None:
+        columns["key"] = pa.array(keys, pa.string())
+    write_table(folder / "classes.arrow", columns)
+    return {"classes": len(order)}
 
 
 def write_table(path: Path, columns: Mapping[str, pa.Array | np.ndarray]) -> None:
-    """One record batch, so that every numeric column is read back without a copy."""
+    """Write an Arrow IPC file of one record batch, so that columns are read without a copy."""
     batch = pa.RecordBatch.from_pydict({k: pa.array(v) for k, v in columns.items()})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
 
 
 def read_table(path: Path) -> pa.Table:
-    """Memory-mapped: pages are read when they are touched."""
+    """The memory-mapped table of an Arrow IPC file; pages are read on first access."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def read_catalog(folder: Path, source: Path) -> Catalog:
-    """The index in `folder` of the file or folder `source`, which may have moved since."""
+    """Read the index in `folder`. source: the current path of the indexed file or folder."""
     products = read_table(folder / "products.arrow")
     images = read_table(folder / "images.arrow")
-    words = np.empty(0)
-    if images.num_rows:
-        md5 = images["md5"].chunk(0)  # one batch was written; joining chunks would copy it
-        words = np.frombuffer(md5.buffers()[1], np.uint64, len(md5) * 2)
     return Catalog(
         path=source,
         product_id=products["product_id"].to_numpy(),
@@ -158,11 +232,34 @@ def read_catalog(folder: Path, source: Path) -> Catalog:
         image_position=images["position"].to_numpy(),
         offset=images["offset"].to_numpy(),
         length=images["length"].to_numpy(),
-        md5=words.astype(np.uint64, copy=False).reshape(-1, 2),
+        md5=_md5_words(images),
         files=_read_files(folder / "files.arrow"),
         keys=products["key"] if "key" in products.column_names else None,
         group=products["group"].to_numpy() if "group" in products.column_names else None,
     )
+
+
+def read_categories(folder: Path) -> Categories:
+    """Read `classes.arrow`."""
+    table = read_table(folder / "classes.arrow")
+    levels = [table[f"level{i}"].to_pylist() for i in (1, 2, 3)]
+    keys = table["key"].to_pylist() if "key" in table.column_names else None
+    return Categories(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)
+
+
+def read_splits(folder: Path) -> Splits:
+    """Read `splits.arrow`."""
+    table = read_table(folder / "splits.arrow")
+    return Splits(table["part"].to_numpy(), table["fold"].to_numpy())
+
+
+def _md5_words(images: pa.Table) -> np.ndarray:
+    """uint64 [I, 2] of the table's column md5."""
+    words = np.empty(0)
+    if images.num_rows:
+        md5 = images["md5"].chunk(0)  # the only one; combining chunks would copy it
+        words = np.frombuffer(md5.buffers()[1], np.uint64, len(md5) * 2)
+    return words.astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 def _read_files(path: Path) -> FileTable | None:
@@ -173,13 +270,48 @@ def _read_files(path: Path) -> FileTable | None:
     return FileTable(table["first_image"].to_numpy(), table["name"], codec)
 
 
-def read_categories(folder: Path) -> Categories:
-    table = read_table(folder / "classes.arrow")
-    levels = [table[f"level{i}"].to_pylist() for i in (1, 2, 3)]
-    keys = table["key"].to_pylist() if "key" in table.column_names else None
-    return Categories(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)
+def concat_catalogs(first: Catalog, second: Catalog) -> Catalog:
+    """Products and images of `first`, then those of `second`, so that a network can train on both.
+
+    The result has no keys and no groups. Raises UserError if the codecs differ.
+    """
+    tables = [_absolute_files(catalog) for catalog in (first, second)]
+    if tables[0].codec != tables[1].codec:
+        raise UserError(
+            f"{second.path}: its images are stored as {tables[1].codec}, those of {first.path} as"
+            f" {tables[0].codec}; both must be the same"
+        )
+    num_images, num_products = len(first.offset), len(first.product_id)
+
+    def concat(name: str, shift: int = 0) -> np.ndarray:
+        head, tail = getattr(first, name), getattr(second, name)
+        return np.concatenate([head, (tail + shift).astype(head.dtype)])
+
+    return Catalog(
+        path=Path("/"),
+        product_id=concat("product_id"),
+        label=concat("label"),
+        first_image=concat("first_image", num_images),
+        image_count=concat("image_count"),
+        image_product=concat("image_product", num_products),
+        image_position=concat("image_position"),
+        offset=concat("offset"),
+        length=concat("length"),
+        md5=concat("md5"),
+        files=_concat_files(tables[0], tables[1], num_images),
+    )
 
 
-def read_splits(folder: Path) -> Splits:
-    table = read_table(folder / "splits.arrow")
-    return Splits(table["part"].to_numpy(), table["fold"].to_numpy())
+def _concat_files(first: FileTable, second: FileTable, num_images: int) -> FileTable:
+    names = first.names.to_pylist() + second.names.to_pylist()
+    first_image = np.concatenate([first.first_image, second.first_image + num_images])
+    return FileTable(first_image, pa.chunked_array([pa.array(names, pa.string())]), first.codec)
+
+
+def _absolute_files(catalog: Catalog) -> FileTable:
+    """The catalog's files, with absolute paths for names."""
+    root, files = catalog.path.absolute(), catalog.files
+    if files is None:
+        return FileTable(np.zeros(1, np.int64), pa.chunked_array([[str(root)]]), "image")
+    names = [str(root / name) for name in files.names.to_pylist()]
+    return replace(files, names=pa.chunked_array([pa.array(names, pa.string())]))

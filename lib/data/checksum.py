@@ -1,4 +1,4 @@
-"""Whether a file is the one that was published."""
+"""SHA-256 of a file, compared with the published one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,16 +8,25 @@ from tqdm import tqdm
 
 from lib.errors import UserError
 
-BLOCK = 8 << 20  # bytes read at a time
+BLOCK_BYTES = 8 << 20  # read at a time
 
 
-def verify(path: Path, published: Mapping[str, str]) -> None:
-    """Compare the SHA-256 of `path` with the one published for its name, if there is one.
+def verify_checksum(path: Path, published: Mapping[str, str]) -> None:
+    """Compare the SHA-256 of `path` with the one that is published for its name, if any.
 
-    Reads the whole file. Raises UserError if it differs.
+    published: SHA-256 in hex by file name. Reads the whole file. Raises UserError if they differ.
     """
     if path.name not in published:
         return
+    actual, expected = _sha256(path), published[path.name].lower()
+    if actual != expected:
+        raise UserError(
+            f"{path}: its SHA-256 is {actual}, but data.sha256 has {expected}; download the file"
+            " again or correct the config"
+        )
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with (
         path.open("rb", buffering=0) as file,
@@ -29,12 +38,8 @@ def verify(path: Path, published: Mapping[str, str]) -> None:
             disable=None,
         ) as bar,
     ):
-        block = memoryview(bytearray(BLOCK))
+        block = memoryview(bytearray(BLOCK_BYTES))
         while count := file.readinto(block):
             digest.update(block[:count])
             bar.update(count)
-    if digest.hexdigest() != published[path.name].lower():
-        raise UserError(
-            f"{path}: its SHA-256 is {digest.hexdigest()}, data.sha256 says"
-            f" {published[path.name].lower()}; fetch the file again or mend the config"
-        )
+    return digest.hexdigest()

@@ -1,32 +1,36 @@
-"""The views of a picture that are scored (C6): crops of the whole and their mirror images."""
+"""Crops of images: the center crop, and the crops that test-time augmentation averages over."""
 
 import torch
 
-Place = tuple[int, int, bool]  # top, left, mirrored
+CropBox = tuple[int, int, bool]  # top, left, mirrored
 
 
-def centre(whole: tuple[int, int], crop: tuple[int, int]) -> Place:
-    return (whole[0] - crop[0]) // 2, (whole[1] - crop[1]) // 2, False
+def center_crop(image_size: tuple[int, int], crop_size: tuple[int, int]) -> CropBox:
+    """The crop in the middle. Sizes are (height, width)."""
+    return (image_size[0] - crop_size[0]) // 2, (image_size[1] - crop_size[1]) // 2, False
 
 
-def places(whole: tuple[int, int], crop: tuple[int, int], views: int, flip: bool) -> list[Place]:
-    """Where the views lie, the centre first, none twice.
+def tta_crops(
+    image_size: tuple[int, int], crop_size: tuple[int, int], num_views: int, flip: bool
+) -> list[CropBox]:
+    """The crops of test-time augmentation, the center crop first, without duplicates.
 
-    whole, crop: (height, width). views: 1 centre; 2 with its mirror image; 5 centre and corners;
-    10 those and their mirror images. Without `flip`, a network that never saw a mirrored picture
-    is not shown one.
+    image_size, crop_size: (height, width).
+    num_views: 1 center; 2 center and its mirror image; 5 center and corners; 10 these and their
+        mirror images.
+    flip: whether to mirror at all; not for a network that was never trained on mirrored images.
     """
-    middle = centre(whole, crop)
-    bottom, right = whole[0] - crop[0], whole[1] - crop[1]
+    center = center_crop(image_size, crop_size)
+    bottom, right = image_size[0] - crop_size[0], image_size[1] - crop_size[1]
     corners = [(top, left, False) for top in (0, bottom) for left in (0, right)]
-    found = [middle, *(corners if views in (5, 10) else [])]
-    if flip and views in (2, 10):
-        found += [(top, left, True) for top, left, _ in found]
-    return list(dict.fromkeys(found))
+    boxes = [center, *(corners if num_views in (5, 10) else [])]
+    if flip and num_views in (2, 10):
+        boxes += [(top, left, True) for top, left, _ in boxes]
+    return list(dict.fromkeys(boxes))
 
 
-def cut(pictures: torch.Tensor, place: Place, crop: tuple[int, int]) -> torch.Tensor:
-    """[n, 3, h, w] of any type -> the view at `place`, [n, 3, *crop]."""
-    top, left, mirrored = place
-    view = pictures[:, :, top : top + crop[0], left : left + crop[1]]
+def crop(images: torch.Tensor, box: CropBox, crop_size: tuple[int, int]) -> torch.Tensor:
+    """The crop `box` of each image: [n, 3, h, w] of any dtype -> [n, 3, *crop_size]."""
+    top, left, mirrored = box
+    view = images[:, :, top : top + crop_size[0], left : left + crop_size[1]]
     return view.flip(3) if mirrored else view

@@ -1,12 +1,11 @@
-"""Pictures in batches, read from the original files by threads (C1).
+"""Batches of decoded images, read from the original files by threads.
 
-`os.pread` needs no shared seek and `cv2.imdecode` releases the interpreter, so threads of one
-process read and decode side by side, without copies between processes.
+`os.pread` and `cv2.imdecode` release the interpreter lock, so threads of one process read and
+decode in parallel, without copies between processes.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,66 +14,72 @@ import numpy as np
 
 from lib.data.byte_reader import ByteReader
 from lib.data.catalog import Catalog
-from lib.data.sources.quickdraw import parse, raster
+from lib.data.strokes import parse_drawing, rasterize
+from lib.utils.prefetch import prefetch
 
-GREY = 128  # what stands for a picture that cannot be decoded
-AHEAD = 2  # batches in flight for each thread
-ADVISED = 8192  # pictures that the kernel is asked for before the first of them is needed
+GRAY = 128  # value of the placeholder for an image that cannot be decoded
+AHEAD = 2  # batches in flight per thread
+PREFETCH_IMAGES = 8192  # images that the kernel is asked for before the first of them is needed
 
 Shape = tuple[int, int, int, int]
+Batch = tuple[np.ndarray, np.ndarray]
+BatchSpec = tuple[np.ndarray, np.random.SeedSequence | None]
+Decoder = Callable[[bytes], np.ndarray | None]
 
 
 class Augmenter(Protocol):
-    """What alters pictures at random on their way into a batch (`lib/training/augment.py`).
+    """Random changes of images on their way into a batch (see `lib/training/augment.py`).
 
-    crop: (height, width) of what it makes.
+    crop: (height, width) of its results.
     """
 
     crop: tuple[int, int]
 
     def draw(self, count: int, rng: np.random.Generator) -> Any:
-        """All that is random in a batch of `count` pictures."""
+        """Draw all random parameters for a batch of `count` images."""
         ...
 
-    def apply(self, picture: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
-        """Write the i-th picture of a batch, altered, into `out` uint8 [*crop, 3].
+    def apply(self, image: np.ndarray, params: Any, i: int, out: np.ndarray, /) -> None:
+        """Write the augmented i-th image of a batch to `out`.
 
-        Runs in several threads at once; `picture` uint8 [h, w, 3] RGB is the caller's.
+        image: uint8 [h, w, 3] RGB; may be overwritten. params: as `draw` returned them.
+        out: uint8 [*crop, 3]. Runs in several threads at once.
         """
         ...
 
 
-def _plain_memory(shape: Shape) -> np.ndarray:
+def _allocate(shape: Shape) -> np.ndarray:
     return np.empty(shape, np.uint8)
 
 
 class ImageReader:
-    """Decoded pictures of one catalogue, brought to `resize` (height, width).
+    """Decoded images of one catalog, resized to `resize` (height, width).
 
-    allocate(shape) gives the uint8 memory of a batch: pinned, where a GPU is to fetch it.
-    `rotten` bool [I] marks pictures that could not be decoded and came as plain grey;
-    `first_corrupt` says which was the first, and why.
+    allocate(shape): returns uint8 memory for a batch, pinned if a GPU is to fetch it.
+    corrupt: bool [I], images that could not be decoded and were replaced by gray.
+    first_corrupt: row of the first of them, and the reason.
     """
 
     def __init__(
         self,
-        catalogue: Catalog,
+        catalog: Catalog,
         resize: tuple[int, int],
         threads: int,
-        allocate: Callable[[Shape], np.ndarray] = _plain_memory,
+        allocate: Callable[[Shape], np.ndarray] = _allocate,
     ) -> None:
-        cv2.setNumThreads(0)  # our threads are one a core already
-        self.catalogue = catalogue
+        cv2.setNumThreads(0)  # this reader has one thread per core already
+        self.catalog = catalog
         self.resize = resize
         self.threads = max(1, threads)
         self.allocate = allocate
-        self.rotten = np.zeros(len(catalogue.length), bool)
+        self.corrupt = np.zeros(len(catalog.length), bool)
         self.first_corrupt: tuple[int, str] | None = None
-        self.originals = ByteReader(catalogue)
-        self._picture = _decoder(catalogue)
+        self.byte_reader = ByteReader(catalog)
+        self._decode_bytes = _decoder(catalog)
 
     def close(self) -> None:
-        self.originals.close()
+        """Close all files."""
+        self.byte_reader.close()
 
     def __enter__(self) -> "ImageReader":
         return self
@@ -83,125 +88,122 @@ class ImageReader:
         self.close()
 
     def decode(self, row: int) -> np.ndarray:
-        """uint8 [h, w, 3] RGB of one picture, at the size of `resize`."""
-        return next(self._pictures(np.array([row])))
-
-    def _fetched(self, rows: np.ndarray) -> np.ndarray:
-        """The pictures that these rows are made of: int64, in the order of their use."""
-        return rows
-
-    def _pictures(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """uint8 [h, w, 3] of each row in turn."""
-        return self._decoded(rows, [self.resize] * len(rows))
-
-    def _decoded(
-        self, images: np.ndarray, sizes: Sequence[tuple[int, int]]
-    ) -> Iterator[np.ndarray]:
-        """Pictures, each at its size (height, width)."""
-        return map(self._sized, images.tolist(), self.originals.read_all(images), sizes)
-
-    def _sized(self, row: int, data: bytes, size: tuple[int, int]) -> np.ndarray:
-        picture = self._picture(data)
-        if picture is None:
-            return self._grey(row, size)
-        if picture.shape[:2] != size:
-            height, width = size
-            shrinks = picture.shape[0] > height or picture.shape[1] > width
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            picture = cv2.resize(picture, (width, height), interpolation=how)
-        return picture
-
-    def _grey(self, row: int, size: tuple[int, int]) -> np.ndarray:
-        self.rotten[row] = True
-        if self.first_corrupt is None:
-            self.first_corrupt = row, self.originals.fault(row) or "not a picture"
-        return np.full((*size, 3), GREY, np.uint8)
+        """uint8 [h, w, 3] RGB of one row, of size `resize`."""
+        return next(self._images(np.array([row])))
 
     def batches(
         self,
         rows: np.ndarray,
-        batch: int,
+        batch_size: int,
         augmenter: Augmenter | None = None,
         seeds: np.random.SeedSequence | None = None,
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(rows int64 [b], pictures uint8 [b, 3, h, w] RGB) in the order of `rows`.
+    ) -> Iterator[Batch]:
+        """Yield (rows int64 [b], images uint8 [b, 3, h, w] RGB), in the order of `rows`.
 
-        With `seeds`, the augmenter alters each picture; the same seeds give the same pictures
-        whatever the number of threads. Without, pictures come whole, at the size of `resize`.
-        Channels vary fastest in memory (torch's channels_last): that is how they are decoded, and
-        how convolutions want them.
+        rows: int64 [n].
+        seeds: with them, the augmenter changes each image; the same seeds give the same images,
+            whatever the number of threads. Without, images have the size `resize`.
+        The memory order is channels_last, as decoders write it and convolutions want it.
         """
-        starts = range(0, len(rows), batch)
-        spawned = [None] * len(starts) if seeds is None else seeds.spawn(len(starts))
-        advised = 0
         with ThreadPoolExecutor(self.threads) as pool:
-            waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-            for start, seed in zip(starts, spawned, strict=True):
-                while advised < min(len(rows), start + ADVISED):
-                    coming = self._fetched(rows[advised : advised + ADVISED])
-                    pool.submit(self.originals.advise, coming)
-                    advised += ADVISED
-                piece = rows[start : start + batch]
-                waiting.append((piece, pool.submit(self._load, piece, augmenter, seed)))
-                if len(waiting) > AHEAD * self.threads:
-                    yield _settled(waiting)
-            while waiting:
-                yield _settled(waiting)
+            specs = self._schedule(pool, rows, batch_size, seeds)
+            yield from prefetch(pool, specs, partial(self._load, augmenter), AHEAD * self.threads)
 
-    def _load(
+    def _schedule(
         self,
+        pool: Executor,
         rows: np.ndarray,
-        augmenter: Augmenter | None,
-        seed: np.random.SeedSequence | None,
-    ) -> np.ndarray:
-        decoded = enumerate(self._pictures(rows))
+        batch_size: int,
+        seeds: np.random.SeedSequence | None,
+    ) -> Iterator[tuple[np.ndarray, np.random.SeedSequence | None]]:
+        """Yield (rows, seed) of each batch; has the kernel fetch images well before their batch."""
+        starts = range(0, len(rows), batch_size)
+        batch_seeds = [None] * len(starts) if seeds is None else seeds.spawn(len(starts))
+        fetched = 0
+        for start, seed in zip(starts, batch_seeds, strict=True):
+            while fetched < min(len(rows), start + PREFETCH_IMAGES):
+                images = self._images_of(rows[fetched : fetched + PREFETCH_IMAGES])
+                pool.submit(self.byte_reader.prefetch, images)
+                fetched += PREFETCH_IMAGES
+            yield rows[start : start + batch_size], seed
+
+    def _load(self, augmenter: Augmenter | None, spec: BatchSpec) -> Batch:
+        rows, seed = spec
+        decoded = enumerate(self._images(rows))
         if augmenter is None or seed is None:
-            pictures = self.allocate((len(rows), *self.resize, 3))
-            for i, picture in decoded:
-                pictures[i] = picture
+            images = self.allocate((len(rows), *self.resize, 3))
+            for i, image in decoded:
+                images[i] = image
         else:
-            pictures = self.allocate((len(rows), *augmenter.crop, 3))
-            drawn = augmenter.draw(len(rows), np.random.default_rng(seed))
-            for i, picture in decoded:
-                augmenter.apply(picture, drawn, i, pictures[i])
-        return pictures.transpose(0, 3, 1, 2)
+            images = self.allocate((len(rows), *augmenter.crop, 3))
+            params = augmenter.draw(len(rows), np.random.default_rng(seed))
+            for i, image in decoded:
+                augmenter.apply(image, params, i, images[i])
+        return rows, images.transpose(0, 3, 1, 2)
+
+    def _images_of(self, rows: np.ndarray) -> np.ndarray:
+        """The images that rows are made of: int64, in the order of their use."""
+        return rows
+
+    def _images(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield uint8 [h, w, 3] of each row."""
+        return self._decode_many(rows, [self.resize] * len(rows))
+
+    def _decode_many(
+        self, images: np.ndarray, sizes: Sequence[tuple[int, int]]
+    ) -> Iterator[np.ndarray]:
+        """Yield each image, resized to its size (height, width)."""
+        return map(self._decode, images.tolist(), self.byte_reader.read_many(images), sizes)
+
+    def _decode(self, row: int, data: bytes, size: tuple[int, int]) -> np.ndarray:
+        image = self._decode_bytes(data)
+        if image is None:
+            return self._placeholder(row, size)
+        return self._resize(image, size)
+
+    def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        if image.shape[:2] == size:
+            return image
+        height, width = size
+        shrinks = image.shape[0] > height or image.shape[1] > width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(image, (width, height), interpolation=interpolation)
+
+    def _placeholder(self, row: int, size: tuple[int, int]) -> np.ndarray:
+        self.corrupt[row] = True
+        if self.first_corrupt is None:
+            self.first_corrupt = row, self.byte_reader.read_error(row) or "not an image"
+        return np.full((*size, 3), GRAY, np.uint8)
 
 
-def _decoder(catalogue: Catalog) -> Callable[[bytes], np.ndarray | None]:
-    """What turns the bytes of a picture into uint8 [h, w, 3] RGB; None for what is none."""
-    codec = "image" if catalogue.files is None else catalogue.files.codec
+def _decoder(catalog: Catalog) -> Decoder:
+    """What decodes the bytes of an image to uint8 [h, w, 3] RGB; it returns None if it cannot."""
+    codec = "image" if catalog.files is None else catalog.files.codec
     if codec == "image":
-        return _decoded
+        return _decode_image
     kind, _, size = codec.partition(":")
-    shape = tuple(int(side) for side in size.split("x"))
+    height, width = (int(side) for side in size.split("x"))
     if kind == "strokes":
-        return partial(_drawn, shape[0])
-
-    def bitmap(data: bytes) -> np.ndarray | None:
-        grey = np.frombuffer(data, np.uint8)
-        if grey.size != shape[0] * shape[1]:
-            return None
-        return cv2.cvtColor(grey.reshape(shape), cv2.COLOR_GRAY2RGB)
-
-    return bitmap
+        return partial(_decode_strokes, height)
+    return partial(_decode_bitmap, height, width)
 
 
-def _drawn(side: int, data: bytes) -> np.ndarray | None:
-    try:
-        _, drawing = parse(data)
-    except ValueError:
-        return None
-    return cv2.cvtColor(raster(drawing, side), cv2.COLOR_GRAY2RGB)
-
-
-def _decoded(data: bytes) -> np.ndarray | None:
+def _decode_image(data: bytes) -> np.ndarray | None:
     if not data:
         return None
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-def _settled(
-    waiting: deque[tuple[np.ndarray, Future[np.ndarray]]],
-) -> tuple[np.ndarray, np.ndarray]:
-    piece, future = waiting.popleft()
-    return piece, future.result()
+def _decode_strokes(side: int, data: bytes) -> np.ndarray | None:
+    try:
+        _, drawing = parse_drawing(data)
+    except ValueError:
+        return None
+    return cv2.cvtColor(rasterize(drawing, side), cv2.COLOR_GRAY2RGB)
+
+
+def _decode_bitmap(height: int, width: int, data: bytes) -> np.ndarray | None:
+    gray = np.frombuffer(data, np.uint8)
+    if gray.size != height * width:
+        return None
+    return cv2.cvtColor(gray.reshape(height, width), cv2.COLOR_GRAY2RGB)

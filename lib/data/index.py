@@ -1,17 +1,17 @@
-"""Stage 01: the tables of a catalogue, from the records that a source found (C1).
+"""Index of a source: the tables of its products and images, made of record batches.
 
     products.arrow, images.arrow   see `lib/data/catalog.py`
-    files.arrow                    only where the pictures lie in more than one file
-    damage.json                    what was passed over: counts, and the first places
+    files.arrow                    only if the images are in several files
+    damage.json                    what could not be used: counts, and the first locations
 
-Every kind of source (BSON, lists, folders, arrays) yields `RecordBatch` pieces; what is usable of
-them
-and how it is numbered is decided here, once. Pieces are loaded one at a time, so memory is some
-tens of bytes a product, whatever the number of pictures.
+Every kind of source yields `RecordBatch`es. This module decides, for all of them, which records
+are usable and how products and images are numbered. It loads one batch at a time, so that memory
+is some tens of bytes per product, however many images there are.
 """
 
-import sys
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from lib.data.catalog import Categories, write_table
-from lib.data.found import NO_CATEGORY, CorruptRecord, RecordBatch, load
-from lib.data.scan_report import (
-    MOST_REPORTED,
-    NO_BYTES,
-    NO_FILE,
-    NO_PICTURES,
-    NON_FATAL,
-    ScanReport,
-)
-from lib.data.sources.bson_file import scan_file
+from lib.data.records import NO_CATEGORY, CorruptRecord, RecordBatch
+from lib.data.scan_report import MAX_REPORTED, NO_BYTES, NO_FILE, NO_IMAGES, ScanReport
 from lib.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 IMAGE_COLUMNS = {
     "product": np.int32,
@@ -39,20 +33,20 @@ IMAGE_COLUMNS = {
     "length": np.int32,
 }
 
-Piece = Callable[[], RecordBatch]
+BatchLoader = Callable[[], RecordBatch]
 
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """Where the records come from.
+    """What the index needs to know of a source beside its records.
 
-    path: what messages name; unit: what `RecordBatch.place` counts in it ("byte", "line",
-    "file", "row").
-    size: bytes of a file that is read as a whole, so that damaged bytes can be weighed; 0: none.
-    keys: the source's own name of each record, where `product_id` is only a number for it.
-    groups int32 [R]: products that must not be parted by the split.
-    files: names, relative to the source's folder, that `RecordBatch.file` numbers; codec: what
-    they hold.
+    path: named in messages.
+    unit: what `RecordBatch.location` counts ("byte", "line", "file", "row").
+    size: bytes of a file that is scanned as a whole, to measure the share of corrupt bytes; else 0.
+    keys: the source's own id of each record [R], if `product_id` is only derived from it.
+    groups: int32 [R], records with the same number must be in the same split.
+    files: names, relative to the source's folder; `RecordBatch.file` is an index into them.
+    codec: see `FileTable`.
     """
 
     path: Path
@@ -64,193 +58,179 @@ class SourceInfo:
     codec: str = "image"
 
 
-def index_bson(
-    folder: Path,
-    source: Path,
-    classes: Categories,
-    labelled: bool,
-    most_damaged: float,
-    jobs: int = 1,
-) -> dict[str, Any]:
-    """Write the tables of one BSON file, scanned in `jobs` processes.
-
-    A range that an earlier, stopped call has finished is not scanned again. Raises as
-    `write_index` does.
-    """
-    size = source.stat().st_size
-    if size == 0:
-        raise UserError(f"{source}: the file is empty; fetch it again")
-    ranges = folder / "ranges"
-    files, damage = scan_file(source, ranges, jobs)
-    pieces = [lambda file=file: load(file) for file in files]
-    facts = write_index(
-        folder, SourceInfo(source, "byte", size), pieces, damage, classes, labelled, most_damaged
-    )
-    for file in files:
-        file.unlink()
-    ranges.rmdir()
-    return facts
-
-
 def write_index(
     folder: Path,
-    origin: SourceInfo,
-    pieces: Sequence[Piece],
-    damage: Sequence[CorruptRecord],
-    classes: Categories,
+    source: SourceInfo,
+    batches: Sequence[BatchLoader],
+    corrupt: Sequence[CorruptRecord],
+    categories: Categories,
     labelled: bool,
-    most_damaged: float,
+    max_bad_fraction: float,
 ) -> dict[str, Any]:
-    """Write the tables of the records in `pieces`, in their order; returns counts.
+    """Write the tables of the records in `batches`, in their order; returns counts.
 
-    A record with an unknown category, or with the id of an earlier one, is passed over; a picture
-    of no bytes is left out of its product; a product without pictures stays. All are counted,
-    listed by place and reported. Raises UserError where more than the share `most_damaged` of the
-    records, or of the bytes, is passed over.
+    A record is left out if its category is unknown or its id occurred before. An image of no bytes
+    is left out of its product; a product without images is kept. All are counted, listed by
+    location and logged.
+
+    corrupt: the unusable parts that the source itself found.
+    labelled: whether records need a category. max_bad_fraction: of the records, and of the bytes.
+    Raises UserError if a larger fraction cannot be used.
     """
-    faults = ScanReport()
-    for one in damage:
-        faults.add(one.reason, np.array([one.offset]))
-    heads = [(p.place, p.product_id, p.category_id) for p in (piece() for piece in pieces)]
-    place, product_id, category = (np.concatenate(columns) for columns in zip(*heads, strict=True))
-    label = _labels(category, classes) if labelled else np.full(len(category), -1, np.int16)
-    usable = _usable(faults, origin, place, product_id, category, label, labelled)
-    lost = len(damage) + int((~usable).sum())
-    images = _write_images(folder, origin, pieces, usable, faults)
-    counts = np.bincount(images, minlength=int(usable.sum()))
-    faults.add(NO_PICTURES, place[usable][counts == 0])
-    _report(origin, faults)
-    _stop_at_too_much(origin, faults, damage, lost, len(usable) + len(damage), most_damaged)
-    write_table(folder / "products.arrow", _products(origin, usable, product_id, label, counts))
+    report = ScanReport()
+    for part in corrupt:
+        report.add(part.reason, np.array([part.offset]))
+    heads = [(b.location, b.product_id, b.category_id) for b in (load() for load in batches)]
+    location, product_id, category = (np.concatenate(arrays) for arrays in zip(*heads, strict=True))
+    label = np.full(len(category), -1, np.int16)
+    usable = np.ones(len(category), bool)
+    if labelled:
+        label = _labels(category, categories)
+        usable = label >= 0
+        _report_unlabelled(report, source, location, category, label)
+    _drop_duplicates(report, source, location, product_id, usable)
+    bad_records = len(corrupt) + int((~usable).sum())
+    image_product = _write_images(folder, source, batches, usable, report)
+    counts = np.bincount(image_product, minlength=int(usable.sum()))
+    report.add(NO_IMAGES, location[usable][counts == 0])
+    _log_report(source, report)
+    num_records = len(usable) + len(corrupt)
+    _check_bad_fraction(source, report, corrupt, bad_records, num_records, max_bad_fraction)
+    columns = _product_columns(source, usable, product_id, label, counts)
+    write_table(folder / "products.arrow", columns)
     facts = {
         "products": int(usable.sum()),
-        "images": len(images),
+        "images": len(image_product),
         "distinct_images": _finish_images(folder),
-        "passed_over": lost,
+        "passed_over": bad_records,
     }
-    faults.write(folder / "damage.json", origin.unit)
+    report.write(folder / "damage.json", source.unit)
     return facts
 
 
-def _labels(category: np.ndarray, classes: Categories) -> np.ndarray:
-    """int16 [R]: class of each category id, -1 for an unknown one."""
-    at = np.searchsorted(classes.category_id, category)
-    at[at == len(classes)] = 0
-    return np.where(classes.category_id[at] == category, at, -1).astype(np.int16)
+def _labels(category: np.ndarray, categories: Categories) -> np.ndarray:
+    """int16 [R]: class_id of each category_id; -1 if unknown."""
+    row = np.searchsorted(categories.category_id, category)
+    row[row == len(categories)] = 0
+    return np.where(categories.category_id[row] == category, row, -1).astype(np.int16)
 
 
-def _usable(
-    faults: ScanReport,
-    origin: SourceInfo,
-    place: np.ndarray,
-    product_id: np.ndarray,
+def _report_unlabelled(
+    report: ScanReport,
+    source: SourceInfo,
+    location: np.ndarray,
     category: np.ndarray,
     label: np.ndarray,
-    labelled: bool,
-) -> np.ndarray:
-    """bool [R]: records that become products."""
-    usable = np.ones(len(place), bool)
-    if labelled:
-        without = category == NO_CATEGORY
-        unknown = (label < 0) & ~without
-        named = None if origin.keys is None else _names(origin, np.flatnonzero(without))
-        faults.add("no category_id", place[without], named)
-        faults.add("unknown category_id", place[unknown], category[unknown].tolist())
-        usable = label >= 0
+) -> None:
+    missing = category == NO_CATEGORY
+    unknown = (label < 0) & ~missing
+    names = None if source.keys is None else _keys_of(source, np.flatnonzero(missing))
+    report.add("no category_id", location[missing], names)
+    report.add("unknown category_id", location[unknown], category[unknown].tolist())
+
+
+def _drop_duplicates(
+    report: ScanReport,
+    source: SourceInfo,
+    location: np.ndarray,
+    product_id: np.ndarray,
+    usable: np.ndarray,
+) -> None:
+    """Set `usable` (bool [R]) to False for records with the id of an earlier usable record."""
     rows = np.flatnonzero(usable)
     order = rows[np.argsort(product_id[rows], kind="stable")]
-    again = order[1:][product_id[order[1:]] == product_id[order[:-1]]]
-    again.sort()
-    named = product_id[again].tolist() if origin.keys is None else _names(origin, again)
-    faults.add("duplicate _id", place[again], named)
-    usable[again] = False
-    return usable
+    duplicates = order[1:][product_id[order[1:]] == product_id[order[:-1]]]
+    duplicates.sort()
+    keyed = source.keys is not None
+    names = _keys_of(source, duplicates) if keyed else product_id[duplicates].tolist()
+    report.add("duplicate _id", location[duplicates], names)
+    usable[duplicates] = False
 
 
-def _names(origin: SourceInfo, rows: np.ndarray) -> list[str]:
-    """The source's own names of as many records as are reported."""
-    assert origin.keys is not None
-    return [origin.keys[row] for row in rows[:MOST_REPORTED].tolist()]
+def _keys_of(source: SourceInfo, rows: np.ndarray) -> list[str]:
+    """The source's own ids of the first records in `rows`, as many as a report lists."""
+    assert source.keys is not None
+    return [source.keys[row] for row in rows[:MAX_REPORTED].tolist()]
 
 
 def _write_images(
     folder: Path,
-    origin: SourceInfo,
-    pieces: Sequence[Piece],
+    source: SourceInfo,
+    batches: Sequence[BatchLoader],
     usable: np.ndarray,
-    faults: ScanReport,
+    report: ScanReport,
 ) -> np.ndarray:
-    """Append the pictures of usable records to one raw file a column; their products int32 [I]."""
-    number = np.cumsum(usable) - 1
-    row, products, files = 0, [], []
-    sinks = {name: (folder / f"{name}.raw").open("wb") for name in [*IMAGE_COLUMNS, "md5"]}
-    try:
-        for piece in pieces:
-            found = piece()
-            record = row + np.repeat(np.arange(len(found.place)), found.image_count)
-            there = found.length > 0
-            wanted = usable[record]
-            empty = record[wanted & ~there] - row
-            _add_empty(faults, origin, found, empty, wanted & ~there)
-            keep = wanted & there
-            product = number[record[keep]].astype(np.int32)
+    """Write the images of usable records to one raw file per column; their products int32 [I]."""
+    product_row = np.cumsum(usable) - 1
+    first_record, products, files = 0, [], []
+    with ExitStack() as stack:
+        sinks = {
+            name: stack.enter_context((folder / f"{name}.raw").open("wb"))
+            for name in [*IMAGE_COLUMNS, "md5"]
+        }
+        for load in batches:
+            batch = load()
+            record = np.repeat(np.arange(len(batch.location)), batch.image_count)
+            wanted, empty = usable[first_record + record], batch.length <= 0
+            _report_empty(report, source, batch, record, wanted & empty)
+            keep = wanted & ~empty
+            product = product_row[first_record + record[keep]].astype(np.int32)
             columns = {
                 "product": product,
                 "position": _positions(product),
-                "offset": found.offset[keep],
-                "length": found.length[keep],
-                "md5": found.md5[keep],
+                "offset": batch.offset[keep],
+                "length": batch.length[keep],
+                "md5": batch.md5[keep],
             }
             for name, values in columns.items():
                 values.tofile(sinks[name])
             products.append(product)
-            if found.file is not None:
-                files.append(found.file[keep])
-            row += len(found.place)
-    finally:
-        for sink in sinks.values():
-            sink.close()
-    if origin.files is not None:
-        _write_files(folder, origin, np.concatenate(files))
+            if batch.file is not None:
+                files.append(batch.file[keep])
+            first_record += len(batch.location)
+    if source.files is not None:
+        _write_files(folder, source, np.concatenate(files))
     return np.concatenate(products)
 
 
-def _add_empty(
-    faults: ScanReport,
-    origin: SourceInfo,
-    found: RecordBatch,
+def _report_empty(
+    report: ScanReport,
+    source: SourceInfo,
+    batch: RecordBatch,
     record: np.ndarray,
-    picture: np.ndarray,
+    empty: np.ndarray,
 ) -> None:
-    if origin.files is None or found.file is None:
-        faults.add(NO_BYTES, found.place[record])
+    """Report the images `empty` (bool [I]); record: int64 [I], row in the batch of each image."""
+    location = batch.location[record[empty]]
+    if source.files is None or batch.file is None:
+        report.add(NO_BYTES, location)
         return
-    shown = found.file[picture][:MOST_REPORTED].tolist()
-    faults.add(NO_FILE, found.place[record], [origin.files[number] for number in shown])
+    files = batch.file[empty][:MAX_REPORTED].tolist()
+    report.add(NO_FILE, location, [source.files[file] for file in files])
 
 
 def _positions(product: np.ndarray) -> np.ndarray:
-    """int16: how many pictures of the same product come before. Equal products are neighbours."""
+    """int16 [I]: number of earlier images of the same product. Equal products are neighbors."""
     rows = np.arange(len(product))
     starts = np.flatnonzero(np.diff(product, prepend=-1))
     return (rows - np.repeat(starts, np.diff(starts, append=len(product)))).astype(np.int16)
 
 
-def _write_files(folder: Path, origin: SourceInfo, file: np.ndarray) -> None:
-    """Runs of pictures that lie in the same file: one row each."""
-    assert origin.files is not None
+def _write_files(folder: Path, source: SourceInfo, file: np.ndarray) -> None:
+    """Write one row for each run of images in the same file (int32 [I])."""
+    assert source.files is not None
     starts = np.flatnonzero(np.diff(file, prepend=-1))
-    names = [origin.files[number] for number in file[starts].tolist()]
+    names = [source.files[number] for number in file[starts].tolist()]
     columns = {
         "first_image": starts.astype(np.int64),
         "name": pa.array(names, pa.string()),
-        "codec": pa.array([origin.codec] * len(names), pa.string()),
+        "codec": pa.array([source.codec] * len(names), pa.string()),
     }
     write_table(folder / "files.arrow", columns)
 
 
-def _products(
-    origin: SourceInfo,
+def _product_columns(
+    source: SourceInfo,
     usable: np.ndarray,
     product_id: np.ndarray,
     label: np.ndarray,
@@ -262,25 +242,25 @@ def _products(
         "first_image": np.cumsum(counts) - counts,
         "image_count": counts.astype(np.int16),
     }
-    if origin.keys is not None:
-        columns["key"] = pa.array(
-            [origin.keys[i] for i in np.flatnonzero(usable).tolist()], pa.string()
-        )
-    if origin.groups is not None:
-        columns["group"] = origin.groups[usable]
+    if source.keys is not None:
+        keys = [source.keys[row] for row in np.flatnonzero(usable).tolist()]
+        columns["key"] = pa.array(keys, pa.string())
+    if source.groups is not None:
+        columns["group"] = source.groups[usable]
     return columns
 
 
 def _finish_images(folder: Path) -> int:
-    """Turn the raw columns into images.arrow, without loading them; the number of pictures."""
+    """Turn the raw columns into images.arrow, memory-mapped; returns the number of distinct md5."""
     raw = {name: folder / f"{name}.raw" for name in [*IMAGE_COLUMNS, "md5"]}
-    columns: dict[str, Any] = {n: _mapped(raw[n], kind) for n, kind in IMAGE_COLUMNS.items()}
-    words = _mapped(raw["md5"], np.uint64)
+    columns: dict[str, Any] = {n: _map_array(raw[n], dtype) for n, dtype in IMAGE_COLUMNS.items()}
+    words = _map_array(raw["md5"], np.uint64)
     columns["md5"] = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(16), len(words) // 2, [None, pa.py_buffer(words)]
     )
     write_table(folder / "images.arrow", columns)
-    # Half of an MD5 tells 12 million pictures apart but once in 250,000 catalogues.
+    # Half of an MD5 is enough: among 12 million images, two different ones agree in it with a
+    # probability of 1 in 250,000.
     halves = np.sort(words[::2])
     distinct = int((np.diff(halves) != 0).sum()) + (len(halves) > 0)
     for path in raw.values():
@@ -288,38 +268,43 @@ def _finish_images(folder: Path) -> int:
     return distinct
 
 
-def _mapped(path: Path, kind: type) -> np.ndarray:
+def _map_array(path: Path, dtype: type) -> np.ndarray:
     if path.stat().st_size == 0:
-        return np.empty(0, kind)
-    return np.memmap(path, kind, "r")
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, "r")
 
 
-def _report(origin: SourceInfo, faults: ScanReport) -> None:
-    for reason, count in faults.counts.items():
-        first, what = min(place for place in faults.places if place[1].startswith(reason))
-        named = what.removeprefix(reason).strip()
-        print(
-            f"warning: {origin.path}: {count} x {reason}, the first at {origin.unit} {first}"
-            + (f" ({named})" if named else "")
-            + "; --strict stops at it",
-            file=sys.stderr,
+def _log_report(source: SourceInfo, report: ScanReport) -> None:
+    for reason, count in report.counts.items():
+        location, name = report.first_of(reason)
+        logger.warning(
+            "%s: %d x %s, the first at %s %d%s; pass --strict to stop at it",
+            source.path,
+            count,
+            reason,
+            source.unit,
+            location,
+            f" ({name})" if name else "",
         )
 
 
-def _stop_at_too_much(
-    origin: SourceInfo,
-    faults: ScanReport,
-    damage: Sequence[CorruptRecord],
-    lost: int,
-    records: int,
-    most: float,
+def _check_bad_fraction(
+    source: SourceInfo,
+    report: ScanReport,
+    corrupt: Sequence[CorruptRecord],
+    bad_records: int,
+    num_records: int,
+    max_bad_fraction: float,
 ) -> None:
-    lost_bytes = sum(one.length for one in damage)
-    if lost <= most * records and lost_bytes <= most * origin.size:
+    bad_bytes = sum(part.length for part in corrupt)
+    if (
+        bad_records <= max_bad_fraction * num_records
+        and bad_bytes <= max_bad_fraction * source.size
+    ):
         return
-    place, reason = min(p for p in faults.places if not p[1].startswith(NON_FATAL))
+    location, reason = report.first_fatal()
     raise UserError(
-        f"{origin.path}: {lost} of {records} records cannot be used, the first at"
-        f" {origin.unit} {place}: {reason}; mend the file, fetch it again, or raise"
+        f"{source.path}: {bad_records} of {num_records} records cannot be used, the first at"
+        f" {source.unit} {location}: {reason}; repair or re-download the file, or raise"
         " data.max_bad_fraction"
     )

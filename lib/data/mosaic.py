@@ -1,44 +1,45 @@
-"""A product's pictures joined into one (T1)."""
+"""Mosaics: the images of a product combined into one."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from lib.data.image_reader import GREY, ImageReader
+from lib.data.image_reader import GRAY, ImageReader
 
-MOST = 4  # pictures in a mosaic, as many as a product of the competition has
+MAX_IMAGES = 4  # in a mosaic; no product of the competition has more
 
 
 class MosaicReader(ImageReader):
-    """A `ImageReader` whose rows are products.
+    """An `ImageReader` whose rows are products.
 
-    A single picture fills the whole size; two to four lie in the quarters, in reading order, at
-    half the size: so none is distorted more than it would be alone. What is left is grey, and so
-    is a product without pictures. `rotten` and `first_corrupt` are still about pictures.
+    A single image fills the whole size. Two to four images are placed in the quarters, in reading
+    order, at half the size, which keeps their proportions. The rest is gray, and so is a product
+    without images. `corrupt` and `first_corrupt` refer to images, not to products.
     """
 
-    def _fetched(self, rows: np.ndarray) -> np.ndarray:
-        count = self._shown(rows)
-        first = self.catalogue.first_image[rows].astype(np.int64)
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return np.repeat(first, count) + within
+    def _images_of(self, rows: np.ndarray) -> np.ndarray:
+        count = self._image_count(rows)
+        first = self.catalog.first_image[rows].astype(np.int64)
+        position = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(first, count) + position
 
-    def _pictures(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        count = self._shown(rows)
+    def _images(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        count = self._image_count(rows)
         height, width = self.resize
         half = (height // 2, width // 2)
         sizes = [self.resize if n == 1 else half for n in count.tolist() for _ in range(n)]
-        pictures = self._decoded(self._fetched(rows), sizes)
+        images = self._decode_many(self._images_of(rows), sizes)
         for n in count.tolist():
-            yield next(pictures) if n == 1 else self._joined([next(pictures) for _ in range(n)])
+            yield next(images) if n == 1 else self._mosaic([next(images) for _ in range(n)])
 
-    def _shown(self, rows: np.ndarray) -> np.ndarray:
-        return np.minimum(self.catalogue.image_count[rows], MOST).astype(np.int64)
+    def _image_count(self, rows: np.ndarray) -> np.ndarray:
+        """int64 [n]: number of images that are shown of each product."""
+        return np.minimum(self.catalog.image_count[rows], MAX_IMAGES).astype(np.int64)
 
-    def _joined(self, pictures: list[np.ndarray]) -> np.ndarray:
-        mosaic = np.full((*self.resize, 3), GREY, np.uint8)
-        for place, picture in enumerate(pictures):
-            height, width = picture.shape[:2]
-            top, left = place // 2 * height, place % 2 * width
-            mosaic[top : top + height, left : left + width] = picture
+    def _mosaic(self, images: list[np.ndarray]) -> np.ndarray:
+        mosaic = np.full((*self.resize, 3), GRAY, np.uint8)
+        for quarter, image in enumerate(images):
+            height, width = image.shape[:2]
+            top, left = quarter // 2 * height, quarter % 2 * width
+            mosaic[top : top + height, left : left + width] = image
         return mosaic

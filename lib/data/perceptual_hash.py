@@ -1,18 +1,21 @@
-"""Keys of what pictures look like: two encodings of one photograph have two MD5s and one look.
+"""Perceptual hashes: equal for two encodings of one photograph, whose MD5s differ.
 
-The key is ImageHash's pHash of 100 bits: which of the 10 x 10 lowest frequencies of the grey
-picture are above their median. Pictures are alike only if all bits are equal, so that a key
-serves wherever an MD5 does (`lib/features/hash_lookup.py`). How many bits, on fashion's labelled
-part
-(60 x 80) and, for the first figure, on 180 x 180 pictures:
+The hash is ImageHash's pHash of 100 bits: which of the 10 x 10 lowest frequencies of the gray
+image are above their median. Two images count as the same only if all bits are equal, so a
+perceptual hash can be used wherever an MD5 can (`lib/features/hash_lookup.py`).
 
-    bits   key survives a JPEG of quality 90   a product with the same key has the same class
-     64    0.94 and 0.82                       0.84
-    100    0.87 and 0.73                       0.95
-    144    0.84 and 0.59                       0.96
+How the number of bits was chosen (on the labelled images of fashion, 60 x 80; the second figure of
+the first column is for images of 180 x 180):
 
-MD5 survives none, and agrees in 0.97. PDQ's 256 bits survive in 0.28 on fashion, in none after a
-change of size; gradient hashes of 64 bits in 0.59 (0.84 the same class).
+    bits   fraction of hashes unchanged     fraction of products with the same hash
+           by a JPEG of quality 90          that have the same class
+     64    0.94 and 0.82                    0.84
+    100    0.87 and 0.73                    0.95
+    144    0.84 and 0.59                    0.96
+
+No MD5 survives a new encoding; 0.97 of the products with the same MD5 have the same class. Of
+PDQ's hashes of 256 bits 0.28 survive on fashion, and none a change of size; of gradient hashes of
+64 bits 0.59 (0.84 have the same class).
 """
 
 import hashlib
@@ -27,40 +30,40 @@ from tqdm import tqdm
 from lib.data.catalog import Catalog
 from lib.data.image_reader import ImageReader
 
-SIZE = 10  # frequencies a side
-SIDE = 4 * SIZE  # pixels a side of what ImageHash looks at: given these, it resizes no more
-BATCH = 256
+HASH_SIDE = 10  # frequencies per side
+IMAGE_SIDE = 4 * HASH_SIDE  # pixels; the size that ImageHash resizes to
+BATCH_SIZE = 256
 
 
-def hashes(catalogue: Catalog, threads: int) -> tuple[np.ndarray, int]:
-    """Keys uint64 [I, 2] of all pictures, and how many of them could not be decoded.
+def perceptual_hashes(catalog: Catalog, threads: int) -> tuple[np.ndarray, int]:
+    """Hashes uint64 [I, 2] of all images, and how many images could not be decoded.
 
-    A key is the MD5 of the bits: whoever looks keys up takes them for evenly spread. A
-    picture that cannot be decoded keeps its own MD5: it is alike to the same bytes only.
+    A hash is the MD5 of the pHash bits, because hash tables expect evenly distributed keys. An
+    image that cannot be decoded keeps the MD5 of its bytes.
     """
-    keys = np.array(catalogue.md5)
-    title = f"pictures of {catalogue.path.name}"
+    hashes = np.array(catalog.md5)
+    title = f"images of {catalog.path.name}"
     with (
-        ImageReader(catalogue, (SIDE, SIDE), threads) as reader,
-        tqdm(total=len(keys), unit=" images", desc=title, disable=None) as bar,
+        ImageReader(catalog, (IMAGE_SIDE, IMAGE_SIDE), threads) as reader,
+        tqdm(total=len(hashes), unit=" images", desc=title, disable=None) as bar,
     ):
-        for rows, pictures in reader.batches(np.arange(len(keys)), BATCH):
-            for row, picture in zip(rows.tolist(), pictures.transpose(0, 2, 3, 1), strict=True):
-                if not reader.rotten[row]:
-                    keys[row] = _key(picture)
+        for rows, images in reader.batches(np.arange(len(hashes)), BATCH_SIZE):
+            for row, image in zip(rows.tolist(), images.transpose(0, 2, 3, 1), strict=True):
+                if not reader.corrupt[row]:
+                    hashes[row] = _hash_image(image)
             bar.update(len(rows))
-        return keys, int(reader.rotten.sum())
+        return hashes, int(reader.corrupt.sum())
 
 
-def build_alike(folder: Path, catalogue: Catalog, threads: int) -> dict[str, Any]:
-    """Write `alike.npy`, uint64 [I, 2] as `hashes` makes it; returns counts."""
-    keys, rotten = hashes(catalogue, threads)
-    np.save(folder / "alike.npy", keys)
-    return {"images": len(keys), "rotten": rotten}
+def build_perceptual_hashes(folder: Path, catalog: Catalog, threads: int) -> dict[str, Any]:
+    """Write the hashes uint64 [I, 2] to `alike.npy`; returns counts."""
+    hashes, corrupt = perceptual_hashes(catalog, threads)
+    np.save(folder / "alike.npy", hashes)
+    return {"images": len(hashes), "rotten": corrupt}
 
 
-def _key(picture: np.ndarray) -> np.ndarray:
-    """uint64 [2] of uint8 [SIDE, SIDE, 3] RGB."""
-    bits = imagehash.phash(Image.fromarray(picture), SIZE).hash
+def _hash_image(image: np.ndarray) -> np.ndarray:
+    """uint64 [2] of uint8 [IMAGE_SIDE, IMAGE_SIDE, 3] RGB."""
+    bits = imagehash.phash(Image.fromarray(image), HASH_SIDE).hash
     digest = hashlib.md5(np.packbits(bits).tobytes(), usedforsecurity=False).digest()
     return np.frombuffer(digest, np.uint64)

@@ -1,4 +1,4 @@
-"""What of a source cannot be used: counted, listed by place, and an error if that is asked for."""
+"""Report of what could not be used of a source: counts by reason, and the first locations."""
 
 import json
 from collections import Counter
@@ -10,42 +10,57 @@ import numpy as np
 
 from lib.errors import UserError
 
-MOST_REPORTED = 1000  # places listed in damage.json; all are counted
-NO_BYTES, NO_FILE = "picture of no bytes", "picture file missing or empty"
-NO_PICTURES = "product without pictures"
-NON_FATAL = (NO_BYTES, NO_FILE, NO_PICTURES)  # the record stays
+MAX_REPORTED = 1000  # locations listed in damage.json; all are counted
+NO_BYTES, NO_FILE = "image of no bytes", "image file missing or empty"
+NO_IMAGES = "product without images"
+NON_FATAL = (NO_BYTES, NO_FILE, NO_IMAGES)  # the record is still used
 
 
 @dataclass
 class ScanReport:
-    """What cannot be used, counted by reason; the first places are kept."""
+    """What could not be used, counted by reason; the first (location, reason) are kept."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    places: list[tuple[int, str]] = field(default_factory=list)
+    records: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, reason: str, places: np.ndarray, names: Sequence[object] | None = None) -> None:
-        """`names`: what distinguishes each of the places that are kept, shown after the reason."""
-        if len(places) == 0:
+    def add(
+        self, reason: str, locations: np.ndarray, names: Sequence[object] | None = None
+    ) -> None:
+        """Add one record for each location (int [n]).
+
+        names: what tells the first locations apart, shown after the reason.
+        """
+        if len(locations) == 0:
             return
-        self.counts[reason] += len(places)
-        shown = min(len(places), MOST_REPORTED)
-        for i in range(shown):
-            what = reason if names is None else f"{reason} {names[i]}"
-            self.places.append((int(places[i]), what))
+        self.counts[reason] += len(locations)
+        for i in range(min(len(locations), MAX_REPORTED)):
+            text = reason if names is None else f"{reason} {names[i]}"
+            self.records.append((int(locations[i]), text))
+
+    def first_of(self, reason: str) -> tuple[int, str]:
+        """The least location with this reason, and what is shown of its name ("" for none)."""
+        location, text = min(r for r in self.records if r[1].startswith(reason))
+        return location, text.removeprefix(reason).strip()
+
+    def first_fatal(self) -> tuple[int, str]:
+        """(location, reason) of the first record that is not used at all."""
+        return min(r for r in self.records if not r[1].startswith(NON_FATAL))
 
     def write(self, path: Path, unit: str) -> None:
-        records = [{unit: place, "reason": reason} for place, reason in sorted(self.places)]
-        report = {"counts": self.counts, "records": records[:MOST_REPORTED]}
+        """Write the report as JSON. unit: what a location counts ("byte", "line", ...)."""
+        records = [{unit: location, "reason": text} for location, text in sorted(self.records)]
+        report = {"counts": self.counts, "records": records[:MAX_REPORTED]}
         path.write_text(json.dumps(report, indent=1))
 
 
-def stop_if_strict(folder: Path, source: Path) -> None:
-    """Raise UserError if anything of the source of this index was passed over (`--strict`)."""
-    report = json.loads((folder / "damage.json").read_text())
+def check_strict(folder: Path, source: Path) -> None:
+    """Raise UserError if the index in `folder` left out anything of `source` (`--strict`)."""
+    path = folder / "damage.json"
+    report = json.loads(path.read_text())
     if report["counts"]:
-        listed = ", ".join(f"{count} x {reason}" for reason, count in report["counts"].items())
-        (unit, place), *_ = report["records"][0].items()
+        counts = ", ".join(f"{count} x {reason}" for reason, count in report["counts"].items())
+        (unit, location), *_ = report["records"][0].items()
         raise UserError(
-            f"{source}: --strict: {listed}; the first at {unit} {place}, more in"
-            f" {folder / 'damage.json'}; mend the file or leave --strict out"
+            f"{source}: --strict: {counts}; the first at {unit} {location}, more in {path};"
+            " repair the file or run without --strict"
         )

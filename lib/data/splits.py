@@ -1,4 +1,4 @@
-"""Parts and folds of the labelled products (C2, B1)."""
+"""Splits of the labelled products: fit, holdout and locked parts, and folds."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from lib.config.schema import Split
-from lib.data.catalog import FIT, HOLDOUT, LOCKED, write_table
+from lib.data.catalog import FIT, HOLDOUT, LOCKED, PARTS, write_table
 from lib.errors import UserError
 
+GOLDEN_RATIO = 0.6180339887498949  # its fractional part
 
-def assign(
+
+def assign_splits(
     product_id: np.ndarray,
     label: np.ndarray,
     split: Split,
@@ -19,57 +21,59 @@ def assign(
 ) -> tuple[np.ndarray, np.ndarray]:
     """part int8 [P] and fold int8 [P] of each product.
 
-    The test set of the competition is a random fifth of the products all along the ids and over
-    the classes, so each part is a random draw by product, dealt class by class: a class of five
-    products is spread over the parts as evenly as five allow. Whole products move, never single
-    pictures. Depends on ids, labels and seed alone, not on the order of the file.
+    The test set of the Cdiscount competition is a random fifth of the products, over all ids and
+    classes. So each part is a random draw of products, stratified by class: even a class of five
+    products is distributed as evenly as five allow. The images of a product stay together. The
+    result depends on ids, labels and seed alone, not on the order of the file.
 
-    group int32 [P]: products of the same number get the same part and fold. Then groups are dealt,
-    each as one of its most frequent class, so shares hold for groups, and for products about.
+    product_id: int64 [P]. label: int16 [P], class_id.
+    group: int32 [P], products with the same number get the same part and fold. Groups are then
+        assigned by their most frequent class, so fractions hold for groups, and roughly for
+        products.
     """
     if group is None:
-        return _deal(product_id, label, split, seed)
-    member, ids, labels = _as_products(product_id, label, group)
-    part, fold = _deal(ids, labels, split, seed)
-    return part[member], fold[member]
+        return _stratified_assign(product_id, label, split, seed)
+    group_row, ids, labels = _groups_as_products(product_id, label, group)
+    part, fold = _stratified_assign(ids, labels, split, seed)
+    return part[group_row], fold[group_row]
 
 
-def _as_products(
+def _groups_as_products(
     product_id: np.ndarray, label: np.ndarray, group: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Place int64 [P] of each product's group, and of each group id int64 and label int16 [G].
+    """Row int64 [P] of each product's group, and id int64 [G] and label int16 [G] of each group.
 
-    A group's id is its least; its label is its most frequent, the least of equals.
+    A group's id is its smallest. Its label is its most frequent; ties go to the smallest.
     """
-    _, member = np.unique(group, return_inverse=True)
-    ids = np.full(1 + int(member.max()), np.iinfo(np.int64).max)
-    np.minimum.at(ids, member, product_id)
-    classes = 1 + int(label.max())
-    pairs, counts = np.unique(member * classes + label, return_counts=True)
-    best_first = np.lexsort((pairs, -counts, pairs // classes))
-    heads = best_first[np.searchsorted(pairs[best_first] // classes, np.arange(len(ids)))]
-    return member, ids, (pairs[heads] % classes).astype(np.int16)
+    _, group_row = np.unique(group, return_inverse=True)
+    ids = np.full(1 + int(group_row.max()), np.iinfo(np.int64).max)
+    np.minimum.at(ids, group_row, product_id)
+    num_classes = 1 + int(label.max())
+    pairs, counts = np.unique(group_row * num_classes + label, return_counts=True)
+    by_frequency = np.lexsort((pairs, -counts, pairs // num_classes))
+    first = np.searchsorted(pairs[by_frequency] // num_classes, np.arange(len(ids)))
+    return group_row, ids, (pairs[by_frequency[first]] % num_classes).astype(np.int16)
 
 
-def _deal(
+def _stratified_assign(
     product_id: np.ndarray, label: np.ndarray, split: Split, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([seed, 1])
     by_id = np.argsort(product_id, kind="stable")
     shuffled = by_id[rng.permutation(len(by_id))]
-    dealt = shuffled[np.argsort(label[shuffled], kind="stable")]
-    # A low-discrepancy walk over [0, 1): any run of neighbours, so any class, hits each part and
-    # each fold in proportion.
-    place = (rng.random() + np.arange(len(dealt)) * 0.6180339887498949) % 1.0
-    part = np.full(len(dealt), FIT, np.int8)
-    part[place < split.locked + split.holdout] = HOLDOUT
-    part[place < split.locked] = LOCKED
-    fold = np.full(len(dealt), -1, np.int8)
-    for kind in (FIT, HOLDOUT):
-        rows = np.flatnonzero(part == kind)
+    order = shuffled[np.argsort(label[shuffled], kind="stable")]
+    # A low-discrepancy sequence over [0, 1): any run of neighbors, so any class, falls into each
+    # part and each fold in proportion.
+    position = (rng.random() + np.arange(len(order)) * GOLDEN_RATIO) % 1.0
+    part = np.full(len(order), FIT, np.int8)
+    part[position < split.locked + split.holdout] = HOLDOUT
+    part[position < split.locked] = LOCKED
+    fold = np.full(len(order), -1, np.int8)
+    for number in (FIT, HOLDOUT):
+        rows = np.flatnonzero(part == number)
         fold[rows] = (np.arange(len(rows)) + rng.integers(split.n_folds)) % split.n_folds
     parts, folds = np.empty_like(part), np.empty_like(fold)
-    parts[dealt], folds[dealt] = part, fold
+    parts[order], folds[order] = part, fold
     return parts, folds
 
 
@@ -81,18 +85,22 @@ def build_splits(
     seed: int,
     group: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Write `splits.arrow`; raises UserError where a part would be empty."""
-    part, fold = assign(product_id, label, split, seed, group)
-    kinds = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
-    needed = ["fit", "locked"] + (["holdout"] if split.holdout else [])
-    for name in needed:
-        rows = part == kinds[name]
-        dealt = int(rows.sum()) if group is None else len(np.unique(group[rows]))
-        if dealt < split.n_folds:
-            what = "products" if group is None else "groups (data.group_by)"
-            raise UserError(
-                f"split: {dealt} {what} are too few for part {name} with"
-                f" {split.n_folds} folds; raise its share or lower split.n_folds"
-            )
+    """Write `splits.arrow`; returns the size of each part. Arguments as of `assign_splits`.
+
+    Raises UserError if a part would have fewer products or groups than there are folds.
+    """
+    part, fold = assign_splits(product_id, label, split, seed, group)
+    for name in ["fit", "locked", *(["holdout"] if split.holdout else [])]:
+        _check_enough(name, part == PARTS[name], split, group)
     write_table(folder / "splits.arrow", {"part": part, "fold": fold})
-    return {name: int((part == kind).sum()) for name, kind in kinds.items()}
+    return {name: int((part == number).sum()) for name, number in PARTS.items()}
+
+
+def _check_enough(name: str, selected: np.ndarray, split: Split, group: np.ndarray | None) -> None:
+    count = int(selected.sum()) if group is None else len(np.unique(group[selected]))
+    if count < split.n_folds:
+        unit = "products" if group is None else "groups (data.group_by)"
+        raise UserError(
+            f"split: {count} {unit} are too few for part {name} with {split.n_folds} folds; raise"
+            " its share or lower split.n_folds"
+        )

@@ -47,7 +47,7 @@ def roles(
     everything = np.arange(len(products))
     if folds == 1:
         return [(fit, everything)]
-    left_out_by = splits.net_of_product(folds)
+    left_out_by = splits.fold_of_product(folds)
     own = left_out_by[products] if part == "fit" else None
     return [
         (

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lib.artifacts import replacing
 from lib.config.schema import Backbone, Model, Predict, Run
-from lib.data.crops import centre, cut
+from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
 from lib.models.backbone import ImageClassifier
 from lib.runtime import device as devices
@@ -42,7 +42,7 @@ def embed(
     projection: that of another catalogue, whose space is to be shared; None: make one. whole:
     write `whole.npy` too. Returns facts: images, dims, width.
     """
-    count = len(reader.catalogue.length)
+    count = len(reader.catalog.length)
     seer = _Embedder(model, load, reader, run)
     if projection is None:
         projection = folder / "projection.npy"
@@ -91,11 +91,11 @@ class _Embedder:
 
     def seen(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """What the head sees, float32 [b, width], batch by batch in the order of `rows`."""
-        top, left, _ = centre(self.model.resize, self.model.crop)
+        top, left, _ = center_crop(self.model.resize, self.model.crop)
         for _, pictures in self.reader.batches(rows, self.batch):
             with torch.inference_mode(), devices.autocast(self.model, self.device):
                 whole = devices.to_device(pictures, self.device)
-                view = cut(whole, (top, left, False), self.model.crop)
+                view = crop(whole, (top, left, False), self.model.crop)
                 seen = self.net.embed(self.net.normalise(view))
             yield seen.float().cpu().numpy()
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lib.config.schema import Model, Predict, Run
-from lib.data.crops import cut, places
+from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
 from lib.inference.dumps import BatchProbs
 from lib.runtime import device as devices
@@ -43,13 +43,13 @@ class ImagePredictor:
         )
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
-        self.views = places(model.resize, model.crop, settings.tta_views, model.flip)
+        self.views = tta_crops(model.resize, model.crop, settings.tta_views, model.flip)
         self._nets = [trained.network(path, model, self.device) for path in checkpoints]
         self.nets, self.classes = len(self._nets), self._nets[0].classes
 
     @property
     def rotten(self) -> np.ndarray:
-        return self.reader.rotten
+        return self.reader.corrupt
 
     @torch.inference_mode()
     def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[BatchProbs]:
@@ -63,7 +63,7 @@ class ImagePredictor:
         for net in (self._nets[number] for number in nets):
             for view_number, place in enumerate(self.views):
                 with devices.autocast(self.model, self.device):
-                    logits = net(net.normalise(cut(whole, place, self.model.crop)))
+                    logits = net(net.normalise(crop(whole, place, self.model.crop)))
                 part = _to_average(logits, self.geometric)
                 mean = mean + part / (len(nets) * len(self.views))
                 if view_number == 0:

@@ -19,9 +19,8 @@ class UnresizedReader(ImageReader):
     def __init__(self, catalogue: Catalog) -> None:
         super().__init__(catalogue, NONE, 1)
 
-    def _sized(self, row: int, data: bytes, size: tuple[int, int]) -> np.ndarray:
-        picture = self._picture(data)
-        return self._grey(row, size) if picture is None else picture
+    def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return image
 
 
 class Pictures:

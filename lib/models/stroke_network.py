@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib.data.sources.quickdraw import SQUARE
+from lib.data.strokes import SQUARE
 from lib.models.trainable import SingleStageClassifier
 
 WIDTHS = (64, 96, 128, 128)  # channels

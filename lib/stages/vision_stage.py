@@ -92,7 +92,7 @@ def train_valid_products(config: Config, model: Model, net: str) -> tuple[np.nda
     fit = splits.products("fit")
     if net == "full":
         return fit, splits.products("holdout")
-    own = splits.net_of_product(model.n_folds)[fit] == nets(model).index(net)
+    own = splits.fold_of_product(model.n_folds)[fit] == nets(model).index(net)
     return fit[~own], fit[own]
 
 
@@ -120,7 +120,7 @@ def asked(
     images = query.images_of(splits.products(part))
     if part != "fit":
         return images, None
-    return images, splits.net_of_product(model.n_folds)[query.image_product[images]]
+    return images, splits.fold_of_product(model.n_folds)[query.image_product[images]]
 
 
 def checkpoints(config: Config, name: str) -> list[Path]:
@@ -199,10 +199,10 @@ def _reader(config: Config, model: Model | Backbone, catalogue: Catalog) -> Imag
 def _report_rotten(reader: ImageReader) -> None:
     if reader.first_corrupt:
         row, reason = reader.first_corrupt
-        known = reader.catalogue
+        known = reader.catalog
         print(
-            f"warning: {known.path}: {reader.rotten.sum()} rotten pictures were read as plain grey,"
-            f" the first {reader.originals.describe(row)}, product"
+            f"warning: {known.path}: {reader.corrupt.sum()} corrupt images replaced by gray,"
+            f" the first {reader.byte_reader.location(row)}, product"
             f" {known.key(int(known.image_product[row]))}: {reason}",
             file=sys.stderr,
         )

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from lib.config.schema import Augment
-from lib.data.image_reader import GREY
+from lib.data.image_reader import GRAY
 
 BLOT = 0.02, 0.2  # area of a blot, least and most, as a share of the crop
 BLOT_RATIO = 2.0  # height to width of a blot, at most; its inverse at least
@@ -119,7 +119,7 @@ class RandomAugment:
             cv2.transform(shown, _colours(shown, *changes.factors[i]), dst=out)
         top, left, height, width = changes.blots[i]
         if height:
-            out[top : top + height, left : left + width] = GREY
+            out[top : top + height, left : left + width] = GRAY
 
     def _cut(
         self, picture: np.ndarray, drawn: AugmentParams, i: int, out: np.ndarray | None

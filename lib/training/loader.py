@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lib.config.schema import Model
-from lib.data.crops import centre
+from lib.data.crops import center_crop
 from lib.data.image_reader import Augmenter, ImageReader
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.augment import RandomAugment, strength
@@ -57,7 +57,7 @@ class ImageLoader:
 
     def plain(self, rows: np.ndarray, batch: int) -> Batches:
         height, width = self.model.crop
-        top, left, _ = centre(self.model.resize, self.model.crop)
+        top, left, _ = center_crop(self.model.resize, self.model.crop)
         for piece, pictures in self.reader.batches(rows, batch):
             yield piece, pictures[:, :, top : top + height, left : left + width]
 

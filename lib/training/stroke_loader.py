@@ -8,7 +8,13 @@ import cv2
 import numpy as np
 
 from lib.data.byte_reader import ByteReader
-from lib.data.sources.quickdraw import Drawing, begun, fitted, parse, raster
+from lib.data.strokes import (
+    Drawing,
+    normalize_strokes,
+    parse_drawing,
+    rasterize,
+    truncate_strokes,
+)
 from lib.training.loader import Batches
 
 AHEAD = 2  # batches in flight for each thread
@@ -19,7 +25,7 @@ Shape = Callable[[Drawing], np.ndarray]
 
 def pixels(drawing: Drawing, side: int) -> np.ndarray:
     """uint8 [3, side, side]."""
-    return np.repeat(raster(drawing, side)[None], 3, axis=0)
+    return np.repeat(rasterize(drawing, side)[None], 3, axis=0)
 
 
 def points(drawing: Drawing, most: int) -> np.ndarray:
@@ -40,7 +46,7 @@ class StrokeLoader:
 
     shares: the least and the largest share of a drawing that is shown to train on, drawn anew for
     every row of an epoch; watched: the share that is shown to watch. What has begun is enlarged to
-    its square (`strokes.fitted`). Raises ValueError, in words, for a line that holds no drawing.
+    its square (`normalize_strokes`). Raises ValueError, in words, for a line that holds no drawing.
     """
 
     def __init__(
@@ -81,9 +87,11 @@ class StrokeLoader:
 
     def _load(self, rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
         cv2.setNumThreads(0)
-        lines = self.originals.read_all(rows)
+        lines = self.originals.read_many(rows)
         return np.stack([self._shown(*one) for one in zip(lines, shares.tolist(), strict=True)])
 
     def _shown(self, line: bytes, share: float) -> np.ndarray:
-        _, drawing = parse(line)
-        return self.shape(drawing if share >= 1 else fitted(begun(drawing, share)))
+        _, drawing = parse_drawing(line)
+        if share < 1:
+            drawing = normalize_strokes(truncate_strokes(drawing, share))
+        return self.shape(drawing)

@@ -9,17 +9,16 @@ import pytest
 
 from lib.data import byte_reader as module
 from lib.data.byte_reader import ByteReader
-from lib.data.catalog import FileTable, read_catalog, read_categories
-from lib.data.classes import build_classes
+from lib.data.catalog import FileTable, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
-from lib.data.index import index_bson
+from lib.data.sources.bson_file import index_bson
 from tests.conftest import jpeg, product
 
 
 @pytest.fixture
 def known(tmp_path, write_bson, write_categories):
     path = write_bson([product(i, [jpeg(3 * i), jpeg(3 * i + 1)], 10) for i in range(40)])
-    build_classes(tmp_path, write_categories([10]))
+    build_categories(tmp_path, write_categories([10]))
     index_bson(tmp_path, path, read_categories(tmp_path), True, 0.0)
     return read_catalog(tmp_path, path)
 
@@ -37,12 +36,12 @@ def scattered(known, tmp_path):
 
 @pytest.mark.parametrize("most_open", [2, 1000])
 def test_one_file_or_many_give_the_same_bytes(known, scattered, monkeypatch, most_open):
-    monkeypatch.setattr(module, "MOST_OPEN", most_open)
+    monkeypatch.setattr(module, "MAX_OPEN_FILES", most_open)
     rows = np.random.default_rng(0).permutation(len(known.length))
     one, many = ByteReader(known), ByteReader(scattered)
     data = known.path.read_bytes()
     expected = [data[known.offset[r] : known.offset[r] + known.length[r]] for r in rows]
-    assert list(one.read_all(rows)) == list(many.read_all(rows)) == expected
+    assert list(one.read_many(rows)) == list(many.read_many(rows)) == expected
     assert one.read(5) == many.read(5)
     one.close()
     many.close()
@@ -53,9 +52,9 @@ def test_a_file_that_is_gone_is_a_fault_of_its_picture_alone(scattered):
     with ImageReader(scattered, (20, 16), 2) as reader:
         for _ in reader.batches(np.arange(20), 6):
             pass
-        assert np.flatnonzero(reader.rotten).tolist() == [7]
+        assert np.flatnonzero(reader.corrupt).tolist() == [7]
         assert reader.first_corrupt == (7, "cannot be read: No such file or directory")
-        assert str(scattered.path / "7.jpg") in reader.originals.describe(7)
+        assert str(scattered.path / "7.jpg") in reader.byte_reader.location(7)
 
 
 def test_bitmaps_are_read_as_grey_pictures(known, tmp_path):
@@ -76,11 +75,11 @@ def test_what_is_asked_for_ahead_covers_every_picture(known, monkeypatch):
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda _, at, length, how: asked.append((at, length)))
     monkeypatch.setattr(module, "GAP", 64)
-    monkeypatch.setattr(module, "STRETCH", 700)
-    originals = ByteReader(known)
-    monkeypatch.setattr(originals, "_in_memory", lambda rows: False)
+    monkeypatch.setattr(module, "READAHEAD", 700)
+    byte_reader = ByteReader(known)
+    monkeypatch.setattr(byte_reader, "_in_page_cache", lambda rows: False)
     rows = np.array([70, 3, 4, 5, 30])
-    originals.advise(rows)
+    byte_reader.prefetch(rows)
     covered = np.zeros(known.path.stat().st_size, bool)
     for at, length in asked:
         covered[at : at + length] = True
@@ -90,7 +89,7 @@ def test_what_is_asked_for_ahead_covers_every_picture(known, monkeypatch):
     assert max(length for _, length in asked) <= 700
 
 
-def test_nothing_is_asked_for_that_is_in_memory(known, monkeypatch):
+def test_nothing_is_asked_for_that_is_in_page_cache(known, monkeypatch):
     known.path.read_bytes()
     monkeypatch.setattr(os, "posix_fadvise", lambda *_: pytest.fail("asked"))
-    ByteReader(known).advise(np.arange(80))
+    ByteReader(known).prefetch(np.arange(80))

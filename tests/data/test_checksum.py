@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from lib.data.checksum import verify
+from lib.data.checksum import verify_checksum
 from lib.errors import UserError
 
 
@@ -10,10 +10,10 @@ def test_only_the_published_bytes_pass(tmp_path):
     path = tmp_path / "train.bson"
     path.write_bytes(b"some bytes")
     good = hashlib.sha256(b"some bytes").hexdigest()
-    verify(path, {})
-    verify(path, {"train.bson": good.upper()})
-    with pytest.raises(UserError, match=r"train.bson: its SHA-256 is .* data.sha256 says 00"):
-        verify(path, {"train.bson": "00"})
+    verify_checksum(path, {})
+    verify_checksum(path, {"train.bson": good.upper()})
+    with pytest.raises(UserError, match=r"train.bson: its SHA-256 is .* data.sha256 has 00"):
+        verify_checksum(path, {"train.bson": "00"})
 
 
 def test_the_published_files(shared_data):
@@ -22,4 +22,4 @@ def test_the_published_files(shared_data):
         "category_names.csv": "84fe1e7334836d50ed04d475cfc525bccbe420f7242f85ca301b3f69294632c6",
     }
     for name in published:
-        verify(shared_data / "cdiscount" / name, published)
+        verify_checksum(shared_data / "cdiscount" / name, published)

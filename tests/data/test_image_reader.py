@@ -2,10 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.catalog import read_catalog, read_categories
-from lib.data.classes import build_classes
-from lib.data.image_reader import GREY, ImageReader
-from lib.data.index import index_bson
+from lib.data.catalog import build_categories, read_catalog, read_categories
+from lib.data.image_reader import GRAY, ImageReader
+from lib.data.sources.bson_file import index_bson
 from tests.conftest import jpeg, product
 
 
@@ -14,7 +13,7 @@ def known(tmp_path, write_bson, write_categories):
     pictures = [jpeg(i) for i in range(20)]
     pictures[7] = b"no picture at all"
     path = write_bson([product(i, [p], 10) for i, p in enumerate(pictures)])
-    build_classes(tmp_path, write_categories([10]))
+    build_categories(tmp_path, write_categories([10]))
     index_bson(tmp_path, path, read_categories(tmp_path), True, 0.0)
     return read_catalog(tmp_path, path)
 
@@ -34,17 +33,17 @@ def test_whole_pictures_equal_a_plain_decode(known):
 def test_a_rotten_picture_is_grey_and_counted(known):
     with ImageReader(known, (20, 16), 2) as reader:
         pictures = np.concatenate([p for _, p in reader.batches(np.arange(20), 6)])
-        assert np.flatnonzero(reader.rotten).tolist() == [7]
-        assert reader.first_corrupt == (7, "not a picture")
-    assert (pictures[7] == GREY).all()
-    assert (pictures[6] != GREY).any()
+        assert np.flatnonzero(reader.corrupt).tolist() == [7]
+        assert reader.first_corrupt == (7, "not an image")
+    assert (pictures[7] == GRAY).all()
+    assert (pictures[6] != GRAY).any()
 
 
 def test_a_picture_beyond_the_end_is_rotten(known):
     known.path.write_bytes(known.path.read_bytes()[: int(known.offset[19]) + 3])
     with ImageReader(known, (20, 16), 1) as reader:
         reader.decode(19)
-        assert reader.first_corrupt == (19, "beyond the file's end")
+        assert reader.first_corrupt == (19, "beyond the end of the file")
 
 
 class Painter:
@@ -92,8 +91,8 @@ def test_each_picture_is_altered_with_its_own_numbers(known):
 
 def test_a_rotten_picture_is_altered_as_grey(known):
     (pictures,) = painted(known, 1, 2, np.array([6, 7]))
-    assert (pictures[1, :, 1:] == GREY).all()
-    assert (pictures[0, :, 1:] != GREY).any()
+    assert (pictures[1, :, 1:] == GRAY).all()
+    assert (pictures[0, :, 1:] != GRAY).any()
 
 
 def test_channels_vary_fastest_in_memory(known):

@@ -5,23 +5,22 @@ import bson
 import numpy as np
 import pytest
 
-from lib.data.catalog import read_catalog, read_categories
-from lib.data.classes import build_classes
-from lib.data.index import index_bson
-from lib.data.scan_report import stop_if_strict
+from lib.data.catalog import build_categories, read_catalog, read_categories
+from lib.data.scan_report import check_strict
+from lib.data.sources.bson_file import index_bson
 from lib.errors import UserError
 from tests.conftest import jpeg, product
 
 
 @pytest.fixture
 def classes(tmp_path, write_categories):
-    build_classes(tmp_path, write_categories([30, 10, 20]))
+    build_categories(tmp_path, write_categories([30, 10, 20]))
     return read_categories(tmp_path)
 
 
 def test_the_real_example(shared_data, tmp_path):
     root = shared_data / "cdiscount"
-    assert build_classes(tmp_path, root / "category_names.csv") == {"classes": 5270}
+    assert build_categories(tmp_path, root / "category_names.csv") == {"classes": 5270}
     table = read_categories(tmp_path)
     facts = index_bson(tmp_path, root / "train_example.bson", table, True, 0.0)
     assert facts == {"products": 82, "images": 110, "distinct_images": 109, "passed_over": 0}
@@ -53,7 +52,7 @@ def test_classes_are_ordered_by_id_and_named(classes):
         ("category_id,category_level1,category_level2,category_level3\n", "no categories"),
         (
             "category_id,category_level1,category_level2,category_level3\n1,a,b,c\n1,a,b,c\n",
-            "line 3: 1 stands twice",
+            "line 3: duplicate category_id 1",
         ),
     ],
 )
@@ -61,10 +60,10 @@ def test_a_bad_category_table_is_named_by_line(tmp_path, text, words):
     path = tmp_path / "c.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=words):
-        build_classes(tmp_path, path)
+        build_categories(tmp_path, path)
 
 
-def test_odd_records_are_counted_and_passed_over(tmp_path, write_bson, classes, capsys):
+def test_odd_records_are_counted_and_passed_over(tmp_path, write_bson, classes, caplog):
     path = write_bson(
         [
             product(1, [jpeg(1), b"", jpeg(2)], 10),
@@ -85,13 +84,13 @@ def test_odd_records_are_counted_and_passed_over(tmp_path, write_bson, classes, 
     assert known.first_image.tolist() == [0, 2, 2]
     counts = json.loads((tmp_path / "damage.json").read_text())["counts"]
     assert counts == {
-        "picture of no bytes": 1,
-        "product without pictures": 1,
+        "image of no bytes": 1,
+        "product without images": 1,
         "duplicate _id": 1,
         "unknown category_id": 1,
         "no category_id": 1,
     }
-    assert "1 x unknown category_id" in capsys.readouterr().err
+    assert "1 x unknown category_id" in caplog.text
     with pytest.raises(UserError, match=r"3 of 6 records cannot be used.*byte.*duplicate _id 1"):
         index_bson(tmp_path, path, classes, True, 0.1)
 
@@ -133,11 +132,11 @@ def test_each_kind_of_damage_is_counted_and_named_by_its_byte(tmp_path, write_bs
         (sum(sizes[:4]) + 50, "duplicate _id 3"),
         (
             size - 30,
-            f"truncated, or a wrong length: it announces {_length(tail)} bytes and 30 are left",
+            f"truncated, or a wrong length: {_length(tail)} bytes expected, 30 left",
         ),
     ]
     with pytest.raises(UserError, match=rf"--strict: .*duplicate _id.* the first at byte {middle}"):
-        stop_if_strict(tmp_path, path)
+        check_strict(tmp_path, path)
 
 
 def _length(record: bytes) -> int:
@@ -147,7 +146,7 @@ def _length(record: bytes) -> int:
 def test_strict_passes_a_whole_file(tmp_path, write_bson, classes):
     path = write_bson([product(1, [jpeg(1)], 10)])
     index_bson(tmp_path, path, classes, True, 0.0)
-    stop_if_strict(tmp_path, path)
+    check_strict(tmp_path, path)
 
 
 def test_a_hole_is_weighed_by_its_bytes(tmp_path, write_bson, classes):

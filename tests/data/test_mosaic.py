@@ -2,11 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.catalog import read_catalog, read_categories
-from lib.data.classes import build_classes
-from lib.data.image_reader import GREY, ImageReader
-from lib.data.index import index_bson
+from lib.data.catalog import build_categories, read_catalog, read_categories
+from lib.data.image_reader import GRAY, ImageReader
 from lib.data.mosaic import MosaicReader
+from lib.data.sources.bson_file import index_bson
 from tests.conftest import jpeg, product
 
 COUNTS = [1, 2, 0, 3, 4, 6, 1]
@@ -19,7 +18,7 @@ def known(tmp_path, write_bson, write_categories):
     products = [
         product(i, [next(pictures) for _ in range(count)], 10) for i, count in enumerate(COUNTS)
     ]
-    build_classes(tmp_path, write_categories([10]))
+    build_categories(tmp_path, write_categories([10]))
     index_bson(tmp_path, write_bson(products), read_categories(tmp_path), True, 0.0)
     return read_catalog(tmp_path, tmp_path / "train.bson")
 
@@ -37,7 +36,7 @@ def expected(known, row):
 
     if count == 1:
         return sized(whole[0], *SIZE)
-    mosaic = np.full((*SIZE, 3), GREY, np.uint8)
+    mosaic = np.full((*SIZE, 3), GRAY, np.uint8)
     for i, picture in enumerate(whole):
         top, left = i // 2 * 20, i % 2 * 16
         mosaic[top : top + 20, left : left + 16] = sized(picture, 20, 16)
@@ -48,7 +47,7 @@ def test_mosaics_are_made_of_the_products_own_pictures(known):
     rows = np.array([6, 0, 5, 4, 2, 3, 1, 0])
     with MosaicReader(known, SIZE, 2) as reader:
         batches = list(reader.batches(rows, 3))
-        assert not reader.rotten.any()
+        assert not reader.corrupt.any()
     assert np.concatenate([some for some, _ in batches]).tolist() == rows.tolist()
     pictures = np.concatenate([p for _, p in batches]).transpose(0, 2, 3, 1)
     for row, picture in zip(rows.tolist(), pictures, strict=True):
@@ -57,7 +56,7 @@ def test_mosaics_are_made_of_the_products_own_pictures(known):
 
 def test_a_product_without_pictures_is_grey(known):
     with MosaicReader(known, SIZE, 1) as reader:
-        assert (reader.decode(2) == GREY).all()
+        assert (reader.decode(2) == GRAY).all()
 
 
 def test_single_pictures_are_as_ever(known):
@@ -73,8 +72,8 @@ def test_a_rotten_picture_spoils_its_quarter_alone(known):
         file.write(b"\0" * int(known.length[at]))
     with MosaicReader(known, SIZE, 1) as reader:
         mosaic = reader.decode(4)
-        assert np.flatnonzero(reader.rotten).tolist() == [at]
+        assert np.flatnonzero(reader.corrupt).tolist() == [at]
     want = expected(known, 4)
-    assert (mosaic[:20, 16:32] == GREY).all()
+    assert (mosaic[:20, 16:32] == GRAY).all()
     np.testing.assert_array_equal(mosaic[:20, :16], want[:20, :16])
     np.testing.assert_array_equal(mosaic[20:], want[20:])

@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.catalog import Catalog, read_catalog, read_categories
-from lib.data.classes import build_classes
-from lib.data.index import index_bson
-from lib.data.perceptual_hash import build_alike, hashes
+from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
+from lib.data.perceptual_hash import build_perceptual_hashes, perceptual_hashes
+from lib.data.sources.bson_file import index_bson
 from lib.data.sources.numpy_arrays import list_arrays
 from tests.conftest import jpeg, product
 from tests.data.sources.test_csv_table import indexed
@@ -35,7 +34,7 @@ def encoded_again(data: bytes, height: int, width: int, quality: int) -> bytes:
 def index(tmp_path: Path, write_bson: Callable, write_categories: Callable) -> Callable:
     def written(pictures: list[bytes]) -> Catalog:
         path = write_bson([product(i, [p], 10) for i, p in enumerate(pictures)])
-        build_classes(tmp_path, write_categories([10]))
+        build_categories(tmp_path, write_categories([10]))
         index_bson(tmp_path, path, read_categories(tmp_path), True, 0.0)
         return read_catalog(tmp_path, path)
 
@@ -47,8 +46,8 @@ def test_another_encoding_has_the_same_key_and_another_picture_has_not(index: Ca
     again = [encoded_again(picture, 180, 150, 80) for picture in pictures]
     smaller = [encoded_again(picture, 144, 120, 95) for picture in pictures]
     known = index(pictures + again + smaller)
-    keys, rotten = hashes(known, 2)
-    assert (keys.shape, keys.dtype, rotten) == ((36, 2), np.uint64, 0)
+    keys, corrupt = perceptual_hashes(known, 2)
+    assert (keys.shape, keys.dtype, corrupt) == ((36, 2), np.uint64, 0)
     assert len(np.unique(known.md5, axis=0)) == 36
     assert len(np.unique(keys[:12], axis=0)) == 12
     for other in (keys[12:24], keys[24:]):
@@ -57,7 +56,7 @@ def test_another_encoding_has_the_same_key_and_another_picture_has_not(index: Ca
 
 def test_equal_bytes_have_equal_keys_whatever_the_threads(index: Callable) -> None:
     known = index([jpeg(seed % 5) for seed in range(20)])
-    one, many = hashes(known, 1)[0], hashes(known, 3)[0]
+    one, many = perceptual_hashes(known, 1)[0], perceptual_hashes(known, 3)[0]
     np.testing.assert_array_equal(one, many)
     np.testing.assert_array_equal(one[:5], one[5:10])
 
@@ -65,8 +64,8 @@ def test_equal_bytes_have_equal_keys_whatever_the_threads(index: Callable) -> No
 def test_a_rotten_picture_is_like_its_own_bytes_alone(index: Callable) -> None:
     grey = cv2.imencode(".jpg", np.full((40, 32, 3), 128, np.uint8))[1].tobytes()
     known = index([ROTTEN, ROTTEN, ROTTEN + b"!", grey, jpeg(1)])
-    keys, rotten = hashes(known, 1)
-    assert rotten == 3
+    keys, corrupt = perceptual_hashes(known, 1)
+    assert corrupt == 3
     np.testing.assert_array_equal(keys[:3], known.md5[:3])
     assert len(np.unique(keys, axis=0)) == 4
 
@@ -79,8 +78,8 @@ def test_bitmaps_have_keys_too(tmp_path: Path) -> None:
     source.mkdir()
     np.save(source / "cat.npy", np.concatenate([grey, grey + np.uint8(60)]))
     _, known, _ = indexed(tmp_path / "index", source, source, list_arrays(source, True))
-    keys, rotten = hashes(known, 1)
-    assert rotten == 0
+    keys, corrupt = perceptual_hashes(known, 1)
+    assert corrupt == 0
     assert len(np.unique(keys[:3], axis=0)) == 3
     np.testing.assert_array_equal(keys[:3], keys[3:])
 
@@ -88,8 +87,10 @@ def test_bitmaps_have_keys_too(tmp_path: Path) -> None:
 def test_written_as_returned(tmp_path: Path, index: Callable) -> None:
     known = index([jpeg(0), ROTTEN])
     (tmp_path / "alike").mkdir()
-    assert build_alike(tmp_path / "alike", known, 1) == {"images": 2, "rotten": 1}
-    np.testing.assert_array_equal(np.load(tmp_path / "alike" / "alike.npy"), hashes(known, 1)[0])
+    assert build_perceptual_hashes(tmp_path / "alike", known, 1) == {"images": 2, "rotten": 1}
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "alike" / "alike.npy"), perceptual_hashes(known, 1)[0]
+    )
 
 
 def test_a_catalogue_without_pictures(tmp_path: Path, write_bson: Callable) -> None:
@@ -98,5 +99,5 @@ def test_a_catalogue_without_pictures(tmp_path: Path, write_bson: Callable) -> N
     nothing = Catalog(
         path, none, none, none, none, none, none, none, none, np.empty((0, 2), np.uint64)
     )
-    keys, rotten = hashes(nothing, 1)
-    assert (keys.shape, rotten) == ((0, 2), 0)
+    keys, corrupt = perceptual_hashes(nothing, 1)
+    assert (keys.shape, corrupt) == ((0, 2), 0)

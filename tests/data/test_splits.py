@@ -5,14 +5,24 @@ from hypothesis import strategies as st
 
 from lib.config.schema import Split
 from lib.data.catalog import FIT, HOLDOUT, LOCKED, read_splits
-from lib.data.splits import assign, build_splits
+from lib.data.splits import assign_splits, build_splits
 from lib.errors import UserError
 
 
-def catalogue(products: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def random_products(count: int, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    ids = rng.permutation(products * 3)[:products]
-    return ids, np.sort(rng.zipf(1.5, products) % classes)[rng.permutation(products)]
+    ids = rng.permutation(count * 3)[:count]
+    return ids, np.sort(rng.zipf(1.5, count) % num_classes)[rng.permutation(count)]
+
+
+def random_groups(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, labels that mostly agree within a group, and groups of 1 to 6."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(count), rng.integers(1, 7, count))[:count]
+    label = rng.integers(0, 6, count)[group]
+    changed = rng.random(count) < 0.1
+    label[changed] = rng.integers(0, 6, changed.sum())
+    return rng.permutation(count * 3)[:count], label, group.astype(np.int32)
 
 
 @settings(max_examples=40, deadline=None)
@@ -24,119 +34,114 @@ def catalogue(products: int, classes: int, seed: int) -> tuple[np.ndarray, np.nd
     st.integers(2, 5),
     st.integers(0, 99),
 )
-def test_every_product_has_one_part_and_its_share_holds(n, classes, holdout, locked, folds, seed):
-    ids, label = catalogue(n, classes, seed)
-    part, fold = assign(ids, label, Split(holdout, locked, folds), seed)
+def test_each_product_has_one_part_and_parts_have_their_fraction(
+    n, classes, holdout, locked, folds, seed
+):
+    ids, label = random_products(n, classes, seed)
+    part, fold = assign_splits(ids, label, Split(holdout, locked, folds), seed)
     assert np.isin(part, [FIT, HOLDOUT, LOCKED]).all()
     assert abs((part == LOCKED).sum() - locked * n) <= 3
     assert abs((part == HOLDOUT).sum() - holdout * n) <= 5
     assert ((fold == -1) == (part == LOCKED)).all()
-    for kind in (FIT, HOLDOUT):
-        sizes = np.bincount(fold[part == kind], minlength=folds)
+    for number in (FIT, HOLDOUT):
+        sizes = np.bincount(fold[part == number], minlength=folds)
         assert len(sizes) == folds
         assert sizes.max() - sizes.min() <= 1
 
 
-def test_classes_are_spread_over_parts_and_folds():
-    ids, label = catalogue(6000, 40, 1)
-    split = Split(0.1, 0.2, 4)
-    part, fold = assign(ids, label, split, 3)
-    for c in np.unique(label):
-        mine = label == c
-        assert abs((part[mine] == LOCKED).sum() - 0.2 * mine.sum()) <= 3
-        inside = np.bincount(fold[mine & (part == FIT)], minlength=4)
-        assert inside.max() - inside.min() <= 1
+def test_classes_are_distributed_over_parts_and_folds():
+    ids, label = random_products(6000, 40, 1)
+    part, fold = assign_splits(ids, label, Split(0.1, 0.2, 4), 3)
+    for class_id in np.unique(label):
+        of_class = label == class_id
+        assert abs((part[of_class] == LOCKED).sum() - 0.2 * of_class.sum()) <= 3
+        sizes = np.bincount(fold[of_class & (part == FIT)], minlength=4)
+        assert sizes.max() - sizes.min() <= 1
 
 
 def test_parts_are_random_along_the_ids():
-    ids, label = catalogue(8000, 40, 2)
-    part, _ = assign(ids, label, Split(0.0, 0.2, 4), 3)
+    ids, label = random_products(8000, 40, 2)
+    part, _ = assign_splits(ids, label, Split(0.0, 0.2, 4), 3)
     quarter = np.argsort(np.argsort(ids)) * 4 // len(ids)
     for q in range(4):
         assert (part[quarter == q] == LOCKED).mean() == pytest.approx(0.2, abs=0.03)
 
 
-def test_same_seed_same_split_and_another_seed_another():
-    ids, label = catalogue(500, 9, 5)
+def test_the_seed_determines_the_split():
+    ids, label = random_products(500, 9, 5)
     split = Split(0.1, 0.2, 4)
-    one, again, other = (assign(ids, label, split, seed)[0] for seed in (1, 1, 2))
-    assert (one == again).all()
-    assert (one != other).any()
+    first, same, other = (assign_splits(ids, label, split, seed)[0] for seed in (1, 1, 2))
+    assert (first == same).all()
+    assert (first != other).any()
 
 
 def test_the_order_of_the_file_does_not_matter():
-    ids, label = catalogue(500, 9, 5)
+    ids, label = random_products(500, 9, 5)
     order = np.random.default_rng(0).permutation(500)
-    for whole, shuffled in zip(
-        assign(ids, label, Split(), 1), assign(ids[order], label[order], Split(), 1), strict=True
-    ):
-        assert (whole[order] == shuffled).all()
+    expected = assign_splits(ids, label, Split(), 1)
+    shuffled = assign_splits(ids[order], label[order], Split(), 1)
+    for a, b in zip(expected, shuffled, strict=True):
+        assert (a[order] == b).all()
 
 
-def test_written_and_too_small(tmp_path):
-    ids, label = catalogue(300, 5, 1)
-    build_splits(tmp_path, ids, label, Split(0.1, 0.1, 4), 1)
+def test_written_splits_cover_all_products(tmp_path):
+    ids, label = random_products(300, 5, 1)
+    facts = build_splits(tmp_path, ids, label, Split(0.1, 0.1, 4), 1)
     splits = read_splits(tmp_path)
+    assert sum(facts.values()) == 300
+    assert {name: len(splits.products(name)) for name in facts} == facts
     assert len(splits.products("fit")) + len(splits.products("holdout", "locked")) == 300
+
+
+def test_a_part_with_fewer_products_than_folds_is_an_error(tmp_path):
+    ids, label = random_products(300, 5, 1)
     with pytest.raises(UserError, match="too few for part"):
         build_splits(tmp_path, ids[:9], label[:9], Split(0.1, 0.1, 4), 1)
 
 
-def grouped(products: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids, labels that mostly agree within a group, and groups of 1 to 6."""
-    rng = np.random.default_rng(seed)
-    group = np.repeat(np.arange(products), rng.integers(1, 7, products))[:products]
-    label = rng.integers(0, 6, products)[group]
-    odd = rng.random(products) < 0.1
-    label[odd] = rng.integers(0, 6, odd.sum())
-    return rng.permutation(products * 3)[:products], label, group.astype(np.int32)
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.integers(200, 2000), st.integers(0, 99))
-def test_a_group_is_never_parted_and_shares_hold_about(n, seed):
-    ids, label, group = grouped(n, seed)
-    split = Split(0.1, 0.2, 4)
-    part, fold = assign(ids, label, split, seed, group)
-    for kind in np.unique(group):
-        mine = group == kind
-        assert len(set(zip(part[mine].tolist(), fold[mine].tolist(), strict=True))) == 1
-    groups = len(np.unique(group))
-    for kind, share in ((LOCKED, 0.2), (HOLDOUT, 0.1)):
-        assert abs(len(np.unique(group[part == kind])) - share * groups) <= 5
+def test_a_group_is_never_split_and_fractions_hold_roughly(n, seed):
+    ids, label, group = random_groups(n, seed)
+    part, fold = assign_splits(ids, label, Split(0.1, 0.2, 4), seed, group)
+    for number in np.unique(group):
+        members = group == number
+        assert len(set(zip(part[members].tolist(), fold[members].tolist(), strict=True))) == 1
+    num_groups = len(np.unique(group))
+    for number, fraction in ((LOCKED, 0.2), (HOLDOUT, 0.1)):
+        assert abs(len(np.unique(group[part == number])) - fraction * num_groups) <= 5
     assert np.isin(fold[part == FIT], range(4)).all()
 
 
-def test_groups_are_dealt_by_their_most_frequent_class():
-    ids, label, group = grouped(6000, 1)
-    part, _ = assign(ids, label, Split(0.0, 0.2, 4), 3, group)
-    for c in range(6):
-        mine = np.array([np.bincount(label[group == g]).argmax() == c for g in np.unique(group)])
-        locked = np.array([part[group == g][0] == LOCKED for g in np.unique(group)])
-        assert locked[mine].mean() == pytest.approx(0.2, abs=0.02)
+def test_groups_are_stratified_by_their_most_frequent_class():
+    ids, label, group = random_groups(6000, 1)
+    part, _ = assign_splits(ids, label, Split(0.0, 0.2, 4), 3, group)
+    numbers = np.unique(group)
+    top_class = np.array([np.bincount(label[group == g]).argmax() for g in numbers])
+    locked = np.array([part[group == g][0] == LOCKED for g in numbers])
+    for class_id in range(6):
+        assert locked[top_class == class_id].mean() == pytest.approx(0.2, abs=0.02)
 
 
 def test_neither_order_nor_numbers_of_groups_matter():
-    ids, label, group = grouped(500, 5)
+    ids, label, group = random_groups(500, 5)
     rng = np.random.default_rng(0)
-    order, renamed = rng.permutation(500), rng.permutation(10_000)[group]
-    whole = assign(ids, label, Split(), 1, group)
-    for one, other in zip(
-        whole, assign(ids[order], label[order], Split(), 1, renamed[order]), strict=True
-    ):
-        assert (one[order] == other).all()
+    order, renumbered = rng.permutation(500), rng.permutation(10_000)[group]
+    expected = assign_splits(ids, label, Split(), 1, group)
+    changed = assign_splits(ids[order], label[order], Split(), 1, renumbered[order])
+    for a, b in zip(expected, changed, strict=True):
+        assert (a[order] == b).all()
 
 
-def test_groups_of_one_are_dealt_as_products_are():
-    ids, label = catalogue(500, 9, 5)
-    alone = np.random.default_rng(0).permutation(500)
-    for one, other in zip(
-        assign(ids, label, Split(0.1), 1), assign(ids, label, Split(0.1), 1, alone), strict=True
-    ):
-        assert (one == other).all()
+def test_groups_of_one_product_are_assigned_like_products():
+    ids, label = random_products(500, 9, 5)
+    group = np.random.default_rng(0).permutation(500)
+    without = assign_splits(ids, label, Split(0.1), 1)
+    for a, b in zip(without, assign_splits(ids, label, Split(0.1), 1, group), strict=True):
+        assert (a == b).all()
 
 
-def test_too_few_groups_are_named(tmp_path):
-    ids, label = catalogue(300, 5, 1)
+def test_too_few_groups_are_an_error(tmp_path):
+    ids, label = random_products(300, 5, 1)
     with pytest.raises(UserError, match=r"1 groups .* are too few for part locked"):
         build_splits(tmp_path, ids, label, Split(0.0, 0.1, 4), 1, np.arange(300) // 30)

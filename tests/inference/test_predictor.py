@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from lib.config.schema import Fusion, Model, Predict, Run
-from lib.data.catalog import read_catalog, read_categories
-from lib.data.classes import build_classes
-from lib.data.index import index_bson
+from lib.data.catalog import build_categories, read_catalog, read_categories
 from lib.data.mosaic import MosaicReader
+from lib.data.sources.bson_file import index_bson
 from lib.inference import dumps
 from lib.inference.predictor import FusionPredictor, ImagePredictor
 from lib.inference.topk import read
@@ -111,7 +110,7 @@ def several(tmp_path, write_bson, write_categories):
     """Products of 0 to 6 pictures; the last picture of the second is rotten."""
     pictures = iter(b"rotten" if i == 4 else jpeg(i) for i in range(COUNTS.sum()))
     records = [product(i, [next(pictures) for _ in range(n)], 10) for i, n in enumerate(COUNTS)]
-    build_classes(tmp_path, write_categories([10]))
+    build_categories(tmp_path, write_categories([10]))
     index_bson(tmp_path, write_bson(records), read_categories(tmp_path), True, 0.0)
     return read_catalog(tmp_path, tmp_path / "train.bson")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.schema import Augment
-from lib.data.image_reader import GREY, ImageReader
+from lib.data.image_reader import GRAY, ImageReader
 from lib.training.augment import RandomAugment, strength
 
 ALL = Augment(
@@ -274,9 +274,9 @@ def test_grey_pictures_have_equal_channels():
 
 def test_a_blot_is_one_grey_rectangle():
     picture = noise(RESIZE)
-    picture[picture == GREY] = 0
+    picture[picture == GRAY] = 0
     out, drawn = altered(picture, Augment(erase_prob=0.6), count=300)
-    blotted = (out == GREY).all(3)
+    blotted = (out == GRAY).all(3)
     touched = blotted.any((1, 2))
     assert 0.5 < touched.mean() < 0.7
     same = (out == cuts(picture, CROP, drawn)).all(3)

@@ -8,7 +8,8 @@ import torch
 
 from lib.config.schema import Model, Run
 from lib.data.byte_reader import ByteReader
-from lib.data.sources.quickdraw import list_strokes, raster
+from lib.data.sources.quickdraw import list_strokes
+from lib.data.strokes import rasterize
 from lib.errors import UserError
 from lib.models.stroke_network import StrokeNetwork
 from lib.training import trainer
@@ -47,7 +48,7 @@ def test_points():
 def test_pixels_are_three_equal_channels():
     seen = pixels(L, 28)
     assert seen.shape == (3, 28, 28)
-    np.testing.assert_array_equal(seen[2], raster(L, 28))
+    np.testing.assert_array_equal(seen[2], rasterize(L, 28))
 
 
 def test_shares_follow_the_seeds_and_the_order_the_rows(known):

@@ -125,7 +125,7 @@ def test_the_training_accuracy_is_what_was_met(tmp_path, model, reader, labels):
     )
     labels = np.searchsorted([4, 7], np.arange(len(labels)) % 10, "right").astype(np.int16)
     still = replace(still, resize=(36, 36), crop=(36, 36), epochs=1)
-    with ImageReader(reader.catalogue, (36, 36), 1) as whole:
+    with ImageReader(reader.catalog, (36, 36), 1) as whole:
         run(tmp_path, still, whole, labels)
         net = factory.network(still, 3, "none").eval()
         net.load_state_dict(state_of(tmp_path)["model"])

@@ -1,7 +1,8 @@
-"""Sources of many files: what they list becomes pieces that the index reads (C1).
+"""Index of a source of many files: a `Listing`, whose images are hashed by threads.
 
-`Listing` says what a source names, in its own order; the pictures are hashed here, by threads, a
-piece at a time. A finished piece is kept, so that a stopped call goes on from there.
+Every kind of source but BSON lists its products as a `Listing`. `index_listing` reads and hashes
+the images in chunks, keeps each finished chunk, so that an interrupted call resumes, and writes
+the tables of the index.
 """
 
 import hashlib
@@ -17,179 +18,216 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.catalog import Categories
-from lib.data.found import NO_CATEGORY, CorruptRecord, RecordBatch, is_whole, load, save
 from lib.data.index import SourceInfo, write_index
+from lib.data.records import (
+    NO_CATEGORY,
+    CorruptRecord,
+    RecordBatch,
+    is_complete,
+    load_batch,
+    save_batch,
+)
 from lib.errors import UserError
 from lib.fingerprint import files_under
 
-PIECE = 100_000  # pictures, about; what is held of hashes at a time, and the unit of resuming
-BLOCK = 256  # pictures that a thread takes at a time
-LARGEST = np.iinfo(np.int32).max  # bytes of a picture
+CHUNK_IMAGES = 100_000  # approximate; the unit of resuming, and of what is kept in memory
+BLOCK_IMAGES = 256  # images that a thread takes at a time
+MAX_IMAGE_BYTES = np.iinfo(np.int32).max
 
-Hashed = list[tuple[int, int, bytes]]  # offset, length and md5 of pictures
-Hash = Callable[[int, int], Hashed]  # of pictures [first, last); length 0: there is none
+ImageHash = tuple[int, int, bytes]  # offset, length and md5 of an image; length 0: it is missing
+HashImages = Callable[[int, int], list[ImageHash]]  # for images [first, last) of a listing
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The products of a source and the pictures that it names for them.
+    """The products of a source and the images that belong to them.
 
-    Of each product [R]: place int64 (counted in `unit`), its own name, the name of its class (""
-    for none), image_count int32. Pictures [I] are numbered in the order of the products; `hashes`
-    looks at them. file int32 [I]: the file of each, a place in `files`; None: a file for each.
-    numbers int64 [R]: the names, where they are whole numbers. groups int32 [R] and damage: as
-    `SourceInfo` and `write_index` take them.
+    unit: what `location` counts ("line", "file", "row").
+    location: int64 [R], of each product.
+    keys: [R], the source's own id of each product.
+    labels: [R], name of each product's class; "" for none.
+    image_count: int32 [R]. Images [I] are numbered in the order of the products.
+    files: names, relative to the source's folder.
+    hash_images: reads and hashes a range of the images.
+    file: int32 [I], index into `files` of each image; None: image i is the file i.
+    codec: see `FileTable`.
+    product_id: int64 [R], if the keys are integers.
+    groups: int32 [R], products with the same number must be in the same split.
+    corrupt: the unusable parts of the source.
     """
 
     unit: str
-    place: np.ndarray
+    location: np.ndarray
     keys: Sequence[str]
     labels: Sequence[str]
     image_count: np.ndarray
     files: Sequence[str]
-    hashes: Hash
+    hash_images: HashImages
     file: np.ndarray | None = None
     codec: str = "image"
-    numbers: np.ndarray | None = None
+    product_id: np.ndarray | None = None
     groups: np.ndarray | None = None
-    damage: Sequence[CorruptRecord] = ()
+    corrupt: Sequence[CorruptRecord] = ()
 
 
-def names_under(source: Path, *suffixes: str) -> list[str]:
-    """Relative names of the files of these kinds below a folder, sorted. Raises UserError for none,
-    and for a name that is not UTF-8."""
+def list_files(source: Path, *suffixes: str) -> list[str]:
+    """Sorted relative names of the files with these suffixes in a folder and its subfolders.
+
+    Raises UserError if there are none, or if a name is not UTF-8.
+    """
     if not source.is_dir():
-        raise UserError(f"{source}: not a folder; name one in data.train or data.test")
+        raise UserError(f"{source}: not a folder; set data.train or data.test to one")
     names = [name for name, _ in files_under(source) if name.lower().endswith(suffixes)]
     if not names:
-        raise UserError(f"{source}: no file of the kinds {', '.join(suffixes)} below it")
+        raise UserError(f"{source}: no file of the kinds {', '.join(suffixes)} in it")
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise UserError(f"{source}: the name {name!a} is not UTF-8; rename it") from None
+            raise UserError(f"{source}: the name {name!a} is not UTF-8; rename the file") from None
     return names
 
 
-def class_names(source: Path, suffix: str, only: Sequence[str] = ()) -> list[str]:
-    """The files <class><suffix> below a folder, or `source` itself, a file.
+def list_class_files(source: Path, suffix: str, classes: Sequence[str] = ()) -> list[str]:
+    """Names of the files <class><suffix> in a folder; if `source` is a file, its own name.
 
-    only: these classes alone, () for all. Raises UserError for one that is not there.
+    classes: only these; () for all. Raises UserError if one of them has no file.
     """
     if source.is_file():
         return [source.name]
-    found = {name[: -len(suffix)]: name for name in names_under(source, suffix)}
-    for name in only:
-        if name not in found:
-            near = get_close_matches(name, found, 1) or sorted(found)[:3]
+    by_class = {name[: -len(suffix)]: name for name in list_files(source, suffix)}
+    for name in classes:
+        if name not in by_class:
+            similar = get_close_matches(name, by_class, 1) or sorted(by_class)[:3]
             raise UserError(
-                f"{source}: data.classes names {name!a}, and no {name}{suffix} lies below it;"
-                " there is"
-                f" {', '.join(near)}"
+                f"{source}: no file {name}{suffix} for the class {name!a} of data.classes;"
+                f" did you mean {', '.join(similar)}?"
             )
-    return [name for stem, name in found.items() if not only or stem in only]
+    return [name for label, name in by_class.items() if not classes or label in classes]
 
 
-def number_of(key: str) -> int:
-    """A number for a name, the same in every file: 62 bits of its MD5.
+def root_of(source: Path) -> Path:
+    """The folder that names are relative to: `source`, or the folder of a single file."""
+    return source if source.is_dir() else source.parent
 
-    Not its row: tables and folders are often sorted by class, so that the classes of neighbouring
-    rows would tell a product's own, which those of new products never do.
+
+def id_from_name(key: str) -> int:
+    """A product_id for a name, the same in every catalog: 62 bits of its MD5.
+
+    Row numbers would not do: tables and folders are often sorted by class, so the classes of
+    neighboring rows would reveal the class of a labelled product, but not that of a new one.
     """
     digest = hashlib.md5(key.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "little") >> 2
 
 
-def index_listed(
+def index_listing(
     folder: Path,
-    path: Path,
-    listed: Listing,
-    classes: Categories,
+    source: Path,
+    listing: Listing,
+    categories: Categories,
     labelled: bool,
-    most_damaged: float,
-    jobs: int,
+    max_bad_fraction: float,
+    threads: int = 1,
 ) -> dict[str, Any]:
-    """Hash what is listed in `jobs` threads and write the tables; raises as `write_index` does."""
-    pieces = folder / "pieces"
-    files = _spool(pieces, listed, classes, jobs, path.name)
-    origin = SourceInfo(
-        path,
-        listed.unit,
-        keys=listed.keys if listed.numbers is None else None,
-        groups=listed.groups if labelled else None,
-        files=listed.files,
-        codec=listed.codec,
+    """Hash the images in `threads` threads and write the tables; returns counts.
+
+    Raises UserError as `write_index` does.
+    """
+    chunks = folder / "pieces"
+    files = _hash_in_parallel(chunks, listing, categories, threads, source.name)
+    info = SourceInfo(
+        source,
+        listing.unit,
+        keys=listing.keys if listing.product_id is None else None,
+        groups=listing.groups if labelled else None,
+        files=listing.files,
+        codec=listing.codec,
     )
-    loaders = [lambda file=file: load(file) for file in files]
-    facts = write_index(folder, origin, loaders, listed.damage, classes, labelled, most_damaged)
+    batches = [lambda file=file: load_batch(file) for file in files]
+    facts = write_index(
+        folder, info, batches, listing.corrupt, categories, labelled, max_bad_fraction
+    )
     for file in files:
         file.unlink()
-    pieces.rmdir()
+    chunks.rmdir()
     return facts
 
 
-def _spool(folder: Path, listed: Listing, classes: Categories, jobs: int, name: str) -> list[Path]:
-    """One file for each piece of some PIECE pictures, whole products."""
+def _hash_in_parallel(
+    folder: Path, listing: Listing, categories: Categories, threads: int, name: str
+) -> list[Path]:
+    """Write one file for each chunk of about CHUNK_IMAGES images, of complete products."""
     folder.mkdir(exist_ok=True)
-    ends = np.cumsum(listed.image_count, dtype=np.int64)
-    images = int(ends[-1])
-    cuts = np.searchsorted(ends, np.arange(PIECE, images, PIECE)) + 1
+    ends = np.cumsum(listing.image_count, dtype=np.int64)
+    num_images = int(ends[-1])
+    cuts = np.searchsorted(ends, np.arange(CHUNK_IMAGES, num_images, CHUNK_IMAGES)) + 1
     bounds = np.unique([0, *cuts.tolist(), len(ends)]).tolist()
     files = []
     with (
-        ThreadPoolExecutor(jobs) as pool,
-        tqdm(total=images, unit=" pictures", desc=f"hashing {name}", disable=None) as bar,
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=num_images, unit=" images", desc=f"hashing {name}", disable=None) as bar,
     ):
         for first, last in pairwise(bounds):
             start, stop = (int(ends[row - 1]) if row else 0 for row in (first, last))
             files.append(folder / f"{first:09d}.npy")
-            if is_whole(files[-1]):
+            if is_complete(files[-1]):
                 bar.update(stop - start)
                 continue
-            hashed: Hashed = []
-            firsts = range(start, stop, BLOCK)
-            lasts = [min(stop, at + BLOCK) for at in firsts]
-            for block in pool.map(listed.hashes, firsts, lasts):
-                hashed += block
+            hashes: list[ImageHash] = []
+            starts = range(start, stop, BLOCK_IMAGES)
+            stops = [min(stop, at + BLOCK_IMAGES) for at in starts]
+            for block in pool.map(listing.hash_images, starts, stops):
+                hashes += block
                 bar.update(len(block))
-            found = _found(listed, classes, slice(first, last), slice(start, stop), hashed)
-            save(found, files[-1])
+            batch = _batch(listing, categories, slice(first, last), slice(start, stop), hashes)
+            save_batch(batch, files[-1])
     return files
 
 
-def _found(
-    listed: Listing, classes: Categories, products: slice, images: slice, hashed: Hashed
+def _batch(
+    listing: Listing,
+    categories: Categories,
+    products: slice,
+    images: slice,
+    hashes: list[ImageHash],
 ) -> RecordBatch:
-    keys, labels = listed.keys[products], listed.labels[products]
-    ids = [number_of(key) for key in keys] if listed.numbers is None else listed.numbers[products]
-    known = {key: number for number, key in enumerate(classes.keys or [])}
-    own = np.arange(images.start, images.stop, dtype=np.int32)
-    digests = b"".join(digest for _, _, digest in hashed)
+    """The products of a slice, with their images and the hashes of these."""
+    labels = listing.labels[products]
+    category_ids = {key: category_id for category_id, key in enumerate(categories.keys or [])}
+    image_rows = np.arange(images.start, images.stop, dtype=np.int32)
+    digests = b"".join(digest for _, _, digest in hashes)
     return RecordBatch(
-        place=listed.place[products],
-        product_id=np.array(ids, np.int64),
-        category_id=np.array([known.get(label, NO_CATEGORY) for label in labels], np.int64),
-        image_count=listed.image_count[products],
-        offset=np.array([offset for offset, _, _ in hashed], np.int64),
-        length=np.array([length for _, length, _ in hashed], np.int32),
+        location=listing.location[products],
+        product_id=_product_ids(listing, products),
+        category_id=np.array([category_ids.get(label, NO_CATEGORY) for label in labels], np.int64),
+        image_count=listing.image_count[products],
+        offset=np.array([offset for offset, _, _ in hashes], np.int64),
+        length=np.array([length for _, length, _ in hashes], np.int32),
         md5=np.frombuffer(digests, np.uint8).reshape(-1, 16),
-        file=own if listed.file is None else listed.file[images],
+        file=image_rows if listing.file is None else listing.file[images],
     )
 
 
-def hash_files(root: Path, names: Sequence[str]) -> Hash:
-    """A file for each picture. One that cannot be read counts as empty."""
+def _product_ids(listing: Listing, products: slice) -> np.ndarray:
+    if listing.product_id is None:
+        return np.array([id_from_name(key) for key in listing.keys[products]], np.int64)
+    return listing.product_id[products]
 
-    def hashes(first: int, last: int) -> Hashed:
+
+def hash_files(root: Path, names: Sequence[str]) -> HashImages:
+    """`Listing.hash_images` for images that are files; an unreadable file counts as empty."""
+
+    def hash_images(first: int, last: int) -> list[ImageHash]:
         return [_hash_file(root / name) for name in names[first:last]]
 
-    return hashes
+    return hash_images
 
 
-def _hash_file(path: Path) -> tuple[int, int, bytes]:
+def _hash_file(path: Path) -> ImageHash:
     try:
         data = path.read_bytes()
-    except (OSError, ValueError):  # ValueError: a name that holds a zero byte
+    except (OSError, ValueError):  # ValueError: the name contains a zero byte
         data = b""
-    length = len(data) if len(data) <= LARGEST else 0
+    length = len(data) if len(data) <= MAX_IMAGE_BYTES else 0
     return 0, length, hashlib.md5(data, usedforsecurity=False).digest()

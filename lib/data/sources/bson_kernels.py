@@ -1,8 +1,8 @@
-"""The compiled half of the BSON scan: from record to record by their lengths (C1).
+"""Compiled parser of BSON records (numba): from record to record by their lengths.
 
-`data` uint8 [n] is a mapped part of the file and positions are places in it. Types, keys and
-lengths follow the BSON specification, and what `bson` does with it: of a key that stands twice the
-last counts. Nothing here looks into a picture.
+`data` (uint8 [n]) is a mapped part of the file; positions are indices into it. Types, keys and
+lengths follow the BSON specification (bsonspec.org), and the package `bson` where that leaves a
+choice: if a key occurs twice, the last one counts. The content of images is never read.
 """
 
 from typing import Any
@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lib.data.found import MOST_PICTURES, NO_CATEGORY
+from lib.data.records import MAX_IMAGES, NO_CATEGORY
 
-MOST_DOCUMENT = 64 << 20  # a length above this is damage (MongoDB itself stops at 16 MiB)
+MAX_DOCUMENT = 64 << 20  # a larger length is corrupt (MongoDB itself stops at 16 MiB)
 
-# What a record is found to be.
+# Result of parsing a record: it is good, the arrays are full, or what is wrong with it.
 GOOD, FULL = 0, 1
-BEYOND, LENGTH, INSIDE, KEY, VALUE, UNKNOWN, NO_ID, ID, CATEGORY, IMGS, ITEM, PICTURE, MANY = range(
-    2, 15
-)
+BEYOND, LENGTH, INSIDE, KEY, VALUE, UNKNOWN, NO_ID = 2, 3, 4, 5, 6, 7, 8
+ID, CATEGORY, IMGS, ITEM, PICTURE, TOO_MANY = 9, 10, 11, 12, 13, 14
 REASONS = {
-    BEYOND: "truncated, or a wrong length: it announces {length} bytes and {left} are left",
+    BEYOND: "truncated, or a wrong length: {length} bytes expected, {left} left",
     LENGTH: "garbage where a record should begin, or a wrong length ({length})",
     INSIDE: "a length inside the record does not fit",
     KEY: "a key without an end",
@@ -32,20 +31,20 @@ REASONS = {
     IMGS: "imgs is not an array",
     ITEM: "imgs holds something that is not a document",
     PICTURE: "picture is not binary",
-    MANY: f"more than {MOST_PICTURES} pictures",
+    TOO_MANY: f"more than {MAX_IMAGES} images",
 }
 
 ID_KEY = np.frombuffer(b"_id", np.uint8)
 CATEGORY_KEY = np.frombuffer(b"category_id", np.uint8)
 IMGS_KEY = np.frombuffer(b"imgs", np.uint8)
 PICTURE_KEY = np.frombuffer(b"picture", np.uint8)
-LEAST_PRODUCT = 14  # a document with an int32 `_id` and nothing else
+MIN_PRODUCT = 14  # bytes of a document with an int32 `_id` and nothing else
 
 DOUBLE, STRING, DOCUMENT, ARRAY, BINARY, INT32, INT64 = 0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x12
-OLD_BINARY = 2  # a subtype whose payload repeats its length
+BINARY_OLD = 2  # a subtype whose payload repeats its length
 
-# Bytes of a value by type; -1 where the value says it itself, -2 for what is no type.
-FIXED = np.full(256, -2, np.int64)
+# Bytes of a value by type; -1: the value begins with its length; -2: not a type.
+VALUE_BYTES = np.full(256, -2, np.int64)
 for _kind, _bytes in {
     DOUBLE: 8,
     0x06: 0,  # undefined
@@ -57,12 +56,12 @@ for _kind, _bytes in {
     0x11: 8,  # timestamp
     INT64: 8,
     0x13: 16,  # decimal128
-    0xFF: 0,  # least key
-    0x7F: 0,  # greatest key
+    0xFF: 0,  # min key
+    0x7F: 0,  # max key
 }.items():
-    FIXED[_kind] = _bytes
+    VALUE_BYTES[_kind] = _bytes
 # String, document, array, binary, regular expression, database pointer, code, symbol, scoped code.
-FIXED[[STRING, DOCUMENT, ARRAY, BINARY, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F]] = -1
+VALUE_BYTES[[STRING, DOCUMENT, ARRAY, BINARY, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F]] = -1
 
 
 @njit(cache=True, nogil=True)
@@ -85,7 +84,7 @@ def _integer(data: np.ndarray, kind: int, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _is(data: np.ndarray, start: int, end: int, key: np.ndarray) -> bool:
+def _key_equals(data: np.ndarray, start: int, end: int, key: np.ndarray) -> bool:
     if end - start != len(key):
         return False
     same = True
@@ -95,13 +94,14 @@ def _is(data: np.ndarray, start: int, end: int, key: np.ndarray) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def announced(data: np.ndarray, at: int) -> int:
-    return _int32(data, at) if at + 4 <= len(data) else LEAST_PRODUCT
+def record_length(data: np.ndarray, at: int) -> int:
+    """The length that the record at `at` states; MIN_PRODUCT if the data ends before it."""
+    return _int32(data, at) if at + 4 <= len(data) else MIN_PRODUCT
 
 
 @njit(cache=True, nogil=True)
-def framed(data: np.ndarray, at: int) -> bool:
-    """Does something that looks like a record begin here, or the file end?"""
+def looks_like_record(data: np.ndarray, at: int) -> bool:
+    """Whether a plausible length and a closing zero follow at `at`, or the data ends there."""
     if at == len(data):
         return True
     if at + 5 > len(data):
@@ -112,8 +112,8 @@ def framed(data: np.ndarray, at: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _value_end(data: np.ndarray, kind: int, value: int, stop: int) -> int:
-    """Where a value ends; beyond `stop` if it does not fit, -1 for an unknown type."""
-    fixed = FIXED[kind]
+    """End of a value; beyond `stop` if it does not fit, -1 for an unknown type."""
+    fixed = VALUE_BYTES[kind]
     if fixed >= 0:
         return value + fixed
     if fixed == -2:
@@ -141,7 +141,7 @@ def _value_end(data: np.ndarray, kind: int, value: int, stop: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _element(data: np.ndarray, at: int, stop: int) -> tuple[int, int, int]:
-    """(code, value's start, value's end) of the element at `at`; its key ends before its value."""
+    """(code, start, end) of the value of the element at `at`; its key ends just before it."""
     name = at + 1
     while name < stop and data[name] != 0:
         name += 1
@@ -154,8 +154,8 @@ def _element(data: np.ndarray, at: int, stop: int) -> tuple[int, int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _end_of(data: np.ndarray, at: int, limit: int) -> int:
-    """The closing zero of the document at `at` that must end by `limit`; -1 if it cannot be."""
+def _document_end(data: np.ndarray, at: int, limit: int) -> int:
+    """Position of the closing zero of the document at `at`; -1 if it is wrong or beyond `limit`."""
     if at + 4 > limit:
         return -1
     length = _int32(data, at)
@@ -165,9 +165,9 @@ def _end_of(data: np.ndarray, at: int, limit: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _item(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
-    """(code, start, length) of the picture in the document at `at`; start -1 without one."""
-    stop = _end_of(data, at, limit)
+def _image(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
+    """(code, start, length) of the image in the document at `at`; start -1 if it has none."""
+    stop = _document_end(data, at, limit)
     if stop < 0:
         return INSIDE, 0, 0
     start, length = -1, 0
@@ -176,11 +176,11 @@ def _item(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
         code, value, end = _element(data, at, stop)
         if code != GOOD:
             return code, 0, 0
-        if _is(data, at + 1, value - 1, PICTURE_KEY):
+        if _key_equals(data, at + 1, value - 1, PICTURE_KEY):
             if data[at] != BINARY:
                 return PICTURE, 0, 0
             start, length = value + 5, end - value - 5
-            if data[value + 4] == OLD_BINARY:
+            if data[value + 4] == BINARY_OLD:
                 if length < 4 or _int32(data, start) != length - 4:
                     return INSIDE, 0, 0
                 start, length = start + 4, length - 4
@@ -189,11 +189,11 @@ def _item(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _images(
-    data: np.ndarray, at: int, limit: int, pictures: np.ndarray, first: int
+def _image_array(
+    data: np.ndarray, at: int, limit: int, images: np.ndarray, first: int
 ) -> tuple[int, int]:
-    """(code, pictures) of the array at `at`, written to `pictures` from `first` on."""
-    stop = _end_of(data, at, limit)
+    """(code, number of images) of the array at `at`; fills `images` from column `first`."""
+    stop = _document_end(data, at, limit)
     if stop < 0:
         return INSIDE, 0
     count = 0
@@ -204,16 +204,16 @@ def _images(
             return code, 0
         if data[at] != DOCUMENT:
             return ITEM, 0
-        code, start, length = _item(data, value, end)
+        code, start, length = _image(data, value, end)
         if code != GOOD:
             return code, 0
         if start >= 0:
-            if count == MOST_PICTURES:
-                return MANY, 0
-            if first + count == pictures.shape[1]:
+            if count == MAX_IMAGES:
+                return TOO_MANY, 0
+            if first + count == images.shape[1]:
                 return FULL, 0
-            pictures[0, first + count] = start
-            pictures[1, first + count] = length
+            images[0, first + count] = start
+            images[1, first + count] = length
             count += 1
         at = end
     return GOOD, count
@@ -221,81 +221,86 @@ def _images(
 
 @njit(cache=True, nogil=True)
 def _record(
-    data: np.ndarray, at: int, pictures: np.ndarray, first: int
+    data: np.ndarray, at: int, images: np.ndarray, first: int
 ) -> tuple[int, int, int, int, int]:
-    """(code, where it ends, _id, category_id, pictures) of the record at `at`."""
-    nothing = (0, 0, NO_CATEGORY, 0)
-    length = announced(data, at)
-    if length < 5 or length > MOST_DOCUMENT:
-        return (LENGTH, *nothing)
+    """(code, end, _id, category_id, number of images) of the record at `at`."""
+    no_values = (0, 0, NO_CATEGORY, 0)
+    length = record_length(data, at)
+    if length < 5 or length > MAX_DOCUMENT:
+        return (LENGTH, *no_values)
     if at + length > len(data):
-        return (BEYOND, *nothing)
+        return (BEYOND, *no_values)
     stop = at + length - 1
     if data[stop] != 0:
-        return (LENGTH, *nothing)
-    number, category, count, named = 0, NO_CATEGORY, 0, False
+        return (LENGTH, *no_values)
+    number, category, count, has_id = 0, NO_CATEGORY, 0, False
     at += 4
     while at < stop:
         code, value, end = _element(data, at, stop)
         if code != GOOD:
-            return (code, *nothing)
+            return (code, *no_values)
         kind, name, name_end = data[at], at + 1, value - 1
-        if _is(data, name, name_end, ID_KEY):
+        if _key_equals(data, name, name_end, ID_KEY):
             if kind != INT32 and kind != INT64:
-                return (ID, *nothing)
-            number, named = _integer(data, kind, value), True
-        elif _is(data, name, name_end, CATEGORY_KEY):
+                return (ID, *no_values)
+            number, has_id = _integer(data, kind, value), True
+        elif _key_equals(data, name, name_end, CATEGORY_KEY):
             if kind != INT32 and kind != INT64:
-                return (CATEGORY, *nothing)
+                return (CATEGORY, *no_values)
             category = _integer(data, kind, value)
-        elif _is(data, name, name_end, IMGS_KEY):
+        elif _key_equals(data, name, name_end, IMGS_KEY):
             if kind != ARRAY:
-                return (IMGS, *nothing)
-            code, count = _images(data, value, end, pictures, first)
+                return (IMGS, *no_values)
+            code, count = _image_array(data, value, end, images, first)
             if code != GOOD:
-                return (code, *nothing)
+                return (code, *no_values)
         at = end
-    if not named:
-        return (NO_ID, *nothing)
+    if not has_id:
+        return (NO_ID, *no_values)
     return GOOD, stop + 1, number, category, count
 
 
 @njit(cache=True, nogil=True)
-def walk(
-    data: np.ndarray, at: int, stop: int, records: np.ndarray, pictures: np.ndarray
+def parse_range(
+    data: np.ndarray, at: int, stop: int, records: np.ndarray, images: np.ndarray
 ) -> tuple[int, int, int, int]:
-    """Fill `records` (place, _id, category_id, pictures) and `pictures` (start, length).
+    """Parse the records that begin in [at, stop).
 
-    Returns (place of the next record, records, pictures, code): GOOD at the end of the range,
-    FULL where the arrays are, or what is wrong with the record at the place.
+    records: int64 [4, R], filled with position, _id, category_id and number of images.
+    images: int64 [2, I], filled with start and length.
+    Returns (position of the next record, records written, images written, code). code: GOOD at the
+    end of the range, FULL if an array is full, else what is wrong with the record at the position.
     """
-    found, shown = 0, 0
+    num_records, num_images = 0, 0
     while at < stop:
-        if found == records.shape[1]:
-            return at, found, shown, FULL
-        code, after, number, category, count = _record(data, at, pictures, shown)
+        if num_records == records.shape[1]:
+            return at, num_records, num_images, FULL
+        code, end, number, category, count = _record(data, at, images, num_images)
         if code != GOOD:
-            return at, found, shown, code
-        records[0, found] = at
-        records[1, found] = number
-        records[2, found] = category
-        records[3, found] = count
-        found += 1
-        shown += count
-        at = after
-    return at, found, shown, GOOD
+            return at, num_records, num_images, code
+        records[0, num_records] = at
+        records[1, num_records] = number
+        records[2, num_records] = category
+        records[3, num_records] = count
+        num_records += 1
+        num_images += count
+        at = end
+    return at, num_records, num_images, GOOD
 
 
 @njit(cache=True, nogil=True)
-def search(data: np.ndarray, at: int, stop: int, scratch: np.ndarray) -> int:
-    """The first place in [at, stop) where a whole product begins; -1 if there is none."""
-    last = min(stop, len(data) - LEAST_PRODUCT + 1)
+def resync(data: np.ndarray, at: int, stop: int, scratch: np.ndarray) -> int:
+    """First position in [at, stop) where a complete product begins; -1 if there is none.
+
+    scratch: int64 [2, I], overwritten with images.
+    """
+    last = min(stop, len(data) - MIN_PRODUCT + 1)
     while at < last:
-        # Most bytes are refused here: the length's highest byte, and the first value's type.
-        if data[at + 3] <= MOST_DOCUMENT >> 24 and FIXED[data[at + 4]] != -2:
+        # The highest byte of the length and the type of the first value rule out most positions.
+        if data[at + 3] <= MAX_DOCUMENT >> 24 and VALUE_BYTES[data[at + 4]] != -2:
             length = _int32(data, at)
             if (
-                LEAST_PRODUCT <= length <= min(MOST_DOCUMENT, len(data) - at)
+                MIN_PRODUCT <= length <= min(MAX_DOCUMENT, len(data) - at)
                 and data[at + length - 1] == 0
                 and _record(data, at, scratch, 0)[0] == GOOD
             ):

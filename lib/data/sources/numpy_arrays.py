@@ -1,7 +1,7 @@
-"""Catalogues of arrays: a <class>.npy for each class, a row for each product (C1).
+"""A source of numpy arrays: one <class>.npy per class, one row per product.
 
-uint8 [n, h, w], or [n, h * h] as of Quick, Draw!: one grey value a pixel. Arrays stay where they
-are: a picture is a row's bytes behind the header.
+Arrays are uint8 [n, h, w], or [n, h * h] as in Quick, Draw!: one gray value per pixel. They stay
+where they are: an image is the bytes of a row, after the header.
 """
 
 import hashlib
@@ -12,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.sources.base import Hash, Hashed, Listing, class_names
+from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
 from lib.errors import UserError
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """One array file: values uint8 [n, bytes of a row], mapped; offset: bytes of its header."""
+    """One array file: values uint8 [n, h * w], memory-mapped; offset: bytes of its header.
+
+    shape: (height, width) of an image.
+    """
 
     name: str
     values: np.ndarray
@@ -26,82 +29,84 @@ class ArrayFile:
     shape: tuple[int, int]
 
 
-def list_arrays(source: Path, labelled: bool, only: Sequence[str] = (), rows: int = 0) -> Listing:
-    """The rows of the arrays in a folder, or of a single one, each a product.
+def list_arrays(
+    source: Path, labelled: bool, classes: Sequence[str] = (), max_per_class: int = 0
+) -> Listing:
+    """List the rows of the arrays in a folder, or of a single array file.
 
-    The class is the array's name. only, rows: these classes alone, the first rows of each; () and
-    0 for all. Raises UserError for a file that is no such array, or has
-    pictures of another size than the first.
+    labelled: whether the name of an array is the class of its rows.
+    classes: only these; () for all. max_per_class: only the first rows of each array; 0 for all.
+    Raises UserError for a file that is not such an array, and for images of different sizes.
     """
-    names = class_names(source, ".npy", only)
-    arrays = [_open(root_of(source), name, rows) for name in names]
-    codec = _codec(source, arrays)
-    counts = [len(one.values) for one in arrays]
+    names = list_class_files(source, ".npy", classes)
+    arrays = [_open_array(root_of(source) / name, name, max_per_class) for name in names]
+    codec = _common_codec(source, arrays)
+    counts = [len(array.values) for array in arrays]
     file = np.repeat(np.arange(len(arrays), dtype=np.int32), counts)
     if not len(file):
         raise UserError(f"{source}: its arrays have no rows")
-    classes = [one.name.removesuffix(".npy") if labelled else "" for one in arrays]
+    labels = [array.name.removesuffix(".npy") if labelled else "" for array in arrays]
     return Listing(
         unit="row",
-        place=np.arange(1, len(file) + 1),
-        keys=[f"{one.name}:{row}" for one in arrays for row in range(len(one.values))],
-        labels=[classes[number] for number in file.tolist()],
+        location=np.arange(1, len(file) + 1),
+        keys=[f"{array.name}:{row}" for array in arrays for row in range(len(array.values))],
+        labels=[labels[number] for number in file.tolist()],
         image_count=np.ones(len(file), np.int32),
-        files=[one.name for one in arrays],
+        files=[array.name for array in arrays],
         file=file,
-        hashes=_hash_rows(arrays, counts),
+        hash_images=_hash_rows(arrays, counts),
         codec=codec,
     )
 
 
-def root_of(source: Path) -> Path:
-    """The folder that names are relative to: `source`, or that of a single file."""
-    return source if source.is_dir() else source.parent
-
-
-def _open(root: Path, name: str, rows: int) -> ArrayFile:
-    path = root / name
+def _open_array(path: Path, name: str, max_rows: int) -> ArrayFile:
     try:
         values = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not a whole .npy file: {error}") from None
-    shape = values.shape[1:]
-    if len(shape) == 1:
-        side = math.isqrt(shape[0])
-        shape = (side, side) if side * side == shape[0] else ()
-    if values.dtype != np.uint8 or len(shape) != 2 or 0 in shape or not values.flags.c_contiguous:
+        raise UserError(f"{path}: not a complete .npy file: {error}") from None
+    shape = _image_shape(values)
+    if values.dtype != np.uint8 or shape is None or not values.flags.c_contiguous:
         raise UserError(
             f"{path}: {values.dtype} {list(values.shape)}; it must be uint8 [n, height, width],"
             " or [n, side * side], in C order"
         )
-    return ArrayFile(
-        name, values.reshape(-1, shape[0] * shape[1])[: rows or None], values.offset, shape
-    )
+    rows = values.reshape(-1, shape[0] * shape[1])[: max_rows or None]
+    return ArrayFile(name, rows, values.offset, shape)
 
 
-def _codec(source: Path, arrays: Sequence[ArrayFile]) -> str:
+def _image_shape(values: np.ndarray) -> tuple[int, int] | None:
+    """(height, width) of the rows of an array; None if they are not images."""
+    if values.ndim == 2:
+        side = math.isqrt(values.shape[1])
+        shape = (side, side) if side * side == values.shape[1] else (0, 0)
+    else:
+        shape = values.shape[1:] if values.ndim == 3 else (0, 0)
+    return None if 0 in shape else shape
+
+
+def _common_codec(source: Path, arrays: Sequence[ArrayFile]) -> str:
     height, width = arrays[0].shape
-    for one in arrays:
-        if one.shape != (height, width):
+    for array in arrays:
+        if array.shape != (height, width):
             raise UserError(
-                f"{root_of(source) / one.name}: pictures of {one.shape[0]}x{one.shape[1]}, where"
-                f" {arrays[0].name} has {height}x{width}; one size is needed"
+                f"{root_of(source) / array.name}: images of {array.shape[0]}x{array.shape[1]}, but"
+                f" {arrays[0].name} has {height}x{width}; all must have one size"
             )
     return f"uint8:{height}x{width}"
 
 
-def _hash_rows(arrays: Sequence[ArrayFile], counts: Sequence[int]) -> Hash:
-    """Pictures are numbered through all arrays."""
+def _hash_rows(arrays: Sequence[ArrayFile], counts: Sequence[int]) -> HashImages:
+    """`Listing.hash_images` for rows, numbered through all arrays."""
     starts = np.cumsum([0, *counts])
 
-    def hashes(first: int, last: int) -> Hashed:
-        hashed: Hashed = []
-        for picture in range(first, last):
-            file = int(np.searchsorted(starts, picture, "right")) - 1
-            one, row = arrays[file], picture - int(starts[file])
-            length = one.values.shape[1]
-            digest = hashlib.md5(one.values[row], usedforsecurity=False).digest()
-            hashed.append((one.offset + row * length, length, digest))
-        return hashed
+    def hash_images(first: int, last: int) -> list[ImageHash]:
+        hashes: list[ImageHash] = []
+        for image in range(first, last):
+            number = int(np.searchsorted(starts, image, "right")) - 1
+            array, row = arrays[number], image - int(starts[number])
+            length = array.values.shape[1]
+            digest = hashlib.md5(array.values[row], usedforsecurity=False).digest()
+            hashes.append((array.offset + row * length, length, digest))
+        return hashes
 
-    return hashes
+    return hash_images

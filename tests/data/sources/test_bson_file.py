@@ -8,25 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.found import ARRAYS, load
+from lib.data.records import ARRAYS, load_batch
 from lib.data.sources import bson_file
-from lib.data.sources.bson_file import scan_file
-from lib.data.sources.bson_scan import scan
+from lib.data.sources.bson_file import scan_file, scan_range
 from tests.conftest import jpeg, product
 
 
 def together(path: Path, folder: Path, range_bytes: int, jobs: int = 1) -> tuple[dict, list]:
     files, damage = scan_file(path, folder, jobs, range_bytes=range_bytes)
-    found = [load(file) for file in files]
+    found = [load_batch(file) for file in files]
     return {n: np.concatenate([getattr(f, n) for f in found]) for n in ARRAYS}, damage
 
 
 def assert_same(path: Path, folder: Path, range_bytes: int, jobs: int = 1) -> None:
-    whole = scan(path, 0, path.stat().st_size)
+    whole = scan_range(path, 0, path.stat().st_size)
     arrays, damage = together(path, folder, range_bytes, jobs)
     for name in ARRAYS:
         assert np.array_equal(arrays[name], getattr(whole, name)), name
-    assert damage == whole.damage
+    assert damage == whole.corrupt
 
 
 @settings(max_examples=120, deadline=None)
@@ -74,7 +73,7 @@ def test_processes_give_the_same_as_one(tmp_path):
 def test_finished_ranges_are_not_scanned_again(tmp_path, monkeypatch):
     path = tmp_path / "x.bson"
     path.write_bytes(b"".join(bson.encode(product(i, [jpeg(i)], i)) for i in range(20)))
-    whole = bson_file._scan_range
+    whole = bson_file._scan_to_file
     scanned: list[int] = []
 
     def counted(*task):
@@ -83,10 +82,10 @@ def test_finished_ranges_are_not_scanned_again(tmp_path, monkeypatch):
         scanned.append(task[1])
         whole(*task)
 
-    monkeypatch.setattr(bson_file, "_scan_range", counted)
+    monkeypatch.setattr(bson_file, "_scan_to_file", counted)
     with pytest.raises(KeyboardInterrupt):
         scan_file(path, tmp_path / "ranges", 1, range_bytes=1500)
     scanned.clear()
-    monkeypatch.setattr(bson_file, "_scan_range", lambda *t: (scanned.append(t[1]), whole(*t)))
+    monkeypatch.setattr(bson_file, "_scan_to_file", lambda *t: (scanned.append(t[1]), whole(*t)))
     assert_same(path, tmp_path / "ranges", 1500)
     assert min(scanned) == 3 * 1500

@@ -9,8 +9,8 @@ from bson.binary import Binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.found import NO_CATEGORY, CorruptRecord, RecordBatch
-from lib.data.sources.bson_scan import scan
+from lib.data.records import NO_CATEGORY, CorruptRecord, RecordBatch
+from lib.data.sources.bson_file import scan_range
 from tests.conftest import jpeg, product
 
 
@@ -23,7 +23,7 @@ def expected(path: Path) -> list[tuple]:
 
 
 def whole(path: Path) -> RecordBatch:
-    return scan(path, 0, path.stat().st_size)
+    return scan_range(path, 0, path.stat().st_size)
 
 
 def scanned(path: Path, found: RecordBatch | None = None) -> list[tuple]:
@@ -119,11 +119,11 @@ def test_a_record_that_is_wrong_inside_is_damage_and_the_pass_goes_on(write_bson
         "imgs holds something that is not a document",
         "category_id is not an integer",
     ]
-    assert found.damage == [
+    assert found.corrupt == [
         CorruptRecord(sum(lengths[:i]), lengths[i], reason) for i, reason in enumerate(reasons, 1)
     ]
     assert found.product_id.tolist() == [1, 9]
-    assert found.place.tolist() == [0, sum(lengths[:-1])]
+    assert found.location.tolist() == [0, sum(lengths[:-1])]
 
 
 def test_a_broken_byte_inside_never_costs_the_records_around_it(write_bson):
@@ -138,8 +138,8 @@ def test_a_broken_byte_inside_never_costs_the_records_around_it(write_bson):
             numbers = found.product_id.tolist()
             assert numbers[0] == 1
             assert numbers[-1] == 3
-            assert len(numbers) + len(found.damage) == 3
-            for one in found.damage:
+            assert len(numbers) + len(found.corrupt) == 3
+            for one in found.corrupt:
                 assert (one.offset, one.length) == (first, second)
 
 
@@ -150,10 +150,10 @@ def test_a_truncated_tail_is_named_by_its_byte(write_bson, cut):
     path.write_bytes(path.read_bytes()[: start + cut])
     found = whole(path)
     assert found.product_id.tolist() == [1]
-    (one,) = found.damage
+    (one,) = found.corrupt
     assert (one.offset, one.length) == (start, cut)
     assert one.reason.startswith("truncated, or a wrong length")
-    assert found.lost
+    assert found.ends_corrupt
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 64, b"PK\x03\x04" + b"\0" * 60, b"\0" * 64])
@@ -165,7 +165,7 @@ def test_garbage_is_passed_over_wherever_it_lies(tmp_path, garbage):
         path.write_bytes(b"".join(parts))
         found = whole(path)
         assert found.product_id.tolist() == [1, 2]
-        assert [(d.offset, d.length) for d in found.damage] == [(len(b"".join(good[:at])), 64)]
+        assert [(d.offset, d.length) for d in found.corrupt] == [(len(b"".join(good[:at])), 64)]
 
 
 @pytest.mark.parametrize("change", [-8, 8, 100_000, -(2**30)])
@@ -179,15 +179,15 @@ def test_a_wrong_outer_length_costs_its_own_record(write_bson, change):
     path.write_bytes(bytes(data))
     found = whole(path)
     assert found.product_id.tolist() == [1, 3]
-    assert [d.offset for d in found.damage] == [first]
-    assert "length" in found.damage[0].reason
+    assert [d.offset for d in found.corrupt] == [first]
+    assert "length" in found.corrupt[0].reason
 
 
 def test_batches_do_not_show(write_bson, monkeypatch):
     records = [product(i, [jpeg(i % 7)] * (i % 4), i) for i in range(40)]
     path = write_bson(records)
-    monkeypatch.setattr("lib.data.sources.bson_scan.BATCH_RECORDS", 3)
-    monkeypatch.setattr("lib.data.sources.bson_scan.BATCH_PICTURES", 4)
+    monkeypatch.setattr("lib.data.sources.bson_file.BATCH_RECORDS", 3)
+    monkeypatch.setattr("lib.data.sources.bson_file.BATCH_IMAGES", 4)
     assert scanned(path) == expected(path)
 
 
@@ -197,9 +197,9 @@ def test_a_range_finds_its_first_record_and_runs_to_the_end_of_its_last(write_bs
     ends = [0]
     for record in records:
         ends.append(ends[-1] + len(bson.encode(record)))
-    found = scan(path, ends[1] + 1, ends[3] + 1)
-    assert (found.start, found.end, found.lost) == (ends[2], ends[4], False)
+    found = scan_range(path, ends[1] + 1, ends[3] + 1)
+    assert (found.start, found.end, found.ends_corrupt) == (ends[2], ends[4], False)
     assert found.product_id.tolist() == [2, 3]
-    assert found.damage == []
-    inside = scan(path, ends[1] + 1, ends[1] + 9)
-    assert (inside.start, inside.lost, len(inside.place)) == (-1, True, 0)
+    assert found.corrupt == []
+    inside = scan_range(path, ends[1] + 1, ends[1] + 9)
+    assert (inside.start, inside.ends_corrupt, len(inside.location)) == (-1, True, 0)

@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Data
-from lib.data.catalog import Catalog, Categories, read_catalog, read_categories
-from lib.data.classes import build_named_classes
+from lib.data.catalog import (
+    Catalog,
+    Categories,
+    build_named_categories,
+    read_catalog,
+    read_categories,
+)
 from lib.data.sources import base
-from lib.data.sources.base import Listing, index_listed, number_of
-from lib.data.sources.csv_table import list_csv, list_folder
+from lib.data.sources.base import Listing, id_from_name, index_listing
+from lib.data.sources.csv_table import list_csv
+from lib.data.sources.image_folder import list_folder
 from lib.errors import UserError
 from tests.conftest import jpeg
 
@@ -25,9 +31,9 @@ def indexed(
     folder: Path, source: Path, root: Path, listed: Listing, most_damaged: float = 0.0
 ) -> tuple[dict, Catalog, Categories]:
     folder.mkdir(exist_ok=True)
-    build_named_classes(folder, source, listed.labels)
+    build_named_categories(folder, source, listed.labels)
     classes = read_categories(folder)
-    facts = index_listed(folder, source, listed, classes, True, most_damaged, 2)
+    facts = index_listing(folder, source, listed, classes, True, most_damaged, 2)
     return facts, read_catalog(folder, root), classes
 
 
@@ -50,19 +56,19 @@ def write_csv(tmp_path: Path) -> Callable[..., Path]:
         names = {name.strip() for row in rows for name in row.split(",")[-1].split("|")}
         for name in sorted(names):
             if name and not name.startswith("no"):
-                (tmp_path / "images" / name).write_bytes(jpeg(number_of(name) % 2**31))
+                (tmp_path / "images" / name).write_bytes(jpeg(id_from_name(name) % 2**31))
         return path
 
     return write
 
 
 def listed_csv(path: Path, data: Data = DATA, labelled: bool = True) -> Listing:
-    return list_csv(path, path.parent / "images", data, labelled)
+    return list_csv(path, labelled, path.parent / "images", data)
 
 
 def test_a_real_table(shared_data, tmp_path):
     source, root = shared_data / "luma" / "products.csv", shared_data / "luma" / "images"
-    listed = list_csv(source, root, replace(DATA, group_by="style"), True)
+    listed = list_csv(source, True, root, replace(DATA, group_by="style"))
     facts, known, classes = indexed(tmp_path, source, root, listed)
     assert facts == {"products": 449, "images": 706, "distinct_images": 704, "passed_over": 0}
     assert len(classes) == 15
@@ -78,7 +84,7 @@ def test_a_real_table(shared_data, tmp_path):
         assert hashlib.md5(picture_bytes(known, image)).digest() == known.md5[image].tobytes()
 
 
-def test_rows_of_a_table(tmp_path, write_csv, capsys):
+def test_rows_of_a_table(tmp_path, write_csv, caplog):
     path = write_csv(
         [
             'b 2,"Men/Tops, warm/Hoodies/Red",b1.jpg| b2.jpg',
@@ -105,11 +111,11 @@ def test_rows_of_a_table(tmp_path, write_csv, capsys):
     assert picture_bytes(known, 3) == (tmp_path / "images" / "b1.jpg").read_bytes()
     report = json.loads((tmp_path / "i" / "damage.json").read_text())
     assert report["records"] == [
-        {"line": 5, "reason": "picture file missing or empty no-such.jpg"},
-        {"line": 7, "reason": "product without pictures"},
+        {"line": 5, "reason": "image file missing or empty no-such.jpg"},
+        {"line": 7, "reason": "product without images"},
     ]
-    log = capsys.readouterr().err
-    assert "1 x picture file missing or empty, the first at line 5 (no-such.jpg)" in log
+    log = caplog.text
+    assert "1 x image file missing or empty, the first at line 5 (no-such.jpg)" in log
 
 
 def test_ids_are_the_whole_numbers_or_tell_nothing_of_the_row(tmp_path, write_csv):
@@ -121,10 +127,10 @@ def test_ids_are_the_whole_numbers_or_tell_nothing_of_the_row(tmp_path, write_cs
     for odd in ("007", "1.0", "4611686018427387904", "x"):
         names = listed_csv(write_csv(["30,A,a.jpg", f"{odd},B,b.jpg"]))
         _, known, _ = indexed(tmp_path / odd, tmp_path, tmp_path / "images", names)
-        assert known.product_id.tolist() == [number_of("30"), number_of(odd)]
+        assert known.product_id.tolist() == [id_from_name("30"), id_from_name(odd)]
         assert known.key(1) == odd
     sorted_names = [f"p{i:04d}" for i in range(500)]
-    places = np.argsort([number_of(name) for name in sorted_names])
+    places = np.argsort([id_from_name(name) for name in sorted_names])
     assert abs(np.corrcoef(places, np.arange(500))[0, 1]) < 0.2
 
 
@@ -147,18 +153,18 @@ def test_bad_rows_are_counted_and_too_many_stop(tmp_path, write_csv):
     ("text", "words"),
     [
         (b"", "the file is empty"),
-        (b"product,category,images\n", "no products below its first line"),
+        (b"product,category,images\n", "no products after the header"),
         (
             b"product;category;images\n",
             "line 1: no column product; it has: product;category;images",
         ),
         (b"id,category,images\n", "line 1: no column product; it has: id, category, images"),
-        (b"product,category,images\na,B,c\nd,E\n", "line 3: 2 fields where the header has 3"),
-        (b"product,category,images\na,B,c,d\n", "line 2: 4 fields where the header has 3"),
+        (b"product,category,images\na,B,c\nd,E\n", "line 3: 2 fields, but the header has 3"),
+        (b"product,category,images\na,B,c,d\n", "line 2: 4 fields, but the header has 3"),
         (b'product,category,images\n"a\nb",B,c\nd\n', "line 4: 1 fields"),
         (b"product,category,images\na,B,c\nd,\xe9t\xe9,e\n", "line 3: not UTF-8"),
-        (b'product,category,images\n"a,B,c\nd,E,f\n', "line 3: unexpected end of data; mend"),
-        (b"product,category,images\na,B,c.jpg\n", "none of its 1 pictures is there, not even"),
+        (b'product,category,images\n"a,B,c\nd,E,f\n', "line 3: unexpected end of data; fix"),
+        (b"product,category,images\na,B,c.jpg\n", "none of its 1 images exists, not even"),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, text, words):
@@ -208,8 +214,8 @@ def test_a_folder_for_each_class(tmp_path, picture_folder):
     report = json.loads((tmp_path / "i" / "damage.json").read_text())
     assert report["counts"] == {
         "no category_id": 1,
-        "picture file missing or empty": 1,
-        "product without pictures": 1,
+        "image file missing or empty": 1,
+        "product without images": 1,
     }
 
 
@@ -217,7 +223,7 @@ def test_an_unlabelled_folder_of_any_depth(tmp_path, picture_folder):
     listed = list_folder(picture_folder, False)
     (tmp_path / "i").mkdir()
     nothing = Categories(np.array([0]), [("A", "", "")], ["A"])
-    facts = index_listed(tmp_path / "i", picture_folder, listed, nothing, False, 0.0, 1)
+    facts = index_listing(tmp_path / "i", picture_folder, listed, nothing, False, 0.0, 1)
     assert (facts["products"], facts["images"]) == (5, 4)
     assert (read_catalog(tmp_path / "i", picture_folder).label == -1).all()
 
@@ -234,18 +240,18 @@ def test_pieces_change_nothing_and_a_stopped_call_goes_on(tmp_path, write_csv, m
     path = write_csv(rows)
     listed = listed_csv(path)
     indexed(tmp_path / "whole", path, tmp_path / "images", listed)
-    monkeypatch.setattr(base, "PIECE", 7)
-    monkeypatch.setattr(base, "BLOCK", 2)
+    monkeypatch.setattr(base, "CHUNK_IMAGES", 7)
+    monkeypatch.setattr(base, "BLOCK_IMAGES", 2)
     asked: list[int] = []
 
     def stops_at(last_picture: int) -> Listing:
-        def hashes(first: int, last: int) -> base.Hashed:
+        def hash_images(first: int, last: int) -> list[base.ImageHash]:
             if first > last_picture:
                 raise KeyboardInterrupt
             asked.append(first)
-            return listed.hashes(first, last)
+            return listed.hash_images(first, last)
 
-        return replace(listed, hashes=hashes)
+        return replace(listed, hash_images=hash_images)
 
     with pytest.raises(KeyboardInterrupt):
         indexed(tmp_path / "pieces", path, tmp_path / "images", stops_at(30))

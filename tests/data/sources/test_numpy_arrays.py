@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lib.data.image_reader import ImageReader
-from lib.data.sources.numpy_arrays import list_arrays, root_of
+from lib.data.sources.base import root_of
+from lib.data.sources.numpy_arrays import list_arrays
 from lib.errors import UserError
 from tests.data.sources.test_csv_table import indexed, picture_bytes
 
@@ -57,8 +58,8 @@ def test_rows_of_any_shape_and_a_single_file(tmp_path):
         (np.zeros(9, np.uint8), "must be uint8"),
         (np.zeros((2, 0), np.uint8), "must be uint8"),
         (np.zeros((2, 3, 3), np.uint8, order="F"), "in C order"),
-        (np.zeros((2, 16), np.uint8), "pictures of 4x4, where a.npy has 3x3"),
-        (np.zeros((2, 9), object), "not a whole .npy file"),
+        (np.zeros((2, 16), np.uint8), "images of 4x4, but a.npy has 3x3"),
+        (np.zeros((2, 9), object), "not a complete .npy file"),
     ],
 )
 def test_other_arrays_are_named(tmp_path: Path, values: np.ndarray, words: str) -> None:
@@ -75,5 +76,5 @@ def test_a_file_cut_short_and_no_rows_at_all(tmp_path):
         list_arrays(tmp_path, True)
     np.save(tmp_path / "a.npy", np.zeros((50, 9), np.uint8))
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"not a whole \.npy file"):
+    with pytest.raises(UserError, match=r"not a complete \.npy file"):
         list_arrays(tmp_path, True)
