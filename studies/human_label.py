@@ -1,14 +1,14 @@
-"""How well people do: they label products on a page of this machine, beside the models (Q2).
+"""Human accuracy: people label products on a local page; models are scored on the same products.
 
-    python -m studies.human_label --config configs/quickdraw.toml --people 2 --drawings 100
+    python -m studies.human_label --config configs/quickdraw.toml --people 2 --items 100
     python -m studies.human_label --config configs/quickdraw.toml --report
-    python -m studies.human_label --config configs/sample.toml --drawings 40 --port 8000
+    python -m studies.human_label --config configs/sample.toml --items 40 --port 8000
 
-Stage 01 must have run; predictions of stage 03 are scored beside the people where they exist.
-Everybody gets the same products of a part, in an order of their own, and the page never learns what
-they are. Every label is on disk before the next drawing comes: stop the program (Ctrl-C, which
-prints the report) or kill it, and the same command goes on. A file of labels remembers its sheet,
-so later calls need not repeat `--drawings`, `--part` and `--seed`.
+Run stage 01 first. Models are scored beside the people if stage 03 has predicted the part. All
+people label the same products of a part, each in a different order, and the page never learns the
+true classes. Every label is on disk before the next product is shown. Stop the program at any time
+(Ctrl-C prints the report); the same command continues. The file of labels stores its settings, so
+later calls need not repeat `--items`, `--part` and `--seed`.
 """
 
 import argparse
@@ -28,164 +28,173 @@ from lib.config.schema import Config
 from lib.data.catalog import PARTS, Catalog, read_categories, read_splits
 from lib.errors import UserError
 from lib.labelling import app, report
-from lib.labelling.images import Pictures
-from lib.labelling.items import LabellingTask, draw
-from lib.labelling.score import Answers
+from lib.labelling.images import ProductImages
+from lib.labelling.items import LabellingTask, sample_task
+from lib.labelling.score import Responses
 from lib.labelling.store import Store
 
-SETTINGS: dict[str, Any] = {"part": "locked", "drawings": 100}  # and the seed of the config
-MOST_PEOPLE = 100
+DEFAULTS: dict[str, Any] = {"part": "locked", "items": 100}  # and the seed of the config
+MAX_PEOPLE = 100
 
 
 @dataclass(frozen=True)
 class Session:
-    """The sheet of a file of labels, and what it was drawn from."""
+    """A file of labels with its task and the catalog of the task's products."""
 
     config: Config
-    catalogue: Catalog
+    catalog: Catalog
     store: Store
-    sheet: LabellingTask
+    task: LabellingTask
     part: str
-    people: int
+    num_people: int
 
     def report(self) -> dict[str, Any]:
-        """Of all who were asked, and of whoever else the file has answers of."""
+        """Results of persons 1 to `num_people` and of everyone else with labels in the file."""
         from lib.labelling import baselines
 
-        count = len(self.sheet)
-        said, group = {}, self.catalogue.group
-        for person in sorted({*range(1, self.people + 1), *self.store.people()}):
-            said[person] = np.empty(count, np.int16)
-            said[person][self.sheet.order(person)] = self.store.answers(person, count)
-        products, names = self.sheet.products, self.sheet.names
-        of_models, left_out = baselines.answers(
-            self.config, self.part, self.catalogue, products, len(names)
+        products, names = self.task.products, self.task.class_names
+        models, notes = baselines.predicted_classes(
+            self.config, self.part, self.catalog, products, len(names)
         )
-        groups = None if group is None else group[products]
-        return report.data(Answers(self.sheet.truth, names, said, of_models, groups), left_out)
+        group = None if self.catalog.group is None else self.catalog.group[products]
+        people = {*range(1, self.num_people + 1), *self.store.people()}
+        by_person = {person: self._labels(person) for person in sorted(people)}
+        return report.to_dict(Responses(self.task.truth, names, by_person, models, group), notes)
+
+    def _labels(self, person: int) -> np.ndarray:
+        """int16 [N]: the person's labels in the order of the task's products."""
+        labels = np.empty(len(self.task), np.int16)
+        labels[self.task.order(person)] = self.store.labels(person, len(self.task))
+        return labels
 
 
-def begin(config: Config, store: Store, asked: argparse.Namespace) -> Session:
-    """Draw the sheet, or draw again the one that the labels are of.
+def open_session(config: Config, store: Store, arguments: argparse.Namespace) -> Session:
+    """Draw the task of a new file of labels, or the one that the file belongs to.
 
-    Raises UserError for labels of another sheet.
+    Raises UserError if the file belongs to another task.
     """
-    held = store.about()
-    part, drawings, seed = (
-        _setting(held, asked, key, usual)
-        for key, usual in (SETTINGS | {"seed": config.seed}).items()
+    stored = store.metadata()
+    part, num_items, seed = (
+        _setting(stored, arguments, key, default)
+        for key, default in (DEFAULTS | {"seed": config.seed}).items()
     )
-    splits = read_splits(config.at("extract/splits"))
-    catalogue, classes = (
-        fill.catalogue(config, "train"),
-        read_categories(config.at("extract/classes")),
-    )
-    sheet = draw(catalogue, classes, splits.products(part), int(drawings), int(seed))
-    if len(sheet) < int(drawings) and not held:
-        print(f"{part} has {len(sheet)} products with pictures: all are asked, not {drawings}")
-    about = {"part": part, "drawings": drawings, "seed": seed, "sheet": sheet.digest[:16]}
-    store.settle({key: str(value) for key, value in about.items()})
-    return Session(config, catalogue, store, sheet, part, asked.people)
+    products = read_splits(config.at("extract/splits")).products(part)
+    catalog = fill.catalogue(config, "train")
+    categories = read_categories(config.at("extract/classes"))
+    task = sample_task(catalog, categories, products, int(num_items), int(seed))
+    if len(task) < int(num_items) and not stored:
+        print(f"{part} has only {len(task)} products with images: using all, not {num_items}")
+    store.bind({"part": part, "items": num_items, "seed": seed, "task": task.digest[:16]})
+    return Session(config, catalog, store, task, part, arguments.people)
 
 
-def _setting(held: dict[str, str], asked: argparse.Namespace, key: str, usual: Any) -> str:
-    """What was asked for; else what the file of labels was begun with; else the usual."""
-    given = getattr(asked, key)
-    return str(held.get(key, usual) if given is None else given)
+def _setting(stored: dict[str, str], arguments: argparse.Namespace, key: str, default: Any) -> str:
+    """The command line's value; else the stored one of the file; else the default."""
+    given = getattr(arguments, key)
+    return str(stored.get(key, default) if given is None else given)
 
 
 def serve(session: Session, port: int) -> None:
-    """The page, until Ctrl-C or a polite kill."""
-    left = set(range(1, session.people + 1))
+    """Serve the page until Ctrl-C or SIGTERM."""
+    store, total = session.store, len(session.task)
+    unfinished = {p for p in range(1, session.num_people + 1) if store.position(p) < total}
 
-    def ended(person: int) -> None:
-        left.discard(person)
-        rest = "all are done; Ctrl-C ends and prints the report" if not left else "others go on"
-        print(f"person {person} is through: {rest}", flush=True)
+    def on_finished(person: int) -> None:
+        unfinished.discard(person)
+        rest = "others continue" if unfinished else "everyone is done; press Ctrl-C for the report"
+        print(f"person {person} is done: {rest}", flush=True)
 
-    for person in list(left):
-        if session.store.stands(person) == len(session.sheet):
-            left.discard(person)
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.default_int_handler)
-    pictures = Pictures(session.catalogue)
-    page = app.create_app(session.sheet, session.store, pictures, session.people, ended)
+    images = ProductImages(session.catalog)
+    page = app.create_app(session.task, store, images, session.num_people, on_finished)
     server = app.Server(page, app.bind(port))
     try:
-        print(f"{len(session.sheet)} products, {session.people} people: open {server.url}")
-        print(f"labels: {session.store.path}; Ctrl-C ends and prints the report", flush=True)
+        print(f"{total} products, {session.num_people} people: open {server.url}")
+        print(f"labels: {store.path}; Ctrl-C stops and prints the report", flush=True)
         server.wait()
     except KeyboardInterrupt:
         print(flush=True)
     finally:
         server.close()
-        pictures.close()
+        images.close()
 
 
-def stop_unless_indexed(config: Config, to_show: bool) -> None:
-    """Raise UserError if stage 01 has not run, or, where pictures are to be shown, if it was not
-    of these settings and files."""
+def check_indexed(config: Config, needs_images: bool) -> None:
+    """Raise UserError if stage 01 has not run.
+
+    Where images are shown, its artifacts must also match the current settings and files.
+    """
     for artifact in ("classes", "train", "splits"):
         folder = config.at(f"extract/{artifact}")
         if not folder.is_dir():
             raise UserError(f"{folder} is missing; run 01_extract.py first")
-    if to_show:
-        for path, state in survey(pipeline.stages(config)["extract"]).items():
-            if state.state != "fresh" and path.name != "test":
-                raise UserError(f"{path} is {state}; run 01_extract.py first")
+    if needs_images:
+        for path, status in survey(pipeline.stages(config)["extract"]).items():
+            if status.state != "fresh" and path.name != "test":
+                raise UserError(f"{path} is {status}; run 01_extract.py first")
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line of this study."""
     parser = argparse.ArgumentParser(
         prog="python -m studies.human_label",
-        description="How well people do, beside the models, on the same products.",
+        description="People label products on a local page; models are scored on the same ones.",
     )
     parser.add_argument("--config", default="configs/quickdraw.toml", help="(%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--people", type=int, default=2, help="who label (%(default)s)")
-    parser.add_argument("--drawings", type=int, help=f"products to ask ({SETTINGS['drawings']})")
-    parser.add_argument("--part", choices=PARTS, help=f"where from ({SETTINGS['part']})")
-    parser.add_argument("--seed", type=int, help="of the draw and the orders (the config's)")
+    parser.add_argument("--people", type=int, default=2, help="number of people (%(default)s)")
+    parser.add_argument("--items", type=int, help=f"number of products ({DEFAULTS['items']})")
+    parser.add_argument("--part", choices=PARTS, help=f"part of the split ({DEFAULTS['part']})")
+    parser.add_argument("--seed", type=int, help="of the sample and the orders (the config's)")
     parser.add_argument(
-        "--data", type=Path, metavar="FILE", help="of the labels (labels.sqlite in the work folder)"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="file of labels (labels.sqlite in the work folder)",
     )
-    parser.add_argument("--port", type=int, default=0, help="of the page; 0: any free one")
-    parser.add_argument("--report", action="store_true", help="print what was found, ask nobody")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the report for machines")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="the report as a PNG")
+    parser.add_argument("--port", type=int, default=0, help="of the page; 0: any free port")
+    parser.add_argument("--report", action="store_true", help="print the report, open no page")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the report as a PNG")
     return parser
 
 
-def run(asked: argparse.Namespace) -> None:
-    """Raises UserError for what the user can mend."""
-    if not 1 <= asked.people <= MOST_PEOPLE:
-        raise UserError(f"--people {asked.people}: from 1 to {MOST_PEOPLE}")
-    if asked.drawings is not None and asked.drawings < 1:
-        raise UserError(f"--drawings {asked.drawings}: at least one")
-    config = load(asked.config, asked.set)
-    path = asked.data or config.folder / "labels.sqlite"
-    if asked.report and not path.exists():
-        raise UserError(f"{path}: no labels yet; leave out --report to begin")
-    stop_unless_indexed(config, to_show=not asked.report)
+def run(arguments: argparse.Namespace) -> None:
+    """Serve the page, or print the report. Raises UserError for errors that the user can fix."""
+    if not 1 <= arguments.people <= MAX_PEOPLE:
+        raise UserError(f"--people {arguments.people}: must be from 1 to {MAX_PEOPLE}")
+    if arguments.items is not None and arguments.items < 1:
+        raise UserError(f"--items {arguments.items}: must be at least 1")
+    config = load(arguments.config, arguments.set)
+    path = arguments.data or config.folder / "labels.sqlite"
+    if arguments.report and not path.exists():
+        raise UserError(f"{path}: no labels yet; leave out --report to start labelling")
+    check_indexed(config, needs_images=not arguments.report)
     with Store(path) as store:
-        session = begin(config, store, asked)
-        if not asked.report:
-            serve(session, asked.port)
-        found = session.report()
-    print(report.markdown(found))
-    if asked.json:
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(asked.json) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n")
-    if asked.plot and found["all_people"]:
-        from lib.labelling import plot  # a second of imports that only a picture needs
+        session = open_session(config, store, arguments)
+        if not arguments.report:
+            serve(session, arguments.port)
+        results = session.report()
+    print(report.to_markdown(results))
+    _write_files(results, arguments)
 
-        plot.draw(found, asked.plot)
+
+def _write_files(results: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(arguments.json) as temporary:
+            temporary.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.plot and results["all_people"]:
+        from lib.labelling import plot  # imports matplotlib, which takes a second
+
+        plot.draw(results, arguments.plot)
 
 
 def main() -> int:
+    """Exit status: 0, 2 after a user error, 130 after Ctrl-C."""
     try:
-        run(_parser().parse_args())
+        run(argument_parser().parse_args())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

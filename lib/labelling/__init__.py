@@ -1,1 +1,1 @@
-"""People label pictures by hand, on a page of this machine, beside the networks (Q2)."""
+"""A local web page on which people label products, and the comparison of people and models."""

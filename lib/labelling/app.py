@@ -1,8 +1,8 @@
-"""The page on which people label, for this machine alone (Q2).
+"""The labelling page, served to this machine only.
 
-What leaves the server are the names of all classes, numbers of places and pixels: never a product's
-name, file or class. A request must be addressed to this machine by name (a foreign page could
-otherwise have its own name point here), and whatever changes something must come from the page.
+The server reveals class names, counts and pixels, never a product's name, file or class. It
+answers only requests to 127.0.0.1 or localhost, so that a foreign site cannot reach it under a
+name of its own (DNS rebinding), and it accepts changes only from its own page.
 """
 
 import logging
@@ -17,13 +17,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from lib.errors import UserError
-from lib.labelling.images import Pictures
+from lib.labelling.images import ProductImages
 from lib.labelling.items import LabellingTask
 from lib.labelling.store import StalePosition, Store
 
 ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")
-LARGEST = 4096  # bytes of a request
+MAX_REQUEST_BYTES = 4096
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -36,158 +36,192 @@ HEADERS = {
 }
 
 
+class _Session:
+    """The state of every person's work: what the page shows next."""
+
+    def __init__(
+        self, task: LabellingTask, store: Store, images: ProductImages, num_people: int
+    ) -> None:
+        self.task, self.store, self.images = task, store, images
+        self.num_people = num_people
+        self.orders = {person: task.order(person) for person in range(1, num_people + 1)}
+
+    def order(self, person: int) -> np.ndarray:
+        if person not in self.orders:
+            flask.abort(404, f"There is no person {person}, only 1 to {self.num_people}.")
+        return self.orders[person]
+
+    def product(self, person: int, position: int) -> int:
+        order = self.order(person)
+        if position >= len(order):
+            flask.abort(404, "There is no such product.")
+        return int(self.task.products[order[position]])
+
+    def state(self, person: int, position: int) -> dict[str, Any]:
+        """The position and the number of images of its product and of the next one."""
+        shown = range(position, min(position + 2, len(self.task)))
+        counts = [self.images.count(self.product(person, p)) for p in shown]
+        return {"position": position, "total": len(self.task), "images": counts}
+
+
 def create_app(
-    sheet: LabellingTask,
+    task: LabellingTask,
     store: Store,
-    pictures: Pictures,
-    people: int,
-    ended: Callable[[int], None] = lambda person: None,
+    images: ProductImages,
+    num_people: int,
+    on_finished: Callable[[int], None] = lambda person: None,
 ) -> flask.Flask:
-    """The page for persons 1 to `people`; `ended(person)` is called at each last label."""
+    """The web application for persons 1 to `num_people`.
+
+    `on_finished(person)` is called after a person's last label.
+    """
     app = flask.Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST
-    orders = {person: sheet.order(person) for person in range(1, people + 1)}
-
-    def order_of(person: int) -> np.ndarray:
-        if person not in orders:
-            flask.abort(404, f"There is no person {person} here, only 1 to {people}.")
-        return orders[person]
-
-    def product(person: int, place: int) -> int:
-        order = order_of(person)
-        if place >= len(order):
-            flask.abort(404, "There is no such drawing.")
-        return int(sheet.products[order[place]])
-
-    def state(person: int, stands: int) -> dict[str, Any]:
-        """What the page is to show: how many pictures has the next drawing, and the one after."""
-        places = range(stands, min(stands + 2, len(sheet)))
-        counts = [pictures.count(product(person, place)) for place in places]
-        return {"place": stands, "total": len(sheet), "pictures": counts}
-
-    @app.before_request
-    def guard() -> None:
-        _stop_strangers(flask.request)
-
-    @app.after_request
-    def harden(response: flask.Response) -> flask.Response:
-        response.headers.update(HEADERS)
-        return response
-
-    @app.errorhandler(HTTPException)
-    def explain(error: HTTPException) -> tuple[str, int]:
-        return flask.render_template("error.html", text=error.description), error.code or 500
-
-    @app.errorhandler(StalePosition)
-    def stand(error: StalePosition) -> tuple[dict[str, Any], int]:
-        assert flask.request.view_args is not None
-        return state(flask.request.view_args["person"], error.stands), 409
-
-    @app.get("/")
-    def start() -> str:
-        rows = [(person, store.stands(person)) for person in orders]
-        return flask.render_template("start.html", rows=rows, total=len(sheet))
-
-    @app.get("/person/<int:person>")
-    def page(person: int) -> str:
-        order_of(person)
-        return flask.render_template(
-            "person.html", person=person, people=people, total=len(sheet), names=sheet.names
-        )
-
-    @app.get("/person/<int:person>/state")
-    def standing(person: int) -> dict[str, Any]:
-        order_of(person)
-        return state(person, store.stands(person))
-
-    @app.get("/person/<int:person>/picture/<int:place>/<int:position>")
-    def picture(person: int, place: int, position: int) -> flask.Response:
-        asked = product(person, place)
-        if position >= pictures.count(asked):
-            flask.abort(404, "There is no such picture.")
-        return flask.Response(pictures.png(asked, position), mimetype="image/png")
-
-    @app.post("/person/<int:person>/answer")
-    def answer(person: int) -> dict[str, Any]:
-        order_of(person)
-        place = _number("place", len(sheet))
-        cls = None if _said().get("class") is None else _number("class", len(sheet.names))
-        stands = store.answer(person, place, cls)
-        if stands == len(sheet):
-            ended(person)
-        return state(person, stands)
-
-    @app.post("/person/<int:person>/undo")
-    def undo(person: int) -> dict[str, Any]:
-        order_of(person)
-        return state(person, store.undo(person, _number("place", len(sheet) + 1)))
-
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    session = _Session(task, store, images, num_people)
+    app.before_request(_refuse_foreign_requests)
+    app.after_request(_add_headers)
+    app.register_error_handler(HTTPException, _error_page)
+    _add_pages(app, session)
+    _add_actions(app, session, on_finished)
     return app
 
 
-def _stop_strangers(request: flask.Request) -> None:
-    """Answers 403 to what is addressed to another name, or asked for by another's page."""
+def _add_pages(app: flask.Flask, session: _Session) -> None:
+    """The routes that only read."""
+    task, store = session.task, session.store
+
+    @app.get("/")
+    def start() -> str:
+        rows = [(person, store.position(person)) for person in session.orders]
+        return flask.render_template("start.html", rows=rows, total=len(task))
+
+    @app.get("/person/<int:person>")
+    def page(person: int) -> str:
+        session.order(person)
+        return flask.render_template(
+            "person.html",
+            person=person,
+            num_people=session.num_people,
+            total=len(task),
+            class_names=task.class_names,
+        )
+
+    @app.get("/person/<int:person>/state")
+    def state(person: int) -> dict[str, Any]:
+        session.order(person)
+        return session.state(person, store.position(person))
+
+    @app.get("/person/<int:person>/image/<int:position>/<int:index>")
+    def image(person: int, position: int, index: int) -> flask.Response:
+        product = session.product(person, position)
+        if index >= session.images.count(product):
+            flask.abort(404, "There is no such image.")
+        return flask.Response(session.images.png(product, index), mimetype="image/png")
+
+
+def _add_actions(app: flask.Flask, session: _Session, on_finished: Callable[[int], None]) -> None:
+    """The routes that write labels."""
+    task, store = session.task, session.store
+
+    @app.errorhandler(StalePosition)
+    def stale(error: StalePosition) -> tuple[dict[str, Any], int]:
+        assert flask.request.view_args is not None
+        return session.state(flask.request.view_args["person"], error.position), 409
+
+    @app.post("/person/<int:person>/answer")
+    def answer(person: int) -> dict[str, Any]:
+        session.order(person)
+        position = _integer("position", len(task))
+        skipped = _body().get("class_id") is None
+        class_id = None if skipped else _integer("class_id", len(task.class_names))
+        following = store.answer(person, position, class_id)
+        if following == len(task):
+            on_finished(person)
+        return session.state(person, following)
+
+    @app.post("/person/<int:person>/undo")
+    def undo(person: int) -> dict[str, Any]:
+        session.order(person)
+        return session.state(person, store.undo(person, _integer("position", len(task) + 1)))
+
+
+def _refuse_foreign_requests() -> None:
+    """Answer 403 to a request for another host name, and to a change from another page."""
+    request = flask.request
     if request.host.rsplit(":", 1)[0].lower() not in HOSTS:
-        flask.abort(403, f"This page is at http://{ADDRESS} and http://localhost alone.")
+        flask.abort(403, f"This page is available only at http://{ADDRESS} and http://localhost.")
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         if request.headers.get("Origin") != f"http://{request.host}":
-            flask.abort(403, "This page takes nothing from other pages.")
+            flask.abort(403, "Requests from other pages are not accepted.")
         if not request.is_json:
-            flask.abort(415, "A label is sent as JSON.")
+            flask.abort(415, "A label must be sent as JSON.")
 
 
-def _said() -> dict[str, Any]:
-    said = flask.request.get_json()
-    if not isinstance(said, dict):
-        flask.abort(400, "A label is an object.")
-    return said
+def _add_headers(response: flask.Response) -> flask.Response:
+    response.headers.update(HEADERS)
+    return response
 
 
-def _number(key: str, below: int) -> int:
-    """A whole number of the request, from 0 to below `below`."""
-    value = _said().get(key)
-    if type(value) is not int or not 0 <= value < below:  # True is an int, and no place
-        flask.abort(400, f"{key} must be a whole number from 0 to {below - 1}.")
+def _error_page(error: HTTPException) -> tuple[str, int]:
+    return flask.render_template("error.html", text=error.description), error.code or 500
+
+
+def _body() -> dict[str, Any]:
+    body = flask.request.get_json()
+    if not isinstance(body, dict):
+        flask.abort(400, "A label must be a JSON object.")
+    return body
+
+
+def _integer(key: str, end: int) -> int:
+    """An integer of the request, 0 <= value < `end`."""
+    value = _body().get(key)
+    if type(value) is not int or not 0 <= value < end:  # bool is a subclass of int
+        flask.abort(400, f"{key} must be an integer from 0 to {end - 1}.")
     return value
 
 
 def bind(port: int) -> socket.socket:
-    """A socket that hears this machine alone; port 0: any free one. Raises UserError if taken."""
+    """A socket that listens on this machine only; port 0 takes any free port.
+
+    Raises UserError if the port is in use or not a port number.
+    """
     if not 0 <= port < 65536:
         raise UserError(f"--port {port}: a port is a number from 0 to 65535")
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait
     try:
         bound.bind((ADDRESS, port))
-        bound.listen(64)  # on Linux a port may be bound twice until one of the two listens
+        bound.listen(64)  # on Linux two sockets may bind a port until one of them listens
     except OSError as error:
         bound.close()
         raise UserError(
-            f"--port {port}: {error.strerror}; choose another, or 0 for any free one"
+            f"--port {port}: {error.strerror}; choose another port, or 0 for any free one"
         ) from None
     return bound
 
 
 class Server:
-    """Serves the page in threads, from now until it is closed; `url` is where."""
+    """Serves the page at `url` in threads, from its creation until `close`."""
 
     def __init__(self, app: flask.Flask, bound: socket.socket) -> None:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for every picture
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
         port = bound.getsockname()[1]
         self.url = f"http://{ADDRESS}:{port}/"
         self._server: BaseWSGIServer = make_server(
             ADDRESS, port, app, threaded=True, fd=bound.fileno()
         )
-        bound.close()  # the server has its own handle of it
+        bound.close()  # the server duplicated its descriptor
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Until the thread ends, or Ctrl-C."""
+        """Block until the server stops or Ctrl-C is pressed."""
         while self._thread.is_alive():
             self._thread.join(1.0)
 
     def close(self) -> None:
+        """Stop the server and wait for its thread."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

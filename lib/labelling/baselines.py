@@ -1,4 +1,4 @@
-"""What the models of the config say of the products that people were asked about."""
+"""The classes that the config's models predict for the products that people label."""
 
 import numpy as np
 
@@ -12,29 +12,33 @@ from lib.inference.topk import TopK
 from lib.stages import ranking_stage
 
 
-def answers(
-    config: Config, part: str, catalogue: Catalog, products: np.ndarray, class_count: int
+def predicted_classes(
+    config: Config, part: str, catalog: Catalog, products: np.ndarray, num_classes: int
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The class that each model puts first, int16 [N], for products int64 [N] ascending of `part`.
+    """The most probable class id of each model, int16 [N], by model name.
 
-    The geometric mean over all pictures and views of a product; out-of-fold for `fit`. The second
-    result says of which models there are no predictions, or none of the settings as they are.
+    products: int64 [N], ascending rows of `part`. A class is the best one by the geometric mean
+    over all images and views of a product; out-of-fold for the part `fit`. The second result has
+    a sentence for each model without predictions, or with predictions of other settings.
     """
     stages = pipeline.stages(config)
-    states = survey([*stages["extract"], *stages["train"], *stages["predict"]])
-    query = make_query(catalogue, products)
-    found, left_out = {}, []
+    statuses = survey([*stages["extract"], *stages["train"], *stages["predict"]])
+    query = make_query(catalog, products)
+    classes, notes = {}, []
     for name in config.models:
-        state = states.get(config.at(f"predictions/{name}/{part}"))
-        if state is not None and state.state == "fresh":
-            dump = _of_pictures(ranking_stage.read_dump(config, name, part), query.images)
-            found[name] = best_classes(query, [dump], [1.0], class_count)
+        status = statuses.get(config.at(f"predictions/{name}/{part}"))
+        if status is not None and status.state == "fresh":
+            topk = _select_images(ranking_stage.read_dump(config, name, part), query.images)
+            classes[name] = best_classes(query, [topk], [1.0], num_classes)
         else:
-            left_out.append(f"{name} is left out: its predictions of {part} are {state or 'none'}.")
-    return found, left_out
+            notes.append(f"{name} is left out: its predictions of {part} are {status or 'none'}.")
+    return classes, notes
 
 
-def _of_pictures(dump: TopK, images: np.ndarray) -> TopK:
-    """The rows of these pictures; where the dump lacks one, another, which `best_classes` sees."""
-    rows = np.minimum(np.searchsorted(dump.image, images), len(dump.image) - 1)
-    return TopK(dump.image[rows], dump.classes[rows], dump.probs[rows], dump.rest[rows])
+def _select_images(topk: TopK, images: np.ndarray) -> TopK:
+    """The rows of `images` (int64, ascending).
+
+    A missing image gets another image's row, which `best_classes` detects and reports.
+    """
+    rows = np.minimum(np.searchsorted(topk.image, images), len(topk.image) - 1)
+    return TopK(topk.image[rows], topk.classes[rows], topk.probs[rows], topk.rest[rows])

@@ -1,4 +1,4 @@
-"""The pictures of a product for a browser: PNGs that hold pixels and nothing else."""
+"""The images of a product for a browser: PNGs that hold pixels and nothing else."""
 
 import threading
 
@@ -8,45 +8,46 @@ import numpy as np
 from lib.data.catalog import Catalog
 from lib.data.image_reader import ImageReader
 
-MOST = 4  # pictures of a product that are shown
-LONGEST = 800  # pixels of the longer side that a page has use for
-NONE = (64, 64)  # height and width of what stands for a picture that cannot be decoded
+MAX_IMAGES = 4  # of a product
+MAX_SIDE = 800  # pixels
+PLACEHOLDER_SIZE = (64, 64)  # height and width in place of an image that cannot be decoded
 
 
 class UnresizedReader(ImageReader):
-    """A `ImageReader` whose pictures keep the size that they came in."""
+    """An `ImageReader` that returns images in their original size."""
 
-    def __init__(self, catalogue: Catalog) -> None:
-        super().__init__(catalogue, NONE, 1)
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog, PLACEHOLDER_SIZE, 1)
 
     def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return image
 
 
-class Pictures:
-    """Safe for threads.
+class ProductImages:
+    """The images of each product as PNGs. Safe for threads.
 
-    A picture is decoded and written anew: an original may carry its name or its making within.
+    Images are decoded and encoded again: an original file may contain its name or other metadata.
     """
 
-    def __init__(self, catalogue: Catalog) -> None:
-        self._catalogue = catalogue
-        self._reader = UnresizedReader(catalogue)
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._reader = UnresizedReader(catalog)
         self._lock = threading.Lock()
 
     def close(self) -> None:
+        """Close the files of the catalog."""
         self._reader.close()
 
     def count(self, product: int) -> int:
-        """How many of a product's pictures are shown."""
-        return min(MOST, int(self._catalogue.image_count[product]))
+        """Number of images that are shown of a product, at most MAX_IMAGES."""
+        return min(MAX_IMAGES, int(self._catalog.image_count[product]))
 
-    def png(self, product: int, position: int) -> bytes:
-        """One picture of a product, at most LONGEST pixels a side."""
-        row = int(self._catalogue.first_image[product]) + position
+    def png(self, product: int, index: int) -> bytes:
+        """Image `index` (0-based) of a product, scaled down to MAX_SIDE pixels a side."""
+        row = int(self._catalog.first_image[product]) + index
         with self._lock:
-            picture = self._reader.decode(row)
-        scale = LONGEST / max(picture.shape[:2])
+            image = self._reader.decode(row)
+        scale = MAX_SIDE / max(image.shape[:2])
         if scale < 1:
-            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

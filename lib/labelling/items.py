@@ -1,7 +1,8 @@
-"""Which products people are asked about, and in which order (Q2).
+"""The products that people label, and each person's order.
 
-All people get the same products, so that they can be compared, each in an order of their own. What
-a sheet is made of is in its digest: labels of one sheet are no answers to another.
+All people label the same products, so that their labels can be compared; each person has a
+different order. A digest covers everything that defines a task: labels of one task cannot be
+mistaken for labels of another.
 """
 
 import hashlib
@@ -17,14 +18,15 @@ from lib.errors import UserError
 
 @dataclass(frozen=True)
 class LabellingTask:
-    """products int64 [N] ascending rows of the catalogue, and their true classes, truth int16 [N].
+    """The products to label and their classes.
 
-    names: what each class is called on the page, in the order of the classes.
+    products: int64 [N], ascending rows of the catalog. truth: int16 [N], their true class ids.
+    class_names: the name of each class on the page, by class id.
     """
 
     products: np.ndarray
     truth: np.ndarray
-    names: list[str]
+    class_names: list[str]
     seed: int
     digest: str
 
@@ -32,47 +34,47 @@ class LabellingTask:
         return len(self.products)
 
     def order(self, person: int) -> np.ndarray:
-        """int64 [N]: the place on the sheet of what this person is asked first, second, ..."""
+        """int64 [N]: index into `products` of the person's first, second, ... product."""
         return np.random.default_rng([self.seed, 12, person]).permutation(len(self))
 
 
-def draw(
-    catalogue: Catalog, classes: Categories, part: np.ndarray, drawings: int, seed: int
+def sample_task(
+    catalog: Catalog, categories: Categories, products: np.ndarray, num_items: int, seed: int
 ) -> LabellingTask:
-    """At most `drawings` of the products `part` int64, at random without replacement.
+    """Draw at most `num_items` of `products` (int64) at random without replacement.
 
-    Only products that have a picture and a known class. Raises UserError where there are none.
+    Products without an image or without a label are left out. Raises UserError if none remains.
     """
-    label = catalogue.label[part]
-    can = (catalogue.image_count[part] > 0) & (label >= 0) & (label < len(classes))
-    able = part[can].astype(np.int64)
-    if not len(able):
-        raise UserError("the part has no labelled product with a picture; choose another --part")
-    drawn = np.random.default_rng([seed, 11]).permutation(len(able))[:drawings]
-    products = np.sort(able[drawn])
-    names = shown_names(classes)
-    digest = _digest(catalogue, products, names, seed)
-    return LabellingTask(products, catalogue.label[products].astype(np.int16), names, seed, digest)
+    label = catalog.label[products]
+    eligible = (catalog.image_count[products] > 0) & (label >= 0) & (label < len(categories))
+    candidates = products[eligible].astype(np.int64)
+    if not len(candidates):
+        raise UserError("no labelled product with an image in this part; choose another --part")
+    drawn = np.random.default_rng([seed, 11]).permutation(len(candidates))[:num_items]
+    sample = np.sort(candidates[drawn])
+    names = display_names(categories)
+    truth = catalog.label[sample].astype(np.int16)
+    return LabellingTask(sample, truth, names, seed, _digest(catalog, sample, names, seed))
 
 
-def shown_names(classes: Categories) -> list[str]:
-    """Of each class: its lowest level, or all of them where that would stand for several."""
-    paths = [list(dict.fromkeys(level for level in name if level)) for name in classes.names]
-    paths = [path or [classes.key(cls)] for cls, path in enumerate(paths)]
-    whole = [" / ".join(path) for path in paths]
-    last = [path[-1] for path in paths]
+def display_names(categories: Categories) -> list[str]:
+    """The lowest level of each class's name; all its levels where several classes share it."""
+    paths = [list(dict.fromkeys(level for level in name if level)) for name in categories.names]
+    paths = [path or [categories.key(class_id)] for class_id, path in enumerate(paths)]
+    leaves = [path[-1] for path in paths]
     names = [
-        short if last.count(short) == 1 else long for short, long in zip(last, whole, strict=True)
+        leaf if leaves.count(leaf) == 1 else " / ".join(path)
+        for leaf, path in zip(leaves, paths, strict=True)
     ]
-    if len(set(names)) < len(names):  # ids that share all their names
-        names = [f"{name} ({classes.key(cls)})" for cls, name in enumerate(names)]
+    if len(set(names)) < len(names):  # several ids with the same name at every level
+        names = [f"{name} ({categories.key(class_id)})" for class_id, name in enumerate(names)]
     return names
 
 
-def _digest(catalogue: Catalog, products: np.ndarray, names: Sequence[str], seed: int) -> str:
-    """SHA-256 over the seed, the classes, and the products with their labels and pictures."""
-    found = hashlib.sha256(json.dumps([seed, list(names)]).encode())
-    for columns in (catalogue.product_id, catalogue.label):
-        found.update(columns[products].astype(np.int64).tobytes())
-    found.update(catalogue.md5[catalogue.images_of(products)].tobytes())
-    return found.hexdigest()
+def _digest(catalog: Catalog, products: np.ndarray, names: Sequence[str], seed: int) -> str:
+    """SHA-256 of the seed, the class names, and the products with their labels and images."""
+    digest = hashlib.sha256(json.dumps([seed, list(names)]).encode())
+    for column in (catalog.product_id, catalog.label):
+        digest.update(column[products].astype(np.int64).tobytes())
+    digest.update(catalog.md5[catalog.images_of(products)].tobytes())
+    return digest.hexdigest()

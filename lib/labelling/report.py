@@ -1,4 +1,4 @@
-"""What people and models got right, as markdown and as plain data."""
+"""Results of people and models, as plain data and as Markdown."""
 
 import math
 from collections.abc import Sequence
@@ -10,142 +10,157 @@ import numpy as np
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import Estimate
 from lib.labelling import score
-from lib.labelling.score import Answers
-from lib.labelling.store import NONE, SKIPPED
+from lib.labelling.score import Responses
+from lib.labelling.store import SKIPPED, UNANSWERED
 
-MOST = 20  # classes of a confusion matrix that fits a page
-MISTAKES = 20  # of the most frequent ones, where it does not
-CANNOT_TELL = "can not tell"
+MAX_MATRIX_CLASSES = 20  # a larger confusion matrix does not fit a page
+NUM_MISTAKES = 20  # listed in place of a matrix that is too large
+CANNOT_TELL = "cannot tell"
 
 
-def data(found: Answers, left_out: Sequence[str] = ()) -> dict[str, Any]:
-    """What JSON can hold; None for a figure that cannot be had. left_out: models without figures,
-    and why."""
+def to_dict(responses: Responses, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The report as plain data for JSON; None for a figure that is not defined.
+
+    notes: sentences for the report, for example on models without predictions.
+    """
     people = {
         str(person): {
-            "answered": int((answers != NONE).sum()),
-            "passed": int((answers == SKIPPED).sum()),
-            **_figures(found, answers),
+            "answered": int((chosen != UNANSWERED).sum()),
+            "skipped": int((chosen == SKIPPED).sum()),
+            **_accuracies(responses, chosen),
         }
-        for person, answers in found.people.items()
+        for person, chosen in responses.people.items()
     }
     models = {
-        name: {**_figures(found, answers), "people_less_model": _plain(score.against(found, name))}
-        for name, answers in found.models.items()
+        name: {
+            **_accuracies(responses, chosen),
+            "people_minus_model": _estimate(score.gain_over_model(responses, name)),
+        }
+        for name, chosen in responses.models.items()
     }
     return {
-        "drawings": len(found.truth),
-        "classes": list(found.names),
+        "num_products": len(responses.truth),
+        "classes": list(responses.class_names),
         "people": people,
-        "all_people": _plain(score.of_all(found)),
+        "all_people": _estimate(score.pooled_accuracy(responses)),
         "models": models,
-        "left_out": list(left_out),
-        "agreement": [_without_nan(asdict(one)) for one in score.agreements(found)],
-        "confusion": _confusion(found),
+        "notes": list(notes),
+        "agreement": [_nan_to_none(asdict(pair)) for pair in score.agreements(responses)],
+        "confusion": _confusion(responses),
     }
 
 
-def _figures(found: Answers, answers: np.ndarray) -> dict[str, Any]:
-    by_class = {found.names[c]: _plain(e) for c, e in score.of_classes(found, answers).items()}
-    return {"accuracy": _plain(score.of_one(found, answers)), "by_class": by_class}
+def _accuracies(responses: Responses, chosen: np.ndarray) -> dict[str, Any]:
+    by_class = {
+        responses.class_names[class_id]: _estimate(estimate)
+        for class_id, estimate in score.accuracy_by_class(responses, chosen).items()
+    }
+    return {"accuracy": _estimate(score.accuracy_of(responses, chosen)), "by_class": by_class}
 
 
-def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
     return None if estimate is None else asdict(estimate)
 
 
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+def _nan_to_none(values: dict[str, Any]) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in values.items()
     }
 
 
-def _confusion(found: Answers) -> list[dict[str, Any]]:
-    """Every pair of a class and an answer that occurred, the most frequent first."""
-    counts = score.confusion(found)
-    answers = [*found.names, CANNOT_TELL]
+def _confusion(responses: Responses) -> list[dict[str, Any]]:
+    """Every pair of a true class and an answer that occurs, the most frequent first."""
+    counts = score.confusion(responses)
+    answers = [*responses.class_names, CANNOT_TELL]
     pairs = [
-        {"truth": found.names[i], "answer": answers[j], "count": int(counts[i, j])}
+        {"truth": responses.class_names[i], "answer": answers[j], "count": int(counts[i, j])}
         for i, j in np.argwhere(counts).tolist()
     ]
     return sorted(pairs, key=lambda pair: -pair["count"])
 
 
-def markdown(said: dict[str, Any]) -> str:
-    """The tables of `data`, for people."""
-    if said["all_people"] is None:
-        return f"No label yet of {said['drawings']} products."
+def to_markdown(report: dict[str, Any]) -> str:
+    """The tables of `to_dict`."""
+    if report["all_people"] is None:
+        return f"No labels of {report['num_products']} products yet."
     blocks = [
-        f"### People and models on the same {said['drawings']} products (95 % intervals)",
-        _accuracies(said),
-        *said["left_out"],
-        *_agreements(said),
+        f"### People and models on the same {report['num_products']} products (95 % intervals)",
+        _accuracy_table(report),
+        *report["notes"],
+        *_agreement_lines(report),
         "#### By class",
-        _by_class(said),
-        *_confusions(said),
+        _class_table(report),
+        *_confusion_table(report),
     ]
     return "\n\n".join(blocks)
 
 
-def _accuracies(said: dict[str, Any]) -> str:
+def _accuracy_table(report: dict[str, Any]) -> str:
     rows = []
-    for person, one in said["people"].items():
-        answered = f"{one['answered']} of {said['drawings']}"
-        rows.append([f"person {person}", _percent(one["accuracy"]), answered, one["passed"], ""])
+    for person, result in report["people"].items():
+        answered = f"{result['answered']} of {report['num_products']}"
+        accuracy = _percent(result["accuracy"])
+        rows.append([f"person {person}", accuracy, answered, result["skipped"], ""])
     if len(rows) > 1:
-        passed = sum(one["passed"] for one in said["people"].values())
-        rows.append(["all people", _percent(said["all_people"]), "", passed, ""])
-    for name, one in said["models"].items():
-        rows.append([name, _percent(one["accuracy"]), "", "", _points(one["people_less_model"])])
-    header = ["", "right, %", "answered", f"passed ({CANNOT_TELL})", "people less model, points"]
-    return table(header, rows)
+        skipped = sum(result["skipped"] for result in report["people"].values())
+        rows.append(["all people", _percent(report["all_people"]), "", skipped, ""])
+    for name, result in report["models"].items():
+        gain = _points(result["people_minus_model"])
+        rows.append([name, _percent(result["accuracy"]), "", "", gain])
+    header = ["", "accuracy, %", "answered", f"skipped ({CANNOT_TELL})"]
+    return table([*header, "people minus model, points"], rows)
 
 
-def _agreements(said: dict[str, Any]) -> list[str]:
+def _agreement_lines(report: dict[str, Any]) -> list[str]:
     lines = []
-    for one in said["agreement"]:
-        kappa = "not defined" if one["kappa"] is None else f"{one['kappa']:.3f}"
+    for pair in report["agreement"]:
+        kappa = "not defined" if pair["kappa"] is None else f"{pair['kappa']:.3f}"
         lines.append(
-            f"Persons {one['first']} and {one['second']} say the same of {100 * one['share']:.1f} %"
-            f" of the {one['n']} products that both answered; Cohen's kappa {kappa}."
+            f"Persons {pair['first']} and {pair['second']} agree on {100 * pair['share']:.1f} % of"
+            f" the {pair['n']} products that both labelled (Cohen's kappa {kappa})."
         )
     return lines
 
 
-def _by_class(said: dict[str, Any]) -> str:
-    who = {f"person {person}": one for person, one in said["people"].items()} | said["models"]
-    asked = next(iter(who.values()))["by_class"]
-    rows = [[cls, *(_percent(one["by_class"][cls], True) for one in who.values())] for cls in asked]
-    return table(["class", *who], rows)
+def _class_table(report: dict[str, Any]) -> str:
+    people = {f"person {person}": result for person, result in report["people"].items()}
+    columns = people | report["models"]
+    classes = next(iter(columns.values()))["by_class"]
+    rows = [
+        [name, *(_percent(column["by_class"][name], True) for column in columns.values())]
+        for name in classes
+    ]
+    return table(["class", *columns], rows)
 
 
-def _confusions(said: dict[str, Any]) -> list[str]:
-    """A matrix of the classes that occur, or the commonest mistakes where that is too wide."""
-    pairs = said["confusion"]
-    seen = {pair["truth"] for pair in pairs} | {pair["answer"] for pair in pairs}
-    shown = [name for name in [*said["classes"], CANNOT_TELL] if name in seen]
-    if len(shown) > MOST:
-        wrong = [pair for pair in pairs if pair["truth"] != pair["answer"]][:MISTAKES]
-        rows = [[pair["truth"], pair["answer"], pair["count"]] for pair in wrong]
-        return ["#### The commonest mistakes of people", table(["it is", "they say", ""], rows)]
+def _confusion_table(report: dict[str, Any]) -> list[str]:
+    """A matrix of the classes that occur, or the most frequent mistakes if it is too large."""
+    pairs = report["confusion"]
+    occurring = {pair["truth"] for pair in pairs} | {pair["answer"] for pair in pairs}
+    names = [name for name in [*report["classes"], CANNOT_TELL] if name in occurring]
+    if len(names) > MAX_MATRIX_CLASSES:
+        mistakes = [pair for pair in pairs if pair["truth"] != pair["answer"]][:NUM_MISTAKES]
+        rows = [[pair["truth"], pair["answer"], pair["count"]] for pair in mistakes]
+        header = ["true class", "people's label", "count"]
+        return ["#### Most frequent mistakes of people", table(header, rows)]
     count = {(pair["truth"], pair["answer"]): pair["count"] for pair in pairs}
-    true = [name for name in shown if any(name == truth for truth, _ in count)]
-    rows = [[name, *(count.get((name, other), "") for other in shown)] for name in true]
-    return ["#### What it is (rows) and what people say", table(["", *shown], rows)]
+    true = [name for name in names if any(name == truth for truth, _ in count)]
+    rows = [[name, *(count.get((name, other), "") for other in names)] for name in true]
+    return ["#### True class (rows) and people's label (columns)", table(["", *names], rows)]
 
 
-def _percent(one: dict[str, Any] | None, counted: bool = False) -> str:
-    if one is None:
+def _percent(estimate: dict[str, Any] | None, with_count: bool = False) -> str:
+    if estimate is None:
         return ""
-    value, low, high = (100 * one[key] for key in ("value", "low", "high"))
-    of = f", {round(one['value'] * one['n'])} of {one['n']}" if counted else ""
-    return f"{value:.1f} ({low:.1f}..{high:.1f}{of})"
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    count = f", {round(estimate['value'] * estimate['n'])} of {estimate['n']}" if with_count else ""
+    return f"{value:.1f} ({low:.1f}..{high:.1f}{count})"
 
 
-def _points(one: dict[str, Any] | None) -> str:
-    if one is None:
+def _points(estimate: dict[str, Any] | None) -> str:
+    if estimate is None:
         return ""
-    value, low, high = (100 * one[key] for key in ("value", "low", "high"))
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
     verdict = "" if low > 0 or high < 0 else ": none"
     return f"{value:+.1f} ({low:+.1f}..{high:+.1f}){verdict}"

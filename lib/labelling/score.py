@@ -1,6 +1,6 @@
-"""How right people are, how far they agree, and how right the models are on the same products (Q2).
+"""Accuracy of people, their agreement, and accuracy of models on the same products.
 
-"I can not tell" is an answer, and a wrong one: people and models are asked the same.
+"I cannot tell" counts as an answer, and as a wrong one: people and models face the same task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,38 +8,41 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from statsmodels.stats.proportion import proportion_confint
 
 from lib.evaluation import metrics
 from lib.evaluation.metrics import Estimate
-from lib.labelling.store import NONE, SKIPPED
-
-Z = 1.959963984540054  # standard deviations to either end of 95 %
+from lib.labelling.store import SKIPPED, UNANSWERED
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What some products are, and what people and models say that they are.
+class Responses:
+    """The true classes of N products, and the classes that people and models chose.
 
-    truth int16 [N]; names [C] of the classes. people: by number, int16 [N], a class, SKIPPED or
-    NONE where not answered yet. models: by name, int16 [N]. group int32 [N]: products of a number
-    are right or wrong together.
+    truth: int16 [N], class ids. class_names: [C]. people: by number, int16 [N], a class id, SKIPPED
+    or UNANSWERED. models: by name, int16 [N]. group: int32 [N], products of one group are right or
+    wrong together; None if products are independent.
     """
 
     truth: np.ndarray
-    names: Sequence[str]
+    class_names: Sequence[str]
     people: Mapping[int, np.ndarray]
     models: Mapping[str, np.ndarray]
     group: np.ndarray | None = None
 
-    def right(self, answers: np.ndarray) -> np.ndarray:
-        """bool [N]."""
-        return answers == self.truth
+    def correct(self, chosen: np.ndarray) -> np.ndarray:
+        """bool [N]: whether the chosen class (int16 [N]) is the true one."""
+        return chosen == self.truth
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """share: of the n products that both answered, those that both put into the same class.
-    kappa: Cohen's, NaN where chance alone would agree always."""
+    """Agreement of two people on the `n` products that both answered.
+
+    share: share of products with the same answer. kappa: Cohen's kappa; NaN if both people gave
+    one and the same answer to every product.
+    """
 
     first: int
     second: int
@@ -48,103 +51,106 @@ class Agreement:
     kappa: float
 
 
-def share(right: np.ndarray, group: np.ndarray | None = None) -> Estimate:
-    """Share of true entries of bool [n], at least one, with its 95 % interval; of products that
-    come in groups, int32 [n], by the bootstrap over these."""
+def accuracy(correct: np.ndarray, group: np.ndarray | None = None) -> Estimate:
+    """Accuracy of bool [n], n > 0, with its 95 % interval.
+
+    The interval is Wilson's; for products in groups (`group` int32 [n]) a bootstrap over groups.
+    """
     if group is not None:
-        return metrics.accuracy(right, group=group)
-    return wilson(float(np.mean(right)), len(right))
+        return metrics.accuracy(correct, group=group)
+    return wilson(float(np.mean(correct)), len(correct))
 
 
-def wilson(value: float, n: int) -> Estimate:
-    """Wilson's interval: the bootstrap of a few products that are all right would claim to be
-    certain."""
-    middle = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * float(np.sqrt(value * (1 - value) / n + Z * Z / (4 * n * n)))
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return Estimate(value, min(low, value), max(high, value), n)  # rounding may pass an end
+def wilson(share: float, n: int) -> Estimate:
+    """Wilson's 95 % interval of a share of `n` products.
+
+    Unlike a bootstrap it does not collapse to a point if all of a few products are correct.
+    """
+    low, high = proportion_confint(share * n, n, alpha=0.05, method="wilson")
+    low, high = float(low), float(high)
+    return Estimate(share, min(low, share), max(high, share), n)  # rounding may cross the share
 
 
-def of_one(found: Answers, answers: np.ndarray) -> Estimate | None:
-    """How right a person or a model is, over what it answered; None where that is nothing."""
-    done = answers != NONE
-    if not done.any():
+def accuracy_of(responses: Responses, chosen: np.ndarray) -> Estimate | None:
+    """Accuracy of one person or model, int16 [N], over the answered products; None for none."""
+    answered = chosen != UNANSWERED
+    if not answered.any():
         return None
-    group = None if found.group is None else found.group[done]
-    return share(found.right(answers)[done], group)
+    group = None if responses.group is None else responses.group[answered]
+    return accuracy(responses.correct(chosen)[answered], group)
 
 
-def of_classes(found: Answers, answers: np.ndarray) -> dict[int, Estimate | None]:
-    """The same for each class that was asked about."""
+def accuracy_by_class(responses: Responses, chosen: np.ndarray) -> dict[int, Estimate | None]:
+    """The same for each class id that occurs among the products."""
     return {
-        cls: of_one(found, np.where(found.truth == cls, answers, NONE))
-        for cls in np.unique(found.truth).tolist()
+        class_id: accuracy_of(responses, np.where(responses.truth == class_id, chosen, UNANSWERED))
+        for class_id in np.unique(responses.truth).tolist()
     }
 
 
-def of_all(found: Answers) -> Estimate | None:
-    """All answers of all people. A second answer to a product tells little that the first did not:
-    the interval is that of as many answers as there are products, so rather too wide."""
-    pairs = _answered(found)
-    if pairs is None:
+def pooled_accuracy(responses: Responses) -> Estimate | None:
+    """Accuracy over all answers of all people; None without answers.
+
+    A second answer to the same product adds little information. The interval is therefore that of
+    as many answers as there are distinct products, which is rather too wide.
+    """
+    answers = _answers(responses)
+    if answers is None:
         return None
-    right, place = pairs
-    if found.group is not None:
-        return metrics.accuracy(right, group=found.group[place])
-    return wilson(float(np.mean(right)), len(np.unique(place)))
+    correct, index = answers
+    if responses.group is not None:
+        return metrics.accuracy(correct, group=responses.group[index])
+    return wilson(float(np.mean(correct)), len(np.unique(index)))
 
 
-def against(found: Answers, model: str) -> Estimate | None:
-    """Accuracy of the people less that of a model, on what the people answered."""
-    pairs = _answered(found)
-    if pairs is None:
+def gain_over_model(responses: Responses, model: str) -> Estimate | None:
+    """Accuracy of the people minus that of a model, on the products that people answered."""
+    answers = _answers(responses)
+    if answers is None:
         return None
-    right, place = pairs
-    of_model = found.right(found.models[model])[place]
-    group = place if found.group is None else found.group[place]
-    return metrics.gain(right, of_model, group=group)
+    correct, index = answers
+    by_model = responses.correct(responses.models[model])[index]
+    group = index if responses.group is None else responses.group[index]
+    return metrics.gain(correct, by_model, group=group)
 
 
-def _answered(found: Answers) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of each answer of each person: whether it is right, bool [n], and its product int64 [n]."""
-    places = [np.flatnonzero(answers != NONE) for answers in found.people.values()]
-    if not sum(map(len, places)):
+def _answers(responses: Responses) -> tuple[np.ndarray, np.ndarray] | None:
+    """All answers of all people: correct bool [n], index of the product int64 [n]."""
+    index = [np.flatnonzero(chosen != UNANSWERED) for chosen in responses.people.values()]
+    if not sum(map(len, index)):
         return None
-    right = [
-        found.right(answers)[place]
-        for answers, place in zip(found.people.values(), places, strict=True)
+    correct = [
+        responses.correct(chosen)[rows]
+        for chosen, rows in zip(responses.people.values(), index, strict=True)
     ]
-    return np.concatenate(right), np.concatenate(places)
+    return np.concatenate(correct), np.concatenate(index)
 
 
-def agreements(found: Answers) -> list[Agreement]:
-    """Of every two people who answered some products both."""
-    said = []
-    for (first, one), (second, other) in combinations(sorted(found.people.items()), 2):
-        both = (one != NONE) & (other != NONE)
+def agreements(responses: Responses) -> list[Agreement]:
+    """Agreement of every two people with products in common."""
+    result = []
+    for (first, a), (second, b) in combinations(sorted(responses.people.items()), 2):
+        both = (a != UNANSWERED) & (b != UNANSWERED)
         if both.any():
-            said.append(_agreement(first, second, one[both], other[both], len(found.names)))
-    return said
+            result.append(_agreement(first, second, a[both], b[both]))
+    return result
 
 
-def _agreement(
-    first: int, second: int, one: np.ndarray, other: np.ndarray, classes: int
-) -> Agreement:
-    """ "I can not tell" counts as a class of its own: to pass on the same product is to agree."""
-    n = len(one)
-    same = float(np.mean(one == other))
-    often = [np.bincount(x - SKIPPED, minlength=classes + 1) / n for x in (one, other)]
-    chance = float(often[0] @ often[1])
-    kappa = float("nan") if np.isclose(chance, 1) else (same - chance) / (1 - chance)
-    return Agreement(first, second, n, same, kappa)
+def _agreement(first: int, second: int, a: np.ndarray, b: np.ndarray) -> Agreement:
+    """SKIPPED counts as one more class: two people who both skip a product agree."""
+    constant = len(np.unique(np.concatenate([a, b]))) == 1
+    kappa = float("nan") if constant else float(cohen_kappa_score(a, b))
+    return Agreement(first, second, len(a), float(np.mean(a == b)), kappa)
 
 
-def confusion(found: Answers) -> np.ndarray:
-    """int64 [C, C + 1] over all people: true class, answer; the last column is "can not tell"."""
-    classes = len(found.names)
-    counts = np.zeros((classes, classes + 1), np.int64)
-    for answers in found.people.values():
-        done = answers != NONE
-        column = np.where(answers[done] == SKIPPED, classes, answers[done])
-        np.add.at(counts, (found.truth[done], column), 1)
-    return counts
+def confusion(responses: Responses) -> np.ndarray:
+    """int64 [C, C + 1] over all people: true class, chosen class; the last column is SKIPPED."""
+    num_classes = len(responses.class_names)
+    counts = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+    for chosen in responses.people.values():
+        answered = chosen != UNANSWERED
+        column = np.where(chosen[answered] == SKIPPED, num_classes, chosen[answered])
+        if answered.any():
+            labels = np.arange(num_classes + 1)
+            counts += confusion_matrix(responses.truth[answered], column, labels=labels)
+    return counts[:num_classes]

@@ -1,9 +1,9 @@
-"""Labels in SQLite: a row for each thing a person did, and none is ever changed (Q2).
+"""SQLite log of labels: one row for each action of a person; no row is ever changed.
 
-A person goes through the places 0 to N - 1 of an order. What is done names the place it is done at,
-and counts only where the person stands there: a key pressed twice, or in a second tab, is told
-where the person really stands. To undo is one more row. A row is on disk (write-ahead log, synced
-at every commit) before its call returns.
+A person goes through positions 0 to N - 1 of an order. Each action names its position and counts
+only if the person is at that position. A repeated key press or a second browser tab therefore
+cannot count twice: it gets the person's real position instead. An undo is one more row. A row is
+on disk (write-ahead log, synced at every commit) before its call returns.
 """
 
 import sqlite3
@@ -17,65 +17,80 @@ import numpy as np
 
 from lib.errors import UserError
 
-NONE, SKIPPED = -2, -1  # in place of a class: not answered yet; "I can not tell"
-FORMAT = "labels 1"
-WAIT = 20.0  # seconds for another process that writes
+UNANSWERED, SKIPPED = -2, -1  # in place of a class id; SKIPPED: "I cannot tell"
+FORMAT = "labels 2"
+LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    time REAL NOT NULL,              -- seconds since 1970
+    time REAL NOT NULL,  -- seconds since 1970
     person INTEGER NOT NULL,
-    place INTEGER NOT NULL CHECK (place >= 0),  -- in the person's order; of an undo: what is undone
+    position INTEGER NOT NULL CHECK (position >= 0),  -- of an undo: the label that it removes
     kind TEXT NOT NULL CHECK (kind IN ('label', 'skip', 'undo')),
-    class INTEGER CHECK ((class IS NOT NULL) = (kind = 'label'))
+    class_id INTEGER CHECK ((class_id IS NOT NULL) = (kind = 'label'))
 );
-CREATE INDEX IF NOT EXISTS event_of_person ON event (person, place);
+CREATE INDEX IF NOT EXISTS event_of_person ON event (person, position);
 """
-STANDS = (
+# Format 1 had other names for a table, two columns and two keys. Its rows stay as they are.
+FORMAT_1_TO_2 = (
+    "ALTER TABLE about RENAME TO metadata",
+    "ALTER TABLE event RENAME COLUMN place TO position",
+    "ALTER TABLE event RENAME COLUMN class TO class_id",
+    "UPDATE metadata SET key = 'items' WHERE key = 'drawings'",
+    "UPDATE metadata SET key = 'task' WHERE key = 'sheet'",
+    f"UPDATE metadata SET value = '{FORMAT}' WHERE key = 'format'",
+)
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+METADATA = "SELECT key, value FROM metadata"
+POSITION = (
     "SELECT coalesce(sum(CASE kind WHEN 'undo' THEN -1 ELSE 1 END), 0) FROM event WHERE person = ?"
 )
-ANSWERS = """
-SELECT place, class FROM event WHERE id IN (
-    SELECT max(id) FROM event WHERE person = :person AND kind != 'undo' GROUP BY place
-) AND place < :stands
+LABELS = """
+SELECT position, class_id FROM event WHERE id IN (
+    SELECT max(id) FROM event WHERE person = :person AND kind != 'undo' GROUP BY position
+) AND position < :end
 """
 
 
 class StalePosition(Exception):
-    """The person stands at another place than the one named."""
+    """An action names another position than the person's current one, `position`."""
 
-    def __init__(self, stands: int) -> None:
-        super().__init__(f"the person stands at {stands}")
-        self.stands = stands
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the person is at position {position}")
+        self.position = position
 
 
 class Store:
     """The labels in one file. Safe for threads, and for other processes on the same file."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the file. Raises UserError for one that is no such database."""
+        """Open or create the file. Raises UserError if it is not a database of labels."""
         self.path = path
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(
-                path, timeout=WAIT, isolation_level=None, check_same_thread=False
+            self._connection = sqlite3.connect(
+                path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
-            mode = self._base.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            self._base.execute("PRAGMA synchronous = FULL")
-            self._base.executescript(SCHEMA)
+            mode = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._upgrade()
+            self._connection.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise UserError(
-                f"{path}: no database of labels ({error}); choose another --data"
+                f"{path}: not a database of labels ({error}); choose another --data"
             ) from None
         if mode != "wal":
-            raise UserError(f"{path}: its disk allows no write-ahead log; choose another --data")
+            raise UserError(
+                f"{path}: the file system does not support a write-ahead log; choose another --data"
+            )
 
     def close(self) -> None:
+        """Close the file; the store cannot be used afterwards."""
         with self._lock:
-            self._base.close()
+            self._connection.close()
 
     def __enter__(self) -> "Store":
         return self
@@ -83,92 +98,104 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def about(self) -> dict[str, str]:
-        """What the labels are about; empty for a new file."""
+    def metadata(self) -> dict[str, str]:
+        """The settings of the task that the labels belong to; empty for a new file."""
         with self._lock:
-            return dict(self._base.execute("SELECT key, value FROM about").fetchall())
+            return dict(self._connection.execute(METADATA).fetchall())
 
-    def settle(self, about: Mapping[str, str]) -> None:
-        """Say what the labels are about. Raises UserError if they are about something else."""
-        wanted = {"format": FORMAT, **about}
-        with self._writing():
-            held = dict(self._base.execute("SELECT key, value FROM about").fetchall())
-            if not held:
-                self._base.executemany("INSERT INTO about VALUES (?, ?)", wanted.items())
+    def bind(self, settings: Mapping[str, str]) -> None:
+        """Record the task of a new file. Raises UserError if the file belongs to another task."""
+        wanted = {"format": FORMAT, **settings}
+        with self._transaction():
+            stored = dict(self._connection.execute(METADATA).fetchall())
+            if not stored:
+                self._connection.executemany("INSERT INTO metadata VALUES (?, ?)", wanted.items())
                 return
-        other = [f"{k} {held.get(k)} -> {wanted[k]}" for k in wanted if held.get(k) != wanted[k]]
-        if other:
+        changes = [
+            f"{key} {stored.get(key)} -> {value}"
+            for key, value in wanted.items()
+            if stored.get(key) != value
+        ]
+        if changes:
             raise UserError(
-                f"{self.path}: labels of another sheet ({'; '.join(other)}); choose another --data,"
-                " or the settings that it was begun with"
+                f"{self.path}: labels of another task ({'; '.join(changes)}); choose another --data"
+                " or the settings that the file was created with"
             )
 
-    def stands(self, person: int) -> int:
-        """The place that the person is to answer next."""
+    def position(self, person: int) -> int:
+        """The position that the person labels next."""
         with self._lock:
-            return self._stands(person)
+            return self._position(person)
 
-    def answer(self, person: int, place: int, cls: int | None) -> int:
-        """Write down a class, or None for "I can not tell"; the next place.
+    def answer(self, person: int, position: int, class_id: int | None) -> int:
+        """Record a class, or None for "I cannot tell"; returns the next position.
 
-        Raises Elsewhere if the person does not stand at `place`.
+        Raises StalePosition if the person is not at `position`.
         """
-        with self._writing():
-            self._stop_elsewhere(person, place)
-            self._add(person, place, "skip" if cls is None else "label", cls)
-        return place + 1
+        with self._transaction():
+            self._check_position(person, position)
+            self._append(person, position, "skip" if class_id is None else "label", class_id)
+        return position + 1
 
-    def undo(self, person: int, place: int) -> int:
-        """Take back the answer before `place`; the place that is open again.
+    def undo(self, person: int, position: int) -> int:
+        """Remove the label before `position`; returns the position that is open again.
 
-        Raises Elsewhere if the person does not stand at `place`, or has nothing to take back.
+        Raises StalePosition if the person is not at `position`, or if there is no label to remove.
         """
-        with self._writing():
-            self._stop_elsewhere(person, place)
-            if place == 0:
+        with self._transaction():
+            self._check_position(person, position)
+            if position == 0:
                 raise StalePosition(0)
-            self._add(person, place - 1, "undo", None)
-        return place - 1
+            self._append(person, position - 1, "undo", None)
+        return position - 1
 
     def people(self) -> list[int]:
-        """All who ever answered, ascending."""
+        """The numbers of all people with at least one action, ascending."""
         with self._lock:
-            found = self._base.execute("SELECT DISTINCT person FROM event ORDER BY person")
-            return [person for (person,) in found]
+            rows = self._connection.execute("SELECT DISTINCT person FROM event ORDER BY person")
+            return [person for (person,) in rows]
 
-    def answers(self, person: int, count: int) -> np.ndarray:
-        """int16 [count] in the person's order: a class, SKIPPED or NONE."""
-        found = np.full(count, NONE, np.int16)
+    def labels(self, person: int, num_items: int) -> np.ndarray:
+        """int16 [num_items] in the person's order: a class id, SKIPPED or UNANSWERED."""
+        labels = np.full(num_items, UNANSWERED, np.int16)
         with self._lock:
-            asked = {"person": person, "stands": self._stands(person)}
-            for place, cls in self._base.execute(ANSWERS, asked):
-                found[place] = SKIPPED if cls is None else cls
-        return found
+            parameters = {"person": person, "end": self._position(person)}
+            for position, class_id in self._connection.execute(LABELS, parameters):
+                labels[position] = SKIPPED if class_id is None else class_id
+        return labels
 
-    def _stands(self, person: int) -> int:
-        return self._base.execute(STANDS, (person,)).fetchone()[0]
+    def _upgrade(self) -> None:
+        """Bring a file of format 1 to the current one."""
+        with self._transaction():
+            tables = {name for (name,) in self._connection.execute(TABLES)}
+            if "about" in tables and "metadata" not in tables:
+                for statement in FORMAT_1_TO_2:
+                    self._connection.execute(statement)
 
-    def _stop_elsewhere(self, person: int, place: int) -> None:
-        stands = self._stands(person)
-        if stands != place:
-            raise StalePosition(stands)
+    def _position(self, person: int) -> int:
+        return self._connection.execute(POSITION, (person,)).fetchone()[0]
 
-    def _add(self, person: int, place: int, kind: str, cls: int | None) -> None:
-        self._base.execute(
-            "INSERT INTO event (time, person, place, kind, class) VALUES (?, ?, ?, ?, ?)",
-            (time.time(), person, place, kind, cls),
+    def _check_position(self, person: int, position: int) -> None:
+        current = self._position(person)
+        if current != position:
+            raise StalePosition(current)
+
+    def _append(self, person: int, position: int, kind: str, class_id: int | None) -> None:
+        self._connection.execute(
+            "INSERT INTO event (time, person, position, kind, class_id) VALUES (?, ?, ?, ?, ?)",
+            (time.time(), person, position, kind, class_id),
         )
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction: all of it is on disk at its end, or nothing."""
+    def _transaction(self) -> Iterator[None]:
+        """All of the block is on disk at its end, or nothing."""
         with self._lock:
-            # At once: a lock that is only asked for at the first write could meet another writer's.
-            self._base.execute("BEGIN IMMEDIATE")
+            # IMMEDIATE takes the write lock now; a later one could fail beside another writer.
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._base.execute("COMMIT")
+                self._connection.execute("COMMIT")
             except BaseException:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise

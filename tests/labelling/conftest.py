@@ -1,4 +1,4 @@
-"""A small drawn catalogue after stage 01, and its page without a server."""
+"""Small generated catalogs after stage 01, and the labelling page without a server."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from lib.config.load import load
 from lib.config.schema import Config
 from lib.data.catalog import Catalog, read_categories, read_splits
 from lib.labelling.app import create_app
-from lib.labelling.images import Pictures
-from lib.labelling.items import LabellingTask, draw
+from lib.labelling.images import ProductImages
+from lib.labelling.items import LabellingTask, sample_task
 from lib.labelling.store import Store
 
 TINY = """
@@ -23,7 +23,7 @@ source = "sample"
 [sample]
 train_products = 120
 test_products = 10
-num_classes = {classes}
+num_classes = {num_classes}
 image_size = 32
 [split]
 locked = 0.3
@@ -37,54 +37,53 @@ n_folds = 2
 """
 
 
-def built(folder: Path, classes: int) -> tuple[Path, Config]:
+def index_sample(folder: Path, num_classes: int) -> tuple[Path, Config]:
+    """A config file and the config, after stage 01."""
     path = folder / "tiny.toml"
-    own = f'work = "{folder}"\n'
-    path.write_text(own + TINY.format(classes=classes))
+    path.write_text(f'work = "{folder}"\n' + TINY.format(num_classes=num_classes))
     config = load(path)
     jobs.ensure_all(config, "extract", False, lambda _: None)
     return path, config
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
-    """Four classes: digits choose."""
-    return built(tmp_path_factory.mktemp("few"), 4)
+def four_classes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """Few enough classes for one digit key each."""
+    return index_sample(tmp_path_factory.mktemp("four_classes"), 4)
 
 
 @pytest.fixture(scope="session")
-def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
-    """Twelve classes: more than there are digits."""
-    return built(tmp_path_factory.mktemp("many"), 12)
+def twelve_classes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """More classes than there are digits."""
+    return index_sample(tmp_path_factory.mktemp("twelve_classes"), 12)
 
 
-def sheet_of(
-    config: Config, drawings: int, seed: int | None = None
+def make_task(
+    config: Config, num_items: int, seed: int | None = None
 ) -> tuple[Catalog, LabellingTask]:
-    """As the study draws it, unless another seed is named."""
-    seed = config.seed if seed is None else seed
-    catalogue = fill.catalogue(config, "train")
-    classes = read_categories(config.at("extract/classes"))
+    """The task that the study draws, by default with the config's seed."""
+    catalog = fill.catalogue(config, "train")
+    categories = read_categories(config.at("extract/classes"))
     locked = read_splits(config.at("extract/splits")).products("locked")
-    return catalogue, draw(catalogue, classes, locked, drawings, seed)
+    seed = config.seed if seed is None else seed
+    return catalog, sample_task(catalog, categories, locked, num_items, seed)
 
 
 @dataclass
 class Page:
-    catalogue: Catalog
-    sheet: LabellingTask
+    catalog: Catalog
+    task: LabellingTask
     store: Store
     app: flask.Flask
-    ended: list[int]
+    finished: list[int]
 
 
 @pytest.fixture
-def page(few: tuple[Path, Config], tmp_path: Path) -> Iterator[Page]:
-    """Two people, 20 products."""
-    catalogue, sheet = sheet_of(few[1], 20)
-    pictures, ended = Pictures(catalogue), []
+def page(four_classes: tuple[Path, Config], tmp_path: Path) -> Iterator[Page]:
+    """A page for two people and 20 products."""
+    catalog, task = make_task(four_classes[1], 20)
+    images, finished = ProductImages(catalog), []
     with Store(tmp_path / "labels.sqlite") as store:
-        yield Page(
-            catalogue, sheet, store, create_app(sheet, store, pictures, 2, ended.append), ended
-        )
-    pictures.close()
+        app = create_app(task, store, images, 2, finished.append)
+        yield Page(catalog, task, store, app, finished)
+    images.close()

@@ -1,4 +1,4 @@
-"""Which products are asked, in which order, and what they are called."""
+"""The products of a labelling task, each person's order, and class names on the page."""
 
 from dataclasses import replace
 
@@ -9,63 +9,70 @@ from hypothesis import strategies as st
 
 from lib.data.catalog import Categories, read_splits
 from lib.errors import UserError
-from lib.labelling.items import draw, shown_names
-from tests.labelling.conftest import sheet_of
+from lib.labelling.items import display_names, sample_task
+from tests.labelling.conftest import make_task
 
 
-def named(*names, keys=None):
+def categories(*names, keys=None):
     return Categories(np.arange(len(names)), list(names), keys)
 
 
-def test_a_sheet_is_a_draw_of_the_part(few):
-    _, config = few
-    catalogue, sheet = sheet_of(config, 20)
+def test_a_task_is_a_random_sample_of_the_part(four_classes):
+    _, config = four_classes
+    catalog, task = make_task(config, 20)
     locked = read_splits(config.at("extract/splits")).products("locked")
-    assert len(sheet) == len(set(sheet.products.tolist())) == 20
-    assert np.isin(sheet.products, locked).all()
-    assert np.array_equal(sheet.truth, catalogue.label[sheet.products])
-    assert not np.array_equal(sheet.products, locked[:20])
-    again, other, shorter = (
-        sheet_of(config, n, seed)[1] for n, seed in ((20, None), (20, 2), (19, None))
-    )
-    assert np.array_equal(again.products, sheet.products)
-    assert not np.array_equal(other.products, sheet.products)
-    assert len({sheet.digest, other.digest, shorter.digest}) == 3
-    assert again.digest == sheet.digest
-    assert len(sheet_of(config, 10_000)[1]) == len(locked)
+    assert len(task) == len(set(task.products.tolist())) == 20
+    assert np.isin(task.products, locked).all()
+    assert np.array_equal(task.truth, catalog.label[task.products])
+    assert not np.array_equal(task.products, locked[:20])
+    assert len(make_task(config, 10_000)[1]) == len(locked)
 
 
-def test_everybody_has_an_order_of_their_own(few):
-    _, sheet = sheet_of(few[1], 20)
-    orders = [sheet.order(person) for person in (1, 2, 3)]
+def test_a_task_depends_on_its_seed_and_size_alone(four_classes):
+    _, config = four_classes
+    _, task = make_task(config, 20)
+    _, again = make_task(config, 20)
+    _, other_seed = make_task(config, 20, seed=2)
+    _, shorter = make_task(config, 19)
+    assert np.array_equal(again.products, task.products)
+    assert not np.array_equal(other_seed.products, task.products)
+    assert again.digest == task.digest
+    assert len({task.digest, other_seed.digest, shorter.digest}) == 3
+
+
+def test_each_person_has_a_different_order(four_classes):
+    _, task = make_task(four_classes[1], 20)
+    orders = [task.order(person) for person in (1, 2, 3)]
     for order in orders:
         assert sorted(order.tolist()) == list(range(20))
     assert len({tuple(order.tolist()) for order in orders}) == 3
-    assert np.array_equal(sheet.order(2), orders[1])
+    assert np.array_equal(task.order(2), orders[1])
 
 
-def test_products_without_a_picture_or_a_class_are_not_asked(few):
-    catalogue, _ = sheet_of(few[1], 5)
-    label, count = catalogue.label.copy(), catalogue.image_count.copy()
+def test_products_without_an_image_or_a_label_are_left_out(four_classes):
+    catalog, _ = make_task(four_classes[1], 5)
+    label, count = catalog.label.copy(), catalog.image_count.copy()
     label[0], count[1] = -1, 0
-    bare = replace(catalogue, label=label, image_count=count)
-    classes = named(*[("A", "B", str(i)) for i in range(4)])
-    assert draw(bare, classes, np.arange(5), 5, 0).products.tolist() == [2, 3, 4]
+    incomplete = replace(catalog, label=label, image_count=count)
+    names = categories(*[("A", "B", str(i)) for i in range(4)])
+    assert sample_task(incomplete, names, np.arange(5), 5, 0).products.tolist() == [2, 3, 4]
     with pytest.raises(UserError, match="--part"):
-        draw(bare, classes, np.arange(2), 5, 0)
+        sample_task(incomplete, names, np.arange(2), 5, 0)
 
 
-def test_the_lowest_name_that_tells_classes_apart():
-    assert shown_names(named(("fish", "", ""), ("hot dog", "", ""))) == ["fish", "hot dog"]
-    found = shown_names(named(("M", "Tops", "Tees"), ("W", "Tops", "Tees"), ("W", "Tops", "Bras")))
-    assert found == ["M / Tops / Tees", "W / Tops / Tees", "Bras"]
-    same = named(("X", "X", "X"), ("X", "X", "X"))
-    assert shown_names(same) == ["X (0)", "X (1)"]
-    assert shown_names(named(("", "", ""), keys=["seven"])) == ["seven"]
+def test_a_class_is_named_by_its_lowest_level_if_that_is_unique():
+    names = categories(("M", "Tops", "Tees"), ("W", "Tops", "Tees"), ("W", "Tops", "Bras"))
+    assert display_names(names) == ["M / Tops / Tees", "W / Tops / Tees", "Bras"]
+    assert display_names(categories(("fish", "", ""), ("dog", "", ""))) == ["fish", "dog"]
+
+
+def test_classes_with_the_same_name_at_every_level_get_their_ids():
+    assert display_names(categories(("X", "X", "X"), ("X", "X", "X"))) == ["X (0)", "X (1)"]
+    assert display_names(categories(("", "", ""), keys=["seven"])) == ["seven"]
 
 
 @given(st.lists(st.tuples(*[st.sampled_from(["", "a", "b"])] * 3), min_size=1, max_size=8))
-def test_names_are_never_the_same(names):
-    found = shown_names(named(*names))
-    assert len(set(found)) == len(names)
-    assert all(found)
+def test_display_names_are_unique(names):
+    displayed = display_names(categories(*names))
+    assert len(set(displayed)) == len(names)
+    assert all(displayed)

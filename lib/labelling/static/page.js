@@ -1,166 +1,167 @@
 "use strict";
-// One drawing after the other: shows it, takes a key or a click, has it saved, shows the next.
+// Shows one product at a time, sends the answer of a key or a click, then shows the next product.
 
-const { person, total, names } = JSON.parse(document.getElementById("sheet").textContent);
-const at = (id) => document.getElementById(id);
-const filter = at("filter"); // only where there are more classes than digits
-const COARSE = 64; // pixels: pictures up to this size are shown pixel by pixel
-const LISTED = 60; // classes in the list at a time
+const { person, total, classNames } = JSON.parse(document.getElementById("task").textContent);
+const byId = (id) => document.getElementById(id);
+const filter = byId("filter"); // present only if there are more classes than digits
+const MAX_PIXELATED = 64; // pixels: smaller images are enlarged pixel by pixel
+const MAX_LISTED = 60; // classes in the list at a time
 
-let state = null; // what the server said last; null: unknown, to be asked for
-let ready = false; // the drawing is on the screen, and nothing is under way
-const loaded = new Map(); // place -> promise of its pictures
+let state = null; // the server's last answer; null: unknown, must be fetched
+let ready = false; // the product is on the screen and no request is running
+const imagesByPosition = new Map(); // position -> promise of its images
 
-async function ask(path, body) {
-  const request = body && {
+async function request(path, body) {
+  const options = body && {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   };
-  const response = await fetch(`/person/${person}/${path}`, request);
+  const response = await fetch(`/person/${person}/${path}`, options);
   if (!response.ok && response.status !== 409) throw new Error(`status ${response.status}`);
-  return { elsewhere: response.status === 409, state: await response.json() };
+  return { stale: response.status === 409, state: await response.json() };
 }
 
-// Runs one thing at a time. A key that comes meanwhile was not meant for the next drawing.
-async function run(path, body, last) {
+// Runs one request at a time. A key pressed meanwhile was not meant for the next product.
+async function run(path, body, summary) {
   if (body && !ready) return;
   ready = false;
   try {
-    const answer = await ask(path, body);
-    state = answer.state;
-    say(answer.elsewhere ? "You went on in another window; this is where you are now." : "");
-    await show(answer.elsewhere ? "" : last);
+    const response = await request(path, body);
+    state = response.state;
+    showMessage(response.stale ? "You continued in another window. This is your current product." : "");
+    await show(response.stale ? "" : summary);
   } catch (error) {
     state = null;
-    say(
-      "The program does not answer, so this was perhaps not saved. See whether it still runs, then " +
-        "press any key: you will go on where your saved labels end.",
+    showMessage(
+      "The server does not respond, so the last answer may not be saved. Check that the program is " +
+        "still running, then press any key to continue after your last saved answer.",
     );
   }
 }
 
-const answer = (cls) =>
-  state.place < total &&
-  run("answer", { place: state.place, class: cls }, cls === null ? "passed" : names[cls]);
-const undo = () => state.place > 0 && run("undo", { place: state.place }, "taken back");
+const answer = (classId) =>
+  state.position < total &&
+  run("answer", { position: state.position, class_id: classId }, classId === null ? "skipped" : classNames[classId]);
+const undo = () => state.position > 0 && run("undo", { position: state.position }, "undone");
 
-function say(text) {
-  at("message").textContent = text;
-  at("message").hidden = !text;
+function showMessage(text) {
+  byId("message").textContent = text;
+  byId("message").hidden = !text;
 }
 
-async function show(last) {
-  const { place, pictures } = state;
-  const done = place === total;
-  if (!done) at("pictures").replaceChildren(...(await fetched(place, pictures[0])));
-  at("asking").hidden = done;
-  at("done").hidden = !done;
-  at("bar").value = place;
-  at("progress").textContent = `${place} of ${total}`;
-  at("told").textContent = `${last ? `${last}. ` : ""}${place} of ${total}${done ? ", done" : ""}`;
-  at("last").textContent = last ? `The one before: ${last}` : "\u00a0";
-  at("undo").disabled = place === 0;
+async function show(summary) {
+  const { position, images } = state;
+  const done = position === total;
+  if (!done) byId("images").replaceChildren(...(await loadImages(position, images[0])));
+  byId("question").hidden = done;
+  byId("done").hidden = !done;
+  byId("bar").value = position;
+  byId("progress").textContent = `${position} of ${total}`;
+  byId("status").textContent = `${summary ? `${summary}. ` : ""}${position} of ${total}${done ? ", done" : ""}`;
+  byId("previous").textContent = summary ? `Last answer: ${summary}` : "\u00a0";
+  byId("undo").disabled = position === 0;
   if (filter) {
     filter.value = "";
-    list();
+    listClasses();
   }
   ready = true;
-  if (done) at("thanks").focus();
+  if (done) byId("thanks").focus();
   else if (filter) filter.focus();
-  if (place + 1 < total) fetched(place + 1, pictures[1]).catch(() => loaded.delete(place + 1));
+  const next = position + 1;
+  if (next < total) loadImages(next, images[1]).catch(() => imagesByPosition.delete(next));
 }
 
-// The pictures of a place, drawn large enough to be seen.
-function fetched(place, count) {
-  if (!loaded.has(place)) {
-    for (const old of loaded.keys()) if (Math.abs(old - place) > 2) loaded.delete(old);
-    const promise = Promise.all(Array.from({ length: count }, (_, i) => picture(place, i, count)));
-    promise.catch(() => loaded.delete(place));
-    loaded.set(place, promise);
+// The images of a position. Those far from it are dropped.
+function loadImages(position, count) {
+  if (!imagesByPosition.has(position)) {
+    for (const other of imagesByPosition.keys()) if (Math.abs(other - position) > 2) imagesByPosition.delete(other);
+    const promise = Promise.all(Array.from({ length: count }, (_, index) => loadImage(position, index, count)));
+    promise.catch(() => imagesByPosition.delete(position));
+    imagesByPosition.set(position, promise);
   }
-  return loaded.get(place);
+  return imagesByPosition.get(position);
 }
 
-async function picture(place, position, count) {
+async function loadImage(position, index, count) {
   const image = new Image();
-  image.src = `/person/${person}/picture/${place}/${position}`;
-  image.alt = `To label: number ${place + 1}` + (count > 1 ? `, picture ${position + 1} of ${count}` : "");
+  image.src = `/person/${person}/image/${position}/${index}`;
+  image.alt = `Product ${position + 1}` + (count > 1 ? `, image ${index + 1} of ${count}` : "");
   await image.decode();
-  const longest = Math.max(image.naturalWidth, image.naturalHeight);
-  const coarse = longest <= COARSE;
-  const scale = (count > 1 ? 230 : 448) / longest;
-  image.classList.toggle("coarse", coarse);
-  image.width = image.naturalWidth * (coarse ? Math.max(1, Math.floor(scale)) : Math.min(scale, 3));
+  const side = Math.max(image.naturalWidth, image.naturalHeight);
+  const pixelated = side <= MAX_PIXELATED;
+  const scale = (count > 1 ? 230 : 448) / side;
+  image.classList.toggle("pixelated", pixelated);
+  image.width = image.naturalWidth * (pixelated ? Math.max(1, Math.floor(scale)) : Math.min(scale, 3));
   return image;
 }
 
-// The list of classes that holds every typed word; the best one is chosen as soon as one types.
-const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-const sought = names.map(plain);
+// The list has the classes whose names contain every typed word. Typing selects the best match.
+const normalize = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const searchable = classNames.map(normalize);
 
-function list() {
-  const typed = plain(filter.value.trim());
+function listClasses() {
+  const typed = normalize(filter.value.trim());
   const words = typed.split(/\s+/);
   const rank = (name) => (name.startsWith(typed) ? 0 : ` ${name}`.includes(` ${typed}`) ? 1 : 2);
-  const found = sought
-    .map((name, cls) => ({ name, cls }))
+  const matches = searchable
+    .map((name, classId) => ({ name, classId }))
     .filter(({ name }) => words.every((word) => name.includes(word)))
     .sort((a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name));
-  const options = found.slice(0, LISTED).map(({ cls }) => {
+  const options = matches.slice(0, MAX_LISTED).map(({ classId }) => {
     const option = document.createElement("li");
-    option.id = `class${cls}`;
+    option.id = `class${classId}`;
     option.setAttribute("role", "option");
-    option.dataset.class = cls;
-    option.textContent = names[cls];
+    option.dataset.classId = classId;
+    option.textContent = classNames[classId];
     return option;
   });
-  at("list").replaceChildren(...options);
-  const more = found.length - options.length;
-  at("more").textContent = found.length
-    ? `${found.length} of ${names.length} classes${more > 0 ? `, ${more} not listed: type more` : ""}`
-    : "No class has that in its name.";
-  choose(typed ? options[0] : null);
+  byId("list").replaceChildren(...options);
+  const hidden = matches.length - options.length;
+  byId("matches").textContent = matches.length
+    ? `${matches.length} of ${classNames.length} classes${hidden > 0 ? `, ${hidden} not shown: type more` : ""}`
+    : "No class name contains this text.";
+  select(typed ? options[0] : null);
 }
 
-const chosen = () => at("list").querySelector("[aria-selected=true]");
+const selected = () => byId("list").querySelector("[aria-selected=true]");
 
-function choose(option) {
-  for (const other of at("list").children) other.setAttribute("aria-selected", other === option);
+function select(option) {
+  for (const other of byId("list").children) other.setAttribute("aria-selected", other === option);
   if (option) {
     filter.setAttribute("aria-activedescendant", option.id);
     option.scrollIntoView({ block: "nearest" });
   } else {
     filter.removeAttribute("aria-activedescendant");
-    at("list").scrollTop = 0;
+    byId("list").scrollTop = 0;
   }
 }
 
-function move(step) {
-  const options = [...at("list").children];
-  const place = chosen() ? options.indexOf(chosen()) + step : step > 0 ? 0 : options.length - 1;
-  if (options[place]) choose(options[place]);
+function moveSelection(step) {
+  const options = [...byId("list").children];
+  const index = selected() ? options.indexOf(selected()) + step : step > 0 ? 0 : options.length - 1;
+  if (options[index]) select(options[index]);
 }
 
-// What a key does; undefined: it has its usual meaning.
-function meaning(key) {
-  if (state.place === total) return ["u", "U", "Backspace"].includes(key) ? undo : undefined;
+// The action of a key; undefined: the key keeps its usual meaning.
+function keyAction(key) {
+  if (state.position === total) return ["u", "U", "Backspace"].includes(key) ? undo : undefined;
   if (!filter) {
     if (/^[0-9]$/.test(key)) {
-      const cls = (Number(key) + 9) % 10;
-      return () => cls < names.length && answer(cls);
+      const classId = (Number(key) + 9) % 10;
+      return () => classId < classNames.length && answer(classId);
     }
     return { s: () => answer(null), u: undo, Backspace: undo }[key.length > 1 ? key : key.toLowerCase()];
   }
   if (key === "Backspace") return filter.value ? undefined : undo;
-  const one = chosen();
+  const option = selected();
   return {
-    ArrowDown: () => move(1),
-    ArrowUp: () => move(-1),
-    Enter: () => one && answer(Number(one.dataset.class)),
+    ArrowDown: () => moveSelection(1),
+    ArrowUp: () => moveSelection(-1),
+    Enter: () => option && answer(Number(option.dataset.classId)),
     Escape: () => {
       filter.value = "";
-      list();
+      listClasses();
     },
     "?": () => answer(null),
   }[key];
@@ -169,28 +170,28 @@ function meaning(key) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (state === null) {
-    if (at("message").hidden || event.key === "Shift") return;
+    if (byId("message").hidden || event.key === "Shift") return;
     event.preventDefault();
-    say("");
+    showMessage("");
     run("state");
     return;
   }
   const onButton = event.target.closest("button, a");
   if (onButton && ["Enter", " "].includes(event.key)) return;
-  const does = meaning(event.key);
-  if (!does) {
-    if (filter && event.key.length === 1 && state.place < total) filter.focus();
+  const action = keyAction(event.key);
+  if (!action) {
+    if (filter && event.key.length === 1 && state.position < total) filter.focus();
     return;
   }
   event.preventDefault();
-  if (ready && (!event.repeat || event.key.startsWith("Arrow"))) does();
+  if (ready && (!event.repeat || event.key.startsWith("Arrow"))) action();
 });
 
 document.addEventListener("click", (event) => {
-  const choice = event.target.closest("[data-class]");
-  if (choice && ready) answer(Number(choice.dataset.class));
+  const choice = event.target.closest("[data-class-id]");
+  if (choice && ready) answer(Number(choice.dataset.classId));
 });
-at("skip").addEventListener("click", () => ready && answer(null));
-for (const id of ["undo", "reopen"]) at(id).addEventListener("click", () => ready && undo());
-if (filter) filter.addEventListener("input", list);
+byId("skip").addEventListener("click", () => ready && answer(null));
+for (const id of ["undo", "reopen"]) byId(id).addEventListener("click", () => ready && undo());
+if (filter) filter.addEventListener("input", listClasses);
 run("state");
