@@ -4,6 +4,7 @@ python 01_extract.py --config configs/sample.toml
 """
 
 from lib.cli import run_stage
+from lib.stages import extract
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage("extract", __doc__))
+    raise SystemExit(run_stage(extract))

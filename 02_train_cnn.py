@@ -5,6 +5,7 @@ torchrun --nproc-per-node 4 02_train_cnn.py --config configs/fashion.toml    # 4
 """
 
 from lib.cli import run_stage
+from lib.stages import train
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage("train", __doc__))
+    raise SystemExit(run_stage(train))

@@ -5,6 +5,7 @@ torchrun --nproc-per-node 4 03_predict_tta.py --config configs/fashion.toml  # 4
 """
 
 from lib.cli import run_stage
+from lib.stages import predict
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage("predict", __doc__))
+    raise SystemExit(run_stage(predict))

@@ -4,6 +4,7 @@ python 04_features.py --config configs/sample.toml
 """
 
 from lib.cli import run_stage
+from lib.stages import features
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage("features", __doc__))
+    raise SystemExit(run_stage(features))

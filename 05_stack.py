@@ -4,6 +4,7 @@ python 05_stack.py --config configs/sample.toml
 """
 
 from lib.cli import run_stage
+from lib.stages import stack
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage("stack", __doc__))
+    raise SystemExit(run_stage(stack))

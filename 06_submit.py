@@ -4,6 +4,7 @@ python 06_submit.py --config configs/sample.toml
 """
 
 from lib.cli import run_stage
+from lib.stages import submit
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage("submit", __doc__))
+    raise SystemExit(run_stage(submit))

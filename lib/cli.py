@@ -1,183 +1,274 @@
-"""What the numbered scripts share: arguments, the order of the stages, one line for an error."""
+"""The command line of the numbered scripts, and of `run_all.sh`.
+
+python 05_stack.py --config configs/sample.toml     one stage
+python -m lib.cli configs/sample.toml               all stages; starts only those not fresh
+"""
 
 import argparse
 import errno
+import logging
 import os
 import shlex
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-from lib import fill, jobs, new, pipeline
-from lib.artifacts import Artifact, Status, survey
-from lib.config.load import load
-from lib.config.schema import Config
 from lib.errors import UserError
+from lib.pipeline import executor
+from lib.pipeline.artifact import Artifact, Status, status_all
+from lib.pipeline.experiment import Experiment, load_experiment
 from lib.runtime import workers
+from lib.runtime.log import configure_logging
+from lib.stages import extract, submit
+from lib.stages.order import STAGES, declare_all
 
-SCRIPTS = {
-    "extract": "01_extract.py",
-    "train": "02_train_cnn.py",
-    "predict": "03_predict_tta.py",
-    "features": "04_features.py",
-    "stack": "05_stack.py",
-    "submit": "06_submit.py",
-}
+logger = logging.getLogger(__name__)
+
 DEFAULT_CONFIG = "configs/sample.toml"
-LEAST_FREE = 8 << 20  # bytes; with less than this left, a failed write means a full disk
+MIN_FREE_BYTES = 8 << 20  # with less than this left, a failed write means a full disk
 
 
-def run_stage(stage: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run one stage as a script would; returns the exit status.
+def run_stage(stage: ModuleType, argv: Sequence[str] | None = None) -> int:
+    """Run one stage as its script does; returns the exit status.
 
-    0 done, 1 an unexpected fault (with its traceback), 2 something the user can mend, 130 stopped.
+    stage: a module of `lib/stages` that has NAME, SCRIPT, PARALLEL and `declare`.
+    0: done; 1: unexpected error, with its traceback; 2: error that the user can fix; 130: Ctrl-C.
     """
-    arguments = _parser(stage, description).parse_args(argv)
-    folder = Path(arguments.config).parent
-    try:
-        config = jobs.of_this_process(load(arguments.config, arguments.set))
-        folder = config.folder
-        if arguments.new is not None:
-            config = new.choose(config, arguments.new)
-        _limit_threads(config)
-        workers.keep_freed_memory()
-        return jobs.together(config, stage, partial(_work, config, stage, arguments))
-    except UserError as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("stopped; the same command goes on from here", 130)
-    except Exception as error:
-        if _disk_is_full(error, folder):
-            return _fail(
-                f"{folder}: no space left on the disk; free some and run the same command again:"
-                " what is finished is kept"
-            )
-        raise
-
-
-def _work(config: Config, stage: str, arguments: argparse.Namespace) -> int:
-    if arguments.dry_run:
-        return _dry_run(config, stage)
-    _stop_if_untrained(config, arguments)
-    _run(config, stage, arguments.rebuild, arguments.strict)
-    return 0
-
-
-def _parser(stage: str, description: str) -> argparse.ArgumentParser:
-    script = SCRIPTS[stage]
-    parser = argparse.ArgumentParser(
-        prog=script,
-        description=description.strip().splitlines()[0],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"examples:\n  python {script} --config configs/fashion.toml\n"
-        f"  python {script} --config configs/fashion.toml --set train.lr=0.01 --dry-run\n"
-        f"  python {script} --config configs/fashion.toml --new ../other/new.bson",
-    )
+    parser = _parser(stage.SCRIPT, _first_line(stage.__doc__))
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="TOML file (default: %(default)s)")
-    parser.add_argument(
+    arguments = parser.parse_args(argv)
+    return _exit_status(arguments, partial(_run_stage, stage))
+
+
+def run_all(argv: Sequence[str] | None = None) -> int:
+    """Run all stages in order, as `run_all.sh` does; returns the exit status.
+
+    This process only compares artifacts with the config. A stage that is not fresh is run by its
+    script in a process of its own.
+    """
+    parser = _parser("run_all.sh", "Run all six stages, from the original files to a submission.")
+    parser.add_argument("config", nargs="?", default=DEFAULT_CONFIG, help="TOML file")
+    arguments, script_options = _split_options(parser, argv)
+    return _exit_status(arguments, partial(_run_all, script_options))
+
+
+def _parser(program: str, description: str) -> argparse.ArgumentParser:
+    call = f"./{program} " if program.endswith(".sh") else f"python {program} --config "
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n  {call}configs/fashion.toml\n"
+        f"  {call}configs/fashion.toml --set train.lr=0.01 --dry-run\n"
+        f"  {call}configs/fashion.toml --new ../other/new.bson",
+    )
+    add = parser.add_argument
+    add(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a setting, as in --set train.lr=0.01; may be given many times",
+        help="override a setting, as in --set train.lr=0.01; may be repeated",
     )
-    parser.add_argument(
+    add(
         "--new",
         metavar="PATH",
-        help="classify these products with what is trained: a .bson, .csv, .npy or .ndjson file, or"
-        " a folder of pictures, of .npy or of .ndjson files",
+        help="classify these products with the trained models: a .bson, .csv, .npy or .ndjson file,"
+        " or a folder of images, of .npy or of .ndjson files",
     )
-    parser.add_argument(
-        "--rebuild", action="store_true", help="make stale artifacts anew (fresh ones are kept)"
-    )
-    parser.add_argument(
+    add("--rebuild", action="store_true", help="rebuild stale artifacts (fresh ones are kept)")
+    add(
         "--strict",
         action="store_true",
-        help="stage 01: stop if any record or picture had to be passed over",
+        help="stage 01: stop if any record or image cannot be used",
     )
-    parser.add_argument(
+    add(
         "--dry-run",
         action="store_true",
         help="show what is fresh, stale or missing; change nothing",
     )
+    add("--show-config", action="store_true", help="print all settings as TOML and exit")
+    add("--quiet", action="store_true", help="report warnings and errors only")
+    add("--verbose", action="store_true", help="report fresh artifacts and details too")
     return parser
 
 
-def _stop_if_untrained(config: Config, arguments: argparse.Namespace) -> None:
-    """What is settled is built in no stage, so say in the first if it is not fresh: with `--new`
-    the labelled side, and of a second round the round before."""
-    stages = pipeline.stages(config)
-    settled = [artifact for made in stages.values() for artifact in made if artifact.settled]
-    for path, state in survey(settled).items():
-        if state.state != "fresh":
-            before = config.before is not None and path.is_relative_to(config.before.folder)
-            command = ["./run_all.sh", config.pseudo_label.teacher if before else arguments.config]
+def _exit_status(arguments: argparse.Namespace, work) -> int:  # type: ignore[no-untyped-def]
+    """Load the experiment, call `work(experiment, arguments)`, and turn errors into one line."""
+    level = logging.WARNING if arguments.quiet else logging.INFO
+    configure_logging(logging.DEBUG if arguments.verbose else level)
+    if arguments.quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    folder = Path(arguments.config).parent
+    try:
+        experiment = load_experiment(arguments.config, arguments.set, arguments.new)
+        folder = experiment.folder
+        if arguments.show_config:
+            raise UserError("not yet")
+            return 0
+        return work(experiment, arguments)
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; rerun the same command to resume", 130)
+    except Exception as error:
+        if _is_disk_full(error, folder):
+            return _fail(
+                f"{folder}: no space left on the disk; free some and rerun the same command:"
+                " finished work is kept"
+            )
+        raise
+
+
+def _run_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
+    run = experiment.config.run
+    workers.limit_threads(workers.num_threads(run))
+    workers.tune_malloc()
+    build = partial(_dry_run if arguments.dry_run else _build_stage, stage, experiment, arguments)
+    return executor.run_on_ranks(run, build)
+
+
+def _build_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
+    artifacts = declare_all(experiment)
+    _check_frozen(experiment, artifacts, arguments)
+    _check_earlier_stages(stage, artifacts)
+    _log_to_file(experiment, stage.NAME, arguments)
+    executor.ensure_all(
+        stage.NAME, artifacts[stage.NAME], experiment.config.run, arguments.rebuild, stage.PARALLEL
+    )
+    _finish(stage, experiment, arguments)
+    return 0
+
+
+def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> None:
+    """What follows a stage whose artifacts are fresh: `--strict`, and the summary of the last."""
+    if stage is extract and arguments.strict:
+        extract.check_strict(experiment)
+    if stage is submit:
+        for line in submit.summary(experiment):
+            logger.info("%s", line)
+
+
+def _run_all(
+    script_options: list[str], experiment: Experiment, arguments: argparse.Namespace
+) -> int:
+    artifacts = declare_all(experiment)
+    for stage in STAGES:
+        if _is_fresh(stage, artifacts) and not arguments.dry_run:
+            count = sum(not artifact.frozen for artifact in artifacts[stage.NAME])
+            logger.info("%s: 0 built, %d fresh", stage.NAME, count)
+            _finish(stage, experiment, arguments)
+            continue
+        command = [sys.executable, stage.SCRIPT, "--config", arguments.config, *script_options]
+        exit_status = subprocess.run(command).returncode
+        if exit_status:
+            return exit_status
+    return 0
+
+
+def _is_fresh(stage: ModuleType, artifacts: dict[str, list[Artifact]]) -> bool:
+    """Whether all artifacts up to this stage are fresh, so that its script has nothing to do."""
+    return all(state.fresh for state in _states(artifacts, [*_earlier(stage), stage]).values())
+
+
+def _check_frozen(
+    experiment: Experiment, artifacts: dict[str, list[Artifact]], arguments: argparse.Namespace
+) -> None:
+    """Raise UserError if an artifact that no stage of this run builds is not fresh.
+
+    With `--new` these are all artifacts of labelled data, in a second round those of the first.
+    """
+    frozen = [artifact for stage in artifacts.values() for artifact in stage if artifact.frozen]
+    for path, state in status_all(frozen).items():
+        if not state.fresh:
+            teacher = experiment.teacher
+            of_teacher = teacher is not None and path.is_relative_to(teacher.folder)
+            config = experiment.config.round.of if of_teacher else arguments.config
+            command = ["./run_all.sh", config]
             command += [word for override in arguments.set for word in ("--set", override)]
             command += ["--rebuild"] if state.state == "stale" else []
             raise UserError(f"{path} is {state}; train first with {shlex.join(command)}")
 
 
-def _run(config: Config, stage: str, rebuild: bool, strict: bool) -> None:
-    stages = pipeline.stages(config)
-    states = _states(stages, _before(stage))
-    for name in _before(stage):
-        for artifact in stages[name]:
+def _check_earlier_stages(stage: ModuleType, artifacts: dict[str, list[Artifact]]) -> None:
+    """Raise UserError, naming the script to run, if an earlier stage is not fresh."""
+    states = _states(artifacts, _earlier(stage))
+    for earlier in _earlier(stage):
+        for artifact in artifacts[earlier.NAME]:
             state = states[artifact.path]
-            if state.state != "fresh":
-                raise UserError(f"{artifact.path} is {state}; run {SCRIPTS[name]} first")
-    jobs.ensure_all(config, stage, rebuild, jobs.print_line)
-    if strict and stage == "extract":
-        fill.stop_if_strict(config)
-    pipeline.closing_words(config, stage, jobs.print_line)
+            if not state.fresh:
+                raise UserError(f"{artifact.path} is {state}; run {earlier.SCRIPT} first")
 
 
-def _dry_run(config: Config, stage: str) -> int:
-    stages = pipeline.stages(config)
-    states = _states(stages, [*_before(stage), stage])
-    for artifact in stages[stage]:
+def _dry_run(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
+    artifacts = declare_all(experiment)
+    states = _states(artifacts, [*_earlier(stage), stage])
+    for artifact in artifacts[stage.NAME]:
         state = states[artifact.path]
-        if not artifact.settled:
+        if not artifact.frozen:
             print(f"{artifact.path}: {state}")
-        elif state.state != "fresh":
-            print(f"{artifact.path}: {state}; it is not made here, train first")
+        elif not state.fresh:
+            print(f"{artifact.path}: {state}; not built by this command; train first")
     return 0
 
 
-def _states(stages: pipeline.Stages, names: Sequence[str]) -> dict[Path, Status]:
-    """Of the artifacts of these stages, and of all settled ones, which they may be made of."""
-    chain: list[Artifact] = []
-    for name, made in stages.items():
-        chain += [artifact for artifact in made if artifact.settled or name in names]
-    return survey(chain)
+def _states(
+    artifacts: dict[str, list[Artifact]], stages: Sequence[ModuleType]
+) -> dict[Path, Status]:
+    """The status of the artifacts of these stages, and of all frozen ones, which they may need."""
+    names = [stage.NAME for stage in stages]
+    return status_all(
+        [a for name, stage in artifacts.items() for a in stage if a.frozen or name in names]
+    )
 
 
-def _before(stage: str) -> list[str]:
-    names = list(SCRIPTS)
-    return names[: names.index(stage)]
+def _earlier(stage: ModuleType) -> tuple[ModuleType, ...]:
+    return STAGES[: STAGES.index(stage)]
 
 
-def _limit_threads(config: Config) -> None:
-    """Bound every library's pool before it is imported: two pools on the same cores crawl.
+def _log_to_file(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:
+    """Log to a file of this run, and write the settings of the experiment beside its artifacts."""
+    name = time.strftime(f"%Y%m%d-%H%M%S-{stage}.log")
+    level = logging.WARNING if arguments.quiet else logging.INFO
+    configure_logging(
+        logging.DEBUG if arguments.verbose else level, experiment.folder / "logs" / name
+    )
+    logger.debug("command: %s", shlex.join(sys.argv))
 
-    Passive waiting: threads that spin for each other on a busy machine cost ten times the work.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    threads = str(pipeline.threads(config))
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = threads
+
+def _split_options(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the options of `run_all.sh`; also returns them as its scripts take them."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(words)
+    if arguments.config in words:
+        words.remove(arguments.config)
+    return arguments, words
 
 
-def _disk_is_full(error: Exception, folder: Path) -> bool:
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]
+
+
+def _is_disk_full(error: Exception, folder: Path) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    # Several libraries say it in words of their own, so look at the disk itself.
+    # Several libraries report it in words of their own, so look at the disk itself.
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return shutil.disk_usage(folder).free < LEAST_FREE
+    return shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 
-def _fail(text: str, status: int = 2) -> int:
-    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
-    return status
+def _fail(text: str, exit_status: int = 2) -> int:
+    logger.error("%s", " ".join(text.split()))
+    return exit_status
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_all())

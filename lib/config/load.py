@@ -39,14 +39,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     _inherit_train(tree, str(path))
     config = _build(Config, tree, str(path), "")
     check(config, str(path))
-    return _with_before(config) if config.pseudo_label.teacher else config
-
-
-def _with_before(config: Config) -> Config:
-    """The experiment of the round before, on the same catalogue and in the same place."""
-    before = load(config.pseudo_label.teacher)
-    before = dataclasses.replace(before, data=config.data, work=config.work, run=config.run)
-    return dataclasses.replace(config, before=before)
+    return config
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -87,7 +80,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _build(kind: Any, tree: dict[str, Any], origin: str, where: str) -> Any:
     hints = typing.get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind) if f.metadata.get("setting", True)]
+    known = [f.name for f in dataclasses.fields(kind)]
     values = {}
     for key, value in tree.items():
         full = f"{where}{key}"

@@ -6,7 +6,6 @@ artifact stale; every other setting belongs to the artifacts that it decides.
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 BOOSTERS_L2 = ("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees")
@@ -316,18 +315,6 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class PredictTarget:
-    """The new products of `--new`; made by `lib/new.py`, never read from TOML.
-
-    path: absolute; source: what it is, as in `data.source`; slug: the name of its folder.
-    """
-
-    path: str
-    source: str
-    slug: str
-
-
-@dataclass(frozen=True)
 class Run:
     """Never part of an artifact: may change from one call to the next."""
 
@@ -355,36 +342,11 @@ class Config:
     blend: Blend = field(default_factory=Blend)
     inference: Inference = field(default_factory=Inference)
     run: Run = field(default_factory=Run)
-    asked: PredictTarget | None = field(default=None, metadata={"setting": False})
-    before: "Config | None" = field(default=None, metadata={"setting": False})  # of `round.of`
 
     @property
-    def folder(self) -> Path:
-        return Path(self.work) / self.name
-
-    def at(self, name: str) -> Path:
-        """The folder of an artifact, as in "features/mean/test".
-
-        With `--new`, what depends on the new products has its own place, beside the experiment's.
-        """
-        if self.asked is not None and depends_on_test(name):
-            return self.folder / "new" / self.asked.slug / name
-        return self.folder / name
-
-    @property
-    def has_test(self) -> bool:
-        """Whether there are products to classify."""
-        return self.asked is not None or self.data.test != ""
-
-    @property
-    def scored_parts(self) -> tuple[str, ...]:
-        """The parts that are scored by what is fitted: `locked` and, if there is one, `test`."""
-        return ("locked", "test") if self.has_test else ("locked",)
-
-    @property
-    def sides(self) -> tuple[str, ...]:
-        """The files or folders of the catalogue."""
-        return ("train", "test") if self.has_test else ("train",)
+    def model_weights(self) -> dict[str, float]:
+        """The weight of each model in the weighted means and in the published blend."""
+        return {name: model.weight for name, model in self.models.items()}
 
     @property
     def fused(self) -> set[str]:
@@ -431,11 +393,6 @@ class Config:
 def nets(model: Model) -> list[str]:
     """Folder names of a model's networks: `full`, or one for each fold left out."""
     return ["full"] if model.n_folds == 1 else [f"fold{i}" for i in range(model.n_folds)]
-
-
-def depends_on_test(name: str) -> bool:
-    """Whether an artifact is made of the products to classify, not of labelled data alone."""
-    return name == "submit" or name.endswith("/test")
 
 
 def plain(section: Any, *skip: str) -> dict[str, Any]:

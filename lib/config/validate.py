@@ -271,7 +271,7 @@ class _Checks:
         )
         self.need(0 < one <= 1, f"pseudo_label.loss_weight = {one}: above 0, at most 1")
         self.need(
-            config.has_test or not config.pseudo_label.teacher,
+            config.data.test != "" or not config.pseudo_label.teacher,
             "pseudo_label.teacher: a second round learns from products to classify;"
             " data.test names none",
         )

@@ -1,4 +1,4 @@
-"""Processes that work beside this one and end with it."""
+"""Processes: pools that end with this process, threads, memory and the GPUs that each one sees."""
 
 import ctypes
 import os
@@ -6,50 +6,100 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import current_process, get_context
+from pathlib import Path
+
+from lib.config.schema import Run
+from lib.runtime.log import configure_logging, log_settings
 
 PR_SET_PDEATHSIG = 1
-RANK = (
-    "RANK",
-    "LOCAL_RANK",
-    "LOCAL_WORLD_SIZE",
-    "MASTER_ADDR",
-)  # torchrun sets these, among others
+# torchrun sets these, among others.
+TORCHRUN = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# glibc returns every large tensor to the kernel and takes it back page by page in each step: two
+# fifths of a CPU training's time. Keep the memory, in huge pages. Read when a process starts.
+MALLOC_TUNABLES = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0"
+    ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864"
+)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_pool_size = 1  # processes of the pool that this process works in
 
 
-def keep_freed_memory() -> None:
-    """Have malloc keep what is freed, instead of handing it back and taking it anew page by page.
+def num_threads(run: Run) -> int:
+    """Threads that this process may use: its share of `run.threads`, or of all cores if that is 0.
 
-    For whoever makes and drops arrays of some megabytes all the time, as batches of pictures are.
-    Does nothing where the C library is not glibc.
+    The processes of a pool, and those of torchrun on one machine, share the threads.
+    """
+    processes = int(os.environ["LOCAL_WORLD_SIZE"]) if is_distributed() else _pool_size
+    return max(1, (run.threads or _cores()) // processes)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def limit_threads(threads: int) -> None:
+    """Bound the thread pools of all libraries; call it before they are imported.
+
+    Two pools on the same cores crawl. Threads wait passively: on a busy machine, threads that spin
+    for each other cost ten times the work.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
+def tune_malloc() -> None:
+    """Have malloc keep freed memory instead of returning it to the kernel page by page.
+
+    For processes that allocate and free arrays of some megabytes all the time, such as batches of
+    images. Does nothing where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest value that it accepts
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def of_several() -> bool:
+def is_distributed() -> bool:
     """Whether torchrun started this process as one of several (`lib/runtime/distributed.py`)."""
-    return set(RANK) <= os.environ.keys() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return set(TORCHRUN) <= os.environ.keys() and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def pool(count: int, fresh: bool = True, gpus: Sequence[str] = ()) -> ProcessPoolExecutor:
-    """`count` processes that die with this one.
+def visible_gpus(run: Run) -> list[str]:
+    """Names of the GPUs that torch sees, in the form that CUDA_VISIBLE_DEVICES takes."""
+    if run.device == "cpu":
+        return []
+    import torch  # slow to import; needed only when something is about to be built
 
-    fresh: start each anew, as whatever uses torch, OpenMP or a GPU must. Without, they are forks:
-    at work at once, and safe only for code that shares no lock with a thread of this process.
-    gpus: as in CUDA_VISIBLE_DEVICES, one that each sees alone.
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    return [name.strip() for name in names.split(",")][:count]
+
+
+def process_pool(count: int, spawn: bool = True, gpus: Sequence[str] = ()) -> ProcessPoolExecutor:
+    """A pool of `count` processes that die with this one and share its threads.
+
+    spawn: start fresh interpreters, as torch, OpenMP and GPUs need. Otherwise fork: quick to start,
+    and safe only for code that shares no lock with a thread of this process.
+    gpus: names as in CUDA_VISIBLE_DEVICES; each process sees one of them alone.
     """
-    context = get_context("spawn" if fresh else "fork")
-    return ProcessPoolExecutor(count, context, _begin, (tuple(gpus),))
+    if spawn:
+        os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES  # inherited, read when a process starts
+    context = get_context("spawn" if spawn else "fork")
+    arguments = (count, tuple(gpus), *log_settings())
+    return ProcessPoolExecutor(count, context, _init_worker, arguments)
 
 
-def _begin(gpus: tuple[str, ...]) -> None:
-    """In each process: die with the parent, be silent on Ctrl-C, have a line for the bar."""
+def _init_worker(count: int, gpus: tuple[str, ...], level: int, file: Path | None) -> None:
+    """Set up a process of a pool: it dies with its parent and has its own progress-bar line."""
+    global _pool_size
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    place = current_process()._identity[0] - 1  # those of a pool follow each other
-    os.environ["TQDM_POSITION"] = str(place)
+    configure_logging(level, file)
+    _pool_size = count
+    limit_threads(max(1, int(os.environ.get("OMP_NUM_THREADS") or _cores()) // count))
+    index = current_process()._identity[0] - 1  # processes of a pool are numbered in a row
+    os.environ["TQDM_POSITION"] = str(index)
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]  # before CUDA is used
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]  # before CUDA is used

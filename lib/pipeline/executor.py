@@ -1,0 +1,142 @@
+"""Build the artifacts of a stage: one after the other, in worker processes, or on all ranks.
+
+On a CPU, several networks that each train on one thread finish far sooner than one after the other
+on all threads: small networks spend much of a step waiting for the slowest thread, and on a busy
+machine nearly all of it. A GPU trains one network at a time; of several GPUs, each has a process
+that sees no other. With one GPU the calling process does all the work.
+
+If there are fewer networks than GPUs, torchrun has all GPUs work on each network in turn. Rank 0
+runs the stage. When it reaches an artifact that all ranks build, it broadcasts the call, and the
+other ranks join.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lib.config.schema import Run
+from lib.pipeline.artifact import Artifact, ensure, status
+from lib.runtime import workers
+
+logger = logging.getLogger(__name__)
+
+
+def ensure_all(
+    stage: str, artifacts: Sequence[Artifact], run: Run, rebuild: bool, parallel: bool = False
+) -> int:
+    """Build the artifacts of a stage that are not fresh; returns how many were built.
+
+    stage: its name, for the log. parallel: build those that do not need each other side by side, in
+    worker processes. Frozen artifacts are left alone. Raises what `ensure` raises; builds that run
+    beside the one that fails end first.
+    """
+    to_check = [artifact for artifact in artifacts if not artifact.frozen]
+    if parallel and not workers.is_distributed():
+        built = sum(_ensure_parallel(turn, run, rebuild) for turn in _turns(to_check))
+    else:
+        built = _ensure_in_order(to_check, rebuild)
+    counts = f"{built} built, {len(to_check) - built} fresh" if to_check else "nothing to do"
+    logger.info("%s: %s", stage, counts)
+    return built
+
+
+def run_on_ranks(run: Run, work: Callable[[], int]) -> int:
+    """Call `work`, which builds artifacts, and return its exit status.
+
+    Under torchrun only rank 0 calls it; the other ranks join the builds that it broadcasts.
+    """
+    if not workers.is_distributed():
+        return work()
+    from lib.runtime.distributed import joined
+
+    with joined(run) as group:
+        if group.first:
+            exit_status = work()
+            group.said(None)
+            return exit_status
+        while call := group.said(None):
+            build, folder = call
+            build(folder)
+        return 0
+
+
+def worker_gpus(gpus: Sequence[str], threads: int, limit: int, waiting: int) -> list[str]:
+    """The worker processes to start for `waiting` artifacts: the GPU of each, "" for none.
+
+    limit: most processes, 0 for no limit. An empty list means: build in this process.
+    """
+    if gpus:
+        count = min(len(gpus), waiting, limit or waiting)
+        return list(gpus[:count]) if count > 1 else []
+    return [""] * min(limit or threads, waiting)
+
+
+def _turns(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
+    """Lists of artifacts to build in turn: those of one list do not need each other."""
+    turns, waiting = [], list(artifacts)
+    while waiting:
+        paths = {artifact.path for artifact in waiting}
+        ready = [artifact for artifact in waiting if not _input_paths(artifact) & paths]
+        turns.append(ready)
+        waiting = [artifact for artifact in waiting if artifact not in ready]
+    return turns
+
+
+def _input_paths(artifact: Artifact) -> set[Path]:
+    return {source.path for source in artifact.inputs.values() if isinstance(source, Artifact)}
+
+
+def _ensure_in_order(artifacts: Sequence[Artifact], rebuild: bool) -> int:
+    return sum(ensure(_on_ranks(artifact), rebuild) for artifact in artifacts)
+
+
+def _ensure_parallel(artifacts: Sequence[Artifact], run: Run, rebuild: bool) -> int:
+    waiting = [artifact for artifact in artifacts if not status(artifact).fresh]
+    gpus = _worker_gpus(run, len(waiting)) if waiting else []
+    if not gpus:
+        return _ensure_in_order(artifacts, rebuild)
+    if not rebuild:
+        _check_stale(waiting)
+    _ensure_in_workers(waiting, rebuild, gpus)
+    return len(waiting)
+
+
+def _worker_gpus(run: Run, waiting: int) -> list[str]:
+    return worker_gpus(workers.visible_gpus(run), workers.num_threads(run), run.jobs, waiting)
+
+
+def _check_stale(artifacts: Sequence[Artifact]) -> None:
+    """Raise UserError for a stale artifact before any process is started."""
+    for artifact in artifacts:
+        if status(artifact).state == "stale":
+            ensure(artifact, rebuild=False)
+
+
+def _ensure_in_workers(artifacts: Sequence[Artifact], rebuild: bool, gpus: list[str]) -> None:
+    with workers.process_pool(len(gpus), gpus=[gpu for gpu in gpus if gpu]) as pool:
+        tasks = [pool.submit(ensure, artifact, rebuild) for artifact in artifacts]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException as error:
+            logger.info("failed (%s); waiting for running builds to finish", error)
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _on_ranks(artifact: Artifact) -> Artifact:
+    """The same artifact, whose build the other ranks join if it is theirs too."""
+    if not artifact.on_all_ranks or not workers.is_distributed():
+        return artifact
+    return replace(artifact, build=partial(_broadcast_build, artifact.build))
+
+
+def _broadcast_build(build: Callable[[Path], Any], folder: Path) -> Any:
+    from lib.runtime.distributed import here
+
+    here().said((build, folder))
+    return build(folder)

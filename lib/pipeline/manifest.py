@@ -1,0 +1,82 @@
+"""The manifest of an artifact: what it was built from, and the size and digest of its files."""
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lib.utils.files import atomic_write, fsync
+
+MANIFEST = "_manifest.json"
+LIBRARIES = ("numpy", "torch", "lightgbm", "xgboost-cpu", "xgboost", "catboost", "scikit-learn")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete artifact, or None if there is none that can be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return manifest if isinstance(manifest, dict) and "digest" in manifest else None
+
+
+def write_manifest(
+    folder: Path, plan: dict[str, Any], facts: dict[str, Any], seconds: float
+) -> None:
+    """Hash and fsync the files of `folder` and write its manifest, the last file of a build.
+
+    plan: version, config and inputs. The digest covers the plan and the files. `facts`, `seconds`
+    and library versions are recorded beside it and decide nothing.
+    """
+    identity = {**plan, "files": _hash_files(folder)}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    manifest = {
+        "digest": digest,
+        **identity,
+        "facts": facts,
+        "seconds": round(seconds, 3),
+        "libraries": _library_versions(),
+    }
+    with atomic_write(folder / MANIFEST) as path:
+        path.write_text(json.dumps(manifest, indent=1))
+
+
+def missing_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """Names of files that are gone or have another size than the manifest says."""
+
+    def intact(name: str, size: int) -> bool:
+        path = folder / name
+        return path.is_file() and path.stat().st_size == size
+
+    return [name for name, file in manifest["files"].items() if not intact(name, file["bytes"])]
+
+
+def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file by its relative name; all are fsynced.
+
+    Files whose name begins with an underscore are left out: they hold times.
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            fsync(path)
+            if not path.name.startswith("_"):
+                name = str(path.relative_to(folder))
+                files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return files
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

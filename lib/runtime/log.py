@@ -1,0 +1,60 @@
+"""What a run reports: to stderr, and to a file of its own in `work/<experiment>/logs/`."""
+
+import logging
+import sys
+from pathlib import Path
+
+ROOT = "lib"  # the logger above those of all modules of this package
+
+
+class _Formatter(logging.Formatter):
+    """The message alone; warnings and errors begin with their level, as in "warning: ..."."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class _StderrHandler(logging.StreamHandler):
+    """Writes to the stderr of the moment, which tests and progress bars may replace."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self):  # type: ignore[no-untyped-def]
+        return sys.stderr
+
+
+def configure_logging(level: int = logging.INFO, file: Path | None = None) -> None:
+    """Send records of at least `level` to stderr, and all of them to `file`, with their time.
+
+    Lines are appended in one write each, so that several processes may share both. A second call
+    replaces what the first set up.
+    """
+    logger = logging.getLogger(ROOT)
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    console = _StderrHandler()
+    console.setLevel(level)
+    console.setFormatter(_Formatter("%(message)s"))
+    logger.addHandler(console)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        to_file = logging.FileHandler(file, encoding="utf-8", delay=True)
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(to_file)
+    logger.setLevel(logging.DEBUG if file is not None else level)
+    logger.propagate = False
+
+
+def log_settings() -> tuple[int, Path | None]:
+    """The level and the file that `configure_logging` was called with, for another process."""
+    level, file = logging.INFO, None
+    for handler in logging.getLogger(ROOT).handlers:
+        if isinstance(handler, logging.FileHandler):
+            file = Path(handler.baseFilename)
+        else:
+            level = handler.level
+    return level, file

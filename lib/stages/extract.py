@@ -1,0 +1,166 @@
+"""Stage 01: index the files of the catalog; categories, parts and folds.
+
+work/<name>/extract/sample          the generated catalog, if data.source = "sample"
+work/<name>/extract/unpacked/<side> compressed drawings, unpacked
+work/<name>/extract/classes         the categories
+work/<name>/extract/train, /test    products and images of each side
+work/<name>/extract/splits          part and fold of every labelled product
+work/<name>/extract/alike/<side>    perceptual hashes of the images
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lib.config.schema import plain
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+from lib.runtime.workers import num_threads
+from lib.stages.source import (
+    checked_path,
+    checksum_settings,
+    has_category_table,
+    list_source,
+    needs_unpacking,
+    read_settings,
+    source_kind,
+    source_path,
+)
+
+NAME, SCRIPT, PARALLEL = "extract", "01_extract.py", False
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The artifacts of this stage."""
+    experiment = graph.experiment
+    files = _declare_files(graph)
+    class_file = _class_file(experiment)
+    graph.add(
+        "extract/classes",
+        partial(build_categories, experiment),
+        settings={
+            **checksum_settings(experiment, class_file),
+            **read_settings(experiment, "train"),
+        },
+        files={class_file: files[class_file]},
+    )
+    for side in experiment.sides:
+        graph.add(
+            f"extract/{side}",
+            partial(build_index, experiment, side),
+            settings={**checksum_settings(experiment, side), **read_settings(experiment, side)},
+            files={side: files[side]},
+            inputs=["extract/classes"],
+            resumable=True,
+        )
+    graph.add(
+        "extract/splits",
+        partial(build_splits, experiment),
+        settings={"split": plain(experiment.config.split), "seed": experiment.config.seed},
+        inputs=["extract/train"],
+    )
+    for side in experiment.sides if experiment.config.features.alike else ():
+        graph.add(
+            f"extract/alike/{side}",
+            partial(build_perceptual_hashes, experiment, side),
+            inputs=[f"extract/{side}"],
+        )
+    return list(graph.artifacts.values())
+
+
+def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
+    """The files of the catalog: the user's own, generated ones, or unpacked ones."""
+    experiment = graph.experiment
+    names = (*experiment.sides, _class_file(experiment))
+    files: dict[str, Artifact | Path] = {n: source_path(experiment, n) for n in names}
+    if experiment.config.data.source == "sample":
+        sample = graph.add(
+            "extract/sample",
+            partial(build_sample, experiment),
+            settings={"sample": plain(experiment.config.sample), "seed": experiment.config.seed},
+        )
+        generated = [n for n in names if n != "test" or experiment.target is None]
+        files |= dict.fromkeys(generated, sample)
+    for side in (side for side in experiment.sides if needs_unpacking(experiment, side)):
+        files[side] = graph.add(
+            f"extract/unpacked/{side}",
+            partial(unpack_strokes, experiment, side),
+            settings={"only": experiment.config.data.only} if side == "train" else {},
+            files={side: files[side]},
+            resumable=True,
+        )
+    return files
+
+
+def _class_file(experiment: Experiment) -> str:
+    """Which file names the categories."""
+    return "categories" if has_category_table(experiment) else "train"
+
+
+def build_sample(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Generate the sample catalog."""
+    from lib.data.synthetic.catalog import generate
+
+    return generate(folder, experiment.config.sample, experiment.config.seed)
+
+
+def unpack_strokes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
+    """Unpack compressed drawings: an image is a byte range of a file."""
+    from lib.data.sources.quickdraw import unpack
+
+    only = experiment.config.data.only if side == "train" else ()
+    return {"files": unpack(source_path(experiment, side), folder, only)}
+
+
+def build_categories(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Number the categories: from their own table, or from the names in `train`."""
+    from lib.data.classes import build_classes, build_named_classes
+
+    if has_category_table(experiment):
+        return build_classes(folder, checked_path(experiment, "categories"))
+    labels = list_source(experiment, "train").labels
+    return build_named_classes(folder, source_path(experiment, "train"), labels)
+
+
+def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
+    """Index the products and images of a side; bad records are counted, listed, passed over."""
+    from lib.data.catalog import read_categories
+    from lib.data.index import index_bson
+    from lib.data.sources.base import index_listed
+
+    config = experiment.config
+    categories = read_categories(experiment.path("extract/classes"))
+    options = (side == "train", config.data.max_damaged, num_threads(config.run))
+    if source_kind(experiment, side) == "bson":
+        return index_bson(folder, checked_path(experiment, side), categories, *options)
+    listing = list_source(experiment, side)
+    return index_listed(folder, source_path(experiment, side), listing, categories, *options)
+
+
+def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Assign a part and a fold to every labelled product."""
+    from lib.data import splits
+    from lib.stages.read import catalog_of_part
+
+    catalog, config = catalog_of_part(experiment, "train"), experiment.config
+    return splits.build_splits(
+        folder, catalog.product_id, catalog.label, config.split, config.seed, catalog.group
+    )
+
+
+def build_perceptual_hashes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
+    """Hash what every image of a side looks like."""
+    from lib.data.perceptual_hash import build_alike
+    from lib.stages.read import catalog_of_part
+
+    catalog = catalog_of_part(experiment, side)
+    return build_alike(folder, catalog, num_threads(experiment.config.run))
+
+
+def check_strict(experiment: Experiment) -> None:
+    """Raise UserError if this stage passed over any record or image (`--strict`)."""
+    from lib.data.scan_report import stop_if_strict
+
+    for side in experiment.sides if experiment.target is None else ("test",):
+        stop_if_strict(experiment.path(f"extract/{side}"), source_path(experiment, side))

@@ -1,0 +1,241 @@
+"""Stage 04: candidate rows, one for each (product, possible class), and their feature tables.
+
+    work/<name>/features/candidates/<part>   the rows, and features that all sources share
+    work/<name>/features/neighbours/<part>   features of the nearest labelled images
+    work/<name>/features/<source>/<part>     features of one model, of their mean, or of all
+
+All sources share one table of candidates, so members of a blend are arrays of the same rows.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import nets, plain
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment, side_of
+from lib.pipeline.graph import Graph
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lib.data.catalog import Catalog
+    from lib.features.candidates import Query
+    from lib.features.embedding_knn import FoldIndex
+
+NAME, SCRIPT, PARALLEL = "features", "04_features.py", False
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The artifacts of this stage."""
+    experiment, config = graph.experiment, graph.experiment.config
+    artifacts = []
+    for part in experiment.parts:
+        artifacts.append(_declare_candidates(graph, part))
+        if config.predict.embeddings:
+            artifacts.append(_declare_neighbours(graph, part))
+        for source in config.sources:
+            artifacts.append(_declare_source(graph, source, part))
+    return artifacts
+
+
+def _declare_candidates(graph: Graph, part: str) -> Artifact:
+    experiment, config = graph.experiment, graph.experiment.config
+    sides = _sides(part)
+    return graph.add(
+        f"features/candidates/{part}",
+        partial(build_candidates, experiment, part),
+        settings={
+            "features": plain(config.features, "alike_windows"),
+            "stack_part": config.stack_part,
+        },
+        inputs=[
+            *_catalog_inputs(experiment, part),
+            *(f"predictions/{name}/{part}" for name in config.models),
+            *(f"extract/alike/{side}" for side in (sides if config.features.alike else ())),
+        ],
+        version=2,
+    )
+
+
+def _declare_neighbours(graph: Graph, part: str) -> Artifact:
+    experiment, config = graph.experiment, graph.experiment.config
+    return graph.add(
+        f"features/neighbours/{part}",
+        partial(build_neighbours, experiment, part),
+        settings={
+            "alike_windows": config.features.alike_windows,
+            "of": config.predict.embeddings,
+        },
+        inputs=[f"features/candidates/{part}", *_catalog_inputs(experiment, part)],
+    )
+
+
+def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
+    config = graph.experiment.config
+    models = [source] if source in config.models else list(config.models)
+    return graph.add(
+        f"features/{source}/{part}",
+        partial(build_source, graph.experiment, source, part),
+        settings={
+            "features": plain(config.features, "alike_windows"),
+            "weights": config.model_weights if source == "mean" else {},
+        },
+        inputs=[
+            f"features/candidates/{part}",
+            *(f"predictions/{name}/{part}" for name in models),
+        ],
+    )
+
+
+def _sides(part: str) -> tuple[str, ...]:
+    """The sides of the catalog that features of a part are built from."""
+    return ("train", "test") if part == "test" else ("train",)
+
+
+def _catalog_inputs(experiment: Experiment, part: str) -> list[str]:
+    """Index, splits and embeddings of the part's side and of train."""
+    config = experiment.config
+    embeddings = [
+        f"embeddings/{name}/{fold}/{side}"
+        for name in config.predict.embeddings
+        for fold in nets(config.models[name])
+        for side in _sides(part)
+    ]
+    return ["extract/train", "extract/splits", f"extract/{side_of(part)}", *embeddings]
+
+
+def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:
+    """Write the candidate rows of a part and the features that all sources share."""
+    from lib.data.catalog import read_splits
+    from lib.features import build
+    from lib.stages.read import catalog_of_part, num_classes, read_topk_of_all
+
+    config = experiment.config
+    labelled, catalog = catalog_of_part(experiment, "train"), catalog_of_part(experiment, part)
+    return build.build_candidates(
+        folder,
+        config.features,
+        labelled,
+        read_splits(experiment.path("extract/splits")),
+        catalog,
+        part,
+        config.stack_part,
+        read_topk_of_all(experiment, part),
+        num_classes(experiment),
+        _classes_of_neighbours(experiment, part, labelled, catalog),
+        _perceptual_hashes(experiment, part),
+    )
+
+
+def _perceptual_hashes(
+    experiment: Experiment, part: str
+) -> tuple["np.ndarray", "np.ndarray"] | None:
+    """uint64 [I, 2] of the images of train, and of the part's side; None if switched off."""
+    import numpy as np
+
+    if not experiment.config.features.alike:
+        return None
+    paths = [experiment.path(f"extract/alike/{side}") for side in ("train", side_of(part))]
+    train, query = (np.load(path / "alike.npy") for path in paths)
+    return train, query
+
+
+def _classes_of_neighbours(
+    experiment: Experiment, part: str, labelled: "Catalog", catalog: "Catalog"
+) -> list["np.ndarray"]:
+    """Classes of the nearest labelled images: int16 [images, k] for each model with embeddings."""
+    import numpy as np
+
+    from lib.data.catalog import read_splits
+    from lib.features import embedding_knn
+    from lib.features.candidates import make_query
+
+    config = experiment.config
+    if not config.predict.embeddings or not config.features.neighbour_k:
+        return []
+    splits = read_splits(experiment.path("extract/splits"))
+    products = np.arange(len(catalog.product_id)) if part == "test" else splits.products(part)
+    query = make_query(catalog, products)
+    return [
+        embedding_knn.candidate_classes(
+            _fold_indexes(experiment, name, part, query),
+            labelled,
+            query,
+            config.features.neighbour_k,
+            config.run,
+        )
+        for name in config.predict.embeddings
+    ]
+
+
+def build_neighbours(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:
+    """Write features of the nearest labelled images, for every model with embeddings."""
+    import numpy as np
+
+    from lib.features import build, embedding_knn
+    from lib.features.candidates import make_query
+    from lib.features.columns import Table
+    from lib.stages.read import catalog_of_part, read_candidates
+
+    config, rows = experiment.config, read_candidates(experiment, part)
+    labelled, catalog = catalog_of_part(experiment, "train"), catalog_of_part(experiment, part)
+    query = make_query(catalog, np.unique(rows.product))
+    query_row = np.searchsorted(query.products, rows.product)
+    table: Table = {}
+    for name in config.predict.embeddings:
+        indexes = _fold_indexes(experiment, name, part, query)
+        table |= embedding_knn.closest_columns(
+            indexes, labelled, query, query_row, rows.class_id, name, config.run
+        )
+        windows = config.features.alike_windows
+        table |= embedding_knn.near_alike_columns(
+            indexes, labelled, catalog, query, query_row, rows.class_id, windows, name
+        )
+    build.write(folder, table)
+    return {"rows": len(query_row), "columns": len(table)}
+
+
+def _fold_indexes(
+    experiment: Experiment, name: str, part: str, query: "Query"
+) -> list["FoldIndex"]:
+    """For each network of a model: its embeddings, and which products it may be queried with."""
+    import numpy as np
+
+    from lib.data.catalog import read_splits
+    from lib.features import embedding_knn
+
+    model = experiment.config.models[name]
+    splits = read_splits(experiment.path("extract/splits"))
+
+    def embeddings(fold: str, side: str) -> np.ndarray:
+        return np.load(experiment.path(f"embeddings/{name}/{fold}/{side}") / "embeddings.npy", "r")
+
+    roles = embedding_knn.roles(splits, model.folds, part, query.products)
+    return [
+        embedding_knn.FoldIndex(embeddings(fold, "train"), embeddings(fold, side_of(part)), *role)
+        for fold, role in zip(nets(model), roles, strict=True)
+    ]
+
+
+def build_source(experiment: Experiment, source: str, part: str, folder: Path) -> dict[str, Any]:
+    """Write the features of one model, of the mean of all models, or of all side by side.
+
+    The mean first and stacking after, or stacking each model and the mean last: the two orders of
+    the 5th-place write-up, and its "multi".
+    """
+    from lib.features import build
+    from lib.features.network import mean
+    from lib.stages.read import catalog_of_part, num_classes, read_topk, read_topk_of_all
+
+    config, classes = experiment.config, num_classes(experiment)
+    if source == "mean":
+        weights = list(config.model_weights.values())
+        topks, names = [mean(read_topk_of_all(experiment, part), weights, classes)], ["mean"]
+    elif source == "multi":
+        topks, names = read_topk_of_all(experiment, part), list(config.models)
+    else:
+        topks, names = [read_topk(experiment, source, part)], [source]
+    candidates = experiment.path(f"features/candidates/{part}")
+    catalog = catalog_of_part(experiment, part)
+    return build.build_source(folder, config.features, candidates, catalog, topks, names, classes)

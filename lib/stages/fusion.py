@@ -1,0 +1,121 @@
+"""Stage 03, models of kind "fusion": networks on the embeddings of a product's images.
+
+Idea: the gated fusion of the 2nd-place Cdiscount team.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import Model, nets
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment, side_of
+from lib.pipeline.graph import Graph
+from lib.stages.scoring import checkpoint_paths, declare_predictions, images_to_score
+from lib.stages.train import declare_network, train_valid_products
+
+if TYPE_CHECKING:
+    from lib.data.catalog import Catalog
+    from lib.training.embedding_loader import EmbeddingLoader
+
+
+def declare_fusion(graph: Graph) -> list[Artifact]:
+    """Networks and predictions of every fusion model."""
+    experiment, artifacts = graph.experiment, []
+    models = experiment.config.models.items()
+    for name, model in ((name, model) for name, model in models if model.kind == "fusion"):
+        for fold in nets(model):
+            inputs = _embedding_names(experiment, model, fold, "train")
+            artifacts.append(declare_network(graph, name, fold, train_fusion, inputs))
+        for part in experiment.parts:
+            inputs = [
+                embedding
+                for fold in nets(model)
+                for embedding in _embedding_names(experiment, model, fold, side_of(part))
+            ]
+            artifacts.append(declare_predictions(graph, name, part, predict_fusion, inputs))
+    return artifacts
+
+
+def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> dict[str, Any]:
+    """Train one network of a fusion model on products that have an image.
+
+    Parts and folds are those of stage 02.
+    """
+    import numpy as np
+
+    from lib.data.catalog import read_categories
+    from lib.models import fusion
+    from lib.stages.read import catalog_of_part
+    from lib.training.dataset import TrainingSet
+    from lib.training.trainer import train
+
+    config, model = experiment.config, experiment.config.models[name]
+    catalog = catalog_of_part(experiment, "train")
+    categories = read_categories(experiment.path("extract/classes"))
+    loader = _loader(experiment, name, fold, "train", catalog)
+    train_rows, valid_rows = (
+        products[catalog.image_count[products] > 0]
+        for products in train_valid_products(experiment, model, fold)
+    )
+    training_set = TrainingSet(
+        loader,
+        lambda _: fusion.build(model.fusion, len(categories), loader, train_rows),
+        labels=catalog.label,
+        product=np.arange(len(catalog.label)),
+        train_rows=train_rows,
+        valid_rows=valid_rows,
+        classes=len(categories),
+        levels=categories.levels(),
+    )
+    return train(folder, model, training_set, config.seed + model.seed, config.run)
+
+
+def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -> dict[str, Any]:
+    """Score the images of a part with a fusion model."""
+    from lib.inference import dumps
+    from lib.inference.predictor import FusionPredictor
+    from lib.runtime import device as devices
+    from lib.runtime.distributed import here
+    from lib.stages.read import catalog_of_part
+
+    config, model = experiment.config, experiment.config.models[name]
+    catalog = catalog_of_part(experiment, part)
+    images, fold_of_image = images_to_score(experiment, model, part, catalog)
+    loaders = [_loader(experiment, name, fold, side_of(part), catalog) for fold in nets(model)]
+    with devices.enough_memory(folder, devices.smaller_predict_batch(config.run)):
+        predictor = FusionPredictor(
+            model,
+            config.predict,
+            checkpoint_paths(experiment, name),
+            loaders,
+            config.run,
+            catalog.image_product,
+        )
+        dumps.write(
+            folder, predictor, config.predict, images, fold_of_image, part != "test", here()
+        )
+    return {"images": len(images)}
+
+
+def _embedding_names(experiment: Experiment, model: Model, fold: str, side: str) -> list[str]:
+    """The embeddings that one network of a fusion model reads.
+
+    A trained member gives those of the network that leaves out the same fold.
+    """
+    config = experiment.config
+    return [
+        f"embeddings/{name}/{fold if name in config.models else config.nets_of(name)[0]}/{side}"
+        for name in model.fusion.of
+    ]
+
+
+def _loader(
+    experiment: Experiment, name: str, fold: str, side: str, catalog: "Catalog"
+) -> "EmbeddingLoader":
+    import numpy as np
+
+    from lib.training.embedding_loader import EmbeddingLoader
+
+    names = _embedding_names(experiment, experiment.config.models[name], fold, side)
+    sources = [np.load(experiment.path(n) / "whole.npy", mmap_mode="r") for n in names]
+    return EmbeddingLoader(sources, catalog.first_image, catalog.image_count)

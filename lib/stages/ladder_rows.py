@@ -1,0 +1,141 @@
+"""Stage 06: the rows of the ladder: every step of the pipeline, scored on the locked part."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lib.data.catalog import Catalog, Categories, read_categories, read_splits
+from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
+from lib.evaluation.ladder import LadderRow
+from lib.features.candidates import Query, make_query
+from lib.features.hash_lookup import look_up
+from lib.features.network import best_classes
+from lib.pipeline.experiment import Experiment
+from lib.stacking import blend
+from lib.stages.blending import best_member, blend_names, scores_of_blend, submitted_scores
+from lib.stages.read import (
+    CandidateRows,
+    all_members,
+    catalog_of_part,
+    read_candidates,
+    read_scores,
+    read_topk,
+    read_topk_of_all,
+)
+
+LAYERS = (("cnn", "plain"), ("cnn tta", "top"))  # networks without and with TTA: name, prefix
+HASH_RULES = {"majority": by_majority, "unanimous": by_unanimous, "largest share": by_l1}
+
+
+def ladder_rows(experiment: Experiment) -> list[LadderRow]:
+    """All rows, from single networks to the submitted blend, and the levels of the tree."""
+    catalog = catalog_of_part(experiment, "locked")
+    categories = read_categories(experiment.path("extract/classes"))
+    locked = read_splits(experiment.path("extract/splits")).products("locked")
+    query, truth = make_query(catalog, locked), catalog.label[locked]
+    candidates = read_candidates(experiment, "locked")
+    if not np.array_equal(np.unique(candidates.product), locked):
+        raise ValueError("candidates of the locked part are not its products")
+
+    rows = _network_rows(experiment, query, truth, len(categories))
+    if experiment.config.features.hashes:
+        rows += _hash_rule_rows(experiment, catalog, query, len(categories))
+    rows.append(_recall_row(candidates, locked))
+    rows += _member_rows(experiment, candidates, truth)
+    rows += _blend_rows(experiment, candidates, truth)
+    rows += _tree_rows(experiment, candidates, categories, truth)
+    group = None if catalog.group is None else catalog.group[locked]
+    return [replace(row, group=group) for row in rows]
+
+
+def _network_rows(
+    experiment: Experiment, query: Query, truth: np.ndarray, num_classes: int
+) -> list[LadderRow]:
+    """Every network, without and with TTA, and the weighted means of all networks."""
+    rows, config = [], experiment.config
+    for layer, prefix in LAYERS:
+        for name in config.models:
+            topk = read_topk(experiment, name, "locked", prefix)
+            best = best_classes(query, [topk], [1.0], num_classes)
+            rows.append(LadderRow(name, layer, best == truth))
+    topks, weights = read_topk_of_all(experiment, "locked"), list(config.model_weights.values())
+    for how in ("arithmetic", "geometric"):
+        best = best_classes(query, topks, weights, num_classes, how)
+        rows.append(LadderRow(f"weighted {how} mean", "cnn mean", best == truth))
+    return rows
+
+
+def _hash_rule_rows(
+    experiment: Experiment, catalog: Catalog, query: Query, num_classes: int
+) -> list[LadderRow]:
+    """The image hash alone where it names a class, the networks' geometric mean elsewhere.
+
+    Source: public write-ups of the 3rd-place Cdiscount team.
+    """
+    weights = list(experiment.config.model_weights.values())
+    fallback = best_classes(query, read_topk_of_all(experiment, "locked"), weights, num_classes)
+    reference = np.ones(len(catalog.label), bool)
+    reference[query.products] = False
+    counts = look_up(
+        catalog,
+        reference=reference,
+        reference_fold=np.full(len(catalog.label), -1, np.int8),
+        query=catalog,
+        images=query.images,
+        query_fold=np.full(len(query.images), -1, np.int8),
+        same=True,
+        hash_k=1,
+        class_count=num_classes,
+    )
+    truth = catalog.label[query.products]
+    return [
+        LadderRow(name, "hash rule", rule(query, counts, fallback) == truth)
+        for name, rule in HASH_RULES.items()
+    ]
+
+
+def _recall_row(candidates: CandidateRows, locked: np.ndarray) -> LadderRow:
+    """Products whose class is among their candidates: no booster can get more of them right."""
+    row = np.searchsorted(locked, candidates.product)
+    hits = np.bincount(row, candidates.target, len(locked))
+    return LadderRow("recall", "candidates", hits > 0)
+
+
+def _member_rows(
+    experiment: Experiment, candidates: CandidateRows, truth: np.ndarray
+) -> list[LadderRow]:
+    best, rows = best_member(experiment, "l2"), []
+    for member in sorted(all_members(experiment), key=lambda member: member.layer):
+        scores = read_scores(experiment, member, "locked")
+        correct = _best_class(candidates, scores) == truth
+        baseline = "the layer's best by out-of-fold loss" if member == best else ""
+        name = f"{member.source} {member.booster}"
+        rows.append(LadderRow(name, member.layer, correct, baseline=baseline))
+    return rows
+
+
+def _blend_rows(
+    experiment: Experiment, candidates: CandidateRows, truth: np.ndarray
+) -> list[LadderRow]:
+    rows = []
+    for name in blend_names(experiment):
+        correct = _best_class(candidates, scores_of_blend(experiment, name, "locked")) == truth
+        baseline = "the plain average of all members" if name == "simple" else ""
+        rows.append(LadderRow(name, "blend", correct, baseline=baseline))
+    return rows
+
+
+def _tree_rows(
+    experiment: Experiment, candidates: CandidateRows, categories: Categories, truth: np.ndarray
+) -> list[LadderRow]:
+    """The submitted class against the true one, on the upper levels of the category tree."""
+    best = _best_class(candidates, submitted_scores(experiment, "locked"))
+    return [
+        LadderRow(f"level {number}", "tree", (level[best] == level[truth]) & (truth >= 0))
+        for number, level in enumerate(categories.levels(), 1)
+    ]
+
+
+def _best_class(candidates: CandidateRows, scores: np.ndarray) -> np.ndarray:
+    """The class of the highest score of each product: int16 [products]."""
+    return blend.best(candidates.product, candidates.class_id, scores)[1]

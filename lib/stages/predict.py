@@ -1,0 +1,125 @@
+"""Stage 03: score every image with test-time augmentation and keep the top classes; embeddings.
+
+work/<name>/predictions/<model>/<part>         top-k classes and probabilities of every image
+work/<name>/embeddings/<model>/<fold>/<side>   for neighbors and fusion models
+work/<name>/cnn/<fusion>/<fold>                fusion models: `lib/stages/fusion.py`
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import plain
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+from lib.stages.fusion import declare_fusion
+from lib.stages.scoring import (
+    checkpoint_path,
+    checkpoint_paths,
+    declare_predictions,
+    images_to_score,
+    score_images,
+)
+from lib.stages.train import image_models, weights_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from lib.models.backbone import ImageClassifier
+
+NAME, SCRIPT, PARALLEL = "predict", "03_predict_tta.py", True
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The artifacts of this stage."""
+    experiment = graph.experiment
+    artifacts = [
+        declare_predictions(graph, name, part, predict_part, inputs=[])
+        for name in image_models(experiment)
+        for part in experiment.parts
+    ]
+    for side in experiment.sides:
+        for name in experiment.config.embedded:
+            for fold in experiment.config.nets_of(name):
+                artifacts.append(_declare_embeddings(graph, name, fold, side))
+    return [*artifacts, *declare_fusion(graph)]
+
+
+def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifact:
+    config = graph.experiment.config
+    settings: dict[str, Any] = {"dims": config.predict.dims, "whole": name in config.fused}
+    inputs, files = [f"extract/{side}"], {}
+    if name in config.models:
+        settings["checkpoint"] = config.models[name].checkpoint
+        inputs.append(f"cnn/{name}/{fold}")
+    else:
+        settings["backbone"] = plain(config.backbones[name])
+        files = weights_file(config.backbones[name])
+    if side == "test":  # both sides share the projection that is fitted on train
+        inputs.append(f"embeddings/{name}/{fold}/train")
+    return graph.add(
+        f"embeddings/{name}/{fold}/{side}",
+        partial(embed_images, graph.experiment, name, fold, side),
+        settings=settings,
+        inputs=inputs,
+        files=files,
+        resumable=True,
+    )
+
+
+def predict_part(experiment: Experiment, name: str, part: str, folder: Path) -> dict[str, Any]:
+    """Score the images of a part with an image model. All images of a mosaic score alike."""
+    from lib.stages.read import catalog_of_part
+
+    model, catalog = experiment.config.models[name], catalog_of_part(experiment, part)
+    images, fold_of_image = images_to_score(experiment, model, part, catalog)
+    paths = checkpoint_paths(experiment, name)
+    center_view = part != "test"
+    return score_images(
+        experiment, model, paths, catalog, images, fold_of_image, folder, center_view
+    )
+
+
+def embed_images(
+    experiment: Experiment, name: str, fold: str, side: str, folder: Path
+) -> dict[str, Any]:
+    """Embed all images of a side with one network; both sides share the projection of train."""
+    from lib.inference import embeddings
+    from lib.runtime import device as devices
+    from lib.stages.images import open_images, warn_corrupt
+    from lib.stages.read import catalog_of_part
+
+    config = experiment.config
+    model = config.models.get(name) or config.backbones[name]
+    projection = experiment.path(f"embeddings/{name}/{fold}/train") / "projection.npy"
+    catalog = catalog_of_part(experiment, side)
+    advice = devices.smaller_predict_batch(config.run)
+    with open_images(experiment, model, catalog) as reader, devices.enough_memory(folder, advice):
+        facts = embeddings.embed(
+            folder,
+            model,
+            config.predict,
+            partial(_load_network, experiment, name, fold),
+            projection if side == "test" else None,
+            name in config.fused,
+            reader,
+            config.run,
+        )
+        warn_corrupt(reader)
+    return facts
+
+
+def _load_network(
+    experiment: Experiment, name: str, fold: str, device: "torch.device"
+) -> "ImageClassifier":
+    """A trained network of a model, or a backbone with its pretrained weights."""
+    from lib.models import factory
+    from lib.training import trained
+
+    config = experiment.config
+    if name in config.models:
+        path = checkpoint_path(experiment, name, fold)
+        return trained.network(path, config.models[name], device)
+    backbone = config.backbones[name]
+    return trained.ready(factory.build(backbone.network, 2, backbone.weights), device)

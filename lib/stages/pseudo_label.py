@@ -1,0 +1,262 @@
+"""Stage 02 of a second round: label test products with the models of the first round.
+
+    [round]
+    of = "configs/fashion.toml"
+
+The experiment of the first round (the teacher) must be trained, with the same catalog, parts and
+folds. Its artifacts are only read. Which labels a network may see: `lib/stages/label_sets.py`.
+
+    work/<name>/pseudo/everybody          labels for all networks
+    work/<name>/pseudo/fold<i>-of-<n>     labels for networks that leave out fold i of n
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import Config, Model, nets, plain
+from lib.errors import UserError
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+from lib.stages.extract import declare as declare_extract
+from lib.stages.label_sets import label_set_name
+from lib.stages.predict import declare as declare_predict
+from lib.stages.scoring import checkpoint_path, score_images
+from lib.stages.train import declare as declare_train
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lib.data.catalog import Catalog, Splits
+    from lib.features.candidates import Query
+    from lib.inference.topk import TopK
+
+HashRule = Callable[["Catalog", "Query"], "np.ndarray"]
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The labels of this round, after the artifacts of the first round; none in a first round.
+
+    Raises UserError if the rounds have other seeds, parts or folds.
+    """
+    experiment = graph.experiment
+    if experiment.teacher is None:
+        return []
+    _check_same_parts(experiment.config, experiment.teacher.config)
+    first_round = _first_round_artifacts(experiment.teacher)
+    artifacts = list(first_round.values())
+    test = _own_test_index(graph)
+    if test.frozen:
+        artifacts.append(test)
+    for model in experiment.config.models.values():
+        for fold in nets(model):
+            name = f"pseudo/{label_set_name(experiment.config, model, fold)}"
+            if model.kind != "network" or name in graph.artifacts:
+                continue
+            predictions = _first_round_inputs(experiment, model, fold)
+            artifacts.append(
+                graph.add(
+                    name,
+                    partial(label_test_products, experiment, model.folds, fold),
+                    settings={"round": plain(experiment.config.round, "of", "weight")},
+                    inputs=["extract/train", "extract/classes", "extract/splits"],
+                    files={
+                        "extract/test": test,
+                        **{f"before/{one}": first_round[one] for one in predictions},
+                    },
+                    resumable=True,
+                )
+            )
+    return artifacts
+
+
+def _check_same_parts(config: Config, teacher: Config) -> None:
+    ours, theirs = ((c.split, c.seed, c.stack_part) for c in (config, teacher))
+    if ours != theirs:
+        raise UserError(
+            f"round.of = {config.round.of}: its seed, split or folds differ from those of"
+            f" {config.name}; products that its networks were trained on would be scored here"
+        )
+
+
+def _first_round_artifacts(teacher: Experiment) -> dict[str, Artifact]:
+    """Stages 01 to 03 of the first round, frozen."""
+    graph = Graph(teacher, frozen=True)
+    for declare_stage in (declare_extract, declare_train, declare_predict):
+        declare_stage(graph)
+    return graph.artifacts
+
+
+def _own_test_index(graph: Graph) -> Artifact:
+    """The index of the experiment's own test products; frozen with `--new`."""
+    if graph.experiment.target is None:
+        return graph.artifacts["extract/test"]
+    own = Graph(replace(graph.experiment, target=None), frozen=True)
+    declare_extract(own)
+    return own.artifacts["extract/test"]
+
+
+def _first_round_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:
+    """The artifacts of the first round that label test products for one network."""
+    config = experiment.config
+    inputs = []
+    for name in teacher_models(experiment, model.folds):
+        inputs.append(f"predictions/{name}/{config.stack_part}")
+        shared = config.stack_part == "holdout"
+        inputs.append(f"predictions/{name}/test" if shared else f"cnn/{name}/{fold}")
+    return inputs
+
+
+def teacher_models(experiment: Experiment, n_folds: int) -> list[str]:
+    """The first-round models that may label for networks which leave out one of `n_folds` folds.
+
+    Raises UserError if there is none.
+    """
+    assert experiment.teacher is not None
+    config, models = experiment.config, experiment.teacher.config.models.items()
+    if config.stack_part == "holdout":
+        return [name for name, _ in models]
+    names = [name for name, m in models if m.folds == n_folds and m.kind == "network"]
+    if not names:
+        raise UserError(
+            f"round.of = {config.round.of}: no image model there has folds = {n_folds}, so none"
+            f" can label for a network that leaves out one of {n_folds} folds"
+        )
+    return names
+
+
+def label_test_products(
+    experiment: Experiment, n_folds: int, fold: str, folder: Path
+) -> dict[str, Any]:
+    """Write the labels for the networks `fold` of models of `n_folds` folds.
+
+    The minimal confidence is chosen on labelled products that the teachers did not see, and that
+    the network will not train on. Returns facts: how many products are labelled by hash and by
+    confidence, the minimal confidence, and the precision of both on those labelled products.
+    """
+    import numpy as np
+
+    from lib.data.catalog import read_splits
+    from lib.features.candidates import make_query
+    from lib.stacking import pseudo
+    from lib.stages.read import catalog_of_part, num_classes
+
+    assert experiment.teacher is not None
+    config, teacher = experiment.config, experiment.teacher
+    train, test = catalog_of_part(experiment, "train"), catalog_of_part(experiment, "test")
+    splits = read_splits(experiment.path("extract/splits"))
+    held_out_fold = None if config.stack_part == "holdout" else int(fold.removeprefix("fold"))
+    held_out = _held_out_products(splits, n_folds, held_out_fold)
+    valid, query = make_query(train, held_out), make_query(test, np.arange(len(test.product_id)))
+    names = teacher_models(experiment, n_folds)
+    weights = [teacher.config.models[name].weight for name in names]
+
+    classes, truth = num_classes(experiment), train.label[held_out]
+    valid_topks = [_valid_topk(experiment, name, valid) for name in names]
+    on_valid = pseudo.answers(valid, valid_topks, weights, classes)
+    min_confidence = pseudo.least_confidence(on_valid, truth, config.round.precision)
+    test_topks = [_test_topk(experiment, name, held_out_fold, test, folder) for name in names]
+    on_test = pseudo.answers(query, test_topks, weights, classes)
+
+    by_hash = _hash_rule(experiment, train, splits, held_out, classes)
+    labels = pseudo.choose(query, by_hash(test, query), on_test, min_confidence)
+    labels.save(folder)
+    shutil.rmtree(folder / "dumps", ignore_errors=True)
+    confident = np.zeros(len(truth), bool)
+    if min_confidence is not None:
+        confident = on_valid[1] >= min_confidence
+    return {
+        "by_hash": int((labels.why == pseudo.HASH).sum()),
+        "by_confidence": int((labels.why == pseudo.SURE).sum()),
+        "least_confidence": None if min_confidence is None else round(float(min_confidence), 4),
+        "hash_precision": _precision(by_hash(train, valid), truth),
+        "precision": _precision(np.where(confident, on_valid[0], -1), truth),
+    }
+
+
+def _held_out_products(splits: "Splits", n_folds: int, fold: int | None) -> "np.ndarray":
+    """int64 products that no teacher saw, and that no network of this round will train on."""
+    if fold is None:
+        return splits.products("holdout")
+    products = splits.products("fit")
+    return products[splits.net_of_product(n_folds)[products] == fold]
+
+
+def _valid_topk(experiment: Experiment, name: str, valid: "Query") -> "TopK":
+    """Predictions of a teacher for the images of held-out products."""
+    import numpy as np
+
+    from lib.inference.topk import TopK
+    from lib.stages.read import read_topk
+
+    assert experiment.teacher is not None
+    topk = read_topk(experiment.teacher, name, experiment.config.stack_part)
+    rows = np.searchsorted(topk.image, valid.images)
+    assert np.array_equal(topk.image[rows], valid.images), "an image has no prediction"
+    return TopK(valid.images, topk.classes[rows], topk.probs[rows], topk.rest[rows])
+
+
+def _test_topk(
+    experiment: Experiment, name: str, fold: int | None, test: "Catalog", folder: Path
+) -> "TopK":
+    """Predictions of a teacher for the test images: of its network `fold`, or of all (None)."""
+    import numpy as np
+
+    from lib.inference import topk
+    from lib.stages.read import read_topk
+
+    assert experiment.teacher is not None
+    if fold is None:
+        return read_topk(experiment.teacher, name, "test")
+    model = experiment.teacher.config.models[name]
+    checkpoint = checkpoint_path(experiment.teacher, name, nets(model)[fold])
+    out = folder / "dumps" / name  # keeps finished shards: an interrupted call resumes
+    out.mkdir(parents=True, exist_ok=True)
+    images = np.arange(len(test.length))
+    score_images(experiment, model, [checkpoint], test, images, None, out, False, on_ranks=False)
+    return topk.read(out)
+
+
+def _hash_rule(
+    experiment: Experiment, train: "Catalog", splits: "Splits", held_out: "np.ndarray", classes: int
+) -> HashRule:
+    """A function from a catalog and a query to the class that all holders of a product's images
+    agree on, int16 [Q], -1 for none. Held-out products do not count as holders."""
+    import numpy as np
+
+    from lib.evaluation.hash_rules import by_unanimous
+    from lib.features.hash_lookup import look_up
+
+    reference = np.zeros(len(train.label), bool)
+    reference[np.setdiff1d(splits.products("fit"), held_out)] = True
+
+    def label(catalog: "Catalog", query: "Query") -> np.ndarray:
+        unknown = np.full(len(query.products), -1, np.int16)
+        if not experiment.config.round.hashes:
+            return unknown
+        counts = look_up(
+            train,
+            reference=reference,
+            reference_fold=np.full(len(reference), -1, np.int8),
+            query=catalog,
+            images=query.images,
+            query_fold=np.full(len(query.images), -1, np.int8),
+            same=catalog is train,
+            hash_k=1,
+            class_count=classes,
+        )
+        return by_unanimous(query, counts, unknown)
+
+    return label
+
+
+def _precision(class_id: "np.ndarray", truth: "np.ndarray") -> float | None:
+    """Share of right classes among those that are not -1; None if all are."""
+    labelled = class_id >= 0
+    if not labelled.any():
+        return None
+    return round(float((class_id[labelled] == truth[labelled]).mean()), 4)

@@ -1,0 +1,103 @@
+"""What image models and fusion models share when they score the images of a part."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import Model, nets, plain
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lib.data.catalog import Catalog
+
+
+def declare_predictions(
+    graph: Graph, name: str, part: str, build: Any, inputs: list[str]
+) -> Artifact:
+    """The predictions of a model for a part, by `build(experiment, name, part, folder)`."""
+    experiment, model = graph.experiment, graph.experiment.config.models[name]
+    side = "extract/test" if part == "test" else "extract/train"
+    networks = [f"cnn/{name}/{fold}" for fold in nets(model)]
+    return graph.add(
+        f"predictions/{name}/{part}",
+        partial(build, experiment, name, part),
+        settings={
+            "predict": plain(experiment.config.predict, "shard", "embeddings", "dims"),
+            "checkpoint": model.checkpoint,
+        },
+        inputs=[side, "extract/splits", *networks, *inputs],
+        resumable=True,
+        on_all_ranks=True,
+    )
+
+
+def images_to_score(
+    experiment: Experiment, model: Model, part: str, catalog: "Catalog"
+) -> tuple["np.ndarray", "np.ndarray | None"]:
+    """Images of a part, int64 ascending, and the network that scores each, int; None for all.
+
+    An image of `fit` is scored by the one network that never saw its product, all other images by
+    the mean of the model's networks.
+    """
+    import numpy as np
+
+    from lib.data.catalog import read_splits
+
+    if part == "test":
+        return np.arange(len(catalog.length)), None
+    splits = read_splits(experiment.path("extract/splits"))
+    images = catalog.images_of(splits.products(part))
+    if part != "fit":
+        return images, None
+    return images, splits.net_of_product(model.folds)[catalog.image_product[images]]
+
+
+def score_images(
+    experiment: Experiment,
+    model: Model,
+    checkpoints: list[Path],
+    catalog: "Catalog",
+    images: "np.ndarray",
+    fold_of_image: "np.ndarray | None",
+    folder: Path,
+    center_view: bool = True,
+    on_ranks: bool = True,
+) -> dict[str, Any]:
+    """Write the top-k predictions of an image model; all images of a mosaic score alike.
+
+    images, fold_of_image: as `images_to_score` returns them. center_view: keep the predictions of
+    the center view apart as well. on_ranks: share the images among torchrun's processes. Returns
+    counts of images, corrupt images and views.
+    """
+    from lib.inference import dumps
+    from lib.inference.predictor import ImagePredictor
+    from lib.runtime import device as devices
+    from lib.runtime.distributed import SINGLE, here
+    from lib.stages.images import open_images, warn_corrupt
+    from lib.training import rows
+
+    predict, run = experiment.config.predict, experiment.config.run
+    advice = devices.smaller_predict_batch(run)
+    with open_images(experiment, model, catalog) as reader, devices.enough_memory(folder, advice):
+        row_of_image = rows.speaking(model, catalog)
+        predictor = ImagePredictor(model, predict, checkpoints, reader, run, row_of_image)
+        group = here() if on_ranks else SINGLE
+        corrupt = dumps.write(folder, predictor, predict, images, fold_of_image, center_view, group)
+        warn_corrupt(reader)
+    return {"images": len(images), "rotten": corrupt, "views": len(predictor.views)}
+
+
+def checkpoint_path(experiment: Experiment, name: str, fold: str) -> Path:
+    """The checkpoint that predicts, of one network of a model."""
+    checkpoint = experiment.config.models[name].checkpoint
+    return experiment.path(f"cnn/{name}/{fold}") / f"{checkpoint}.pt"
+
+
+def checkpoint_paths(experiment: Experiment, name: str) -> list[Path]:
+    """The checkpoints that predict, of all networks of a model."""
+    folds = nets(experiment.config.models[name])
+    return [checkpoint_path(experiment, name, fold) for fold in folds]

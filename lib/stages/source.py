@@ -1,0 +1,147 @@
+"""Where the files of a catalog lie, of what kind they are, and which settings say how to read them.
+
+"train" and "test" are the two sides of a catalog; "categories" is the table of categories of a BSON
+catalog. With `--new PATH`, PATH is the test side, and may be of another kind than the train side.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.errors import UserError
+from lib.pipeline.experiment import Experiment
+
+if TYPE_CHECKING:
+    from lib.data.sources.base import Listing
+
+SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
+# Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
+BOTH_KEYS = {
+    "csv": ("id_column", "images_column", "images_root"),
+    "strokes": ("raster",),
+}
+TRAIN_KEYS = {
+    "csv": ("label_column", "group_by"),
+    "npy": ("only", "rows"),
+    "strokes": ("only", "rows"),
+}
+
+
+def source_kind(experiment: Experiment, side: str) -> str:
+    """The kind of a side, as in `data.source`; the generated sample catalog is "bson"."""
+    if _is_target(experiment, side):
+        assert experiment.target is not None
+        return experiment.target.source
+    kind = experiment.config.data.source
+    return "bson" if kind == "sample" else kind
+
+
+def source_path(experiment: Experiment, side: str) -> Path:
+    """The user's file or folder of "train", "test" or "categories"."""
+    if _is_target(experiment, side):
+        assert experiment.target is not None
+        return experiment.target.path
+    data = experiment.config.data
+    if data.source == "sample":
+        return experiment.path("extract/sample") / SAMPLE_FILES[side]
+    return Path(data.root) / getattr(data, side)
+
+
+def has_category_table(experiment: Experiment) -> bool:
+    """Whether the categories come from a table of their own, not from `train`."""
+    return source_kind(experiment, "train") == "bson"
+
+
+def checksum_settings(experiment: Experiment, side: str) -> dict[str, Any]:
+    """The part of a manifest that says which SHA-256 a file was checked against."""
+    name, published = source_path(experiment, side).name, _published(experiment, side)
+    return {"sha256": published[name]} if name in published else {}
+
+
+def read_settings(experiment: Experiment, side: str) -> dict[str, Any]:
+    """The part of a manifest that says how a side is read."""
+    kind, data = source_kind(experiment, side), experiment.config.data
+    if kind == "bson":
+        return {}
+    keys = BOTH_KEYS.get(kind, ()) + (TRAIN_KEYS.get(kind, ()) if side == "train" else ())
+    return {"source": kind, **{key: getattr(data, key) for key in keys}}
+
+
+def needs_unpacking(experiment: Experiment, side: str) -> bool:
+    """Whether the files of a side are compressed, or have been unpacked by an earlier call."""
+    if source_kind(experiment, side) != "strokes":
+        return False
+    from lib.data.sources.quickdraw import packed
+
+    unpacked = experiment.path(f"extract/unpacked/{side}")
+    return unpacked.is_dir() or bool(packed(source_path(experiment, side)))
+
+
+def image_path(experiment: Experiment, side: str) -> Path:
+    """The file that holds the images, or the folder that their names are relative to."""
+    path, kind = source_path(experiment, side), source_kind(experiment, side)
+    if kind == "csv":
+        return _csv_image_root(experiment, side, path)
+    if kind == "strokes":
+        path = _unpacked_path(experiment, side)
+    if kind in ("npy", "strokes") and not path.is_dir():
+        return path.parent
+    return path
+
+
+def checked_path(experiment: Experiment, side: str) -> Path:
+    """The file or folder to read, unpacked if need be.
+
+    Raises UserError if it is a folder and should be a file, or has another checksum than published.
+    """
+    from lib.data.checksum import verify
+
+    path, kind = source_path(experiment, side), source_kind(experiment, side)
+    if path.is_dir() and kind not in ("folders", "npy", "strokes"):
+        raise UserError(f"{path}: a folder; with data.source = {kind} it must be a file")
+    if path.is_file():
+        verify(path, _published(experiment, side))
+    return _unpacked_path(experiment, side)
+
+
+def list_source(experiment: Experiment, side: str) -> "Listing":
+    """The products and images of a source of many files. Raises UserError as its reader does."""
+    from lib.data.sources import csv_table, numpy_arrays, quickdraw
+
+    path, labelled = checked_path(experiment, side), side == "train"
+    kind, data = source_kind(experiment, side), experiment.config.data
+    if kind == "csv":
+        return csv_table.list_csv(path, image_path(experiment, side), data, labelled)
+    if kind == "folders":
+        return csv_table.list_folder(path, labelled)
+    selection = (data.only, data.rows) if labelled else ((), 0)
+    if kind == "strokes":
+        return quickdraw.list_strokes(path, labelled, data.raster, *selection)
+    return numpy_arrays.list_arrays(path, labelled, *selection)
+
+
+def _is_target(experiment: Experiment, side: str) -> bool:
+    return side == "test" and experiment.target is not None
+
+
+def _published(experiment: Experiment, side: str) -> dict[str, str]:
+    """Checksums by file name; a file of `--new` may have the name of another file."""
+    return {} if _is_target(experiment, side) else experiment.config.data.sha256
+
+
+def _unpacked_path(experiment: Experiment, side: str) -> Path:
+    path = source_path(experiment, side)
+    if not needs_unpacking(experiment, side):
+        return path
+    folder = experiment.path(f"extract/unpacked/{side}")
+    return folder / path.name.removesuffix(".gz") if path.suffix == ".gz" else folder
+
+
+def _csv_image_root(experiment: Experiment, side: str, path: Path) -> Path:
+    data = experiment.config.data
+    if data.images_root:
+        beside_target = path.parent / data.images_root
+        if _is_target(experiment, side) and beside_target.is_dir():
+            return beside_target  # the images came with the new table
+        return Path(data.root) / data.images_root
+    images = path.parent / "images"
+    return images if images.is_dir() else path.parent

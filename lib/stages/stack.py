@@ -1,0 +1,159 @@
+"""Stage 05: train the boosters out-of-fold, layer by layer, and score the other parts.
+
+    work/<name>/stack/<source>/<layer>/<booster>   one model for each fold, and oof.npy
+    work/<name>/scores/<source>/<layer>/<part>     scores of every booster of the layer
+
+The second layer sees the feature tables; every layer above also sees the scores of the layer below.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import plain
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+from lib.runtime.workers import num_threads
+
+if TYPE_CHECKING:
+    from lib.stacking.oof import Table
+
+NAME, SCRIPT, PARALLEL = "stack", "05_stack.py", False
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The artifacts of this stage."""
+    config, artifacts = graph.experiment.config, []
+    for source in config.sources:
+        for layer, boosters in config.layers(source).items():
+            artifacts += [_declare_booster(graph, source, layer, name) for name in boosters]
+            for part in graph.experiment.scored_parts:
+                artifacts.append(_declare_scores(graph, source, layer, part))
+    return artifacts
+
+
+def _declare_booster(graph: Graph, source: str, layer: str, booster: str) -> Artifact:
+    experiment, config = graph.experiment, graph.experiment.config
+    below = _boosters_below(experiment, source, layer)
+    return graph.add(
+        f"stack/{source}/{layer}/{booster}",
+        partial(fit_booster, experiment, source, layer, booster),
+        settings={
+            "stack": plain(config.stack, "orders", "layer2", "layer3", "layer4", "multi"),
+            "below": below,
+            "seed": config.seed,
+        },
+        inputs=[
+            *_feature_tables(experiment, source, config.stack_part),
+            *(f"stack/{name}" for name in below),
+        ],
+        version=2,
+        resumable=True,
+    )
+
+
+def _declare_scores(graph: Graph, source: str, layer: str, part: str) -> Artifact:
+    experiment, config = graph.experiment, graph.experiment.config
+    boosters = config.layers(source)[layer]
+    below = layer_below(layer)
+    return graph.add(
+        f"scores/{source}/{layer}/{part}",
+        partial(score_part, experiment, source, layer, part),
+        settings={"boosters": boosters},
+        inputs=[
+            *_feature_tables(experiment, source, part),
+            *([f"scores/{source}/{below}/{part}"] if below else []),
+            *(f"stack/{source}/{layer}/{booster}" for booster in boosters),
+        ],
+    )
+
+
+def layer_below(layer: str) -> str | None:
+    """The layer whose scores a layer sees: "l2" for "l3"; None for "l2", the lowest."""
+    return None if layer == "l2" else f"l{int(layer[1:]) - 1}"
+
+
+def _boosters_below(experiment: Experiment, source: str, layer: str) -> tuple[str, ...]:
+    """The boosters whose scores a layer sees, as in "mean/l2/xgboost"."""
+    below = layer_below(layer)
+    if below is None:
+        return ()
+    return tuple(f"{source}/{below}/{name}" for name in experiment.config.layers(source)[below])
+
+
+def _feature_tables(experiment: Experiment, source: str, part: str) -> list[str]:
+    """The feature tables that the boosters of a source see."""
+    neighbours = ["neighbours"] if experiment.config.predict.embeddings else []
+    return [f"features/{table}/{part}" for table in ("candidates", *neighbours, source)]
+
+
+def fit_booster(
+    experiment: Experiment, source: str, layer: str, booster: str, folder: Path
+) -> dict[str, Any]:
+    """Fit one model for each fold, and score each fold with the model that did not see it."""
+    from lib.stacking.oof import fit_layer
+    from lib.stages.read import read_candidates
+
+    config = experiment.config
+    rows = read_candidates(experiment, config.stack_part)
+    return fit_layer(
+        folder,
+        booster,
+        _read_features(experiment, source, layer, config.stack_part),
+        rows.target,
+        rows.fold,
+        rows.product,
+        config.stack,
+        config.seed + config.stack.seed,
+        num_threads(config.run),
+    )
+
+
+def score_part(
+    experiment: Experiment, source: str, layer: str, part: str, folder: Path
+) -> dict[str, Any]:
+    """Score the rows of a part with every booster of a layer: `scores.npy`, float32 [R, B]."""
+    import numpy as np
+
+    from lib.stacking.oof import predict_layer
+    from lib.stages.read import read_candidates
+
+    boosters, threads = experiment.config.layers(source)[layer], num_threads(experiment.config.run)
+    features = _read_features(experiment, source, layer, part)
+    product = read_candidates(experiment, part).product
+    columns = []
+    for booster in boosters:
+        models = experiment.path(f"stack/{source}/{layer}/{booster}")
+        columns.append(predict_layer(models, booster, features, product, threads))
+    scores = np.column_stack(columns)
+    np.save(folder / "scores.npy", scores)
+    (folder / "names.json").write_text(json.dumps(boosters))
+    return {"rows": len(scores)}
+
+
+def _read_features(experiment: Experiment, source: str, layer: str, part: str) -> list["Table"]:
+    """What the boosters of a layer see of the rows of a part.
+
+    In the second layer class codes stand as categories. In the layers above each class code is
+    replaced by the class's prior, and the scores of the layer below are added.
+    """
+    from lib.features import build
+    from lib.stacking import oof
+    from lib.stages.read import Member, read_candidates, read_scores
+
+    names = _feature_tables(experiment, source, part)
+    tables = [build.read(experiment.path(name)) for name in names]
+    below = layer_below(layer)
+    if below is None:
+        return list(tables)
+    product = read_candidates(experiment, part).product
+    scores = {
+        booster: read_scores(experiment, Member(source, below, booster), part)
+        for booster in experiment.config.layers(source)[below]
+    }
+    return [
+        *(oof.categories_as_priors(table, tables[0], product) for table in tables),
+        oof.layer_columns(scores, product),
+    ]

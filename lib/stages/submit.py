@@ -1,0 +1,205 @@
+"""Stage 06: blend, score every step on the locked part, write and check the submission.
+
+    work/<name>/blend         weights.json: the weight of every member in the fitted blend
+    work/<name>/calibration   the rule that accepts predictions, fitted on out-of-fold rows
+    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, calibration.json
+
+With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lib.config.schema import Data
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+
+NAME, SCRIPT, PARALLEL = "submit", "06_submit.py", False
+
+IDS_DIFFER = (
+    "caution: the ids of labelled products are numbers and the ids of these products are names, so"
+    " features of nearby ids do not help here; the figures above are too optimistic"
+)
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The artifacts of this stage."""
+    experiment, config = graph.experiment, graph.experiment.config
+    boosters = [name for name in graph.artifacts if name.startswith("stack/")]
+    scores = [name for name in graph.artifacts if name.startswith("scores/")]
+    stack_rows = f"features/candidates/{config.stack_part}"
+    blend = graph.add(
+        "blend",
+        partial(fit_blend, experiment),
+        settings={"fit": config.blend.fit, "steps": config.blend.steps},
+        inputs=[stack_rows, *boosters],
+    )
+    submitted: dict[str, Any] = {"final": config.blend.final, "weights": config.model_weights}
+    calibration = graph.add(
+        "calibration",
+        partial(fit_calibration, experiment),
+        settings={**submitted, "precision": config.new.precision},
+        inputs=["extract/train", "blend", stack_rows, *boosters],
+    )
+    inputs = [
+        "extract/classes",
+        *(f"extract/{side}" for side in experiment.sides),
+        "extract/splits",
+        *(f"features/candidates/{part}" for part in experiment.scored_parts),
+        "blend",
+        "calibration",
+        *scores,
+    ]
+    if experiment.target is None:
+        submit = graph.add(
+            "submit",
+            partial(write_submission, experiment),
+            settings=submitted,
+            inputs=[*inputs, *(f"predictions/{name}/locked" for name in config.models)],
+        )
+    else:
+        submit = graph.add(
+            "submit",
+            partial(write_new_predictions, experiment),
+            settings={**submitted, "top": config.new.top},
+            inputs=inputs,
+        )
+    return [blend, calibration, submit]
+
+
+def fit_blend(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Fit the weights of all members on out-of-fold scores."""
+    from lib.stacking import blend
+    from lib.stages.read import all_members, read_candidates, read_scores
+
+    config, members = experiment.config, all_members(experiment)
+    rows = read_candidates(experiment, config.stack_part)
+    scores = [read_scores(experiment, member, config.stack_part) for member in members]
+    weights = blend.fitted(
+        scores, rows.product, rows.target, rows.fold, config.blend.fit, config.blend.steps
+    )
+    fitted = {"/".join(m): float(weight) for m, weight in zip(members, weights, strict=True)}
+    (folder / "weights.json").write_text(json.dumps(fitted, indent=1))
+    return {"members": len(members), "used": int((weights > 0).sum())}
+
+
+def fit_calibration(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Fit the abstention rule of the submitted blend on out-of-fold rows."""
+    from lib.evaluation.abstention import fit_abstention_rule
+    from lib.stages.blending import submitted_scores
+    from lib.stages.read import catalog_of_part, read_candidates
+
+    config = experiment.config
+    rows = read_candidates(experiment, config.stack_part)
+    rule = fit_abstention_rule(
+        submitted_scores(experiment, config.stack_part),
+        rows.product,
+        rows.target,
+        config.new.precision,
+        catalog_of_part(experiment, config.stack_part).group,
+    )
+    rule.save(folder)
+    return rule.to_dict()
+
+
+def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Write the ladder, and the submission if there are products to classify.
+
+    scores.json, ladder.txt: every step on the locked part. calibration.json: what probabilities
+    and accepted predictions are worth there. submission.csv.gz: one row for each test product.
+    """
+    from lib.evaluation import abstention, ladder
+    from lib.stages.blending import measure_abstention
+    from lib.stages.ladder_rows import ladder_rows
+
+    result = measure_abstention(experiment)
+    facts = _write_csv(experiment, folder) if experiment.has_test else {}
+    rows, notes = ladder_rows(experiment), [abstention.summary_line(result)]
+    submitted = experiment.config.blend.final
+    ladder.write(folder, rows, submitted, submitted=experiment.has_test, notes=notes)
+    text = json.dumps(abstention.to_dict(result), indent=1)
+    (folder / "calibration.json").write_text(text + "\n")
+    return {**facts, "rungs": len(rows)}
+
+
+def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    from lib.data.catalog import read_categories
+    from lib.output import submission
+    from lib.stacking.blend import best
+    from lib.stages.blending import submitted_scores
+    from lib.stages.read import catalog_of_part, read_candidates
+
+    catalog, rows = catalog_of_part(experiment, "test"), read_candidates(experiment, "test")
+    categories = read_categories(experiment.path("extract/classes"))
+    product, class_id = best(rows.product, rows.class_id, submitted_scores(experiment, "test"))
+    path, header = folder / "submission.csv.gz", csv_header(experiment.config.data)
+    names = [categories.key(class_id) for class_id in range(len(categories))]
+    products = (catalog.key(row) for row in product.tolist())
+    submission.write(path, header, products, (names[c] for c in class_id.tolist()))
+    expected = map(catalog.key, range(len(catalog.product_id)))
+    return {"rows": submission.check(path, header, expected, names)}
+
+
+def csv_header(data: Data) -> tuple[str, str]:
+    """The submission's two column names: those of the labelled data, if it has any."""
+    from lib.output.submission import HEADER
+
+    by_source = {
+        "csv": (data.id_column, data.label_column),
+        "folders": ("path", "category"),
+        "npy": ("path", "category"),
+        "strokes": ("key_id", "category"),
+    }
+    return by_source.get(data.source, HEADER)
+
+
+def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Write the predictions for new products, and what they are worth; returns counts.
+
+    calibration.json, ladder.txt: the worth of the predictions, measured on the locked part.
+    """
+    from lib.data.catalog import read_categories
+    from lib.evaluation import abstention
+    from lib.output.predictions import write_predictions
+    from lib.stages.blending import measure_abstention, submitted_scores
+    from lib.stages.read import catalog_of_part, read_candidates
+
+    config, result = experiment.config, measure_abstention(experiment)
+    labelled, catalog = (catalog_of_part(experiment, side) for side in ("train", "test"))
+    rows = read_candidates(experiment, "test")
+    products, accepted = write_predictions(
+        folder,
+        catalog,
+        read_categories(experiment.path("extract/classes")),
+        {"product": rows.product, "cls": rows.class_id},
+        submitted_scores(experiment, "test"),
+        abstention.AbstentionRule.load(experiment.path("calibration")),
+        config.new.top,
+    )
+    counts = {"products": products, "accepted": accepted}
+    text = json.dumps({**abstention.to_dict(result), "new": counts}, indent=1)
+    (folder / "calibration.json").write_text(text + "\n")
+    total = result.accuracy
+    lines = [
+        f"{config.blend.final} blend on the locked part, {total.n:,} products:"
+        f" {total.value:.4f} ({total.low:.4f} .. {total.high:.4f})",
+        f"accepted {accepted:,} of {products:,} ({abstention.describe(result)})",
+    ]
+    if labelled.keys is None and catalog.keys is not None:
+        lines.append(IDS_DIFFER)
+    (folder / "ladder.txt").write_text("\n".join(lines) + "\n")
+    return counts
+
+
+def summary(experiment: Experiment) -> list[str]:
+    """What to show when this stage is complete: the ladder, and where the predictions are."""
+    folder = experiment.path("submit")
+    ladder = (folder / "ladder.txt").read_text()
+    if experiment.target is not None:
+        return [ladder, f"predictions: {folder / 'predictions.csv'} and .parquet"]
+    if experiment.has_test:
+        return [ladder, f"submission: {folder / 'submission.csv.gz'}"]
+    return [ladder, "no submission: data.test names no products to classify"]

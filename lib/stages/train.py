@@ -1,0 +1,157 @@
+"""Stage 02: train every network that sees images, once or once for each fold.
+
+    work/<name>/pseudo/<labels>       second round only: labels for test products
+    work/<name>/cnn/<model>/<fold>    last.pt, best.pt, history.jsonl
+
+<fold> is `full`, or `fold<i>` for the network that leaves out fold i. Models of kind "fusion" are
+trained in stage 03, because they read embeddings.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.config.schema import Backbone, Model, nets, plain
+from lib.errors import UserError
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+from lib.stages.label_sets import add_pseudo_labels, label_set_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAME, SCRIPT, PARALLEL = "train", "02_train_cnn.py", True
+
+
+def declare(graph: Graph) -> list[Artifact]:
+    """The artifacts of this stage; in a second round its labels are declared before."""
+    experiment, artifacts = graph.experiment, []
+    for name, model in image_models(experiment).items():
+        for fold in nets(model):
+            artifacts.append(
+                declare_network(
+                    graph,
+                    name,
+                    fold,
+                    train_network,
+                    inputs=_label_inputs(experiment, model, fold),
+                    files=weights_file(model),
+                )
+            )
+    return artifacts
+
+
+def _label_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:
+    labels = label_set_name(experiment.config, model, fold)
+    return [f"pseudo/{labels}"] if experiment.teacher else []
+
+
+def declare_network(
+    graph: Graph,
+    name: str,
+    fold: str,
+    build: Any,
+    inputs: list[str],
+    files: dict[str, Artifact | Path] | None = None,
+) -> Artifact:
+    """One network of a model, built by `build(experiment, name, fold, folder)`."""
+    experiment, model = graph.experiment, graph.experiment.config.models[name]
+    unused = () if model.kind == "mosaic" else ("mosaic",)
+    settings = {
+        "train": plain(model, "weight", "checkpoint", *unused),
+        "seed": experiment.config.seed,
+    }
+    if experiment.teacher:
+        settings["weight"] = experiment.config.round.weight
+    return graph.add(
+        f"cnn/{name}/{fold}",
+        partial(build, experiment, name, fold),
+        settings=settings,
+        inputs=["extract/train", "extract/classes", "extract/splits", *inputs],
+        files=files,
+        resumable=True,
+        on_all_ranks=True,
+    )
+
+
+def image_models(experiment: Experiment) -> dict[str, Model]:
+    """The models whose rows are images, or mosaics of a product's images."""
+    models = experiment.config.models.items()
+    return {name: model for name, model in models if model.kind in ("network", "mosaic")}
+
+
+def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
+    """The user's file that a network starts from, if `weights` is a path."""
+    named = model.weights not in ("imagenet", "none")
+    return {"weights": Path(model.weights)} if named else {}
+
+
+def train_network(experiment: Experiment, name: str, fold: str, folder: Path) -> dict[str, Any]:
+    """Train one network of model `name` on `fit`, or on `fit` without its own fold.
+
+    The products left out, or those of `holdout`, are the validation set: they choose `best.pt`,
+    never the weights. Raises UserError for a mosaic model with fewer than 2 training products.
+    """
+    import numpy as np
+
+    from lib.data.catalog import read_categories
+    from lib.models import factory
+    from lib.stages.images import open_images, warn_corrupt
+    from lib.stages.read import catalog_of_part
+    from lib.training import rows
+    from lib.training.dataset import TrainingSet
+    from lib.training.loader import ImageLoader
+    from lib.training.trainer import train
+
+    config, model = experiment.config, experiment.config.models[name]
+    train_products, valid_products = train_valid_products(experiment, model, fold)
+    categories = read_categories(experiment.path("extract/classes"))
+    catalog, weights = catalog_of_part(experiment, "train"), None
+    num_labelled = len(catalog.product_id)
+    if experiment.teacher:
+        pseudo = add_pseudo_labels(experiment, model, fold, catalog)
+        catalog, train_products = pseudo.catalog, np.append(train_products, pseudo.products)
+    product = rows.products(model, catalog)
+    if experiment.teacher:
+        weights = np.where(product < num_labelled, 1.0, config.round.weight)
+    train_rows = rows.taught(model, catalog, train_products)
+    _check_enough(name, model, len(train_rows))
+    with open_images(experiment, model, catalog) as reader:
+        training_set = TrainingSet(
+            ImageLoader(reader, model),
+            lambda weights: factory.network(model, len(categories), weights),
+            labels=catalog.label[product],
+            product=product,
+            train_rows=train_rows,
+            valid_rows=rows.taught(model, catalog, valid_products),
+            classes=len(categories),
+            levels=categories.levels(),
+            weights=weights,
+        )
+        facts = train(folder, model, training_set, config.seed + model.seed, config.run)
+        warn_corrupt(reader)
+    return facts
+
+
+def train_valid_products(
+    experiment: Experiment, model: Model, fold: str
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """Products of the training set and of the validation set: ascending int64 each."""
+    from lib.data.catalog import read_splits
+
+    splits = read_splits(experiment.path("extract/splits"))
+    products = splits.products("fit")
+    if fold == "full":
+        return products, splits.products("holdout")
+    held_out = splits.net_of_product(model.folds)[products] == int(fold.removeprefix("fold"))
+    return products[~held_out], products[held_out]
+
+
+def _check_enough(name: str, model: Model, num_products: int) -> None:
+    if model.kind == "mosaic" and num_products < 2:
+        low, high = model.mosaic.least_images, model.mosaic.most_images or "any number of"
+        raise UserError(
+            f"models.{name}.mosaic: {num_products} products of {low} to {high} images are left to"
+            " train on; widen least_images and most_images"
+        )
