@@ -49,6 +49,4 @@ if [ ! -f "$config" ]; then
 fi
 
 setup_env requirements.txt
-for stage in 01_extract 02_train_cnn 03_predict_tta 04_features 05_stack 06_submit; do
-  .venv/bin/python "$stage.py" --config "$config" "$@"
-done
+exec .venv/bin/python -m lib.cli "$config" "$@"

@@ -27,7 +27,7 @@ from lib.runtime.log import configure_logging
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, declare_all
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
 
 DEFAULT_CONFIG = "configs/sample.toml"
 MIN_FREE_BYTES = 8 << 20  # with less than this left, a failed write means a full disk

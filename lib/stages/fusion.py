@@ -81,13 +81,12 @@ def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -
     config, model = experiment.config, experiment.config.models[name]
     catalog = catalog_of_part(experiment, part)
     images, fold_of_image = images_to_score(experiment, model, part, catalog)
-    loaders = [_loader(experiment, name, fold, side_of(part), catalog) for fold in nets(model)]
-    with devices.enough_memory(folder, devices.smaller_predict_batch(config.run)):
+    with devices.catch_oom(folder, devices.predict_oom_advice(config.run)):
         predictor = FusionPredictor(
             model,
             config.predict,
             checkpoint_paths(experiment, name),
-            loaders,
+            [_loader(experiment, name, fold, side_of(part), catalog) for fold in nets(model)],
             config.run,
             catalog.image_product,
         )

@@ -18,7 +18,7 @@ def open_images(experiment: Experiment, model: Model | Backbone, catalog: Catalo
     run = experiment.config.run
     is_mosaic = isinstance(model, Model) and model.kind == "mosaic"
     reader = MosaicReader if is_mosaic else ImageReader
-    allocate = devices.batch_memory(devices.choose(run, model))
+    allocate = devices.pinned_buffer(devices.select_device(run, model))
     return reader(catalog, model.resize, num_threads(run), allocate)
 
 

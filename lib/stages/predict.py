@@ -94,8 +94,8 @@ def embed_images(
     model = config.models.get(name) or config.backbones[name]
     projection = experiment.path(f"embeddings/{name}/{fold}/train") / "projection.npy"
     catalog = catalog_of_part(experiment, side)
-    advice = devices.smaller_predict_batch(config.run)
-    with open_images(experiment, model, catalog) as reader, devices.enough_memory(folder, advice):
+    advice = devices.predict_oom_advice(config.run)
+    with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
         facts = embeddings.embed(
             folder,
             model,

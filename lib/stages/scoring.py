@@ -81,8 +81,8 @@ def score_images(
     from lib.training import rows
 
     predict, run = experiment.config.predict, experiment.config.run
-    advice = devices.smaller_predict_batch(run)
-    with open_images(experiment, model, catalog) as reader, devices.enough_memory(folder, advice):
+    advice = devices.predict_oom_advice(run)
+    with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
         row_of_image = rows.speaking(model, catalog)
         predictor = ImagePredictor(model, predict, checkpoints, reader, run, row_of_image)
         group = here() if on_ranks else SINGLE
