@@ -57,7 +57,7 @@ def opening(folder: Path):  # type: ignore[no-untyped-def]
 
 def epoch(folder: Path):  # type: ignore[no-untyped-def]
     """Read an epoch as training does; resident MB after the first segment and at most."""
-    workers.keep_freed_memory()
+    workers.tune_malloc()
 
     def work() -> tuple[float, float]:
         known = read_catalog(folder / "index", folder / "train.bson")

@@ -98,7 +98,7 @@ def measured(task: Callable[..., Any], *arguments: Any) -> Measured:
 
 
 def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    workers.keep_freed_memory()  # as the stages do
+    workers.tune_malloc()  # as the stages do
     work = task(*arguments)
     _forget_peak()
     cpu, wall = _cpu(), time.perf_counter()

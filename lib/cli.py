@@ -25,7 +25,7 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.runtime import workers
 from lib.runtime.log import configure_logging
 from lib.stages import extract, submit
-from lib.stages.order import STAGES, declare_all
+from lib.stages.order import STAGES, build_stage, declare_all
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
 
@@ -138,9 +138,7 @@ def _build_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.
     _check_frozen(experiment, artifacts, arguments)
     _check_earlier_stages(stage, artifacts)
     _log_to_file(experiment, stage.NAME, arguments)
-    executor.ensure_all(
-        stage.NAME, artifacts[stage.NAME], experiment.config.run, arguments.rebuild, stage.PARALLEL
-    )
+    build_stage(stage, experiment, arguments.rebuild)
     _finish(stage, experiment, arguments)
     return 0
 
@@ -188,7 +186,7 @@ def _check_frozen(
         if not state.fresh:
             teacher = experiment.teacher
             of_teacher = teacher is not None and path.is_relative_to(teacher.folder)
-            config = experiment.config.round.of if of_teacher else arguments.config
+            config = experiment.config.pseudo_label.teacher if of_teacher else arguments.config
             command = ["./run_all.sh", config]
             command += [word for override in arguments.set for word in ("--set", override)]
             command += ["--rebuild"] if state.state == "stale" else []

@@ -20,8 +20,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib import fill, jobs, pipeline
-from lib.artifacts import read_manifest, replacing
 from lib.config.load import load
 from lib.config.schema import Config, Model, plain
 from lib.data.catalog import Catalog, Categories, read_categories, read_splits
@@ -29,10 +27,17 @@ from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.inference.predictor import ImagePredictor
 from lib.models import factory
-from lib.runtime import workers as processes
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.manifest import read_manifest
+from lib.runtime.log import configure_logging
+from lib.runtime.workers import num_threads, process_pool
+from lib.stages import extract
+from lib.stages.order import build_stage
+from lib.stages.read import catalog_of_part
 from lib.training.dataset import TrainingSet
 from lib.training.loader import ImageLoader
 from lib.training.trainer import train
+from lib.utils.files import atomic_write
 
 LARGE = (
     "--set data.train=bitmap28_large --set data.classes=[] --set data.max_per_class=0"
@@ -135,9 +140,10 @@ def of_one_model(found: argparse.ArgumentParser, model: str = "cnn2") -> None:
 
 def run(arguments: argparse.Namespace, study: Callable[[Config, Known], None]) -> int:
     """Stage 01, where it is missing, then the study; its exit status."""
+    configure_logging()
     try:
         config = load(arguments.config, arguments.set)
-        jobs.ensure_all(config, "extract", arguments.rebuild, jobs.print_line)
+        build_stage(extract, Experiment(config), arguments.rebuild)
         study(config, known(config))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -154,13 +160,13 @@ def model_of(config: Config, name: str) -> Model:
 
 def known(config: Config) -> Known:
     """Raises UserError for products of several pictures, or none."""
-    splits = read_splits(config.at("extract/splits"))
-    catalogue = fill.catalogue(config, "train")
+    splits = read_splits(Experiment(config).path("extract/splits"))
+    catalogue = catalog_of_part(Experiment(config), "train")
     if not np.array_equal(catalogue.image_product, np.arange(len(catalogue.product_id))):
         raise UserError(f"{catalogue.path}: the studies on drawings need one picture a product")
     return Known(
         catalogue,
-        read_categories(config.at("extract/classes")),
+        read_categories(Experiment(config).path("extract/classes")),
         splits.products("fit", "holdout"),
         splits.products("locked"),
     )
@@ -170,7 +176,7 @@ def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) ->
     """What each cell finds, in their order; not side by side: where times are compared."""
     places = [place(config, cell) for cell in cells]
     missing = [i for i, path in enumerate(places) if not path.exists()]
-    workers = min(config.run.workers or pipeline.threads(config), len(missing))
+    workers = min(config.run.workers or num_threads(config.run), len(missing))
     title = {"total": len(cells), "initial": len(cells) - len(missing), "unit": " cells"}
     with tqdm(**title, disable=None) as bar:
         if not side_by_side or workers < 2:
@@ -178,9 +184,8 @@ def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) ->
                 _fill(config, cells[i], places[i])
                 bar.update()
         else:
-            inner = jobs.divided(config, workers)
-            with processes.pool(workers) as pool:
-                tasks = [pool.submit(_fill, inner, cells[i], places[i]) for i in missing]
+            with process_pool(workers) as pool:
+                tasks = [pool.submit(_fill, config, cells[i], places[i]) for i in missing]
                 for task in as_completed(tasks):
                     task.result()
                     bar.update()
@@ -189,12 +194,12 @@ def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) ->
 
 def place(config: Config, cell: Cell, *more: Any) -> Path:
     """The file of a cell: what decides it is in its name. more: plain data that decides too."""
-    manifest = read_manifest(config.at("extract/train"))
+    manifest = read_manifest(Experiment(config).path("extract/train"))
     decides = [plain(cell.model), cell.classes, cell.seed, manifest and manifest["digest"], *more]
     digest = hashlib.sha256(json.dumps(decides).encode())
     for rows in (cell.train, cell.test, cell.labels):
         digest.update(rows.tobytes())
-    return config.folder / "cells" / f"{cell.name}-{digest.hexdigest()[:12]}.json"
+    return Experiment(config).folder / "cells" / f"{cell.name}-{digest.hexdigest()[:12]}.json"
 
 
 def _read(path: Path) -> Outcome:
@@ -203,9 +208,9 @@ def _read(path: Path) -> Outcome:
 
 
 def _fill(config: Config, cell: Cell, path: Path) -> None:
-    torch.set_num_threads(pipeline.threads(config))
+    torch.set_num_threads(num_threads(config.run))
     found = learn(config, cell, path.with_suffix(".partial"))
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(found))
 
 
@@ -229,8 +234,8 @@ def teach(config: Config, cell: Cell, folder: Path) -> None:
     Products are of one picture each.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    catalogue, model = fill.catalogue(config, "train"), cell.model
-    with ImageReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+    catalogue, model = catalog_of_part(Experiment(config), "train"), cell.model
+    with ImageReader(catalogue, model.resize, num_threads(config.run)) as reader:
         lesson = TrainingSet(
             ImageLoader(reader, model),
             lambda weights: factory.network(model, cell.classes, weights),
@@ -245,8 +250,8 @@ def teach(config: Config, cell: Cell, folder: Path) -> None:
 
 def ask(config: Config, model: Model, checkpoint: Path, products: np.ndarray) -> torch.Tensor:
     """Probabilities [products, classes] by the centre view."""
-    catalogue = fill.catalogue(config, "train")
-    with ImageReader(catalogue, model.resize, pipeline.threads(config)) as reader:
+    catalogue = catalog_of_part(Experiment(config), "train")
+    with ImageReader(catalogue, model.resize, num_threads(config.run)) as reader:
         one_view = replace(config.predict, tta_views=1)
         scorer = ImagePredictor(model, one_view, [checkpoint], reader, config.run)
         return torch.cat([said.top.cpu() for said in scorer.said(products, [0])])

@@ -21,17 +21,22 @@ from typing import Any
 
 import numpy as np
 
-from lib import fill, pipeline
-from lib.artifacts import replacing, survey
 from lib.config.load import load
 from lib.config.schema import Config
 from lib.data.catalog import PARTS, Catalog, read_categories, read_splits
 from lib.errors import UserError
 from lib.labelling import app, report
+from lib.inference.topk import TopK
+from lib.labelling.baselines import predicted_classes
 from lib.labelling.images import ProductImages
 from lib.labelling.items import LabellingTask, sample_task
 from lib.labelling.score import Responses
 from lib.labelling.store import Store
+from lib.pipeline.artifact import status_all
+from lib.pipeline.experiment import Experiment
+from lib.stages.order import declare_all
+from lib.stages.read import catalog_of_part, read_topk
+from lib.utils.files import atomic_write
 
 DEFAULTS: dict[str, Any] = {"part": "locked", "items": 100}  # and the seed of the config
 MAX_PEOPLE = 100
@@ -50,12 +55,9 @@ class Session:
 
     def report(self) -> dict[str, Any]:
         """Results of persons 1 to `num_people` and of everyone else with labels in the file."""
-        from lib.labelling import baselines
-
         products, names = self.task.products, self.task.class_names
-        models, notes = baselines.predicted_classes(
-            self.config, self.part, self.catalog, products, len(names)
-        )
+        topks, notes = _fresh_topks(self.config, self.part)
+        models = predicted_classes(topks, self.catalog, products, len(names))
         group = None if self.catalog.group is None else self.catalog.group[products]
         people = {*range(1, self.num_people + 1), *self.store.people()}
         by_person = {person: self._labels(person) for person in sorted(people)}
@@ -78,14 +80,29 @@ def open_session(config: Config, store: Store, arguments: argparse.Namespace) ->
         _setting(stored, arguments, key, default)
         for key, default in (DEFAULTS | {"seed": config.seed}).items()
     )
-    products = read_splits(config.at("extract/splits")).products(part)
-    catalog = fill.catalogue(config, "train")
-    categories = read_categories(config.at("extract/classes"))
+    products = read_splits(Experiment(config).path("extract/splits")).products(part)
+    catalog = catalog_of_part(Experiment(config), "train")
+    categories = read_categories(Experiment(config).path("extract/classes"))
     task = sample_task(catalog, categories, products, int(num_items), int(seed))
     if len(task) < int(num_items) and not stored:
         print(f"{part} has only {len(task)} products with images: using all, not {num_items}")
     store.bind({"part": part, "items": num_items, "seed": seed, "task": task.digest[:16]})
     return Session(config, catalog, store, task, part, arguments.people)
+
+
+def _fresh_topks(config: Config, part: str) -> tuple[dict[str, TopK], list[str]]:
+    """Predictions of a part by model, and a sentence for each model with none, or stale ones."""
+    experiment = Experiment(config)
+    stages = declare_all(experiment)
+    states = status_all([*stages["extract"], *stages["train"], *stages["predict"]])
+    topks, notes = {}, []
+    for name in config.models:
+        state = states.get(experiment.path(f"predictions/{name}/{part}"))
+        if state is not None and state.fresh:
+            topks[name] = read_topk(experiment, name, part)
+        else:
+            notes.append(f"{name} is left out: its predictions of {part} are {state or 'none'}.")
+    return topks, notes
 
 
 def _setting(stored: dict[str, str], arguments: argparse.Namespace, key: str, default: Any) -> str:
@@ -126,12 +143,12 @@ def check_indexed(config: Config, needs_images: bool) -> None:
     Where images are shown, its artifacts must also match the current settings and files.
     """
     for artifact in ("classes", "train", "splits"):
-        folder = config.at(f"extract/{artifact}")
+        folder = Experiment(config).path(f"extract/{artifact}")
         if not folder.is_dir():
             raise UserError(f"{folder} is missing; run 01_extract.py first")
     if needs_images:
-        for path, status in survey(pipeline.stages(config)["extract"]).items():
-            if status.state != "fresh" and path.name != "test":
+        for path, status in status_all(declare_all(Experiment(config))["extract"]).items():
+            if not status.fresh and path.name != "test":
                 raise UserError(f"{path} is {status}; run 01_extract.py first")
 
 
@@ -167,7 +184,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.items is not None and arguments.items < 1:
         raise UserError(f"--items {arguments.items}: must be at least 1")
     config = load(arguments.config, arguments.set)
-    path = arguments.data or config.folder / "labels.sqlite"
+    path = arguments.data or Experiment(config).folder / "labels.sqlite"
     if arguments.report and not path.exists():
         raise UserError(f"{path}: no labels yet; leave out --report to start labelling")
     check_indexed(config, needs_images=not arguments.report)
@@ -183,7 +200,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _write_files(results: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(arguments.json) as temporary:
+        with atomic_write(arguments.json) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
     if arguments.plot and results["all_people"]:
         from lib.labelling import plot  # imports matplotlib, which takes a second

@@ -24,15 +24,18 @@ from functools import partial
 
 import numpy as np
 
-from lib import jobs, pipeline
-from lib.artifacts import survey
 from lib.config.load import load
 from lib.config.schema import Config
 from lib.errors import UserError
+from lib.pipeline.artifact import status_all
+from lib.pipeline.experiment import Experiment
+from lib.runtime.log import configure_logging
 from lib.stacking import blend
 from lib.stacking.weights import METHODS
-from lib.stages import ranking_stage
-from lib.stages.ranking_stage import Member
+from lib.stages import extract, features, stack
+from lib.stages.blending import best_member
+from lib.stages.order import build_stage, declare_all
+from lib.stages.read import Member, all_members, read_candidates, read_scores
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 SHORT = (
@@ -70,14 +73,14 @@ class Scored:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.parts = ("locked", config.stack_part)
-        self.rows = {part: ranking_stage.candidate_rows(config, part) for part in self.parts}
-        self.members = ranking_stage.members(config)
+        self.rows = {part: read_candidates(Experiment(config), part) for part in self.parts}
+        self.members = all_members(Experiment(config))
         self._scores: dict[tuple[Member, str], np.ndarray] = {}
 
     def scores(self, members: Sequence[Member], part: str) -> list[np.ndarray]:
         for member in members:
             if (member, part) not in self._scores:
-                self._scores[member, part] = ranking_stage.member_scores(self.config, member, part)
+                self._scores[member, part] = read_scores(Experiment(self.config), member, part)
         return [self._scores[member, part] for member in members]
 
     def alone(self, member: Member) -> Answers:
@@ -87,23 +90,23 @@ class Scored:
         """A blend of these members, with weights found as `how` says."""
         part, steps = self.config.stack_part, self.config.blend.greedy_steps
         known, rows = self.scores(members, part), self.rows[part]
-        product, target, fold = rows["product"], rows["target"], rows["fold"]
+        product, target, fold = rows.product, rows.target, rows.fold
         weights = blend.fitted(known, product, target, fold, how, steps)
-        locked = self.rows["locked"]["product"]
+        locked = self.rows["locked"].product
         mixed = blend.mixed(self.scores(members, "locked"), weights, locked)
         return self._answers(mixed, blend.cross_fitted(known, product, target, fold, how, steps))
 
     def _answers(self, *scores: np.ndarray) -> Answers:
         right = []
         for score, rows in zip(scores, self.rows.values(), strict=True):
-            right.append(rows["target"][blend.rank(score, rows["product"]) == 0] == 1)
+            right.append(rows.target[blend.rank(score, rows.product) == 0] == 1)
         return Answers(*right)
 
 
 def rungs(config: Config) -> list[Line]:
     """Members alone and blends of some of them, each against the best L2 model."""
     scored, how = Scored(config), config.blend.method
-    best2, best3 = ranking_stage.best_member(config, "l2"), ranking_stage.best_member(config, "l3")
+    best2, best3 = best_member(Experiment(config), "l2"), best_member(Experiment(config), "l3")
     found = {
         f"best of layer 2: {best2[0]} {best2[2]}": scored.alone(best2),
         f"best of layer 3: {best3[0]} {best3[2]}": scored.alone(best3),
@@ -142,12 +145,12 @@ def ablations(
     found: dict[str, list[Answers]] = {}
     for name in names:
         for seed in range(seeds):
-            place = [f"work={config.folder}_ladder", f"name={slug(name)}_{seed}"]
+            place = [f"work={Experiment(config).folder}_ladder", f"name={slug(name)}_{seed}"]
             changes = [*SHORT, *ABLATIONS[name], f"stack.seed={seed}"]
             variant = load(path, [*overrides, *changes, *place])
             share(config, variant, TAKEN)
-            for built in ("extract", "features", "stack"):
-                jobs.ensure_all(variant, built, True, jobs.print_line)
+            for stage in (extract, features, stack):
+                build_stage(stage, Experiment(variant), rebuild=True)
             scored = Scored(variant)
             found.setdefault(name, []).append(scored.blended(scored.members, variant.blend.method))
     return lines_of(found)
@@ -164,6 +167,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="of the boosters (%(default)s)")
     parser.add_argument("--without", nargs="*", default=[], help="names of ablations to leave out")
     arguments = parser.parse_args()
+    configure_logging()
     names = [name for name in ABLATIONS if name not in arguments.without]
     try:
         config = load(arguments.config, arguments.set)
@@ -178,9 +182,11 @@ def main() -> int:
 
 
 def _check_trained(config: Config) -> None:
-    stages = pipeline.stages(config)
-    for artifact, state in survey([one for made in stages.values() for one in made]).items():
-        if state.state != "fresh":
+    artifacts = [
+        artifact for stage in declare_all(Experiment(config)).values() for artifact in stage
+    ]
+    for artifact, state in status_all(artifacts).items():
+        if not state.fresh:
             raise UserError(f"{artifact} is {state}; run ./run_all.sh with this config first")
 
 

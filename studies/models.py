@@ -19,23 +19,23 @@ from lib.data.catalog import read_catalog, read_categories, read_splits
 from lib.errors import UserError
 from lib.features.candidates import make_query
 from lib.features.network import best_classes
-from lib.stages import ranking_stage
+from lib.pipeline.experiment import Experiment
+from lib.stages.read import read_topk
 from studies.tables import Answers, lines_of, markdown
 
 
 def answers(config: Config, model: str) -> Answers:
     """Whether each product's class comes first. Raises UserError where stage 03 has not run."""
-    known = read_catalog(config.at("extract/train"), Path(config.data.root))
-    splits = read_splits(config.at("extract/splits"))
-    classes = len(read_categories(config.at("extract/classes")))
+    known = read_catalog(Experiment(config).path("extract/train"), Path(config.data.root))
+    splits = read_splits(Experiment(config).path("extract/splits"))
+    classes = len(read_categories(Experiment(config).path("extract/classes")))
     right = []
     for part in ("locked", config.stack_part):
-        if not config.at(f"predictions/{model}/{part}").is_dir():
-            raise UserError(
-                f"{config.at(f'predictions/{model}/{part}')} is missing; run 03_predict_tta.py"
-            )
+        folder = Experiment(config).path(f"predictions/{model}/{part}")
+        if not folder.is_dir():
+            raise UserError(f"{folder} is missing; run 03_predict_tta.py")
         asked = make_query(known, splits.products(part))
-        dump = ranking_stage.read_dump(config, model, part)
+        dump = read_topk(Experiment(config), model, part)
         right.append(best_classes(asked, [dump], [1.0], classes) == known.label[asked.products])
     return Answers(*right)
 

@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib.artifacts import replacing
 from lib.evaluation.metrics import Estimate
+from lib.utils.files import atomic_write
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", GREY)  # told apart by all eyes
@@ -34,14 +34,14 @@ def put(page: Path, key: str, text: str) -> None:
         whole = marked.sub(lambda _: section, whole)
     else:
         whole = f"{whole.rstrip()}\n\n{section}\n"
-    with replacing(page) as temporary:
+    with atomic_write(page) as temporary:
         temporary.write_text(whole)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of the same keys."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -68,7 +68,7 @@ def counted(axes: Any, counts: Sequence[int]) -> None:
 
 def save(made: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         made.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
     plt.close(made)
 

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import jobs
 from lib.config.load import load
 from lib.config.schema import Config, Model
 from lib.data.image_reader import ImageReader
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy
+from lib.pipeline.experiment import Experiment
+from lib.stages import extract
+from lib.stages.order import build_stage
 from studies import cells, pages
 from studies.cells import Cell, Known
 
@@ -33,8 +35,11 @@ SHOWN = 9  # categories in the picture
 def study(arguments: argparse.Namespace, bitmaps: Config, known: Known) -> None:
     names = [known.classes.key(number) for number in range(len(known.classes))]
     only = f"data.classes={json.dumps(names)}"
-    drawn = load(arguments.strokes, [only, f"work={bitmaps.folder.parent}", "name=quickdraw_drawn"])
-    jobs.ensure_all(drawn, "extract", arguments.rebuild, jobs.print_line)
+    drawn = load(
+        arguments.strokes,
+        [only, f"work={Experiment(bitmaps).folder.parent}", "name=quickdraw_drawn"],
+    )
+    build_stage(extract, Experiment(drawn), arguments.rebuild)
     sides = {"bitmaps": (bitmaps, known), "strokes": (drawn, cells.known(drawn))}
     rows = min(_fewest(one) for _, one in sides.values())
     model = cells.model_of(bitmaps, arguments.model)

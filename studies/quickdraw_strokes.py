@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import fill, jobs, pipeline
-from lib.artifacts import replacing
 from lib.config.schema import Config
 from lib.data.byte_reader import ByteReader
 from lib.errors import UserError
@@ -32,10 +30,13 @@ from lib.evaluation.metrics import accuracy, gain
 from lib.models import factory
 from lib.models.stroke_network import StrokeNetwork
 from lib.models.trainable import Classifier
-from lib.runtime import workers as processes
+from lib.pipeline.experiment import Experiment
+from lib.runtime.workers import num_threads, process_pool
+from lib.stages.read import catalog_of_part
 from lib.training.dataset import TrainingSet
 from lib.training.stroke_loader import StrokeLoader, pixels, points
 from lib.training.trainer import train
+from lib.utils.files import atomic_write
 from studies import cells, pages
 from studies.cells import Cell, Known
 
@@ -87,11 +88,10 @@ def _compute(config: Config, runs: list[tuple[Cell, str, str]]) -> list[np.ndarr
     places = [cells.place(config, cell, seen, TAUGHT[taught]) for cell, seen, taught in runs]
     missing = [i for i, path in enumerate(places) if not path.exists()]
     if missing:
-        workers = min(pipeline.threads(config), len(missing))
-        inner = jobs.divided(config, workers)
-        with processes.pool(workers) as pool:
+        workers = min(num_threads(config.run), len(missing))
+        with process_pool(workers) as pool:
             for task in as_completed(
-                [pool.submit(_fill, inner, *runs[i], places[i]) for i in missing]
+                [pool.submit(_fill, config, *runs[i], places[i]) for i in missing]
             ):
                 task.result()
     found = [np.array(json.loads(path.read_text())["answers"]) for path in places]
@@ -99,12 +99,12 @@ def _compute(config: Config, runs: list[tuple[Cell, str, str]]) -> list[np.ndarr
 
 
 def _fill(config: Config, cell: Cell, seen: str, taught: str, path: Path) -> None:
-    torch.set_num_threads(pipeline.threads(config))
+    torch.set_num_threads(num_threads(config.run))
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    with closing(ByteReader(fill.catalogue(config, "train"))) as originals:
+    with closing(ByteReader(catalog_of_part(Experiment(config), "train"))) as originals:
         answers = learn(config, cell, seen, taught, originals, folder)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({"answers": answers.tolist()}))
 
 
@@ -113,7 +113,7 @@ def learn(
 ) -> np.ndarray:
     """int [shares, drawings]: the class that comes first, when so much has been drawn."""
     shape = partial(points, most=POINTS) if seen == "pen" else partial(pixels, side=28)
-    threads = pipeline.threads(config)
+    threads = num_threads(config.run)
     fed = partial(StrokeLoader, originals, shape, threads=threads)
     model = replace(cell.model, arch="strokes" if seen == "pen" else cell.model.arch)
 

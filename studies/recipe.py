@@ -21,10 +21,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lib import jobs
 from lib.config.load import load
 from lib.config.schema import Config
 from lib.errors import UserError
+from lib.pipeline.experiment import Experiment
+from lib.runtime.log import configure_logging
+from lib.stages import predict, train
+from lib.stages.order import build_stage
 from studies import models
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
@@ -101,7 +104,7 @@ def _variant(
         change[1:] if change.startswith(".") else f"models.{model}.{change}"
         for change in SETTINGS[name]
     ]
-    place = [f"work={base.folder}_recipe", f"name={slug(name)}_{seed}"]
+    place = [f"work={Experiment(base).folder}_recipe", f"name={slug(name)}_{seed}"]
     fixed = [f"models.{model}.seed={seed}", 'data.test=""', "predict.embed_models=[]"]
     variant = load(path, [*overrides, *fixed, *changes, *place])
     share(base, variant, ["extract"])
@@ -113,8 +116,8 @@ def _variant(
 
 def answers(config: Config, model: str) -> Answers:
     """Train and predict what is missing; whether each product's class comes first."""
-    for built in ("train", "predict"):
-        jobs.ensure_all(config, built, True, jobs.print_line)
+    for stage in (train, predict):
+        build_stage(stage, Experiment(config), rebuild=True)
     return models.answers(config, model)
 
 
@@ -130,14 +133,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=2, help="of the training (%(default)s)")
     parser.add_argument("--only", nargs="*", default=[], metavar="SETTING", help="these alone")
     arguments = parser.parse_args()
+    configure_logging()
     try:
         names = _asked(arguments.only)
         config = load(arguments.config, arguments.set)
         model = arguments.model or next(iter(config.models))
         if model not in config.models:
             raise UserError(f"{arguments.config} has no model {model!r}")
-        if not (config.at("extract/splits")).is_dir():
-            raise UserError(f"{config.at('extract/splits')} is missing; run 01_extract.py first")
+        if not (Experiment(config).path("extract/splits")).is_dir():
+            raise UserError(
+                f"{Experiment(config).path('extract/splits')} is missing; run 01_extract.py first"
+            )
         lines = study(arguments.config, arguments.set, model, names, arguments.seeds)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ import numpy as np
 from lib.config.schema import Config
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import Estimate, accuracy, gain
+from lib.pipeline.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,12 @@ def _points(estimate: Estimate | None) -> str:
 
 def share(config: Config, variant: Config, taken: Sequence[str]) -> None:
     """Put links to the stages that the variant takes from the experiment as they lie."""
-    variant.folder.mkdir(parents=True, exist_ok=True)
+    Experiment(variant).folder.mkdir(parents=True, exist_ok=True)
     for name in taken:
-        link, source = variant.folder / name, (config.folder / name).resolve()
+        link, source = (
+            Experiment(variant).folder / name,
+            (Experiment(config).folder / name).resolve(),
+        )
         if source.is_dir() and not link.exists():
             link.symlink_to(source)
 

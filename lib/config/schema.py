@@ -346,7 +346,7 @@ class Config:
     @property
     def model_weights(self) -> dict[str, float]:
         """The weight of each model in the weighted means and in the published blend."""
-        return {name: model.weight for name, model in self.models.items()}
+        return {name: model.blend_weight for name, model in self.models.items()}
 
     @property
     def fused(self) -> set[str]:

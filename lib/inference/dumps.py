@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.artifacts import replacing
 from lib.config.schema import Predict
 from lib.inference import topk
 from lib.runtime.distributed import SINGLE, ProcessGroup
+from lib.utils.files import atomic_write
 
 Arrays = dict[str, np.ndarray]
 
@@ -84,7 +84,7 @@ def write(
             if not shard.exists():
                 own = None if net_of_row is None else net_of_row[start:stop]
                 found = _shard(scorer, rows[start:stop], own, k, prefixes, bar)
-                with replacing(shard) as temporary, temporary.open("wb") as file:
+                with atomic_write(shard) as temporary, temporary.open("wb") as file:
                     np.savez(file, **found)  # type: ignore[arg-type]
             done += stop - start
             bar.update(done - bar.n)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.artifacts import replacing
 from lib.config.schema import Backbone, Model, Predict, Run
 from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
 from lib.models.backbone import ImageClassifier
 from lib.runtime import device as devices
+from lib.utils.files import atomic_write
 
 SAMPLE = 20_000  # pictures whose principal axes are kept
 PROGRESS = "progress"  # rows that are written; gone when all are
@@ -65,7 +65,7 @@ def embed(
             for written in (values, all_of_it):
                 if written is not None:
                     written.flush()
-            with replacing(progress) as temporary:
+            with atomic_write(progress) as temporary:
                 temporary.write_text(str(done))
     progress.unlink(missing_ok=True)
     return {"images": count, "dims": axes.shape[1], "width": seer.net.width}
@@ -110,7 +110,7 @@ def _make_projection(path: Path, seer: _Embedder, count: int, dims: int) -> None
     axes = axes[:, ::-1][:, :dims]
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])  # eigh may turn any axis round
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.vstack([mean @ axes, axes]).astype(np.float32))
 
 

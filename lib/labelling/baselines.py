@@ -10,7 +10,7 @@ from lib.features.network import best_classes
 from lib.inference.topk import TopK
 
 
-def model_answers(
+def predicted_classes(
     topks: Mapping[str, TopK], catalog: Catalog, products: np.ndarray, num_classes: int
 ) -> dict[str, np.ndarray]:
     """The most probable class of each product by each model: int16 [N].

@@ -10,7 +10,7 @@ matplotlib.use("Agg")  # write files, open no window
 
 import matplotlib.pyplot as plt
 
-from lib.artifacts import replacing
+from lib.utils.files import atomic_write
 from lib.labelling.report import CANNOT_TELL
 
 PEOPLE_COLOR, MODEL_COLOR = "#0072b2", "#e69f00"  # distinct for color-blind readers
@@ -33,7 +33,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     _draw_bars(left, bars)
     _draw_matrix(right, matrix, rows, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
     plt.close(figure)
 

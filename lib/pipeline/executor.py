@@ -106,7 +106,7 @@ def _ensure_parallel(artifacts: Sequence[Artifact], run: Run, rebuild: bool) -> 
 
 
 def _worker_gpus(run: Run, waiting: int) -> list[str]:
-    return worker_gpus(workers.visible_gpus(run), workers.num_threads(run), run.jobs, waiting)
+    return worker_gpus(workers.visible_gpus(run), workers.num_threads(run), run.workers, waiting)
 
 
 def _check_stale(artifacts: Sequence[Artifact]) -> None:

@@ -19,7 +19,7 @@ from lib.pipeline.predict_target import PredictTarget, predict_target
 @dataclass(frozen=True)
 class Experiment:
     """config: all settings; target: the products of `--new`, if given; teacher: the experiment
-    whose models label test products for this one, if `round.of` names one."""
+    whose models label test products for this one, if `pseudo_label.teacher` names one."""
 
     config: Config
     target: PredictTarget | None = None
@@ -83,9 +83,9 @@ def load_experiment(
 
 def experiment_of(config: Config) -> Experiment:
     """The experiment of a config that is already read. Raises UserError as `load_experiment`."""
-    if not config.round.of:
+    if not config.pseudo_label.teacher:
         return Experiment(config)
-    teacher = load(config.round.of)
+    teacher = load(config.pseudo_label.teacher)
     # The first round ran on the same catalog and lies in the same folder.
     teacher = replace(teacher, data=config.data, work=config.work, run=config.run)
     return Experiment(config, teacher=Experiment(teacher))

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from lib.artifacts import replacing
 from lib.stacking import rounds
 from lib.stacking.boosters import registry
 from lib.stacking.boosters.base import FitTask, LabelledRows, RowSource, RowSubset, chunks
+from lib.utils.files import atomic_write
 
 Result = TypeVar("Result")
 
@@ -82,7 +82,7 @@ class FoldModels:
         return side_by_side(one, len(watched), self.threads, self.booster, self.alone)
 
     def save(self, stem: str, model: registry.Booster) -> None:
-        with replacing(self.path(stem)) as temporary:
+        with atomic_write(self.path(stem)) as temporary:
             model.save(temporary)
 
     def out_of_fold(
@@ -140,5 +140,5 @@ def side_by_side(
 
 
 def write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1))

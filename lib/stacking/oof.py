@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from lib.artifacts import replacing
 from lib.config.schema import RANKERS, Stack
 from lib.errors import UserError
 from lib.features.table import Joined, Table, categories_as_priors, layer_columns
@@ -33,6 +32,7 @@ from lib.stacking import blend, rounds, softmax
 from lib.stacking.boosters import registry
 from lib.stacking.boosters.base import FitTask, LabelledRows
 from lib.stacking.fold_models import FoldModels, paths, score, side_by_side, write_json
+from lib.utils.files import atomic_write
 
 __all__ = ["Table", "categories_as_priors", "fit_layer", "layer_columns", "predict_layer"]
 
@@ -92,7 +92,7 @@ def fit_layer(
         scores = softmax.softmax(scores, product, temperature)
     write_json(folder / "columns.json", joined.names)
     write_json(folder / "importances.json", _shares(importances, joined.names))
-    with replacing(folder / "oof.npy") as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / "oof.npy") as temporary, temporary.open("wb") as file:
         np.save(file, scores)
     facts["log_loss"] = round(rounds.row_loss(scores, target), 6)
     facts["accuracy"] = round(_accuracy(scores, target, product), 6)

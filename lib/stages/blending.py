@@ -43,11 +43,11 @@ def fitted_weights(experiment: Experiment) -> dict[Member, float]:
 
 def submitted_scores(experiment: Experiment, part: str) -> np.ndarray:
     """Scores of the submitted blend: float32 [R]. Raises UserError where it lacks members."""
-    name = experiment.config.blend.final
+    name = experiment.config.blend.submit
     if name not in blend_names(experiment):
         raise UserError(
-            'blend.final = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
-            ' xgboost in stack.multi; set them, or blend.final = "fitted"'
+            'blend.submit = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
+            ' xgboost in stack.multi_l2; set them, or blend.submit = "fitted"'
         )
     return scores_of_blend(experiment, name, part)
 

@@ -60,7 +60,7 @@ def declare(graph: Graph) -> list[Artifact]:
         settings={"split": plain(experiment.config.split), "seed": experiment.config.seed},
         inputs=["extract/train"],
     )
-    for side in experiment.sides if experiment.config.features.alike else ():
+    for side in experiment.sides if experiment.config.features.use_phash else ():
         graph.add(
             f"extract/alike/{side}",
             partial(build_perceptual_hashes, experiment, side),
@@ -86,7 +86,7 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
         files[side] = graph.add(
             f"extract/unpacked/{side}",
             partial(unpack_strokes, experiment, side),
-            settings={"only": experiment.config.data.only} if side == "train" else {},
+            settings={"classes": experiment.config.data.classes} if side == "train" else {},
             files={side: files[side]},
             resumable=True,
         )
@@ -109,7 +109,7 @@ def unpack_strokes(experiment: Experiment, side: str, folder: Path) -> dict[str,
     """Unpack compressed drawings: an image is a byte range of a file."""
     from lib.data.sources.quickdraw import unpack
 
-    only = experiment.config.data.only if side == "train" else ()
+    only = experiment.config.data.classes if side == "train" else ()
     return {"files": unpack(source_path(experiment, side), folder, only)}
 
 
@@ -131,7 +131,7 @@ def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, An
 
     config = experiment.config
     categories = read_categories(experiment.path("extract/classes"))
-    options = (side == "train", config.data.max_damaged, num_threads(config.run))
+    options = (side == "train", config.data.max_bad_fraction, num_threads(config.run))
     if source_kind(experiment, side) == "bson":
         return index_bson(folder, checked_path(experiment, side), categories, *options)
     listing = list_source(experiment, side)

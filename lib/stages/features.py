@@ -32,7 +32,7 @@ def declare(graph: Graph) -> list[Artifact]:
     artifacts = []
     for part in experiment.parts:
         artifacts.append(_declare_candidates(graph, part))
-        if config.predict.embeddings:
+        if config.predict.embed_models:
             artifacts.append(_declare_neighbours(graph, part))
         for source in config.sources:
             artifacts.append(_declare_source(graph, source, part))
@@ -46,13 +46,13 @@ def _declare_candidates(graph: Graph, part: str) -> Artifact:
         f"features/candidates/{part}",
         partial(build_candidates, experiment, part),
         settings={
-            "features": plain(config.features, "alike_windows"),
+            "features": plain(config.features, "similar_id_windows"),
             "stack_part": config.stack_part,
         },
         inputs=[
             *_catalog_inputs(experiment, part),
             *(f"predictions/{name}/{part}" for name in config.models),
-            *(f"extract/alike/{side}" for side in (sides if config.features.alike else ())),
+            *(f"extract/alike/{side}" for side in (sides if config.features.use_phash else ())),
         ],
         version=2,
     )
@@ -64,8 +64,8 @@ def _declare_neighbours(graph: Graph, part: str) -> Artifact:
         f"features/neighbours/{part}",
         partial(build_neighbours, experiment, part),
         settings={
-            "alike_windows": config.features.alike_windows,
-            "of": config.predict.embeddings,
+            "similar_id_windows": config.features.similar_id_windows,
+            "of": config.predict.embed_models,
         },
         inputs=[f"features/candidates/{part}", *_catalog_inputs(experiment, part)],
     )
@@ -78,7 +78,7 @@ def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
         f"features/{source}/{part}",
         partial(build_source, graph.experiment, source, part),
         settings={
-            "features": plain(config.features, "alike_windows"),
+            "features": plain(config.features, "similar_id_windows"),
             "weights": config.model_weights if source == "mean" else {},
         },
         inputs=[
@@ -98,7 +98,7 @@ def _catalog_inputs(experiment: Experiment, part: str) -> list[str]:
     config = experiment.config
     embeddings = [
         f"embeddings/{name}/{fold}/{side}"
-        for name in config.predict.embeddings
+        for name in config.predict.embed_models
         for fold in nets(config.models[name])
         for side in _sides(part)
     ]
@@ -134,7 +134,7 @@ def _perceptual_hashes(
     """uint64 [I, 2] of the images of train, and of the part's side; None if switched off."""
     import numpy as np
 
-    if not experiment.config.features.alike:
+    if not experiment.config.features.use_phash:
         return None
     paths = [experiment.path(f"extract/alike/{side}") for side in ("train", side_of(part))]
     train, query = (np.load(path / "alike.npy") for path in paths)
@@ -152,7 +152,7 @@ def _classes_of_neighbours(
     from lib.features.candidates import make_query
 
     config = experiment.config
-    if not config.predict.embeddings or not config.features.neighbour_k:
+    if not config.predict.embed_models or not config.features.knn_k:
         return []
     splits = read_splits(experiment.path("extract/splits"))
     products = np.arange(len(catalog.product_id)) if part == "test" else splits.products(part)
@@ -162,10 +162,10 @@ def _classes_of_neighbours(
             _fold_indexes(experiment, name, part, query),
             labelled,
             query,
-            config.features.neighbour_k,
+            config.features.knn_k,
             config.run,
         )
-        for name in config.predict.embeddings
+        for name in config.predict.embed_models
     ]
 
 
@@ -183,12 +183,12 @@ def build_neighbours(experiment: Experiment, part: str, folder: Path) -> dict[st
     query = make_query(catalog, np.unique(rows.product))
     query_row = np.searchsorted(query.products, rows.product)
     table: Table = {}
-    for name in config.predict.embeddings:
+    for name in config.predict.embed_models:
         indexes = _fold_indexes(experiment, name, part, query)
         table |= embedding_knn.closest_columns(
             indexes, labelled, query, query_row, rows.class_id, name, config.run
         )
-        windows = config.features.alike_windows
+        windows = config.features.similar_id_windows
         table |= embedding_knn.near_alike_columns(
             indexes, labelled, catalog, query, query_row, rows.class_id, windows, name
         )
@@ -211,7 +211,7 @@ def _fold_indexes(
     def embeddings(fold: str, side: str) -> np.ndarray:
         return np.load(experiment.path(f"embeddings/{name}/{fold}/{side}") / "embeddings.npy", "r")
 
-    roles = embedding_knn.roles(splits, model.folds, part, query.products)
+    roles = embedding_knn.roles(splits, model.n_folds, part, query.products)
     return [
         embedding_knn.FoldIndex(embeddings(fold, "train"), embeddings(fold, side_of(part)), *role)
         for fold, role in zip(nets(model), roles, strict=True)

@@ -1,4 +1,4 @@
-"""Stage 03, models of kind "fusion": networks on the embeddings of a product's images.
+"""Stage 03, models with input = "embedding": networks on the embeddings of a product's images.
 
 Idea: the gated fusion of the 2nd-place Cdiscount team.
 """
@@ -22,7 +22,7 @@ def declare_fusion(graph: Graph) -> list[Artifact]:
     """Networks and predictions of every fusion model."""
     experiment, artifacts = graph.experiment, []
     models = experiment.config.models.items()
-    for name, model in ((name, model) for name, model in models if model.kind == "fusion"):
+    for name, model in ((name, model) for name, model in models if model.input == "embedding"):
         for fold in nets(model):
             inputs = _embedding_names(experiment, model, fold, "train")
             artifacts.append(declare_network(graph, name, fold, train_fusion, inputs))
@@ -104,7 +104,7 @@ def _embedding_names(experiment: Experiment, model: Model, fold: str, side: str)
     config = experiment.config
     return [
         f"embeddings/{name}/{fold if name in config.models else config.nets_of(name)[0]}/{side}"
-        for name in model.fusion.of
+        for name in model.fusion.inputs
     ]
 
 

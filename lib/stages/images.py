@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def open_images(experiment: Experiment, model: Model | Backbone, catalog: Catalog) -> ImageReader:
     """A reader of the catalog's images, or of mosaics, in the size that the model takes."""
     run = experiment.config.run
-    is_mosaic = isinstance(model, Model) and model.kind == "mosaic"
+    is_mosaic = isinstance(model, Model) and model.input == "mosaic"
     reader = MosaicReader if is_mosaic else ImageReader
     allocate = devices.pinned_buffer(devices.select_device(run, model))
     return reader(catalog, model.resize, num_threads(run), allocate)

@@ -32,7 +32,7 @@ class PseudoLabelled:
 
 def label_set_name(config: Config, model: Model, fold: str) -> str:
     """The set of pseudo-labels for one network: `everybody`, or as in `fold0-of-4`."""
-    return ALL_FOLDS if config.stack_part == "holdout" else f"{fold}-of-{model.folds}"
+    return ALL_FOLDS if config.stack_part == "holdout" else f"{fold}-of-{model.n_folds}"
 
 
 def add_pseudo_labels(

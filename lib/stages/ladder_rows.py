@@ -38,7 +38,7 @@ def ladder_rows(experiment: Experiment) -> list[LadderRow]:
         raise ValueError("candidates of the locked part are not its products")
 
     rows = _network_rows(experiment, query, truth, len(categories))
-    if experiment.config.features.hashes:
+    if experiment.config.features.use_md5:
         rows += _hash_rule_rows(experiment, catalog, query, len(categories))
     rows.append(_recall_row(candidates, locked))
     rows += _member_rows(experiment, candidates, truth)

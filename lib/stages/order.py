@@ -1,9 +1,10 @@
-"""The six stages in their order, and the artifacts of all of them."""
+"""The six stages in their order, their artifacts, and how one stage is built."""
 
 from types import ModuleType
 
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
+from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.stages import extract, features, predict, pseudo_label, stack, submit, train
@@ -27,3 +28,12 @@ def declare_all(experiment: Experiment) -> dict[str, list[Artifact]]:
         labels = pseudo_label.declare(graph) if stage is train else []
         artifacts[stage.NAME] = [*labels, *stage.declare(graph)]
     return artifacts
+
+
+def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int:
+    """Build the artifacts of a stage that are not fresh; returns how many were built.
+
+    Raises UserError as `lib.pipeline.artifact.ensure`.
+    """
+    artifacts, run = declare_all(experiment)[stage.NAME], experiment.config.run
+    return ensure_all(stage.NAME, artifacts, run, rebuild, stage.PARALLEL)

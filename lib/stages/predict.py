@@ -48,7 +48,7 @@ def declare(graph: Graph) -> list[Artifact]:
 
 def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifact:
     config = graph.experiment.config
-    settings: dict[str, Any] = {"dims": config.predict.dims, "whole": name in config.fused}
+    settings: dict[str, Any] = {"dims": config.predict.embedding_dim, "whole": name in config.fused}
     inputs, files = [f"extract/{side}"], {}
     if name in config.models:
         settings["checkpoint"] = config.models[name].checkpoint
@@ -122,4 +122,4 @@ def _load_network(
         path = checkpoint_path(experiment, name, fold)
         return trained.network(path, config.models[name], device)
     backbone = config.backbones[name]
-    return trained.ready(factory.build(backbone.network, 2, backbone.weights), device)
+    return trained.ready(factory.build(backbone.arch, 2, backbone.weights), device)

@@ -1,7 +1,7 @@
 """Stage 02 of a second round: label test products with the models of the first round.
 
-    [round]
-    of = "configs/fashion.toml"
+    [pseudo_label]
+    teacher = "configs/fashion.toml"
 
 The experiment of the first round (the teacher) must be trained, with the same catalog, parts and
 folds. Its artifacts are only read. Which labels a network may see: `lib/stages/label_sets.py`.
@@ -55,14 +55,18 @@ def declare(graph: Graph) -> list[Artifact]:
     for model in experiment.config.models.values():
         for fold in nets(model):
             name = f"pseudo/{label_set_name(experiment.config, model, fold)}"
-            if model.kind != "network" or name in graph.artifacts:
+            if model.input != "image" or name in graph.artifacts:
                 continue
             predictions = _first_round_inputs(experiment, model, fold)
             artifacts.append(
                 graph.add(
                     name,
-                    partial(label_test_products, experiment, model.folds, fold),
-                    settings={"round": plain(experiment.config.round, "of", "weight")},
+                    partial(label_test_products, experiment, model.n_folds, fold),
+                    settings={
+                        "pseudo_label": plain(
+                            experiment.config.pseudo_label, "teacher", "loss_weight"
+                        )
+                    },
                     inputs=["extract/train", "extract/classes", "extract/splits"],
                     files={
                         "extract/test": test,
@@ -78,8 +82,9 @@ def _check_same_parts(config: Config, teacher: Config) -> None:
     ours, theirs = ((c.split, c.seed, c.stack_part) for c in (config, teacher))
     if ours != theirs:
         raise UserError(
-            f"round.of = {config.round.of}: its seed, split or folds differ from those of"
-            f" {config.name}; products that its networks were trained on would be scored here"
+            f"pseudo_label.teacher = {config.pseudo_label.teacher}: its seed, split or folds differ"
+            f" from those of {config.name}; products that its networks were trained on would be"
+            " scored here"
         )
 
 
@@ -104,7 +109,7 @@ def _first_round_inputs(experiment: Experiment, model: Model, fold: str) -> list
     """The artifacts of the first round that label test products for one network."""
     config = experiment.config
     inputs = []
-    for name in teacher_models(experiment, model.folds):
+    for name in teacher_models(experiment, model.n_folds):
         inputs.append(f"predictions/{name}/{config.stack_part}")
         shared = config.stack_part == "holdout"
         inputs.append(f"predictions/{name}/test" if shared else f"cnn/{name}/{fold}")
@@ -120,11 +125,12 @@ def teacher_models(experiment: Experiment, n_folds: int) -> list[str]:
     config, models = experiment.config, experiment.teacher.config.models.items()
     if config.stack_part == "holdout":
         return [name for name, _ in models]
-    names = [name for name, m in models if m.folds == n_folds and m.kind == "network"]
+    names = [name for name, m in models if m.n_folds == n_folds and m.input == "image"]
     if not names:
         raise UserError(
-            f"round.of = {config.round.of}: no image model there has folds = {n_folds}, so none"
-            f" can label for a network that leaves out one of {n_folds} folds"
+            f"pseudo_label.teacher = {config.pseudo_label.teacher}: no image model there has"
+            f" n_folds = {n_folds}, so none can label for a network that leaves out one of"
+            f" {n_folds} folds"
         )
     return names
 
@@ -153,12 +159,12 @@ def label_test_products(
     held_out = _held_out_products(splits, n_folds, held_out_fold)
     valid, query = make_query(train, held_out), make_query(test, np.arange(len(test.product_id)))
     names = teacher_models(experiment, n_folds)
-    weights = [teacher.config.models[name].weight for name in names]
+    weights = [teacher.config.models[name].blend_weight for name in names]
 
     classes, truth = num_classes(experiment), train.label[held_out]
     valid_topks = [_valid_topk(experiment, name, valid) for name in names]
     on_valid = pseudo.answers(valid, valid_topks, weights, classes)
-    min_confidence = pseudo.least_confidence(on_valid, truth, config.round.precision)
+    min_confidence = pseudo.least_confidence(on_valid, truth, config.pseudo_label.min_precision)
     test_topks = [_test_topk(experiment, name, held_out_fold, test, folder) for name in names]
     on_test = pseudo.answers(query, test_topks, weights, classes)
 
@@ -236,7 +242,7 @@ def _hash_rule(
 
     def label(catalog: "Catalog", query: "Query") -> np.ndarray:
         unknown = np.full(len(query.products), -1, np.int16)
-        if not experiment.config.round.hashes:
+        if not experiment.config.pseudo_label.use_hashes:
             return unknown
         counts = look_up(
             train,

@@ -26,7 +26,9 @@ def declare_predictions(
         f"predictions/{name}/{part}",
         partial(build, experiment, name, part),
         settings={
-            "predict": plain(experiment.config.predict, "shard", "embeddings", "dims"),
+            "predict": plain(
+                experiment.config.predict, "shard_size", "embed_models", "embedding_dim"
+            ),
             "checkpoint": model.checkpoint,
         },
         inputs=[side, "extract/splits", *networks, *inputs],
@@ -53,7 +55,7 @@ def images_to_score(
     images = catalog.images_of(splits.products(part))
     if part != "fit":
         return images, None
-    return images, splits.net_of_product(model.folds)[catalog.image_product[images]]
+    return images, splits.net_of_product(model.n_folds)[catalog.image_product[images]]
 
 
 def score_images(

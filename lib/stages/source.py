@@ -17,12 +17,12 @@ SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "categ
 # Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
 BOTH_KEYS = {
     "csv": ("id_column", "images_column", "images_root"),
-    "strokes": ("raster",),
+    "strokes": ("bitmap_size",),
 }
 TRAIN_KEYS = {
     "csv": ("label_column", "group_by"),
-    "npy": ("only", "rows"),
-    "strokes": ("only", "rows"),
+    "npy": ("classes", "max_per_class"),
+    "strokes": ("classes", "max_per_class"),
 }
 
 
@@ -113,9 +113,9 @@ def list_source(experiment: Experiment, side: str) -> "Listing":
         return csv_table.list_csv(path, image_path(experiment, side), data, labelled)
     if kind == "folders":
         return csv_table.list_folder(path, labelled)
-    selection = (data.only, data.rows) if labelled else ((), 0)
+    selection = (data.classes, data.max_per_class) if labelled else ((), 0)
     if kind == "strokes":
-        return quickdraw.list_strokes(path, labelled, data.raster, *selection)
+        return quickdraw.list_strokes(path, labelled, data.bitmap_size, *selection)
     return numpy_arrays.list_arrays(path, labelled, *selection)
 
 

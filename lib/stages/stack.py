@@ -41,7 +41,7 @@ def _declare_booster(graph: Graph, source: str, layer: str, booster: str) -> Art
         f"stack/{source}/{layer}/{booster}",
         partial(fit_booster, experiment, source, layer, booster),
         settings={
-            "stack": plain(config.stack, "orders", "layer2", "layer3", "layer4", "multi"),
+            "stack": plain(config.stack, "sources", "l2", "l3", "l4", "multi_l2"),
             "below": below,
             "seed": config.seed,
         },
@@ -85,7 +85,7 @@ def _boosters_below(experiment: Experiment, source: str, layer: str) -> tuple[st
 
 def _feature_tables(experiment: Experiment, source: str, part: str) -> list[str]:
     """The feature tables that the boosters of a source see."""
-    neighbours = ["neighbours"] if experiment.config.predict.embeddings else []
+    neighbours = ["neighbours"] if experiment.config.predict.embed_models else []
     return [f"features/{table}/{part}" for table in ("candidates", *neighbours, source)]
 
 

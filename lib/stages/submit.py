@@ -34,14 +34,14 @@ def declare(graph: Graph) -> list[Artifact]:
     blend = graph.add(
         "blend",
         partial(fit_blend, experiment),
-        settings={"fit": config.blend.fit, "steps": config.blend.steps},
+        settings={"method": config.blend.method, "greedy_steps": config.blend.greedy_steps},
         inputs=[stack_rows, *boosters],
     )
-    submitted: dict[str, Any] = {"final": config.blend.final, "weights": config.model_weights}
+    submitted: dict[str, Any] = {"submit": config.blend.submit, "weights": config.model_weights}
     calibration = graph.add(
         "calibration",
         partial(fit_calibration, experiment),
-        settings={**submitted, "precision": config.new.precision},
+        settings={**submitted, "min_precision": config.inference.min_precision},
         inputs=["extract/train", "blend", stack_rows, *boosters],
     )
     inputs = [
@@ -64,7 +64,7 @@ def declare(graph: Graph) -> list[Artifact]:
         submit = graph.add(
             "submit",
             partial(write_new_predictions, experiment),
-            settings={**submitted, "top": config.new.top},
+            settings={**submitted, "top_k": config.inference.top_k},
             inputs=inputs,
         )
     return [blend, calibration, submit]
@@ -79,7 +79,7 @@ def fit_blend(experiment: Experiment, folder: Path) -> dict[str, Any]:
     rows = read_candidates(experiment, config.stack_part)
     scores = [read_scores(experiment, member, config.stack_part) for member in members]
     weights = blend.fitted(
-        scores, rows.product, rows.target, rows.fold, config.blend.fit, config.blend.steps
+        scores, rows.product, rows.target, rows.fold, config.blend.method, config.blend.greedy_steps
     )
     fitted = {"/".join(m): float(weight) for m, weight in zip(members, weights, strict=True)}
     (folder / "weights.json").write_text(json.dumps(fitted, indent=1))
@@ -98,7 +98,7 @@ def fit_calibration(experiment: Experiment, folder: Path) -> dict[str, Any]:
         submitted_scores(experiment, config.stack_part),
         rows.product,
         rows.target,
-        config.new.precision,
+        config.inference.min_precision,
         catalog_of_part(experiment, config.stack_part).group,
     )
     rule.save(folder)
@@ -118,7 +118,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     result = measure_abstention(experiment)
     facts = _write_csv(experiment, folder) if experiment.has_test else {}
     rows, notes = ladder_rows(experiment), [abstention.summary_line(result)]
-    submitted = experiment.config.blend.final
+    submitted = experiment.config.blend.submit
     ladder.write(folder, rows, submitted, submitted=experiment.has_test, notes=notes)
     text = json.dumps(abstention.to_dict(result), indent=1)
     (folder / "calibration.json").write_text(text + "\n")
@@ -177,14 +177,14 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
         {"product": rows.product, "cls": rows.class_id},
         submitted_scores(experiment, "test"),
         abstention.AbstentionRule.load(experiment.path("calibration")),
-        config.new.top,
+        config.inference.top_k,
     )
     counts = {"products": products, "accepted": accepted}
     text = json.dumps({**abstention.to_dict(result), "new": counts}, indent=1)
     (folder / "calibration.json").write_text(text + "\n")
     total = result.accuracy
     lines = [
-        f"{config.blend.final} blend on the locked part, {total.n:,} products:"
+        f"{config.blend.submit} blend on the locked part, {total.n:,} products:"
         f" {total.value:.4f} ({total.low:.4f} .. {total.high:.4f})",
         f"accepted {accepted:,} of {products:,} ({abstention.describe(result)})",
     ]

@@ -3,8 +3,8 @@
     work/<name>/pseudo/<labels>       second round only: labels for test products
     work/<name>/cnn/<model>/<fold>    last.pt, best.pt, history.jsonl
 
-<fold> is `full`, or `fold<i>` for the network that leaves out fold i. Models of kind "fusion" are
-trained in stage 03, because they read embeddings.
+<fold> is `full`, or `fold<i>` for the network that leaves out fold i. Models with input =
+"embedding" are trained in stage 03, because they read embeddings.
 """
 
 from functools import partial
@@ -57,13 +57,13 @@ def declare_network(
 ) -> Artifact:
     """One network of a model, built by `build(experiment, name, fold, folder)`."""
     experiment, model = graph.experiment, graph.experiment.config.models[name]
-    unused = () if model.kind == "mosaic" else ("mosaic",)
+    unused = () if model.input == "mosaic" else ("mosaic",)
     settings = {
-        "train": plain(model, "weight", "checkpoint", *unused),
+        "train": plain(model, "blend_weight", "checkpoint", *unused),
         "seed": experiment.config.seed,
     }
     if experiment.teacher:
-        settings["weight"] = experiment.config.round.weight
+        settings["loss_weight"] = experiment.config.pseudo_label.loss_weight
     return graph.add(
         f"cnn/{name}/{fold}",
         partial(build, experiment, name, fold),
@@ -78,7 +78,7 @@ def declare_network(
 def image_models(experiment: Experiment) -> dict[str, Model]:
     """The models whose rows are images, or mosaics of a product's images."""
     models = experiment.config.models.items()
-    return {name: model for name, model in models if model.kind in ("network", "mosaic")}
+    return {name: model for name, model in models if model.input in ("image", "mosaic")}
 
 
 def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
@@ -114,7 +114,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
         catalog, train_products = pseudo.catalog, np.append(train_products, pseudo.products)
     product = rows.products(model, catalog)
     if experiment.teacher:
-        weights = np.where(product < num_labelled, 1.0, config.round.weight)
+        weights = np.where(product < num_labelled, 1.0, config.pseudo_label.loss_weight)
     train_rows = rows.taught(model, catalog, train_products)
     _check_enough(name, model, len(train_rows))
     with open_images(experiment, model, catalog) as reader:
@@ -144,14 +144,14 @@ def train_valid_products(
     products = splits.products("fit")
     if fold == "full":
         return products, splits.products("holdout")
-    held_out = splits.net_of_product(model.folds)[products] == int(fold.removeprefix("fold"))
+    held_out = splits.net_of_product(model.n_folds)[products] == int(fold.removeprefix("fold"))
     return products[~held_out], products[held_out]
 
 
 def _check_enough(name: str, model: Model, num_products: int) -> None:
-    if model.kind == "mosaic" and num_products < 2:
-        low, high = model.mosaic.least_images, model.mosaic.most_images or "any number of"
+    if model.input == "mosaic" and num_products < 2:
+        low, high = model.mosaic.min_images, model.mosaic.max_images or "any number of"
         raise UserError(
             f"models.{name}.mosaic: {num_products} products of {low} to {high} images are left to"
-            " train on; widen least_images and most_images"
+            " train on; widen min_images and max_images"
         )

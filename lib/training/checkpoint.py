@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lib.artifacts import replacing
+from lib.utils.files import atomic_write
 
 TIMES = ("images_per_second", "seconds", "cpu_seconds")  # of an epoch's line
 
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """In one step: a kill leaves the old file or the new one."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(state, temporary)
 
 
@@ -64,7 +64,7 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     learnt = [{key: line[key] for key in line if key not in TIMES} for line in history]
     times = [{key: line.get(key) for key in ("epoch", *TIMES)} for line in history]
     for name, lines in (("history.jsonl", learnt), ("_times.jsonl", times)):
-        with replacing(folder / name) as path:
+        with atomic_write(folder / name) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

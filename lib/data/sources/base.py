@@ -28,7 +28,7 @@ from lib.data.records import (
     save_batch,
 )
 from lib.errors import UserError
-from lib.fingerprint import files_under
+from lib.pipeline import fingerprint
 
 CHUNK_IMAGES = 100_000  # approximate; the unit of resuming, and of what is kept in memory
 BLOCK_IMAGES = 256  # images that a thread takes at a time
@@ -77,7 +77,7 @@ def list_files(source: Path, *suffixes: str) -> list[str]:
     """
     if not source.is_dir():
         raise UserError(f"{source}: not a folder; set data.train or data.test to one")
-    names = [name for name, _ in files_under(source) if name.lower().endswith(suffixes)]
+    names = [name for name, _ in fingerprint.list_files(source) if name.lower().endswith(suffixes)]
     if not names:
         raise UserError(f"{source}: no file of the kinds {', '.join(suffixes)} in it")
     for name in names:

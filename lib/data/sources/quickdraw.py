@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.artifacts import replacing
+from lib.utils.files import atomic_write
 from lib.data.records import CorruptRecord
 from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
 from lib.data.strokes import parse_drawing
@@ -104,7 +104,7 @@ def unpack(source: Path, folder: Path, classes: Sequence[str] = ()) -> int:
 def _unpack_file(path: Path, target: Path) -> None:
     try:
         with (
-            replacing(target) as temporary,
+            atomic_write(target) as temporary,
             gzip.open(path) as packed,
             temporary.open("wb") as sink,
         ):
