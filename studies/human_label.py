@@ -25,8 +25,8 @@ from lib.config.load import load
 from lib.config.schema import Config
 from lib.data.catalog import PARTS, Catalog, read_categories, read_splits
 from lib.errors import UserError
-from lib.labelling import app, report
 from lib.inference.topk import TopK
+from lib.labelling import app, report
 from lib.labelling.baselines import predicted_classes
 from lib.labelling.images import ProductImages
 from lib.labelling.items import LabellingTask, sample_task

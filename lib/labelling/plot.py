@@ -10,8 +10,8 @@ matplotlib.use("Agg")  # write files, open no window
 
 import matplotlib.pyplot as plt
 
-from lib.utils.files import atomic_write
 from lib.labelling.report import CANNOT_TELL
+from lib.utils.files import atomic_write
 
 PEOPLE_COLOR, MODEL_COLOR = "#0072b2", "#e69f00"  # distinct for color-blind readers
 MAX_CLASSES = 30  # class names that fit beside the matrix

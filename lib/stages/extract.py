@@ -115,19 +115,20 @@ def unpack_strokes(experiment: Experiment, side: str, folder: Path) -> dict[str,
 
 def build_categories(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Number the categories: from their own table, or from the names in `train`."""
-    from lib.data.classes import build_classes, build_named_classes
+    from lib.data.catalog import build_categories as build_from_table
+    from lib.data.catalog import build_named_categories
 
     if has_category_table(experiment):
-        return build_classes(folder, checked_path(experiment, "categories"))
+        return build_from_table(folder, checked_path(experiment, "categories"))
     labels = list_source(experiment, "train").labels
-    return build_named_classes(folder, source_path(experiment, "train"), labels)
+    return build_named_categories(folder, source_path(experiment, "train"), labels)
 
 
 def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Index the products and images of a side; bad records are counted, listed, passed over."""
     from lib.data.catalog import read_categories
-    from lib.data.index import index_bson
-    from lib.data.sources.base import index_listed
+    from lib.data.sources.base import index_listing
+    from lib.data.sources.bson_file import index_bson
 
     config = experiment.config
     categories = read_categories(experiment.path("extract/classes"))
@@ -135,7 +136,7 @@ def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     if source_kind(experiment, side) == "bson":
         return index_bson(folder, checked_path(experiment, side), categories, *options)
     listing = list_source(experiment, side)
-    return index_listed(folder, source_path(experiment, side), listing, categories, *options)
+    return index_listing(folder, source_path(experiment, side), listing, categories, *options)
 
 
 def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -151,16 +152,18 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def build_perceptual_hashes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Hash what every image of a side looks like."""
-    from lib.data.perceptual_hash import build_alike
+    from lib.data import perceptual_hash
     from lib.stages.read import catalog_of_part
 
     catalog = catalog_of_part(experiment, side)
-    return build_alike(folder, catalog, num_threads(experiment.config.run))
+    return perceptual_hash.build_perceptual_hashes(
+        folder, catalog, num_threads(experiment.config.run)
+    )
 
 
 def check_strict(experiment: Experiment) -> None:
     """Raise UserError if this stage passed over any record or image (`--strict`)."""
-    from lib.data.scan_report import stop_if_strict
+    from lib.data import scan_report
 
     for side in experiment.sides if experiment.target is None else ("test",):
-        stop_if_strict(experiment.path(f"extract/{side}"), source_path(experiment, side))
+        scan_report.check_strict(experiment.path(f"extract/{side}"), source_path(experiment, side))

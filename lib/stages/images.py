@@ -27,12 +27,12 @@ def warn_corrupt(reader: ImageReader) -> None:
     if reader.first_corrupt is None:
         return
     row, reason = reader.first_corrupt
-    catalog = reader.catalogue
+    catalog = reader.catalog
     logger.warning(
         "%s: %d corrupt images replaced by gray; the first is %s, product %s: %s",
         catalog.path,
-        reader.rotten.sum(),
-        reader.originals.describe(row),
+        reader.corrupt.sum(),
+        reader.byte_reader.location(row),
         catalog.key(int(catalog.image_product[row])),
         reason,
     )

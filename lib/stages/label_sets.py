@@ -41,7 +41,7 @@ def add_pseudo_labels(
     """The labelled catalog and the test products that one network also trains on."""
     import numpy as np
 
-    from lib.data.joined import joined
+    from lib.data.catalog import concat_catalogs
     from lib.stacking import pseudo
     from lib.stages.read import catalog_of_part
 
@@ -50,6 +50,6 @@ def add_pseudo_labels(
     labels = pseudo.read(experiment.path(f"pseudo/{name}"))
     label = np.full(len(test.product_id), -1, np.int16)
     label[labels.product] = labels.cls
-    catalog = joined(labelled, test)
+    catalog = concat_catalogs(labelled, test)
     catalog.label[len(labelled.product_id) :] = label
     return PseudoLabelled(catalog, len(labelled.product_id) + labels.product)

@@ -189,7 +189,7 @@ def _held_out_products(splits: "Splits", n_folds: int, fold: int | None) -> "np.
     if fold is None:
         return splits.products("holdout")
     products = splits.products("fit")
-    return products[splits.net_of_product(n_folds)[products] == fold]
+    return products[splits.fold_of_product(n_folds)[products] == fold]
 
 
 def _valid_topk(experiment: Experiment, name: str, valid: "Query") -> "TopK":

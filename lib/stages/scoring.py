@@ -55,7 +55,7 @@ def images_to_score(
     images = catalog.images_of(splits.products(part))
     if part != "fit":
         return images, None
-    return images, splits.net_of_product(model.n_folds)[catalog.image_product[images]]
+    return images, splits.fold_of_product(model.n_folds)[catalog.image_product[images]]
 
 
 def score_images(

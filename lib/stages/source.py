@@ -70,10 +70,10 @@ def needs_unpacking(experiment: Experiment, side: str) -> bool:
     """Whether the files of a side are compressed, or have been unpacked by an earlier call."""
     if source_kind(experiment, side) != "strokes":
         return False
-    from lib.data.sources.quickdraw import packed
+    from lib.data.sources.quickdraw import list_packed
 
     unpacked = experiment.path(f"extract/unpacked/{side}")
-    return unpacked.is_dir() or bool(packed(source_path(experiment, side)))
+    return unpacked.is_dir() or bool(list_packed(source_path(experiment, side)))
 
 
 def image_path(experiment: Experiment, side: str) -> Path:
@@ -93,26 +93,26 @@ def checked_path(experiment: Experiment, side: str) -> Path:
 
     Raises UserError if it is a folder and should be a file, or has another checksum than published.
     """
-    from lib.data.checksum import verify
+    from lib.data.checksum import verify_checksum
 
     path, kind = source_path(experiment, side), source_kind(experiment, side)
     if path.is_dir() and kind not in ("folders", "npy", "strokes"):
         raise UserError(f"{path}: a folder; with data.source = {kind} it must be a file")
     if path.is_file():
-        verify(path, _published(experiment, side))
+        verify_checksum(path, _published(experiment, side))
     return _unpacked_path(experiment, side)
 
 
 def list_source(experiment: Experiment, side: str) -> "Listing":
     """The products and images of a source of many files. Raises UserError as its reader does."""
-    from lib.data.sources import csv_table, numpy_arrays, quickdraw
+    from lib.data.sources import csv_table, image_folder, numpy_arrays, quickdraw
 
     path, labelled = checked_path(experiment, side), side == "train"
     kind, data = source_kind(experiment, side), experiment.config.data
     if kind == "csv":
-        return csv_table.list_csv(path, image_path(experiment, side), data, labelled)
+        return csv_table.list_csv(path, labelled, image_path(experiment, side), data)
     if kind == "folders":
-        return csv_table.list_folder(path, labelled)
+        return image_folder.list_folder(path, labelled)
     selection = (data.classes, data.max_per_class) if labelled else ((), 0)
     if kind == "strokes":
         return quickdraw.list_strokes(path, labelled, data.bitmap_size, *selection)

@@ -144,7 +144,7 @@ def train_valid_products(
     products = splits.products("fit")
     if fold == "full":
         return products, splits.products("holdout")
-    held_out = splits.net_of_product(model.n_folds)[products] == int(fold.removeprefix("fold"))
+    held_out = splits.fold_of_product(model.n_folds)[products] == int(fold.removeprefix("fold"))
     return products[~held_out], products[held_out]
 
 

@@ -112,7 +112,9 @@ def _run_tasks(tasks: list[tuple[int, tuple]], processes: int) -> Iterator[int]:
             _scan_to_file(*task)
             yield number
         return
-    with workers.process_pool(processes, spawn=False) as pool:  # forks: hashes and compiled code, no locks
+    with workers.process_pool(
+        processes, spawn=False
+    ) as pool:  # forks: hashes and compiled code, no locks
         futures = {pool.submit(_scan_to_file, *task): number for number, task in tasks}
         try:
             for future in as_completed(futures):

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.utils.files import atomic_write
 from lib.data.records import CorruptRecord
 from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
 from lib.data.strokes import parse_drawing
 from lib.errors import UserError
+from lib.utils.files import atomic_write
 
 PACKED_SUFFIX = ".ndjson.gz"
 
