@@ -73,7 +73,7 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
             feed: Loader = ImageLoader(reader, model)
             lesson = TrainingSet(
                 KeptFeed(feed, shown, model.batch_size, device) if kept else feed,
-                lambda weights: factory.network(model, classes, weights),
+                lambda weights: factory.create_from_config(model, classes, weights),
                 labels=known.label[known.image_product],
                 product=known.image_product,
                 train_rows=shown,

@@ -238,7 +238,7 @@ def teach(config: Config, cell: Cell, folder: Path) -> None:
     with ImageReader(catalogue, model.resize, num_threads(config.run)) as reader:
         lesson = TrainingSet(
             ImageLoader(reader, model),
-            lambda weights: factory.network(model, cell.classes, weights),
+            lambda weights: factory.create_from_config(model, cell.classes, weights),
             cell.labels,
             np.arange(len(cell.labels)),
             cell.train,

@@ -65,7 +65,7 @@ def lines(
     rows = []
     for name, runs in by_name.items():
         cell, _ = runs[0]
-        net = factory.build(cell.model.arch, cell.classes, "none")
+        net = factory.create_model(cell.model.arch, cell.classes, "none")
         ratios = [soon(first, other) for (_, first), (_, other) in zip(base, runs, strict=True)]
         rows.append(
             {

@@ -28,8 +28,8 @@ from lib.errors import UserError
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
 from lib.models import factory
-from lib.models.stroke_network import StrokeNetwork
-from lib.models.trainable import Classifier
+from lib.models.classifier import Classifier
+from lib.models.quickdraw_models import StrokeNetwork
 from lib.pipeline.experiment import Experiment
 from lib.runtime.workers import num_threads, process_pool
 from lib.stages.read import catalog_of_part
@@ -120,7 +120,7 @@ def learn(
     def build(weights: str) -> Classifier:
         if seen == "pen":
             return StrokeNetwork(cell.classes)
-        return factory.network(model, cell.classes, weights)
+        return factory.create_from_config(model, cell.classes, weights)
 
     lesson = TrainingSet(  # a drawing is a product of one picture: rows are both
         fed(shares=TAUGHT[taught]),
@@ -179,7 +179,7 @@ def section(rows: list[dict[str, Any]], cell: Cell, arguments: argparse.Namespac
     header += ["pen, learnt from whole ones", "pixels, learnt from whole ones"]
     pen = sum(p.numel() for p in StrokeNetwork(cell.classes).parameters())
     raster = sum(
-        p.numel() for p in factory.build(cell.model.arch, cell.classes, "none").parameters()
+        p.numel() for p in factory.create_model(cell.model.arch, cell.classes, "none").parameters()
     )
     return (
         f"### While it is being drawn: {cell.classes} categories\n\n"

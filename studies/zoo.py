@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from lib.errors import UserError
 from lib.models import factory
-from lib.models.backbone import ImageClassifier
+from lib.models.classifier import ImageClassifier
 
 SPAWN = multiprocessing.get_context("spawn")
 SIZES = (64, 96, 160, 224)
@@ -88,14 +88,14 @@ def look(network: str, sizes: Sequence[int], pictures: int = 2) -> Row:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     try:
-        net = factory.build(network, CLASSES, "none")
+        net = factory.create_model(network, CLASSES, "none")
     except UserError as error:
         return Row(network, 0, 0, str(error), ("failed",) * len(sizes))
-    sides = net.sides
-    takes = f"{sides.only} alone" if sides.only else f"from {sides.least}"
+    size = net.input_size
+    takes = f"{size.fixed} alone" if size.fixed else f"from {size.min}"
     parameters = sum(parameter.numel() for parameter in net.body.parameters())
     cells = tuple(attempt(net, side, pictures) for side in sizes)
-    return Row(network, parameters, net.width, takes, cells)
+    return Row(network, parameters, net.num_features, takes, cells)
 
 
 def looks(networks: Sequence[str], sizes: Sequence[int], pictures: int = 2) -> Iterator[Row]:
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="all but timm's, and some of timm's")
     parser.add_argument("--pictures", type=int, default=2, help="of a step (%(default)s)")
     asked = parser.parse_args()
-    networks = asked.networks or [*factory.names(), *OF_TIMM]
+    networks = asked.networks or [*factory.list_models(), *OF_TIMM]
     print(header(asked.sizes), flush=True)
     failed = False
     rows = looks(networks, asked.sizes, asked.pictures)

@@ -88,7 +88,7 @@ def checkpoints(tmp_path: Path) -> list[Path]:
     paths = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        net = factory.build("small", 4, "none")
+        net = factory.create_model("small", 4, "none")
         with torch.no_grad():
             net.head.weight.mul_(30)
         paths.append(tmp_path / f"net{seed}.pt")

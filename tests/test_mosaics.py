@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lib.artifacts import survey
+from lib.stages.vision_stage import build_net
 
 from lib import pipeline
-from lib.artifacts import survey
 from lib.config.load import load
 from lib.config.schema import Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.inference import topk
-from lib.stages.vision_stage import build_net
 from tests.scripts import run_all
 
 FIRST = """

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lib.artifacts import survey
 
 from lib import new, pipeline, rounds
-from lib.artifacts import survey
 from lib.cli import SCRIPTS
 from lib.config.load import load
 from lib.config.schema import Config, Sample

@@ -25,7 +25,7 @@ def test_one_size_alone_is_a_cell_of_its_own():
 
 
 def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
-    build = factory.build
+    build = factory.create_model
 
     def broken(*arguments):
         net = build(*arguments)

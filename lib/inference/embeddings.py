@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lib.config.schema import Backbone, Model, Predict, Run
 from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
-from lib.models.backbone import ImageClassifier
+from lib.models.classifier import ImageClassifier
 from lib.runtime import device as devices
 from lib.utils.files import atomic_write
 
@@ -52,7 +52,7 @@ def embed(
     progress = folder / PROGRESS
     done = int(progress.read_text()) if progress.exists() else 0
     values = _rows(folder / "embeddings.npy", count, axes.shape[1], done)
-    all_of_it = _rows(folder / "whole.npy", count, seer.net.width, done) if whole else None
+    all_of_it = _rows(folder / "whole.npy", count, seer.net.num_features, done) if whole else None
     with tqdm(total=count, initial=done, unit=" images", desc=_title(folder), disable=None) as bar:
         while done < count:
             piece = np.arange(done, min(done + settings.shard_size, count))
@@ -68,7 +68,7 @@ def embed(
             with atomic_write(progress) as temporary:
                 temporary.write_text(str(done))
     progress.unlink(missing_ok=True)
-    return {"images": count, "dims": axes.shape[1], "width": seer.net.width}
+    return {"images": count, "dims": axes.shape[1], "width": seer.net.num_features}
 
 
 def _rows(path: Path, count: int, width: int, done: int) -> np.memmap:
@@ -103,8 +103,8 @@ class _Embedder:
 def _make_projection(path: Path, seer: _Embedder, count: int, dims: int) -> None:
     """Write the mean and the principal axes of an even sample of the rows."""
     rows = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLE)).astype(np.int64))
-    seen = np.concatenate([np.empty((0, seer.net.width), np.float32), *seer.seen(rows)])
-    mean = seen.mean(axis=0, dtype=np.float64) if len(seen) else np.zeros(seer.net.width)
+    seen = np.concatenate([np.empty((0, seer.net.num_features), np.float32), *seer.seen(rows)])
+    mean = seen.mean(axis=0, dtype=np.float64) if len(seen) else np.zeros(seer.net.num_features)
     spread = (seen - mean).astype(np.float64)
     _, axes = np.linalg.eigh(spread.T @ spread)
     axes = axes[:, ::-1][:, :dims]

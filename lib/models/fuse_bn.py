@@ -1,7 +1,7 @@
-"""Folds BatchNorm into the convolutions before it: what is frozen then costs a fifth less or more.
+"""Fuses BatchNorm into the convolution before it, which saves a fifth or more of frozen layers.
 
-With its stored statistics, BatchNorm scales and shifts each channel; a convolution's weights and
-bias can do that on the way.
+With stored statistics, BatchNorm scales and shifts each channel; the convolution's weights and bias
+can do the same.
 """
 
 import copy
@@ -11,78 +11,82 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-WRONG = 1e-3  # share of what the layers give by which a right copy never differs, in float64
+MAX_RELATIVE_ERROR = 1e-3  # a correct copy stays far below this in float64
 
 
-def fold(layers: nn.Module, sample: torch.Tensor) -> nn.Module:
-    """A copy of `layers` in eval mode that computes the same with fewer passes over the maps.
+def fuse_conv_bn(layers: nn.Module, sample: torch.Tensor) -> nn.Module:
+    """A copy of `layers` in eval mode with BatchNorm fused into the convolutions.
 
-    sample: any input of `layers`, [n, channels, h, w]. It is run once to see which BatchNorm reads
-    the result of which convolution; those that read anything else stay. All do where the copy gives
-    something else for the sample: convolutions that alter their weights on the way cannot be told
-    by their kind. `layers` itself comes back where there is no BatchNorm.
+    sample: any input of `layers`, float [n, channels, h, w]. It is run once to find which BatchNorm
+    reads the output of which convolution; a BatchNorm that reads anything else stays. Nothing is
+    fused if the copy's output for the sample differs: a convolution that changes its weights in
+    its forward pass cannot be recognised otherwise.
+    Returns `layers` itself if it has no BatchNorm.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in layers.modules()):
         return layers
     with (
-        torch.inference_mode(False),  # so that training may use the copy too
+        torch.inference_mode(False),  # so that the copy can also be used in training
         torch.no_grad(),
         torch.autocast(sample.device.type, enabled=False),
     ):
         dtype = next(p.dtype for p in layers.parameters() if p.is_floating_point())
-        whole = copy.deepcopy(layers).eval().double()
+        original = copy.deepcopy(layers).eval().double()
         sample = sample.double()
-        wanted, pairs = _pairs(whole, sample)
-        folded = copy.deepcopy(whole)
-        for convolution, norm in pairs:
-            modules: Any = folded.get_submodule(convolution), folded.get_submodule(norm)
-            folded.set_submodule(convolution, fuse_conv_bn_eval(*modules))
-            folded.set_submodule(norm, _rest_of(modules[1]))
-        right = _alike(folded(sample), wanted)
-        return (folded if right else whole).to(dtype).requires_grad_(False)
+        expected, pairs = _conv_bn_pairs(original, sample)
+        fused = copy.deepcopy(original)
+        for conv_name, bn_name in pairs:
+            conv: Any = fused.get_submodule(conv_name)
+            bn: Any = fused.get_submodule(bn_name)
+            fused.set_submodule(conv_name, fuse_conv_bn_eval(conv, bn))
+            fused.set_submodule(bn_name, _activation_of(bn))
+        correct = _all_close(fused(sample), expected)
+        return (fused if correct else original).to(dtype).requires_grad_(False)
 
 
-def _rest_of(norm: nn.Module) -> nn.Module:
-    """What a BatchNorm of timm does besides: an activation of its own."""
-    return getattr(norm, "act", None) or nn.Identity()
+def _activation_of(bn: nn.Module) -> nn.Module:
+    """timm's BatchNorm includes an activation."""
+    return getattr(bn, "act", None) or nn.Identity()
 
 
-def _alike(got: Any, wanted: Any) -> bool:
-    if not torch.is_tensor(wanted):
-        return all(_alike(one, other) for one, other in zip(got, wanted, strict=True))
-    if wanted.is_meta:
+def _all_close(output: Any, expected: Any) -> bool:
+    if not torch.is_tensor(expected):
+        return all(_all_close(a, b) for a, b in zip(output, expected, strict=True))
+    if expected.is_meta:
         return True
-    return bool((got - wanted).norm() <= WRONG * wanted.norm())
+    return bool((output - expected).norm() <= MAX_RELATIVE_ERROR * expected.norm())
 
 
-def _pairs(layers: nn.Module, sample: torch.Tensor) -> tuple[Any, list[tuple[str, str]]]:
-    """(what the layers give, names of (convolution, BatchNorm that reads its result)).
+def _conv_bn_pairs(layers: nn.Module, sample: torch.Tensor) -> tuple[Any, list[tuple[str, str]]]:
+    """(output of `layers`, names of (convolution, BatchNorm that reads its output)).
 
-    Each of a pair runs once, and nothing changes the result in place between them.
+    Each module of a pair runs once, and nothing changes the output in place between them.
     """
-    made: dict[int, tuple[str, torch.Tensor, int]] = {}  # holds tensors, so that ids stay theirs
-    found: list[tuple[str, str]] = []
-    runs: dict[str, int] = {}
+    # Keeping the tensors keeps their ids unique.
+    conv_outputs: dict[int, tuple[str, torch.Tensor, int]] = {}
+    pairs: list[tuple[str, str]] = []
+    num_runs: dict[str, int] = {}
+    handles: list[torch.utils.hooks.RemovableHandle] = []
 
-    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def after(_: nn.Module, given: tuple[torch.Tensor], result: torch.Tensor) -> None:
-            runs[name] = runs.get(name, 0) + 1
+    def add_hooks(name: str, module: nn.Module) -> None:
+        def after(_: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+            num_runs[name] = num_runs.get(name, 0) + 1
             if isinstance(module, nn.Conv2d):
-                made[id(result)] = (name, result, result._version)
+                conv_outputs[id(output)] = (name, output, output._version)
 
-        def before(_: nn.Module, given: tuple[torch.Tensor]) -> None:
-            convolution, _result, version = made.get(id(given[0]), ("", None, -1))
-            if version == given[0]._version:
-                found.append((convolution, name))
+        def before(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+            conv_name, _output, version = conv_outputs.get(id(inputs[0]), ("", None, -1))
+            if version == inputs[0]._version:
+                pairs.append((conv_name, name))
 
-        if isinstance(module, nn.BatchNorm2d):  # timm's change their own result in place
-            hooks.append(module.register_forward_pre_hook(before))
-        return module.register_forward_hook(after)
+        if isinstance(module, nn.BatchNorm2d):  # before: timm's change their own output in place
+            handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after))
 
-    kinds = (nn.Conv2d, nn.BatchNorm2d)
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
-    hooks += [watch(name, m) for name, m in layers.named_modules() if isinstance(m, kinds)]
-    result = layers(sample)
-    for hook in hooks:
-        hook.remove()
-    return result, [pair for pair in found if all(runs[name] == 1 for name in pair)]
+    for name, module in layers.named_modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            add_hooks(name, module)
+    output = layers(sample)
+    for handle in handles:
+        handle.remove()
+    return output, [pair for pair in pairs if all(num_runs[name] == 1 for name in pair)]

@@ -1,7 +1,7 @@
-"""What is put on a body: a linear layer, or the head of the winning team (T1).
+"""Heads: a linear layer, or the wide head of the winning Cdiscount team.
 
-A head says with `on_map` whether it wants the body's map [n, channels, h, w] where there is one,
-else it gets the pooled vector [n, width]; `out_features` is the number of classes.
+A head with `takes_map` reads the backbone's feature map [n, channels, h, w] if there is one; other
+heads read the pooled vector [n, num_features]. `out_features` is the number of classes.
 """
 
 import torch
@@ -13,66 +13,79 @@ from lib.errors import UserError
 KINDS = ("linear", "wide")
 
 
-def build(
-    kind: str, width: int, channels: int, classes: int, rank: int = 0, dropout: float = 0.0
+def create_head(
+    kind: str,
+    num_features: int,
+    map_channels: int,
+    num_classes: int,
+    rank: int = 0,
+    dropout: float = 0.0,
 ) -> nn.Module:
-    """A fresh head; random numbers come from torch's generator.
+    """A head with random weights from torch's global generator.
 
-    width: of the body's pooled vector. channels: of its map, 0 where it has none. rank: of the
-    classes x classes matrices of a wide head, 0 = full. dropout: share of the pooled values that a
-    step leaves out. Raises UserError for an unknown kind and values out of range.
+    kind: "linear" or "wide".
+    num_features: length of the backbone's pooled vector.
+    map_channels: channels of its feature map; 0 if there is none.
+    rank: of the num_classes x num_classes matrices of a wide head; 0 = full.
+    dropout: probability of dropping a pooled value in training.
+    Raises UserError for an unknown kind or a value out of range.
     """
     if kind not in KINDS:
         raise UserError(f"head = {kind!r}: choose one of {', '.join(KINDS)}")
     if not 0 <= dropout < 1:
-        raise UserError(f"dropout = {dropout}: give a share from 0 to less than 1")
+        raise UserError(f"dropout = {dropout}: give a value from 0 to less than 1")
     if rank < 0 or (rank and kind == "linear"):
         raise UserError(f'head_rank = {rank}: 0, or the rank of a head = "wide"')
     if kind == "linear":
-        return Linear(width, classes, dropout)
-    return WideHead(channels or width, classes, rank, dropout)
+        return LinearHead(num_features, num_classes, dropout)
+    return WideHead(map_channels or num_features, num_classes, rank, dropout)
 
 
-class Linear(nn.Linear):
-    """[n, width] -> [n, classes]."""
+class LinearHead(nn.Linear):
+    """Dropout and a linear layer: [n, num_features] -> [n, num_classes]."""
 
-    on_map = False
+    takes_map = False
 
-    def __init__(self, width: int, classes: int, dropout: float = 0.0) -> None:
-        super().__init__(width, classes)
+    def __init__(self, num_features: int, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__(num_features, num_classes)
         self.dropout = dropout
 
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        return super().forward(functional.dropout(seen, self.dropout, self.training))
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Pooled features float [n, num_features] -> logits float [n, num_classes]."""
+        return super().forward(functional.dropout(features, self.dropout, self.training))
 
 
 class WideHead(nn.Module):
-    """[n, channels, h, w] -> [n, classes]: a 1x1 convolution up to the class count, batch norm,
-    ReLU, the mean over the map, two fully connected layers of that width with a ReLU between.
+    """[n, channels, h, w] -> [n, num_classes].
 
-    A vector [n, channels] counts as a map of one pixel.
+    A 1x1 convolution to num_classes channels, BatchNorm, ReLU, the mean over the map, then two
+    fully connected layers of that width with a ReLU between them.
+    Source: winning team of the Cdiscount challenge.
     """
 
-    on_map = True
+    takes_map = True
 
-    def __init__(self, channels: int, classes: int, rank: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, rank: int = 0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.out_features = classes
+        self.out_features = num_classes
         self.dropout = dropout
-        self.up = nn.Conv2d(channels, classes, 1, bias=False)
-        self.norm = nn.BatchNorm2d(classes)
-        self.first = _square(classes, rank)
-        self.second = _square(classes, rank)
+        self.up = nn.Conv2d(channels, num_classes, 1, bias=False)
+        self.norm = nn.BatchNorm2d(num_classes)
+        self.first = _square_linear(num_classes, rank)
+        self.second = _square_linear(num_classes, rank)
 
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        maps = seen if seen.ndim == 4 else seen[:, :, None, None]
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Feature map [n, channels, h, w], or vector [n, channels] -> logits [n, num_classes]."""
+        maps = features if features.ndim == 4 else features[:, :, None, None]
         pooled = functional.relu(self.norm(self.up(maps))).mean((2, 3))
         pooled = functional.dropout(pooled, self.dropout, self.training)
         return self.second(functional.relu(self.first(pooled)))
 
 
-def _square(classes: int, rank: int) -> nn.Module:
-    """classes -> classes; by way of `rank` values where that is asked for."""
+def _square_linear(size: int, rank: int) -> nn.Module:
+    """A linear layer size -> size, or its factorisation size -> rank -> size."""
     if not rank:
-        return nn.Linear(classes, classes)
-    return nn.Sequential(nn.Linear(classes, rank, bias=False), nn.Linear(rank, classes))
+        return nn.Linear(size, size)
+    return nn.Sequential(nn.Linear(size, rank, bias=False), nn.Linear(rank, size))

@@ -1,4 +1,4 @@
-"""The networks of pretrainedmodels, without their classifiers and fixed-size pools."""
+"""Backbones of pretrainedmodels (2018, unmaintained), without classifiers and fixed pools."""
 
 import copy
 import re
@@ -9,17 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib.models import torchvision_ops, weights
-from lib.models.backbone import Backbone, InputSize, InputStats, State
+from lib.models import weights, workarounds
+from lib.models.backbone import Backbone, InputSize, InputStats, StateDict
 
-NOT_IN_TURN = ("bninception", "nasnetalarge", "nasnetamobile", "pnasnet5large")
-VECTORS = ("vgg", "alexnet")  # their bodies end in fully connected layers
-RELU_AFTER = ("densenet", "xception", "nasnet", "pnasnet")  # their maps end before the activation
-# By the start of the name. The pools of these shrink anything smaller to nothing.
-LEAST_SIZE = {"alexnet": 63, "densenet": 32, "vgg": 32, "squeezenet": 32}
-PADDED_TO = {"inception": 75, "polynet": 75}
-# In these, branches meet whose maps agree only where (side - start) % period < width.
-MEETING = {
+# Tables by the start of the name, unless said otherwise.
+NOT_SEQUENTIAL = ("bninception", "nasnetalarge", "nasnetamobile", "pnasnet5large")  # full names
+VECTOR_FEATURES = ("vgg", "alexnet")  # these end in fully connected layers
+RELU_AFTER = ("densenet", "xception", "nasnet", "pnasnet")  # their maps precede the last ReLU
+MIN_SIZE = {"alexnet": 63, "densenet": 32, "vgg": 32, "squeezenet": 32}  # below, a pool fails
+MIN_PADDED = {"inception": 75, "polynet": 75}
+# The maps of two branches agree only for these (multiple_of, offset, slack); full names.
+SIZE_PATTERN = {
     "bninception": (32, 31, 8),
     "nasnetamobile": (32, 31, 4),
     "nasnetalarge": (16, 11, 8),
@@ -27,39 +27,41 @@ MEETING = {
 }
 
 
-def names() -> list[str]:
-    """All that pretrainedmodels has."""
+def list_models() -> list[str]:
+    """All model names of pretrainedmodels."""
     return list(_pretrained_settings())
 
 
-def backbone(network: str) -> Backbone:
-    """Of any name of `names`."""
-    body, width = _body(network)
-    units = [[body.get_submodule(name) for name in unit] for unit in _unit_names(network, body)]
-    in_turn = network not in NOT_IN_TURN
-    if network.startswith(RELU_AFTER) and in_turn:
+def create_backbone(name: str) -> Backbone:
+    """The backbone of one of `list_models`."""
+    module, num_features = _create_module(name)
+    units = [[module.get_submodule(part) for part in unit] for unit in _unit_names(name, module)]
+    sequential = name not in NOT_SEQUENTIAL
+    relu_after = name.startswith(RELU_AFTER)
+    if relu_after and sequential:
         units[-1].append(nn.ReLU())
+    forward_features = _features_then_relu if relu_after else _features
     return Backbone(
-        body,
+        module,
         units,
-        width,
-        0 if network.startswith(VECTORS) else width,
-        input_of(network),
-        _sides(network),
-        None if in_turn else _rectified if network.startswith(RELU_AFTER) else _features,
-        own_weights=partial(weights.download, network, settings(network)["url"]),
-        fitted=partial(_fitted, network),
+        num_features,
+        0 if name.startswith(VECTOR_FEATURES) else num_features,
+        input_stats(name),
+        input_size(name),
+        None if sequential else forward_features,
+        load_pretrained=partial(weights.from_server, name, settings(name)["url"]),
+        convert_state_dict=partial(_convert_state_dict, name),
     )
 
 
-def settings(network: str) -> dict:
-    """Of the first set of weights that pretrainedmodels lists ("imagenet" where there is one)."""
-    return next(iter(_pretrained_settings()[network].values()))
+def settings(name: str) -> dict:
+    """pretrainedmodels' settings of the model's first weights ("imagenet" if it has those)."""
+    return next(iter(_pretrained_settings()[name].values()))
 
 
-def input_of(network: str) -> InputStats:
-    """Means, deviations and order of colours that its weights were trained with."""
-    given = settings(network)
+def input_stats(name: str) -> InputStats:
+    """Normalisation and channel order that the weights were trained with."""
+    given = settings(name)
     scale = 255 / given["input_range"][1]
     bgr = given["input_space"] == "BGR"
     order = slice(None, None, -1 if bgr else 1)
@@ -67,103 +69,110 @@ def input_of(network: str) -> InputStats:
     return InputStats(mean, std, bgr)
 
 
+def input_size(name: str) -> InputSize:
+    """Image sizes that the model accepts."""
+    multiple_of, offset, slack = SIZE_PATTERN.get(name, (1, 0, 1))
+    return InputSize(
+        min=_by_prefix(name, MIN_SIZE, 16),
+        min_padded=_by_prefix(name, MIN_PADDED, 1),
+        multiple_of=multiple_of,
+        offset=offset,
+        slack=slack,
+    )
+
+
 def _pretrained_settings() -> dict[str, dict]:
-    torchvision_ops.ensure()
-    with torch.random.fork_rng(devices=[]):  # to load it makes networks, out of torch's generator
+    workarounds.import_torchvision()
+    with torch.random.fork_rng(devices=[]):  # the import creates models from torch's generator
         from pretrainedmodels.models import utils
 
     return utils.pretrained_settings
 
 
-def _body(network: str) -> tuple[nn.Module, int]:
-    """(the body, the number of values that its own classifier saw)."""
+def _create_module(name: str) -> tuple[nn.Module, int]:
+    """(the model without its classifier, number of features that the classifier read)."""
     import pretrainedmodels
 
     with warnings.catch_warnings():
-        # torchvision complains of the argument `pretrained`, which pretrainedmodels hands on
+        # torchvision warns about the argument `pretrained`, which pretrainedmodels passes on.
         warnings.simplefilter("ignore")
-        body = getattr(pretrainedmodels, network)(num_classes=1000, pretrained=None)
-    width = _without_classifier(body)
-    if network.startswith("resnext"):  # all instances share one module, random since the import
-        body.features = copy.deepcopy(body.features)
-        for module in body.features.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-    for bound in ("features", "logits", "forward"):  # bound to this very instance: copies break
-        body.__dict__.pop(bound, None)
-    return body, width
+        module = getattr(pretrainedmodels, name)(num_classes=1000, pretrained=None)
+    num_features = _remove_classifier(module)
+    if name.startswith("resnext"):  # all instances share one module, initialised at the import
+        module.features = copy.deepcopy(module.features)
+        for layer in module.features.modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+    for method in ("features", "logits", "forward"):  # bound to this instance; copies would break
+        module.__dict__.pop(method, None)
+    return module, num_features
 
 
-def _without_classifier(body: nn.Module) -> int:
-    last = "last_linear" if hasattr(body, "last_linear") else "last_conv"
-    classifier = getattr(body, last)
-    setattr(body, last, nn.Identity())
-    if hasattr(body, "AuxLogits"):
-        body.AuxLogits = nn.Identity()
+def _remove_classifier(module: nn.Module) -> int:
+    last = "last_linear" if hasattr(module, "last_linear") else "last_conv"
+    classifier = getattr(module, last)
+    setattr(module, last, nn.Identity())
+    if hasattr(module, "AuxLogits"):
+        module.AuxLogits = nn.Identity()
     return getattr(classifier, "in_features", None) or classifier.in_channels
 
 
-def _features(body: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
-    return body.features(pictures)  # type: ignore[operator]
+def _features(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """[n, 3, h, w] -> [n, channels, h, w]."""
+    return module.features(images)  # type: ignore[operator]
 
 
-def _rectified(body: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
-    return functional.relu(_features(body, pictures))
+def _features_then_relu(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """[n, 3, h, w] -> [n, channels, h, w]."""
+    return functional.relu(_features(module, images))
 
 
-def _sides(network: str) -> InputSize:
-    least = _by_start(network, LEAST_SIZE, 16)
-    return InputSize(least, _by_start(network, PADDED_TO, 1), MEETING.get(network, (1, 0, 1)))
+def _by_prefix(name: str, table: dict[str, int], default: int) -> int:
+    return next((value for prefix, value in table.items() if name.startswith(prefix)), default)
 
 
-def _by_start(name: str, table: dict[str, int], otherwise: int) -> int:
-    return next((value for start, value in table.items() if name.startswith(start)), otherwise)
-
-
-def _unit_names(network: str, body: nn.Module) -> list[tuple[str, ...]]:
-    """Children in the order of the data, those grouped that freeze together."""
-    children = [name for name, _ in body.named_children()]
-    if network.startswith(("resnet", "fbresnet", "cafferesnet")):
+def _unit_names(name: str, module: nn.Module) -> list[tuple[str, ...]]:
+    """Names of submodules in the order of execution, grouped by what is frozen together."""
+    children = [child for child, _ in module.named_children()]
+    if name.startswith(("resnet", "fbresnet", "cafferesnet")):
         layers = [(f"layer{i}",) for i in range(1, 5)]
         return [("conv1", "bn1", "relu", "maxpool"), *layers]
-    if network.startswith(VECTORS):
-        return _fully_connected(network, body)
-    if network == "xception":
+    if name.startswith(VECTOR_FEATURES):
+        return _fully_connected_units(name, module)
+    if name == "xception":
         blocks = [(f"block{i}",) for i in range(1, 13)]
         stem = [("conv1", "bn1", "relu"), ("conv2", "bn2", "relu")]
         return [*stem, *blocks, ("conv3", "bn3", "relu"), ("conv4", "bn4")]
     if "features" in children:
-        return [
-            (f"features.{name}",) for name, _ in body.get_submodule("features").named_children()
-        ]
+        features = module.get_submodule("features")
+        return [(f"features.{child}",) for child, _ in features.named_children()]
     classifier = ("avg", "global_pool", "dropout", "last_", "relu", "AuxLogits", "fc")
-    return [(name,) for name in children if not name.startswith(classifier)]
+    return [(child,) for child in children if not child.startswith(classifier)]
 
 
-def _fully_connected(network: str, body: nn.Module) -> list[tuple[str, ...]]:
-    """VGG and AlexNet: convolutions, then two wide layers on a map of fixed size."""
-    side = 6 if network == "alexnet" else 7
-    body.pool, body.flatten = nn.AdaptiveAvgPool2d(side), nn.Flatten()
-    convolutions = body.get_submodule("_features").named_children()
-    units: list[tuple[str, ...]] = [(f"_features.{name}",) for name, _ in convolutions]
+def _fully_connected_units(name: str, module: nn.Module) -> list[tuple[str, ...]]:
+    """Of VGG and AlexNet: convolutions, then two wide layers on a map of fixed size."""
+    side = 6 if name == "alexnet" else 7
+    module.pool, module.flatten = nn.AdaptiveAvgPool2d(side), nn.Flatten()
+    convolutions = module.get_submodule("_features").named_children()
+    units: list[tuple[str, ...]] = [(f"_features.{child}",) for child, _ in convolutions]
     first = ("linear0", "relu0")
-    if network == "alexnet":
+    if name == "alexnet":
         return [*units, ("pool", "flatten", "dropout0", *first), ("dropout1", "linear1", "relu1")]
     return [*units, ("pool", "flatten", *first, "dropout0"), ("linear1", "relu1", "dropout1")]
 
 
-def _fitted(network: str, state: State) -> State:
-    """A file of pretrainedmodels or torchvision under the body's names."""
-    return weights.without_head({_renamed(network, key): value for key, value in state.items()})
+def _convert_state_dict(name: str, state: StateDict) -> StateDict:
+    """A file of pretrainedmodels or torchvision, under the module's names and without its head."""
+    return weights.drop_head({_converted_key(name, key): value for key, value in state.items()})
 
 
-def _renamed(network: str, key: str) -> str:
-    """The name in pretrainedmodels' module of a tensor in the file of its original."""
-    if network.startswith("densenet"):  # files older than torch 0.4
+def _converted_key(name: str, key: str) -> str:
+    if name.startswith("densenet"):  # files older than torch 0.4
         return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", key)
-    linear = {"vgg": ("0", "3"), "ale": ("1", "4")}.get(network[:3])
-    if linear:
+    linear_layers = {"vgg": ("0", "3"), "ale": ("1", "4")}.get(name[:3])
+    if linear_layers:
         key = re.sub(r"^features\.", "_features.", key)
-        key = re.sub(rf"^classifier\.{linear[0]}\.", "linear0.", key)
-        key = re.sub(rf"^classifier\.{linear[1]}\.", "linear1.", key)
+        key = re.sub(rf"^classifier\.{linear_layers[0]}\.", "linear0.", key)
+        key = re.sub(rf"^classifier\.{linear_layers[1]}\.", "linear1.", key)
     return key

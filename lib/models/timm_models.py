@@ -1,11 +1,11 @@
-"""The networks of timm, without their classifiers: modern convolutions and transformers.
+"""Backbones of timm: modern convolutional networks and transformers.
 
-Nothing about them is written down here: which sizes a body takes, whether it ends in a map, and how
-wide, is seen by running it on shapes without numbers (torch's "meta" device).
+Nothing about them is written down here. Which image sizes a backbone accepts, whether it returns a
+feature map, and how wide it is, is found by running it without data on torch's "meta" device.
 """
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import ModuleType
 from typing import Any
@@ -14,173 +14,195 @@ import torch
 from torch import nn
 
 from lib.errors import UserError
-from lib.models import timm_weights, torchvision_ops
+from lib.models import weights, workarounds
 from lib.models.backbone import Backbone, InputSize, InputStats, Units
 
-ALWAYS = "timm/"  # before a name that another maker has too
-PERIODS = (1, 4, 8, 14, 16, 32)  # a body takes multiples of one of these, or one size alone
-ROWS = (nn.Sequential, nn.ModuleList)
-STEPS = (16, 32, 64, 96, 128, 160, 224)  # the least size is found among these
-OTHER = 33  # pixels above the native size: its map is larger by one at least
-_seen: dict[str, tuple[InputSize, bool, int, int]] = {}  # what `_look` found, by name
+PREFIX = "timm/"  # before a name that another source of models has too
+MULTIPLES = (1, 4, 8, 14, 16, 32)  # accepted sides are multiples of one of these, or one size only
+MIN_SIZES = (16, 32, 64, 96, 128, 160, 224)  # candidates for the smallest accepted side
+BEYOND_NATIVE = 33  # pixels added to the native size, so that the feature map grows
+
+
+@dataclass(frozen=True)
+class _Properties:
+    """What `_probe` found out about a backbone.
+
+    map_channels: 0 if there is no feature map. channels_last: whether the map is [n, h, w, c].
+    """
+
+    input_size: InputSize
+    channels_last: bool
+    map_channels: int
+    num_features: int
+
+
+_probed: dict[str, _Properties] = {}  # by name
+
+
+def is_model(name: str) -> bool:
+    """Whether timm has the model; `name` may have the prefix "timm/" and a tag."""
+    return bool(_timm().is_model(name.removeprefix(PREFIX)))
+
+
+def list_models() -> list[str]:
+    """All model names of timm, without tags."""
+    return list(_timm().list_models())
+
+
+def create_backbone(name: str) -> Backbone:
+    """The backbone of any model of timm. Raises UserError for an unknown tag."""
+    timm_name = name.removeprefix(PREFIX)
+    module = _create_module(timm_name)
+    cfg = module.pretrained_cfg
+    if timm_name not in _probed:
+        _probed[timm_name] = _probe(module, max(cfg["input_size"][1:]))
+    properties = _probed[timm_name]
+    mean, std = (tuple(255 * value for value in cfg[key]) for key in ("mean", "std"))
+    last = properties.channels_last
+    return Backbone(
+        module,
+        _units(module),
+        properties.num_features,
+        properties.map_channels,
+        InputStats(mean, std),
+        properties.input_size,
+        forward_features=_forward_channels_last if last else _forward_features,
+        pool=_pool_channels_last if last else _pool,
+        load_pretrained=partial(weights.from_timm, name, cfg),
+        convert_state_dict=partial(weights.convert_timm_state_dict, module),
+    )
 
 
 @cache
 def _timm() -> ModuleType:
-    """Imported when one of its names is asked for: it takes seconds."""
-    torchvision_ops.ensure()
+    """Imported when it is first needed, because that takes seconds."""
+    workarounds.import_torchvision()
     try:
         import timm
     except ImportError:
-        raise UserError("networks of timm: pip install timm==1.0.31") from None
+        raise UserError("models of timm: pip install timm==1.0.31") from None
     return timm
 
 
-def knows(network: str) -> bool:
-    """Whether a name, with `timm/` before it or not and with a tag or not, is one of timm's."""
-    return bool(_timm().is_model(network.removeprefix(ALWAYS)))
-
-
-def names() -> list[str]:
-    """All that timm has, without tags."""
-    return list(_timm().list_models())
-
-
-def backbone(network: str) -> Backbone:
-    """Of any name that timm knows. Raises UserError for a tag that it does not know."""
-    name = network.removeprefix(ALWAYS)
-    body = _body(name)
-    given = body.pretrained_cfg
-    if name not in _seen:
-        _seen[name] = _look(body, max(given["input_size"][1:]))
-    sides, last, channels, width = _seen[name]
-    mean, std = (tuple(255 * value for value in given[key]) for key in ("mean", "std"))
-    return Backbone(
-        body,
-        _units(body),
-        width,
-        channels,
-        InputStats(mean, std),
-        sides,
-        run=_run_last if last else _run,
-        pool=_pool_last if last else _pool,
-        own_weights=partial(timm_weights.download, network, given),
-        fitted=partial(timm_weights.fitted, body),
-    )
-
-
-def _body(name: str) -> Any:
-    """Without its classifier; one that takes any size where its class offers to."""
+def _create_module(name: str) -> Any:
+    """The model without its classifier, and with any input size if its class offers that."""
     create = partial(_timm().create_model, name, pretrained=False, num_classes=0)
     try:
         fixed = _timm().get_pretrained_cfg(name).fixed_input_size
     except RuntimeError as error:
         tags = ", ".join(_timm().list_models(f"{name.split('.')[0]}.*", pretrained=True))
-        raise UserError(f"unknown network {name!r}: {error} Known: {tags or 'no tag'}") from None
-    for offered in ("dynamic_img_size", "strict_img_size") if fixed else ():
+        raise UserError(f"unknown model {name!r}: {error} Known: {tags or 'no tag'}") from None
+    options = {"dynamic_img_size": True, "strict_img_size": False} if fixed else {}
+    for option, value in options.items():
         try:
-            return create(**{offered: offered.startswith("dynamic")})
-        except TypeError:  # the argument is unknown to this class
+            return create(**{option: value})
+        except TypeError:  # the class does not have this option
             continue
     return create()
 
 
-def _run(body: Any, pictures: torch.Tensor) -> Any:
-    return body.forward_features(pictures)
+def _forward_features(module: Any, images: torch.Tensor) -> Any:
+    """[n, 3, h, w] -> a map [n, channels, h, w], or tokens, or a vector."""
+    return module.forward_features(images)
 
 
-def _pool(body: Any, maps: Any) -> torch.Tensor:
-    return body.forward_head(maps, pre_logits=True).flatten(1)
+def _pool(module: Any, features: Any) -> torch.Tensor:
+    """Output of `_forward_features` -> [n, num_features]."""
+    return module.forward_head(features, pre_logits=True).flatten(1)
 
 
-def _run_last(body: Any, pictures: torch.Tensor) -> torch.Tensor:
-    """Of a body whose maps have the channels last."""
-    return body.forward_features(pictures).permute(0, 3, 1, 2)
+def _forward_channels_last(module: Any, images: torch.Tensor) -> torch.Tensor:
+    """[n, 3, h, w] -> [n, channels, h, w], of a model whose map is [n, h, w, channels]."""
+    return module.forward_features(images).permute(0, 3, 1, 2)
 
 
-def _pool_last(body: Any, maps: torch.Tensor) -> torch.Tensor:
-    return _pool(body, maps.permute(0, 2, 3, 1))
+def _pool_channels_last(module: Any, maps: torch.Tensor) -> torch.Tensor:
+    """Output of `_forward_channels_last` -> [n, num_features]."""
+    return _pool(module, maps.permute(0, 2, 3, 1))
 
 
-def _look(body: Any, native: int) -> tuple[InputSize, bool, int, int]:
-    """(sides that it takes, whether channels come last, channels of its map or 0, width)."""
-    twin = copy.deepcopy(body).to("meta").eval()
-    maps = _run(twin, _nothing(native))
-    channels, last = 0, False
-    if torch.is_tensor(maps) and maps.ndim == 4:
-        last = maps.shape[1] != body.num_features
-        channels = maps.shape[3 if last else 1]
-    return _sides(twin, native), last, channels, _pool(twin, maps).shape[1]
+def _probe(module: Any, native_size: int) -> _Properties:
+    """Find the properties of a backbone by running a copy on the meta device."""
+    meta = copy.deepcopy(module).to("meta").eval()
+    features = _forward_features(meta, _meta_image(native_size))
+    map_channels, channels_last = 0, False
+    if torch.is_tensor(features) and features.ndim == 4:
+        channels_last = features.shape[1] != module.num_features
+        map_channels = features.shape[3 if channels_last else 1]
+    num_features = _pool(meta, features).shape[1]
+    return _Properties(_input_size(meta, native_size), channels_last, map_channels, num_features)
 
 
-def _sides(twin: nn.Module, native: int) -> InputSize:
-    """By trying: a period counts where a multiple of it that nobody trained on works."""
-    for period in PERIODS:
-        sides = InputSize(meeting=(period, 0, 1))
-        if _takes(twin, sides.next(native + OTHER)):
+def _input_size(meta: nn.Module, native_size: int) -> InputSize:
+    """Accepted sizes: multiples of the first number of which a multiple above native size works."""
+    for multiple in MULTIPLES:
+        sizes = InputSize(multiple_of=multiple)
+        if _accepts(meta, sizes.round_up(native_size + BEYOND_NATIVE)):
             break
     else:
-        return InputSize(least=native, only=native)
-    least = native
-    for side in reversed([side for side in STEPS if side < native]):
-        if not _takes(twin, sides.next(side)):
+        return InputSize(min=native_size, fixed=native_size)
+    smallest = native_size
+    for side in reversed([side for side in MIN_SIZES if side < native_size]):
+        if not _accepts(meta, sizes.round_up(side)):
             break
-        least = side
-    return replace(sides, least=least)
+        smallest = side
+    return replace(sizes, min=smallest)
 
 
-def _takes(twin: nn.Module, side: int) -> bool:
+def _accepts(meta: nn.Module, side: int) -> bool:
     try:
-        _pool(twin, _run(twin, _nothing(side)))
-    except Exception:  # shapes that do not meet are told in many ways
+        _pool(meta, _forward_features(meta, _meta_image(side)))
+    except Exception:  # models report shapes that do not fit in many ways
         return False
     return True
 
 
-def _nothing(side: int) -> torch.Tensor:
+def _meta_image(side: int) -> torch.Tensor:
+    """[1, 3, side, side] without data."""
     return torch.empty(1, 3, side, side, device="meta")
 
 
-def _units(body: Any) -> Units:
-    """timm's own groups for rates by layer: stem, stages (of a transformer blocks), what follows.
+def _units(module: Any) -> Units:
+    """timm's groups for layer-wise learning rates: stem, stages (or blocks), final layers.
 
-    A group's parameters are found as the largest modules that hold no others; loose ones, such as
-    a transformer's class token, in a list of their own.
+    A group consists of the largest modules all of whose parameters are in it. Parameters outside of
+    such modules, for example a class token, are wrapped in a ParameterList.
     """
-    places = _places(body)
-    units: Units = [[] for _ in range(1 + max(places.values()))]
+    group_of = _parameter_groups(module)
+    units: Units = [[] for _ in range(1 + max(group_of.values()))]
 
-    def put(module: nn.Module) -> None:
-        groups = {places[id(parameter)] for parameter in module.parameters()}
+    def add(part: nn.Module) -> None:
+        groups = {group_of[id(parameter)] for parameter in part.parameters()}
         if len(groups) == 1:
-            units[groups.pop()].append(module)
+            units[groups.pop()].append(part)
             return
-        for parameter in module.parameters(recurse=False):
-            units[places[id(parameter)]].append(nn.ParameterList([parameter]))
-        for child in module.children():
-            put(child)
+        for parameter in part.parameters(recurse=False):
+            units[group_of[id(parameter)]].append(nn.ParameterList([parameter]))
+        for child in part.children():
+            add(child)
 
-    put(body)
+    add(module)
     return [unit for unit in units if unit]
 
 
-def _places(body: Any) -> dict[int, int]:
-    """The group of each parameter, by its id."""
-    if not hasattr(body, "group_matcher"):
-        return _places_by_child(body)
+def _parameter_groups(module: Any) -> dict[int, int]:
+    """id(parameter) -> number of its group, in the order of execution."""
+    if not hasattr(module, "group_matcher"):
+        return _groups_by_child(module)
     from timm.models import group_parameters
 
-    named = dict(body.named_parameters())
-    groups = group_parameters(body, body.group_matcher(coarse=True), reverse=True)
-    return {id(named[name]): place for name, place in groups.items()}
+    parameters = dict(module.named_parameters())
+    groups = group_parameters(module, module.group_matcher(coarse=True), reverse=True)
+    return {id(parameters[name]): group for name, group in groups.items()}
 
 
-def _places_by_child(body: nn.Module) -> dict[int, int]:
-    """Loose parameters, then child by child; those in a row are a group each."""
+def _groups_by_child(module: nn.Module) -> dict[int, int]:
+    """Group 0: parameters of the module itself. Then a group for each child or child's layer."""
     children: list[nn.Module] = []
-    for child in body.children():
-        children += child.children() if isinstance(child, ROWS) else [child]
-    places = {id(parameter): 0 for parameter in body.parameters(recurse=False)}
-    for place, child in enumerate(children, 1):
-        places |= {id(parameter): place for parameter in child.parameters()}
-    return places
+    for child in module.children():
+        is_list = isinstance(child, nn.Sequential | nn.ModuleList)
+        children += child.children() if is_list else [child]
+    groups = {id(parameter): 0 for parameter in module.parameters(recurse=False)}
+    for group, child in enumerate(children, 1):
+        groups |= {id(parameter): group for parameter in child.parameters()}
+    return groups

@@ -1,39 +1,75 @@
-"""Strided 1x1 convolutions of few channels, kept off a path of oneDNN that writes past its memory.
+"""Workarounds for defects of other projects, each with the reason and when to delete it.
 
-On a CPU, in float32 and with the channels last, the gradient of such a convolution's weights goes
-into a scratch buffer that is too small where the input has fewer channels than a vector register
-(oneDNN issue 6035; torch 2.13 has it). The process dies, or goes on with a damaged heap. The first
-layers of RepVGG and FastViT are of this kind. To pick every second pixel and convolve them all is
-the same function, and takes another path.
+Imports only torch: `import_torchvision` must run before anything imports torchvision.
 """
 
+import importlib
+import sys
 from functools import partial
 
 import torch
 from torch import nn
 
-REGISTER = 16  # float32 in AVX-512
+FLOATS_PER_REGISTER = 16  # float32 values in an AVX-512 register
+_NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_libraries: list[torch.library.Library] = []  # a Library that is dropped removes its operators
 
 
-def thin_out_first(body: nn.Module) -> nn.Module:
-    """`body`, in place, whose strided 1x1 convolutions of few channels pick their pixels first."""
+def import_torchvision() -> None:
+    """Import torchvision, with stand-ins for its compiled operators if they are missing.
+
+    Defect: the registry's torchvision beside a CPU-only torch fails on import with "operator
+    torchvision::nms does not exist", because it was built for another torch. pretrainedmodels and
+    timm import torchvision but use none of its operators; declaring the two that the import needs
+    is enough. The stand-ins raise NotImplementedError when run. A torchvision that works is left
+    alone.
+    Delete when: torch and torchvision are installed from the same index, or no longer imported.
+    """
+    try:
+        importlib.import_module("torchvision")
+        return
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # half imported
+    if not _libraries:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            library.define(operator + _NMS_SCHEMA)
+        _libraries.append(library)
+    importlib.import_module("torchvision")
+
+
+def avoid_strided_1x1(body: nn.Module) -> nn.Module:
+    """Make strided 1x1 convolutions of few channels subsample their input first; in place.
+
+    Defect: oneDNN issue 6035, present in torch 2.13. On a CPU, in float32 with channels last, the
+    weight gradient of such a convolution is written into a buffer that is too small if the input
+    has fewer channels than a vector register holds. The process crashes or goes on with a corrupt
+    heap. The first layers of RepVGG and FastViT are of this kind. Subsampling and a convolution
+    with stride 1 compute the same function by another path.
+    Delete when: torch ships a oneDNN with the issue fixed
+    (`test_a_model_with_strided_1x1_convolutions_trains_with_a_checked_heap` passes without this).
+    """
     for module in body.modules():
-        if isinstance(module, nn.Conv2d) and _endangered(module):
-            module.register_forward_pre_hook(partial(_thin_out, steps=module.stride))
+        if isinstance(module, nn.Conv2d) and _is_affected(module):
+            module.register_forward_pre_hook(partial(_subsample, stride=module.stride))
             module.stride = (1, 1)
     return body
 
 
-def _endangered(convolution: nn.Conv2d) -> bool:
+def _is_affected(conv: nn.Conv2d) -> bool:
     return (
-        convolution.kernel_size == (1, 1)
-        and convolution.stride != (1, 1)
-        and convolution.padding == (0, 0)
-        and convolution.in_channels // convolution.groups < REGISTER
+        conv.kernel_size == (1, 1)
+        and conv.stride != (1, 1)
+        and conv.padding == (0, 0)
+        and conv.in_channels // conv.groups < FLOATS_PER_REGISTER
     )
 
 
-def _thin_out(
-    _: nn.Module, given: tuple[torch.Tensor], *, steps: tuple[int, ...]
+def _subsample(
+    _: nn.Module, inputs: tuple[torch.Tensor], *, stride: tuple[int, ...]
 ) -> tuple[torch.Tensor]:
-    return (given[0][..., :: steps[0], :: steps[1]],)
+    """[n, channels, h, w] -> every stride-th row and column."""
+    return (inputs[0][..., :: stride[0], :: stride[1]],)

@@ -109,7 +109,7 @@ class ProcessGroup:
         if self.world == 1:
             return net
         # A head on the map leaves out what pools it in the body, and that may have weights.
-        on_map = getattr(getattr(net, "head", None), "on_map", False)
+        on_map = getattr(getattr(net, "head", None), "takes_map", False)
         return DistributedDataParallel(
             net, forward_sync_buffers=False, find_unused_parameters=on_map
         )

@@ -44,9 +44,10 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
     import numpy as np
 
     from lib.data.catalog import read_categories
-    from lib.models import fusion
+    from lib.models.fusion import create_fusion_model
     from lib.stages.read import catalog_of_part
     from lib.training.dataset import TrainingSet
+    from lib.training.embedding_loader import embedding_mean_std
     from lib.training.trainer import train
 
     config, model = experiment.config, experiment.config.models[name]
@@ -59,7 +60,9 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
     )
     training_set = TrainingSet(
         loader,
-        lambda _: fusion.build(model.fusion, len(categories), loader, train_rows),
+        lambda _: create_fusion_model(
+            model.fusion, len(categories), *embedding_mean_std(loader, train_rows)
+        ),
         labels=catalog.label,
         product=np.arange(len(catalog.label)),
         train_rows=train_rows,

@@ -26,7 +26,7 @@ from lib.stages.train import image_models, weights_file
 if TYPE_CHECKING:
     import torch
 
-    from lib.models.backbone import ImageClassifier
+    from lib.models.classifier import ImageClassifier
 
 NAME, SCRIPT, PARALLEL = "predict", "03_predict_tta.py", True
 
@@ -122,4 +122,4 @@ def _load_network(
         path = checkpoint_path(experiment, name, fold)
         return trained.network(path, config.models[name], device)
     backbone = config.backbones[name]
-    return trained.ready(factory.build(backbone.arch, 2, backbone.weights), device)
+    return trained.ready(factory.create_model(backbone.arch, 2, backbone.weights), device)

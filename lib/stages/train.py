@@ -120,7 +120,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     with open_images(experiment, model, catalog) as reader:
         training_set = TrainingSet(
             ImageLoader(reader, model),
-            lambda weights: factory.network(model, len(categories), weights),
+            lambda weights: factory.create_from_config(model, len(categories), weights),
             labels=catalog.label[product],
             product=product,
             train_rows=train_rows,

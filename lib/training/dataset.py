@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.errors import UserError
-from lib.models.trainable import Classifier
+from lib.models.classifier import Classifier
 from lib.training.loader import Loader
 
 

@@ -7,18 +7,24 @@ in stretches, and batches are gathered ahead of their use.
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
 
 from lib.data.byte_reader import GAP, fetch_ahead
+from lib.training.evaluate import spread
 from lib.training.loader import Batches
 
 VIEWS = 4  # pictures of a product, at most, as in the competition
 AHEAD = 4  # batches that are ready or under way
 MISSING = int(np.array(np.nan, np.float16).view(np.uint16))
+
+
+STATS_PRODUCTS = 20_000  # products that mean and standard deviation are measured on
+STATS_BATCH = 512
+MIN_STD = 1e-6  # a value that varies less is a constant, and is not scaled
 
 
 class EmbeddingLoader:
@@ -103,6 +109,31 @@ class EmbeddingLoader:
                         fetch_ahead(descriptor, start, stop)
                 finally:
                     os.close(descriptor)
+
+
+def embedding_mean_std(loader: EmbeddingLoader, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each value over the images of training products.
+
+    rows: int64 [n], products, ascending; an even sample of STATS_PRODUCTS is read.
+    Returns float64 [width] each; the deviation of a constant value is 1.
+    """
+    rows = spread(rows, STATS_PRODUCTS)
+    count, total = 0, np.zeros(loader.width)
+    for values in _present_embeddings(loader, rows):
+        count += len(values)
+        total += values.sum(0)
+    mean = total / max(count, 1)
+    squares = np.zeros(loader.width)
+    for values in _present_embeddings(loader, rows):  # a second pass: exact for a large mean
+        squares += np.square(values - mean).sum(0)
+    std = np.sqrt(squares / max(count, 1))
+    return mean, np.where(std < MIN_STD, 1.0, std)
+
+
+def _present_embeddings(loader: EmbeddingLoader, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Embeddings float64 [images, width] of the images that exist, by batches of products."""
+    for _, embeddings in loader.plain(rows, STATS_BATCH):
+        yield embeddings[~np.isnan(embeddings).any(2)].astype(np.float64)
 
 
 @njit(cache=True, nogil=True)

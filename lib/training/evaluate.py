@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from lib.config.schema import Model
-from lib.models.trainable import Classifier
+from lib.models.classifier import Classifier
 from lib.runtime import device as devices
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.loader import Loader

@@ -8,7 +8,7 @@ import torch
 from lib.config.schema import Model
 from lib.errors import UserError
 from lib.models import factory
-from lib.models.backbone import ImageClassifier
+from lib.models.classifier import ImageClassifier
 from lib.models.fusion import FusionModel
 
 
@@ -20,7 +20,7 @@ def network(checkpoint: Path, model: Model, device: torch.device) -> ImageClassi
     saved = _read(checkpoint)
     if saved["network"] != model.arch:
         raise UserError(f"{checkpoint} holds {saved['network']}, the config says {model.arch}")
-    net = factory.network(model, saved["classes"], "none")
+    net = factory.create_from_config(model, saved["classes"], "none")
     net.load_state_dict(saved["model"])
     return ready(net, device)
 

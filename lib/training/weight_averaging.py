@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib.config.schema import WeightAveraging
-from lib.models.trainable import Classifier
+from lib.models.classifier import Classifier
 from lib.runtime.distributed import SINGLE, ProcessGroup
 
 BATCHES = 50  # that batch norms are measured on anew

@@ -8,12 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.schema import Fusion, Loss, Model, Run, WeightAveraging
-from lib.errors import UserError
-from lib.models import fusion
-from lib.models.fusion import FusionModel
+from lib.models.fusion import FusionModel, create_fusion_model
 from lib.training import trainer as training
 from lib.training.dataset import TrainingSet
-from lib.training.embedding_loader import EmbeddingLoader
+from lib.training.embedding_loader import EmbeddingLoader, embedding_mean_std
 from lib.training.losses import mixed
 
 SMALL = Fusion(inputs=("a", "b"), hidden_sizes=(12, 8), dropout=0.2)
@@ -22,7 +20,7 @@ TRAIN, VALID = np.arange(0, 80), np.arange(80, 120)
 
 
 class Stop(Exception):
-    """Stands for a kill in the middle of a step."""
+    """Simulates a kill in the middle of a step."""
 
 
 def network(settings=SMALL, width=6, seed=0):
@@ -33,78 +31,82 @@ def network(settings=SMALL, width=6, seed=0):
     return net
 
 
-def seen_of(counts, width=6, views=4, seed=1):
+def make_embeddings(counts, width=6, views=4, seed=1):
     rng = np.random.default_rng(seed)
-    seen = np.full((len(counts), views, width), np.nan, np.float16)
-    for shown, count in zip(seen, counts, strict=True):
-        shown[:count] = rng.normal(size=(count, width))
-    return torch.from_numpy(seen)
+    embeddings = np.full((len(counts), views, width), np.nan, np.float16)
+    for product, count in zip(embeddings, counts, strict=True):
+        product[:count] = rng.normal(size=(count, width))
+    return torch.from_numpy(embeddings)
 
 
-def answers(net, seen):
+def predict(net, embeddings):
     with torch.inference_mode():
-        return net(net.normalise(seen)).numpy()
+        return net(net.normalise(embeddings)).numpy()
 
 
-def by_definition(net, seen, join):
-    """Logits picture by picture, those that are there alone."""
+def predict_by_definition(net, embeddings, pooling):
+    """Logits, computed image by image without the missing ones."""
     state = {key: value.numpy() for key, value in net.state_dict().items()}
-    found = []
-    for shown in seen.numpy().astype(np.float32):
-        joined = []
-        for picture in shown[~np.isnan(shown[:, 0])]:
-            value = (picture - state["mean"]) / state["std"]
+    logits = []
+    for product in embeddings.numpy().astype(np.float32):
+        values = []
+        for image in product[~np.isnan(product[:, 0])]:
+            value = (image - state["mean"]) / state["std"]
             if net.body.gate is not None:
                 inner = state["body.gate.0.weight"] @ value + state["body.gate.0.bias"]
                 outer = state["body.gate.2.weight"] @ np.maximum(inner, 0)
                 value = value / (1 + np.exp(-outer - state["body.gate.2.bias"]))
-            joined.append(value)
+            values.append(value)
         value = np.zeros(len(state["mean"]), np.float32)
-        if joined:
-            value = np.sum(joined, 0) if join == "sum" else np.max(joined, 0)
+        if values:
+            value = np.sum(values, 0) if pooling == "sum" else np.max(values, 0)
         for layer in (0, 3):
             weight, bias = (state[f"body.layers.{layer}.{name}"] for name in ("weight", "bias"))
             value = weight @ value + bias
             value = np.where(value > 0, value, state[f"body.layers.{layer + 1}.weight"] * value)
-        found.append(state["head.weight"] @ value + state["head.bias"])
-    return np.array(found)
+        logits.append(state["head.weight"] @ value + state["head.bias"])
+    return np.array(logits)
 
 
-@pytest.mark.parametrize("join", ["sum", "max"])
+@pytest.mark.parametrize("pooling", ["sum", "max"])
 @pytest.mark.parametrize("gate", [True, False])
-def test_the_answer_is_that_of_the_definition(join, gate):
-    net, seen = (
-        network(replace(SMALL, pooling=join, squeeze_excitation=gate)),
-        seen_of([0, 1, 2, 3, 4]),
+def test_logits_follow_the_definition(pooling, gate):
+    net, embeddings = (
+        network(replace(SMALL, pooling=pooling, squeeze_excitation=gate)),
+        make_embeddings([0, 1, 2, 3, 4]),
     )
-    np.testing.assert_allclose(answers(net, seen), by_definition(net, seen, join), atol=1e-5)
+    np.testing.assert_allclose(
+        predict(net, embeddings), predict_by_definition(net, embeddings, pooling), atol=1e-5
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 5), st.integers(0, 1000))
-@pytest.mark.parametrize("join", ["sum", "max"])
-def test_neither_empty_places_nor_the_order_change_anything(join, counts, more, seed):
-    net, seen = network(replace(SMALL, pooling=join)), seen_of(counts)
-    empty = torch.full((len(counts), more, 6), torch.nan, dtype=torch.float16)
-    longer = torch.cat([seen, empty], 1)
-    turned = longer[:, np.random.default_rng(seed).permutation(4 + more)]
-    np.testing.assert_allclose(answers(net, turned), answers(net, seen), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("pooling", ["sum", "max"])
+def test_padding_and_the_order_of_images_do_not_matter(pooling, counts, padding, seed):
+    net, embeddings = network(replace(SMALL, pooling=pooling)), make_embeddings(counts)
+    missing = torch.full((len(counts), padding, 6), torch.nan, dtype=torch.float16)
+    longer = torch.cat([embeddings, missing], 1)
+    shuffled = longer[:, np.random.default_rng(seed).permutation(4 + padding)]
+    np.testing.assert_allclose(
+        predict(net, shuffled), predict(net, embeddings), rtol=1e-4, atol=1e-5
+    )
 
 
-def test_normal_values_and_the_mask():
-    net, seen = network(), seen_of([2, 0])
-    values = net.normalise(seen)
+def test_embeddings_are_standardised_and_missing_images_are_0():
+    net, embeddings = network(), make_embeddings([2, 0])
+    values = net.normalise(embeddings)
     assert (values.dtype, values.shape) == (torch.float32, (2, 4, 7))
     assert values[:, :, 6].tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
     assert (values[values[:, :, 6] == 0] == 0).all()
-    expected = (seen[0, :2].float() - net.mean) / net.std
+    expected = (embeddings[0, :2].float() - net.mean) / net.std
     np.testing.assert_allclose(values[0, :2, :6], expected, rtol=1e-6)
 
 
-def test_mixing_products_mixes_their_sums():
-    """Also where one has a picture and the other none."""
+def test_mixup_of_products_mixes_their_sums():
+    """Also at views where one product has an image and the other has none."""
     net = network(replace(SMALL, hidden_sizes=(), squeeze_excitation=False))
-    values = net.normalise(seen_of([0, 1, 2, 3, 4]))
+    values = net.normalise(make_embeddings([0, 1, 2, 3, 4]))
     torch.manual_seed(3)
     both, other, share = mixed(values, 0.5)
     sums = net.body(values)
@@ -113,22 +115,22 @@ def test_mixing_products_mixes_their_sums():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.9])
-def test_dropout_is_between_the_hidden_layers(dropout):
+def test_dropout_follows_the_hidden_layers(dropout):
     net = network(replace(SMALL, dropout=dropout)).train()
-    values = net.normalise(seen_of([2] * 8))
+    values = net.normalise(make_embeddings([2] * 8))
     assert torch.equal(net(values), net(values)) == (dropout == 0)
 
 
-def made(counts_seed=0):
-    """Two sources, each of which tells half of a class's number: labels, feed."""
+def make_loader(counts_seed=0):
+    """Labels, and a loader of two sources that each encode one bit of the class number."""
     rng = np.random.default_rng(counts_seed)
     labels = rng.integers(0, CLASSES, PRODUCTS).astype(np.int16)
     counts = rng.integers(1, 6, PRODUCTS)
     owner = np.repeat(np.arange(PRODUCTS), counts)
     sources = []
-    for half in (labels % 2, labels // 2):
-        told = np.where(half[owner] > 0, 1.0, -1.0)[:, None] * 8 + 30
-        sources.append((told + rng.normal(0, 4, (len(owner), 5))).astype(np.float16))
+    for bit in (labels % 2, labels // 2):
+        signal = np.where(bit[owner] > 0, 1.0, -1.0)[:, None] * 8 + 30
+        sources.append((signal + rng.normal(0, 4, (len(owner), 5))).astype(np.float16))
     return labels, EmbeddingLoader(sources, np.cumsum(counts) - counts, counts)
 
 
@@ -144,14 +146,18 @@ MODEL = Model(
 )
 
 
+def create(settings, loader):
+    return create_fusion_model(settings, CLASSES, *embedding_mean_std(loader, TRAIN))
+
+
 def run(folder, model=MODEL, seed=1):
     folder.mkdir(exist_ok=True)
-    labels, feed = made()
+    labels, loader = make_loader()
 
     def build(_):
-        return fusion.build(model.fusion, CLASSES, feed, TRAIN)
+        return create(model.fusion, loader)
 
-    lesson = TrainingSet(feed, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
+    lesson = TrainingSet(loader, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
     return training.train(folder, model, lesson, seed, Run())
 
 
@@ -159,7 +165,7 @@ def state_of(folder, name="last.pt"):
     return torch.load(folder / name, weights_only=True)["model"]
 
 
-def test_what_neither_source_tells_alone_is_learnt(tmp_path):
+def test_a_class_that_needs_both_sources_is_learnt(tmp_path):
     facts = run(tmp_path / "net", replace(MODEL, head_only_epochs=0, epochs=7))
     assert facts["last_accuracy"] > 0.9
     assert facts["images"] == len(TRAIN)
@@ -167,7 +173,7 @@ def test_what_neither_source_tells_alone_is_learnt(tmp_path):
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 @pytest.mark.parametrize("steps", [3, 5, 8, 17])
-def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, steps, mixup):
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, steps, mixup):
     """5 steps an epoch in segments of 2; stops in the head, between epochs and within them."""
     monkeypatch.setattr(training, "SEGMENT_STEPS", 2)
     monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
@@ -201,7 +207,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch, steps, 
     assert len([json.loads(line) for line in histories[0].splitlines()]) == 5
 
 
-def test_the_seed_decides(tmp_path):
+def test_the_seed_determines_the_weights(tmp_path):
     for folder, seed in (("one", 1), ("same", 1), ("other", 2)):
         run(tmp_path / folder, replace(MODEL, epochs=1), seed)
     weights = [state_of(tmp_path / f)["head.weight"] for f in ("one", "same", "other")]
@@ -209,32 +215,18 @@ def test_the_seed_decides(tmp_path):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_the_head_alone_leaves_the_body(tmp_path):
+def test_head_only_epochs_leave_the_body_unchanged(tmp_path):
     run(tmp_path / "net", replace(MODEL, epochs=0))
     torch.manual_seed(1)
-    fresh = fusion.build(SMALL, CLASSES, made()[1], TRAIN).state_dict()
+    fresh = create(SMALL, make_loader()[1]).state_dict()
     trained = state_of(tmp_path / "net")
     changed = {key for key in fresh if not torch.equal(fresh[key], trained[key])}
     assert changed == {"head.weight", "head.bias"}
 
 
-def test_means_and_deviations_are_of_the_pictures_that_train():
-    _, feed = made()
-    feed.sources[0] = feed.sources[0].copy()
-    feed.sources[0][:, 2] = 7  # a constant
-    net = fusion.build(SMALL, CLASSES, feed, TRAIN)
-    shown = np.concatenate([feed.sources[i] for i in (0, 1)], 1).astype(np.float64)
-    first = feed.first_image[TRAIN]
-    rows = [range(f, f + min(c, 4)) for f, c in zip(first, feed.image_count[TRAIN], strict=True)]
-    own = shown[np.concatenate(rows)]
-    deviation = own.std(0)
-    deviation[2] = 1
-    np.testing.assert_allclose(net.mean, own.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(net.std, deviation, rtol=1e-5)
-
-
-def test_there_are_no_units_to_freeze():
-    net = network()
-    net.freeze_until(0)
-    with pytest.raises(UserError, match="freeze_until = 2"):
-        net.freeze_until(2)
+def test_the_model_standardises_with_the_given_mean_and_deviation():
+    mean, std = np.linspace(-1, 1, 10), np.linspace(0.5, 2, 10)
+    net = create_fusion_model(SMALL, CLASSES, mean, std)
+    np.testing.assert_allclose(net.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(net.std, std, rtol=1e-6)
+    assert net.num_classes == CLASSES

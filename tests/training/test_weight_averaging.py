@@ -9,7 +9,7 @@ from lib.training.weight_averaging import WeightAverage, averaged, measure_batch
 @pytest.fixture
 def net():
     torch.manual_seed(1)
-    return factory.build("small", 3, "none")
+    return factory.create_model("small", 3, "none")
 
 
 def walk(net, steps):
