@@ -23,8 +23,7 @@ import xgboost
 from bench import report
 from bench.report import Measured, Row
 from lib.config.schema import Stack
-from lib.features.build import Columns
-from lib.features.table import Joined
+from lib.features.table import FeatureTable, JoinedTables
 from lib.stacking import fold_models, oof
 from lib.stacking.boosters import lightgbm_booster, registry, xgboost_booster
 from lib.stacking.boosters.base import BINS, FitTask, LabelledRows
@@ -72,13 +71,13 @@ def write(folder: Path, rows: int) -> None:
     np.save(folder / "product.npy", (np.arange(rows) // CANDIDATES).astype(np.int32))
 
 
-def table(folder: Path) -> Columns:
+def table(folder: Path) -> FeatureTable:
     names = [f"column_{place}" for place in range(COLUMNS)]
-    return Columns(np.load(folder / "columns.npy", mmap_mode="r"), names, names[-CODED:])
+    return FeatureTable(np.load(folder / "columns.npy", mmap_mode="r"), names, names[-CODED:])
 
 
 def task(name: str, size: Size, trees: int) -> FitTask:
-    joined = Joined([table(size.folder)])
+    joined = JoinedTables([table(size.folder)])
     target, product = (np.load(size.folder / f"{part}.npy") for part in ("target", "product"))
     seen = LabelledRows(joined, target, product)
     dials = replace(DIALS, n_estimators=trees)

@@ -3,7 +3,7 @@
     python -m bench.columns --json
 
 A tenth of the competition's test products; their candidates are the classes that eight networks
-list, and the columns are those of the networks' mean (`lib/features/columns.py`). Baseline: DuckDB
+list, and the columns are those of the networks' mean (`lib/features/network.py`). Baseline: DuckDB
 with as many threads as cores and its tables in memory: two joins, a GROUP BY and two windows. Both
 must give the same sums.
 """
@@ -19,10 +19,12 @@ from bench.ranking import connected
 from bench.report import Measured, Row
 from bench.shape import CLASSES
 from lib.features.build import CHUNK
-from lib.features.candidates import Query, candidates, chunks, make_query
-from lib.features.columns import POSITIONS, Table, model_columns
-from lib.features.network import LEAST, mean
+from lib.features.candidates import unique_candidates
+from lib.features.network import MIN_PROB, POSITIONS, network_features, weighted_mean
+from lib.features.query import Query, make_query
+from lib.features.table import Columns
 from lib.inference.topk import TopK
+from lib.utils.chunks import chunks
 
 BARS = {"columns_vs_duckdb": 3.0}
 
@@ -31,11 +33,11 @@ def said(scale: float) -> Callable[[], np.ndarray]:
     """The columns as stage 04 makes them; returns how many rows, and the sum of each column."""
     query, topk, slot, cls = proposed(scale)
     bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
-    model_columns(query, topk, "mean", slot[:1], cls[:1], CLASSES)  # compiled before the clock
+    network_features(query, topk, "mean", slot[:1], cls[:1], CLASSES)  # compiled before the clock
 
-    def some(products: slice) -> Table:
+    def some(products: slice) -> Columns:
         rows = slice(bounds[products.start], bounds[products.stop])
-        return model_columns(query, topk, "mean", slot[rows], cls[rows], CLASSES)
+        return network_features(query, topk, "mean", slot[rows], cls[rows], CLASSES)
 
     def work() -> np.ndarray:
         tables = [some(products) for products in chunks(len(query.products), CHUNK)]
@@ -50,13 +52,13 @@ def grouped(scale: float) -> Callable[[], np.ndarray]:
     query, topk, slot, cls = proposed(scale)
     images, k = topk.classes.shape
     floor = np.minimum(topk.rest / np.float32(CLASSES - k), topk.probs[:, -1])
-    owner = query.slot_of_image()
+    owner = query.query_row_of_image()
     tables = {
         "candidate": {"slot": slot, "cls": cls},
         "picture": {
             "slot": owner,
             "image": np.arange(images),
-            "position": np.arange(images) - query.start[owner],
+            "position": np.arange(images) - query.image_start[owner],
             "floor": floor,
             "rest": topk.rest,
         },
@@ -78,12 +80,12 @@ def grouped(scale: float) -> Callable[[], np.ndarray]:
                 left join listed l on l.image = picture.image and l.cls = c.cls
             ), summed as (
                 select slot, cls, {", ".join(of_position)}, avg(prob) mean, max(prob) largest,
-                    exp(avg(ln(greatest(prob, {LEAST})))) geometric, avg(rest) rest
+                    exp(avg(ln(greatest(prob, {MIN_PROB})))) geometric, avg(rest) rest
                 from seen group by slot, cls
             )
             select {", ".join(f"prob_{p}" for p in range(POSITIONS))}, mean, largest, geometric,
                 row_number() over (partition by slot order by mean desc, cls) - 1 place,
-                mean / greatest(max(mean) over (partition by slot), {LEAST}) of_best, rest
+                mean / greatest(max(mean) over (partition by slot), {MIN_PROB}) of_best, rest
             from summed order by slot, cls
             """
         ).fetchnumpy()
@@ -99,15 +101,15 @@ def proposed(scale: float) -> tuple[Query, TopK, np.ndarray, np.ndarray]:
     dumps = shape.dumps(query, shape.truth(query))
     asked = make_query(query, np.arange(len(query.label)))
     nothing = np.empty((len(query.label), 0), np.int16)
-    slot, cls = candidates(asked, [dump.classes for dump in dumps], [], nothing, CLASSES)
-    return asked, mean(dumps, [1.0] * len(dumps), CLASSES), slot, cls
+    slot, cls = unique_candidates(asked, [dump.classes for dump in dumps], [], nothing, CLASSES)
+    return asked, weighted_mean(dumps, [1.0] * len(dumps), CLASSES), slot, cls
 
 
 def main() -> None:
     parser = report.parser("bench.columns", __doc__)
     parser.add_argument("--scale", type=float, default=0.1, help="of the competition's size")
     arguments = parser.parse_args()
-    tasks = {"DuckDB": grouped, "model_columns": said}
+    tasks = {"DuckDB": grouped, "network_features": said}
     calls: dict[str, Callable[[], Measured]] = {
         name: partial(report.measured, task, arguments.scale) for name, task in tasks.items()
     }

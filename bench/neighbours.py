@@ -46,8 +46,8 @@ def by_torch(known: int, asked: int) -> Callable[[], int]:
     seen, label, shown, _ = pictures(known, asked)
     torch.set_num_threads(report.cores())
     rows = np.arange(known)
-    knn.nearest_classes(seen, rows[:9], label, shown[:9], K)  # compiled before the clock starts
-    return lambda: int(knn.nearest_classes(seen, rows, label, shown, K)[0].sum(dtype=np.int64))
+    knn.knn_classes(seen, rows[:9], label, shown[:9], K)  # compiled before the clock starts
+    return lambda: int(knn.knn_classes(seen, rows, label, shown, K)[0].sum(dtype=np.int64))
 
 
 def by_faiss(known: int, asked: int) -> Callable[[], int]:
@@ -67,10 +67,10 @@ def scored(known: int, asked: int) -> Callable[[], float]:
     seen, label, shown, cls = pictures(known, asked)
     torch.set_num_threads(report.cores())
     image = np.repeat(np.arange(asked), CANDIDATES)
-    knn.nearest_classes(seen, image[:9], label, shown[:9], K)  # compiled before the clock starts
+    knn.knn_classes(seen, image[:9], label, shown[:9], K)  # compiled before the clock starts
 
     def work() -> float:
-        score, _ = knn.class_scores(seen, np.arange(known), label, shown, image, cls.ravel())
+        score, _ = knn.class_knn_scores(seen, np.arange(known), label, shown, image, cls.ravel())
         return round(float(score.sum(dtype=np.float64)), 3)
 
     return work

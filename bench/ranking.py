@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from bench import report, shape
 from bench.report import Measured, Row
-from bench.shape import CLASSES, IMAGES, TEST, TEST_IMAGES, TRAIN
+from bench.shape import IMAGES, TEST, TEST_IMAGES, TRAIN
 from lib.features import hash_lookup, id_priors
 
 CANDIDATES, WINDOW = 12, 50_000
@@ -46,9 +46,9 @@ def rows(scale: float) -> tuple[np.ndarray, ...]:
 def swept(scale: float) -> Callable[[], np.ndarray]:
     """The counts as stage 04 makes them."""
     ids, label, queries, classes = rows(scale)
-    order = id_priors.in_order(ids, label)
+    order = id_priors.build_id_index(ids, label)
     asked = np.repeat(queries, CANDIDATES)
-    window = id_priors.capped(WINDOW, len(ids))
+    window = id_priors.limit_window(WINDOW, len(ids))
     order.nearest_counts(asked[:1], classes.ravel()[:1], 1)  # compiled before the clock starts
     return lambda: order.nearest_counts(asked, classes.ravel(), window)[: part(scale)]
 
@@ -58,7 +58,7 @@ def searched(scale: float) -> Callable[[], np.ndarray]:
     ids, label, queries, classes = rows(scale)
     by_id = np.argsort(ids)
     ids, label = ids[by_id], label[by_id]
-    n, window = len(ids), id_priors.capped(WINDOW, len(ids))
+    n, window = len(ids), id_priors.limit_window(WINDOW, len(ids))
     keys = np.sort(label.astype(np.int64) * n + np.arange(n))
     count = part(scale)
     products = queries[: count // CANDIDATES]
@@ -97,17 +97,11 @@ def looked_up(scale: float, training: bool = False) -> Callable[[], tuple[int, i
     images = np.arange(len(query.md5))
     query_fold = fold[query.image_product] if training else np.full(len(images), -1, np.int8)
 
+    references = hash_lookup.ReferenceProducts(labelled, reference, fold)
+
     def asked(some: slice) -> hash_lookup.ImageLabelCounts:
-        return hash_lookup.look_up(
-            labelled,
-            reference,
-            fold,
-            query,
-            images[some],
-            query_fold[some],
-            training,
-            HASH_K,
-            CLASSES,
+        return hash_lookup.lookup_images(
+            references, query, images[some], query_fold[some], HASH_K, training
         )
 
     asked(slice(1))  # compiled before the clock starts

@@ -24,7 +24,8 @@ from bench.report import Row
 from lib.config.schema import Features, Stack
 from lib.data.catalog import Splits
 from lib.features import build, network
-from lib.features.table import Joined
+from lib.features.table import FeatureTable, JoinedTables
+from lib.features.visibility import PartInputs
 from lib.inference.topk import TopK, read
 from lib.stacking.boosters.base import FitTask, LabelledRows
 
@@ -57,7 +58,9 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
     def work() -> int:
         dumps = _dumps(folder)
         facts = build.build_candidates(
-            out, FEATURES, labelled, everything, query, "test", "fit", dumps, shape.CLASSES
+            out,
+            PartInputs(FEATURES, "test", labelled, everything, query, shape.CLASSES, dumps),
+            "fit",
         )
         return facts["rows"]
 
@@ -72,7 +75,7 @@ def averaged(scale: float, folder: Path) -> Callable[[], int]:
 
     def work() -> int:
         dumps = _dumps(folder)
-        mean = network.mean(dumps, [1.0] * len(dumps), shape.CLASSES)
+        mean = network.weighted_mean(dumps, [1.0] * len(dumps), shape.CLASSES)
         facts = build.build_source(
             out, FEATURES, folder / "candidates", query, [mean], ["mean"], shape.CLASSES
         )
@@ -89,11 +92,11 @@ def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     """Every row scored by a booster that is fitted before the clock starts; returns the rows."""
     from lib.stacking.oof import predict_layer
 
-    tables = [build.read(folder / name) for name in ("candidates", "mean")]
+    tables = [FeatureTable.load(folder / name) for name in ("candidates", "mean")]
     product = np.load(folder / "candidates" / "product.npy")
     _, query = shape.catalogues(scale)
     right = shape.truth(query)[product] == np.load(folder / "candidates" / "cls.npy")
-    _teach(folder / "booster", Joined(tables), right.astype(np.int8), product, trees)
+    _teach(folder / "booster", JoinedTables(tables), right.astype(np.int8), product, trees)
 
     cores = report.cores()
 
@@ -105,7 +108,9 @@ def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     return work
 
 
-def _teach(folder: Path, rows: Joined, right: np.ndarray, product: np.ndarray, trees: int) -> None:
+def _teach(
+    folder: Path, rows: JoinedTables, right: np.ndarray, product: np.ndarray, trees: int
+) -> None:
     """A layer of one model, fitted on the first rows."""
     from lib.stacking.boosters import registry
 

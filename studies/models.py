@@ -17,8 +17,8 @@ from lib.config.load import load
 from lib.config.schema import Config
 from lib.data.catalog import read_catalog, read_categories, read_splits
 from lib.errors import UserError
-from lib.features.candidates import make_query
 from lib.features.network import best_classes
+from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
 from lib.stages.read import read_topk
 from studies.tables import Answers, lines_of, markdown

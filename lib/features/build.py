@@ -1,248 +1,198 @@
-"""Columns that the boosters see: one row for each (product, candidate class) (C8, C11).
+"""Feature tables of a part: one row for each (product, candidate class).
 
-`build_candidates` decides the rows of a part and the columns that no network has a say in:
-hashes, priors, counts. `build_source` adds for the same rows what one network, the mean of
-networks or several side by side say. The same code makes the rows that train and those that are
-scored; what differs is whose labels may count:
-
-    part              labels that count                      left out
-    fit or holdout    fit and holdout                        the row's own product; its fold in
-                                                             shares, global and local, and in
-                                                             pictures that a crowd holds; its
-                                                             fold in all if there are groups
-    locked            fit and holdout
-    test              fit, holdout and, if asked for, locked
+`build_candidates` decides the rows of a part and computes the columns that do not depend on
+networks: image hashes, priors, counts. `build_source` adds, for the same rows, the features of one
+network, of the networks' mean, or of several networks side by side. `visibility.py` says which
+labels the rows of each part may see.
 
     product.npy int32, cls.npy int16, fold.npy int8, target.npy int8 [R] (no target for test)
-    columns.npy float32 [R, F], columns.json (names of the F columns, which are categorical)
+    columns.npy float32 [R, F], columns.json (see `table.py`)
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.config.schema import Features
-from lib.data.catalog import Catalog, Splits
-from lib.features import id_priors
-from lib.features.candidates import check_rows, make_query, most_frequent
-from lib.features.columns import (
-    Table,
-    TableOf,
-    first_rows,
-    is_class,
-    model_columns,
-    raw_model_columns,
-    side_by_side,
-    write_rows,
-)
-from lib.features.proposals import recall_by_k, recalls
-from lib.features.visibility import LabelVisibility, build_visibility
+from lib.data.catalog import Catalog
+from lib.features.candidates import most_frequent_classes, recall_by_k, recall_by_source
+from lib.features.id_priors import limit_window
+from lib.features.network import network_features, raw_network_features
+from lib.features.query import check_topks, make_query
+from lib.features.table import Columns, write_by_chunks
+from lib.features.visibility import LabelVisibility, PartInputs, build_visibility
 from lib.inference.topk import TopK
+from lib.utils.groups import group_index, group_sizes, group_starts
 
 CHUNK = 50_000  # products at a time
 
 
-@dataclass(frozen=True)
-class Columns:
-    """values float32 [R, F] (NaN: no value; a categorical -1: no class), names [F]."""
-
-    values: np.ndarray
-    names: list[str]
-    categorical: list[str]
-
-    def save(self, folder: Path) -> None:
-        np.save(folder / "columns.npy", self.values.astype(np.float32, copy=False))
-        _write_names(folder, self.names, self.categorical)
-
-
-def read(folder: Path) -> Columns:
-    """What `Columns.save` or a build function wrote; the values are memory-mapped."""
-    names = json.loads((folder / "columns.json").read_text())
-    values = np.load(folder / "columns.npy", mmap_mode="r")
-    return Columns(values, names["names"], names["categorical"])
-
-
-def build_candidates(
-    folder: Path,
-    features: Features,
-    labelled: Catalog,
-    splits: Splits,
-    query: Catalog,
-    part: str,
-    stack_part: str,
-    topks: Sequence[TopK],
-    classes: int,
-    neighbours: Sequence[np.ndarray] = (),
-    alike: tuple[np.ndarray, np.ndarray] | None = None,
-) -> dict[str, Any]:
+def build_candidates(folder: Path, inputs: PartInputs, stack_part: str) -> dict[str, Any]:
     """Write the candidate rows of a part and their common columns; returns counts and recall.
 
-    part: "fit", "holdout", "locked" or "test". query: the test catalogue for "test", else the
-    labelled one. topks: one dump for each network, over exactly the part's pictures; neighbours:
-    of each model int16 [n, k], the classes that similar pictures propose for each of these. Only
-    rows of `stack_part` get a fold. Raises UserError where a dump has other pictures.
+    stack_part: the part that trains the boosters; only its rows get a fold.
+    Raises UserError if the predictions of a network are of other images.
     """
-    same = part != "test"
-    query = labelled if same else query
-    products = splits.products(part) if same else np.arange(len(query.product_id))
-    asked = make_query(query, products)
-    check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
-    context = build_visibility(features, labelled, splits, query, asked, part, classes, alike)
-    listed = context.listed(features, topks, neighbours)
-    slot, cls = listed.rows(asked, most_frequent(context.prior, context.fold), classes)
-    whole = recalls(listed, asked, labelled.label[products], classes) if same else {}
+    features, num_classes, products = inputs.features, inputs.num_classes, inputs.products
+    query = make_query(inputs.catalog, products)
+    check_topks(query, inputs.topks, _numbered_names(inputs.topks))
+    visibility = build_visibility(inputs, query)
+    proposals = visibility.proposals(features, inputs.topks, inputs.knn_classes)
+    fallback = most_frequent_classes(visibility.prior, visibility.fold)
+    query_row, class_id = proposals.candidates(query, fallback, num_classes)
+    label = inputs.labelled.label[products] if inputs.is_labelled else None
+    recall = {} if label is None else recall_by_source(proposals, query, label, num_classes)
     if features.max_candidates:
-        whole["rows_without_cap"] = len(slot)
-        kept = listed.best(asked, slot, cls, features.max_candidates, classes)
-        slot, cls = slot[kept], cls[kept]
-    fold = context.fold if part == stack_part else np.full(len(products), -1, np.int8)
-    np.save(folder / "product.npy", products[slot].astype(np.int32))
-    np.save(folder / "cls.npy", cls)
-    np.save(folder / "fold.npy", fold[slot])
-    _write(folder, slot, cls, lambda s, c: _common_columns(context, features, s, c))
+        recall["rows_without_cap"] = len(query_row)
+        is_kept = proposals.cap(query, query_row, class_id, features.max_candidates, num_classes)
+        query_row, class_id = query_row[is_kept], class_id[is_kept]
+    has_folds = inputs.part == stack_part
+    fold = visibility.fold if has_folds else np.full(len(products), -1, np.int8)
+    np.save(folder / "product.npy", products[query_row].astype(np.int32))
+    np.save(folder / "cls.npy", class_id)
+    np.save(folder / "fold.npy", fold[query_row])
+    write_by_chunks(
+        folder,
+        query_row,
+        class_id,
+        lambda rows, classes: _common_features(visibility, features, rows, classes),
+        CHUNK,
+    )
+    num_references = len(visibility.id_index.ids)
     facts: dict[str, Any] = {
-        "rows": len(slot),
+        "rows": len(query_row),
         "products": len(products),
-        "rows_per_product": round(len(slot) / max(len(products), 1), 3),
-        "references": len(context.order.ids),
-        "windows": {
-            str(w): id_priors.capped(w, len(context.order.ids)) for w in features.id_windows
-        },
+        "rows_per_product": round(len(query_row) / max(len(products), 1), 3),
+        "references": num_references,
+        "windows": {str(w): limit_window(w, num_references) for w in features.id_windows},
     }
-    if same:
-        target = (cls == labelled.label[products][slot]).astype(np.int8)
+    if label is not None:
+        target = (class_id == label[query_row]).astype(np.int8)
         np.save(folder / "target.npy", target)
-        known = int((labelled.label[products] >= 0).sum())
-        facts["recall"] = round(int(target.sum()) / max(known, 1), 6)
-    return facts | whole
+        num_labelled = int((label >= 0).sum())
+        facts["recall"] = round(int(target.sum()) / max(num_labelled, 1), 6)
+    return facts | recall
 
 
 def build_source(
     folder: Path,
     features: Features,
     candidates_folder: Path,
-    query: Catalog,
+    catalog: Catalog,
     topks: Sequence[TopK],
     names: Sequence[str],
-    classes: int,
+    num_classes: int,
 ) -> dict[str, Any]:
-    """Write the columns of one source for the rows in `candidates_folder`.
+    """Write the features of one source for the rows in `candidates_folder`.
 
-    topks and names: one network, or "mean", or every network for the source "multi".
+    catalog: of the part's products.
+    topks, names: one network, or the mean of networks under the name "mean", or all networks for
+    the source "multi".
+    Raises UserError if the predictions of a network are of other images.
     """
     product = np.load(candidates_folder / "product.npy")
-    cls = np.load(candidates_folder / "cls.npy")
-    first = first_rows(product)  # every product of the part has a candidate
-    asked = make_query(query, product[first])
-    check_rows(asked, topks, names)
-    slot = np.repeat(np.arange(len(first)), np.diff(first, append=len(product)))
+    class_id = np.load(candidates_folder / "cls.npy")
+    starts = group_starts(product)  # every product of the part has a candidate
+    query = make_query(catalog, product[starts])
+    check_topks(query, topks, names)
+    query_row = group_index(group_sizes(starts, len(product)))
 
-    def table(some: np.ndarray, of_class: np.ndarray) -> Table:
-        columns: Table = {}
+    def source_features(rows: np.ndarray, classes: np.ndarray) -> Columns:
+        columns: Columns = {}
         for topk, name in zip(topks, names, strict=True):
-            columns |= model_columns(asked, topk, name, some, of_class, classes)
+            columns |= network_features(query, topk, name, rows, classes, num_classes)
             if features.use_raw_topk:
-                columns |= raw_model_columns(asked, topk, name, some, features.top_k)
+                columns |= raw_network_features(query, topk, name, rows, features.top_k)
         return columns
 
-    count = _write(folder, slot, cls, table)
-    return {"rows": len(slot), "columns": count}
+    num_columns = write_by_chunks(folder, query_row, class_id, source_features, CHUNK)
+    return {"rows": len(query_row), "columns": num_columns}
 
 
-def recall_table(
-    features: Features,
-    labelled: Catalog,
-    splits: Splits,
-    part: str,
-    topks: Sequence[TopK],
-    classes: int,
-    neighbours: Sequence[np.ndarray] = (),
-    alike: tuple[np.ndarray, np.ndarray] | None = None,
-    most: int = 10,
-) -> list[dict[str, Any]]:
-    """Recall and rows a product for k = 1..most of the networks, the hashes and the nearest ids.
+def recall_table(inputs: PartInputs, max_k: int = 10) -> list[dict[str, Any]]:
+    """Recall and rows per product of networks, hashes and nearest ids for k = 1..max_k.
 
-    What `recall_by_k` returns for a labelled part; the other sources, of which neighbours cannot
-    be cut, are as the settings have them. Arguments as in `build_candidates`.
+    inputs: of a labelled part. Returns the rows of `recall_by_k`; the other sources are as
+    configured.
     """
-    products = splits.products(part)
-    asked = make_query(labelled, products)
-    check_rows(asked, topks, [f"network {number}" for number in range(len(topks))])
+    features = inputs.features
+    query = make_query(inputs.labelled, inputs.products)
+    check_topks(query, inputs.topks, _numbered_names(inputs.topks))
     wide = replace(
         features,
-        top_k=max(features.top_k, most),
-        hash_k=max(features.hash_k, most),
-        id_neighbors=max(features.id_neighbors, most),
+        top_k=max(features.top_k, max_k),
+        hash_k=max(features.hash_k, max_k),
+        id_neighbors=max(features.id_neighbors, max_k),
     )
-    context = build_visibility(wide, labelled, splits, labelled, asked, part, classes, alike)
-    widest = context.listed(wide, topks, ())
-    k_of = {"networks": features.top_k, "near": features.id_neighbors}
-    used = context.listed(replace(wide, id_neighbors=0), [], neighbours)
-    for name in widest.names:
-        used = used.instead(widest.only(name).first(k_of.get(name, features.hash_k)))
-    truth = labelled.label[products]
-    return recall_by_k(widest, used, asked, truth, classes, most)
+    visibility = build_visibility(replace(inputs, features=wide), query)
+    proposals = visibility.proposals(wide, inputs.topks, ())
+    configured_k = {"networks": features.top_k, "near": features.id_neighbors}
+    used = visibility.proposals(replace(wide, id_neighbors=0), [], inputs.knn_classes)
+    for name in proposals.names:
+        k = configured_k.get(name, features.hash_k)
+        used = used.replace_with(proposals.select(name).head(k))
+    label = inputs.labelled.label[inputs.products]
+    return recall_by_k(proposals, used, query, label, inputs.num_classes, max_k)
 
 
-def _common_columns(
-    context: LabelVisibility, features: Features, slot: np.ndarray, cls: np.ndarray
-) -> Table:
-    candidate_count = np.diff(first_rows(slot), append=len(slot))
-    table: Table = {
-        "candidate_class": cls,
-        "candidates": np.repeat(candidate_count, candidate_count),
-        "images": context.query.count[slot],
-        "global_prior": context.prior[context.fold[slot], cls],
+def _numbered_names(topks: Sequence[TopK]) -> list[str]:
+    return [f"network {number}" for number in range(len(topks))]
+
+
+def _common_features(
+    visibility: LabelVisibility, features: Features, query_row: np.ndarray, class_id: np.ndarray
+) -> Columns:
+    """Columns of candidate rows that do not depend on networks."""
+    query = visibility.query
+    num_candidates = group_sizes(group_starts(query_row), len(query_row))
+    columns: Columns = {
+        "candidate_class": class_id,
+        "candidates": np.repeat(num_candidates, num_candidates),
+        "images": query.image_count[query_row],
+        "global_prior": visibility.prior[visibility.fold[query_row], class_id],
     }
-    for hashes in context.hashes:
-        table |= hashes.columns(
-            context.query, slot, cls, features.use_raw_topk and hashes.prefix == "hash"
-        )
+    for hashes in visibility.hashes:
+        raw = features.use_raw_topk and hashes.prefix == "hash"
+        columns |= hashes.columns(query, query_row, class_id, raw)
     for window in features.id_windows:
-        table[f"near_{window}_share"] = _near_share(context, slot, cls, window)
+        columns[f"near_{window}_share"] = _near_share(visibility, query_row, class_id, window)
     if features.id_windows:
-        distance = np.full(len(slot), np.nan, np.float32)
-        for rows, order, own in context.orders(slot) if context.comparable else ():
-            distance[rows] = order.nearest_distance(context.ids[slot[rows]], cls[rows], own)
-        table["near_distance"] = distance
-    return table
+        columns["near_distance"] = _near_distance(visibility, query_row, class_id)
+    return columns
 
 
 def _near_share(
-    context: LabelVisibility, slot: np.ndarray, cls: np.ndarray, window: int
+    visibility: LabelVisibility, query_row: np.ndarray, class_id: np.ndarray, window: int
 ) -> np.ndarray:
-    """Share of the class among the nearest products outside the row's fold: float64 [rows].
+    """Share of the row's class among the nearest products outside its fold: float64 [R].
 
-    Leaving out the own product alone would not do: where a wide window holds all of a class its
-    count is the same for all rows but for the row's own label. With random labels a booster then
-    reached an AUC of 0.65 out-of-fold and 0.50 on locked rows.
     NaN for an empty window, and where ids cannot be compared.
     """
-    share = np.full(len(slot), np.nan)
-    for rows, order in context.without_fold(slot) if context.comparable else ():
-        size = id_priors.capped(window, len(order.ids))
+    share = np.full(len(query_row), np.nan)
+    if not visibility.ids_comparable:
+        return share
+    for rows, index in visibility.id_indexes_without_fold(query_row):
+        size = limit_window(window, len(index.ids))
         if size:
-            ids = context.ids[slot[rows]]
-            share[rows] = order.nearest_counts(ids, cls[rows], size) / size
+            ids = visibility.ids[query_row[rows]]
+            share[rows] = index.nearest_counts(ids, class_id[rows], size) / size
     return share
 
 
-def _write(folder: Path, slot: np.ndarray, cls: np.ndarray, table: TableOf) -> int:
-    """Write what `table` says of the rows; returns how many columns."""
-    names = write_rows(folder, slot, cls, table, CHUNK)
-    _write_names(folder, names, [name for name in names if is_class(name)])
-    return len(names)
+def _near_distance(
+    visibility: LabelVisibility, query_row: np.ndarray, class_id: np.ndarray
+) -> np.ndarray:
+    """log1p of the id distance to the nearest product of the row's class: float32 [R].
 
-
-def write(folder: Path, table: Table) -> None:
-    """Write columns that are whole in memory, in the order of the table."""
-    Columns(side_by_side(list(table.values())), list(table), []).save(folder)
-
-
-def _write_names(folder: Path, names: list[str], categorical: list[str]) -> None:
-    text = json.dumps({"names": names, "categorical": categorical}, indent=1)
-    (folder / "columns.json").write_text(text)
+    NaN if there is none, and where ids cannot be compared.
+    """
+    distance = np.full(len(query_row), np.nan, np.float32)
+    if not visibility.ids_comparable:
+        return distance
+    for rows, index, reference_row in visibility.id_indexes(query_row):
+        ids = visibility.ids[query_row[rows]]
+        distance[rows] = index.nearest_distance(ids, class_id[rows], reference_row)
+    return distance

@@ -1,233 +1,310 @@
-"""Which classes are worth ranking for a product: one row for each (product, class) (C9).
+"""Candidate classes of each product: one row for each (product, class) that is worth ranking.
 
-The union, over a product's pictures, of each network's best classes and the classes of the
-picture's hash, and if asked for of the classes of the nearest ids. A truth outside the union
-stays a miss; no row is added for it.
+The candidates are the union, over a product's images, of each network's top classes, of the classes
+of other products with the same image, of similar images, and of the products with the nearest ids.
+A true class outside the union stays a miss: no row is added for it. The tables of recall measure
+each source, and at which k another class per list costs more rows than it finds true classes.
 
-The walks are compiled: a product has a few dozen listed classes, so that a table of what it has
-been given and a sort of a dozen numbers replace a sort of all keys.
+The loops are compiled: a product has a few dozen listed classes, so that a lookup table by class
+and a sort of a dozen numbers replace a sort of all keys.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from lib.data.catalog import Catalog
-from lib.errors import UserError
-from lib.inference.topk import TopK
+from lib.features.query import Query
+from lib.utils.chunks import chunks
 
 CHUNK = 100_000  # products at a time
-FALLBACK = 5  # classes of a product that no picture speaks for
+NUM_FALLBACK = 5  # candidates of a product for which no source proposes a class
 
 
-@dataclass(frozen=True)
-class Query:
-    """Some products and their pictures; a slot is a place in `products`.
-
-    products int64 [Q] ascending rows of the catalogue; images int64 [n] ascending rows of their
-    pictures, as in `TopK.image`; start and count int64 [Q]: where in `images` a product's lie.
-    """
-
-    products: np.ndarray
-    images: np.ndarray
-    start: np.ndarray
-    count: np.ndarray
-
-    def slot_of_image(self) -> np.ndarray:
-        """int64 [n]."""
-        return np.repeat(np.arange(len(self.products)), self.count)
-
-    def images_in(self, slots: slice) -> slice:
-        """Where in `images` those of some neighbouring slots lie."""
-        last = slots.stop - 1
-        return slice(int(self.start[slots.start]), int(self.start[last] + self.count[last]))
-
-    def at(self, slot: np.ndarray, position: int) -> np.ndarray:
-        """Place in `images` of each slot's picture at a position: int64 [rows], -1 for none."""
-        return np.where(position < self.count[slot], self.start[slot] + position, -1)
-
-    def pairs(self, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every row with every picture of its product: (row, place in `images`), both int64."""
-        count = self.count[slot]
-        row = np.repeat(np.arange(len(slot)), count)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-        return row, self.start[slot][row] + within
-
-
-def make_query(catalogue: Catalog, products: np.ndarray) -> Query:
-    """`products`: ascending rows of the catalogue."""
-    count = catalogue.image_count[products].astype(np.int64)
-    images = catalogue.images_of(products)
-    assert len(images) == count.sum(), "image_count disagrees with image_product"
-    return Query(products.astype(np.int64), images, np.cumsum(count) - count, count)
-
-
-def check_rows(query: Query, topks: Sequence[TopK], names: Sequence[str]) -> None:
-    """Raises UserError unless every dump has exactly the queried pictures."""
-    for topk, name in zip(topks, names, strict=True):
-        if not np.array_equal(topk.image, query.images):
-            raise UserError(
-                f"predictions of {name}: their {len(topk.image)} pictures are not the"
-                f" {len(query.images)} pictures of the part; run 03_predict_tta.py --rebuild"
-            )
-
-
-def candidates(
+def unique_candidates(
     query: Query,
     image_classes: Sequence[np.ndarray],
     product_classes: Sequence[np.ndarray],
     fallback: np.ndarray,
-    class_count: int,
+    num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unique (slot int64 [R], class int16 [R]), ascending by slot, then class.
+    """The union of lists of classes: query_row int64 [R] and class_id int16 [R].
 
-    image_classes: int16 [n, k] arrays over the pictures; product_classes: int16 [Q, m] arrays over
-    the slots; -1 is no class. fallback int16 [Q, f]: classes of the slots that have none otherwise.
+    image_classes: int16 [n, k] each, classes listed for every image; -1 for none.
+    product_classes: int16 [Q, m] each, classes listed for every query row; -1 for none.
+    fallback: int16 [Q, f], classes of the products for which nothing is listed.
+    Rows are unique, sorted by query row, then by class.
     """
     size = np.zeros(len(query.products), np.int64)
-    found = [np.empty(0, np.int16)]
-    for slots in chunks(len(query.products)):
-        images = query.images_in(slots)
-        size[slots], some = _union(
-            _beside(image_classes, images),
-            _beside(product_classes, slots),
-            query.start[slots] - images.start,
-            query.count[slots],
-            fallback[slots],
-            class_count,
+    pieces = [np.empty(0, np.int16)]
+    for query_rows in chunks(len(query.products), CHUNK):
+        images = query.image_slice(query_rows)
+        size[query_rows], class_id = _union(
+            _side_by_side(image_classes, images),
+            _side_by_side(product_classes, query_rows),
+            query.image_start[query_rows] - images.start,
+            query.image_count[query_rows],
+            fallback[query_rows],
+            num_classes,
         )
-        found.append(some)
-    return np.repeat(np.arange(len(size)), size), np.concatenate(found)
+        pieces.append(class_id)
+    return np.repeat(np.arange(len(size)), size), np.concatenate(pieces)
 
 
-def best_listed(
+def cap_candidates(
     query: Query,
     image_classes: Sequence[np.ndarray],
     product_classes: Sequence[np.ndarray],
-    slot: np.ndarray,
-    cls: np.ndarray,
-    cap: int,
-    class_count: int,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    max_candidates: int,
+    num_classes: int,
 ) -> np.ndarray:
-    """Which of the candidates to keep, so that no product has more than `cap`: bool [R].
+    """Which candidates to keep so that no product has more than `max_candidates`: bool [R].
 
-    By the sum of 1 / place over all lists that name the class, the pictures of a product sharing
-    one vote; of equals the smaller class. No booster has a say yet, and a list of no probabilities
-    has one like any other. Arguments and rows as in `candidates`.
+    query_row, class_id: [R], as `unique_candidates` returns them for the same lists.
+
+    Keeps the classes with the highest sum of 1 / rank over all lists, where a list of an image
+    counts as 1 / number of images of the product. Of equal sums the smaller class is kept. No
+    booster has scored the rows yet, and lists without probabilities count like the others.
     """
-    bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
-    kept = np.zeros(len(slot), bool)
-    for slots in chunks(len(query.products)):
-        images = query.images_in(slots)
-        rows = slice(bounds[slots.start], bounds[slots.stop])
-        _keep(
-            (_beside(image_classes, images), _votes(image_classes)),
-            (_beside(product_classes, slots), _votes(product_classes)),
-            query.start[slots] - images.start,
-            query.count[slots],
-            bounds[slots.start : slots.stop + 1] - rows.start,
-            cls[rows],
-            (cap, class_count),
-            kept[rows],
+    bounds = np.searchsorted(query_row, np.arange(len(query.products) + 1))
+    is_kept = np.zeros(len(query_row), bool)
+    for query_rows in chunks(len(query.products), CHUNK):
+        images = query.image_slice(query_rows)
+        rows = slice(bounds[query_rows.start], bounds[query_rows.stop])
+        _keep_best(
+            _side_by_side(image_classes, images),
+            _reciprocal_ranks(image_classes),
+            _side_by_side(product_classes, query_rows),
+            _reciprocal_ranks(product_classes),
+            query.image_start[query_rows] - images.start,
+            query.image_count[query_rows],
+            bounds[query_rows.start : query_rows.stop + 1] - rows.start,
+            class_id[rows],
+            max_candidates,
+            num_classes,
+            is_kept[rows],
         )
-    return kept
+    return is_kept
 
 
-def most_frequent(prior: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """The FALLBACK most frequent classes seen from each fold [Q] (-1: from all): int16 [Q, f].
+def most_frequent_classes(prior: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """The most frequent classes outside each product's fold: int16 [Q, NUM_FALLBACK].
 
-    prior: what `priors.global_prior` returns; a fold's own labels do not choose its candidates.
+    prior: float32 [folds + 1, classes], as `id_priors.global_prior` returns it.
+    fold: int8 [Q], -1 for none. The labels of a fold do not choose its own candidates.
     """
-    best = np.argsort(-np.nan_to_num(prior), axis=1, kind="stable")[:, :FALLBACK]
+    best = np.argsort(-np.nan_to_num(prior), axis=1, kind="stable")[:, :NUM_FALLBACK]
     return best[fold].astype(np.int16)
 
 
-def chunks(slots: int, size: int = CHUNK) -> Iterator[slice]:
-    for first in range(0, slots, size):
-        yield slice(first, min(first + size, slots))
+@dataclass(frozen=True)
+class Proposals:
+    """Classes that each source proposes, best first, -1 for none; arrays by name of the source.
+
+    by_image: int16 [n, k] arrays over the query's images, one for each network or hash key.
+    by_product: int16 [Q, k] over the query rows.
+    """
+
+    by_image: dict[str, list[np.ndarray]]
+    by_product: dict[str, np.ndarray]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all sources."""
+        return [*self.by_image, *self.by_product]
+
+    def candidates(
+        self, query: Query, fallback: np.ndarray, num_classes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The union of all sources, as `unique_candidates` returns it."""
+        return unique_candidates(query, *self._lists(), fallback, num_classes)
+
+    def cap(
+        self,
+        query: Query,
+        query_row: np.ndarray,
+        class_id: np.ndarray,
+        max_candidates: int,
+        num_classes: int,
+    ) -> np.ndarray:
+        """Which of these candidates `cap_candidates` keeps: bool [R]."""
+        lists = self._lists()
+        return cap_candidates(query, *lists, query_row, class_id, max_candidates, num_classes)
+
+    def select(self, name: str) -> "Proposals":
+        """The lists of one source."""
+        by_image = {key: lists for key, lists in self.by_image.items() if key == name}
+        by_product = {key: classes for key, classes in self.by_product.items() if key == name}
+        return Proposals(by_image, by_product)
+
+    def head(self, k: int) -> "Proposals":
+        """The first k classes of each list."""
+        by_image = {
+            key: [classes[:, :k] for classes in lists] for key, lists in self.by_image.items()
+        }
+        by_product = {key: classes[:, :k] for key, classes in self.by_product.items()}
+        return Proposals(by_image, by_product)
+
+    def replace_with(self, other: "Proposals") -> "Proposals":
+        """These lists, with the sources of `other` added or replaced by its lists."""
+        return Proposals(self.by_image | other.by_image, self.by_product | other.by_product)
+
+    def recall(self, query: Query, label: np.ndarray, num_classes: int) -> tuple[float, float]:
+        """Share of the labelled products whose class is proposed, and classes per product.
+
+        label: int16 [Q], -1 for an unknown class, which does not count in the share.
+        """
+        no_fallback = np.empty((len(label), 0), np.int16)
+        query_row, class_id = self.candidates(query, no_fallback, num_classes)
+        hits = int((class_id == label[query_row]).sum())
+        return hits / max(int((label >= 0).sum()), 1), len(query_row) / max(len(label), 1)
+
+    def _lists(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        by_image = [classes for lists in self.by_image.values() for classes in lists]
+        return by_image, list(self.by_product.values())
 
 
-def _beside(lists: Sequence[np.ndarray], rows: slice) -> np.ndarray:
-    """The rows of all lists side by side: int16 [rows, k of all]."""
+def recall_by_source(
+    proposals: Proposals, query: Query, label: np.ndarray, num_classes: int
+) -> dict[str, float]:
+    """Recall of each source alone, `recall_<source>`, and of their union, `recall_without_cap`.
+
+    label: int16 [Q], -1 for an unknown class.
+    """
+    parts = {name: proposals.select(name) for name in proposals.names}
+    return {
+        f"recall_{name}": round(part.recall(query, label, num_classes)[0], 6)
+        for name, part in (parts | {"without_cap": proposals}).items()
+    }
+
+
+def recall_by_k(
+    proposals: Proposals,
+    used: Proposals,
+    query: Query,
+    label: np.ndarray,
+    num_classes: int,
+    max_k: int,
+) -> list[dict[str, Any]]:
+    """One row for each source of `proposals` and each k up to `max_k`: recall and rows per product.
+
+    label: int16 [Q], -1 for an unknown class. Each row measures the first k classes of the source's
+    lists, alone and together with the other sources as they are in `used`. Rows per product are
+    those before a cap and without fallback classes.
+    """
+    table = []
+    for name in proposals.names:
+        for k in range(1, max_k + 1):
+            head = proposals.select(name).head(k)
+            recall_alone, rows_alone = head.recall(query, label, num_classes)
+            recall, rows = used.replace_with(head).recall(query, label, num_classes)
+            table.append(
+                {
+                    "source": name,
+                    "k": k,
+                    "recall_alone": recall_alone,
+                    "rows_alone": rows_alone,
+                    "recall": recall,
+                    "rows_per_product": rows,
+                }
+            )
+    return table
+
+
+def _side_by_side(lists: Sequence[np.ndarray], rows: slice) -> np.ndarray:
+    """The rows of all lists side by side: int16 [rows, sum of k]."""
     none = np.empty((rows.stop - rows.start, 0), np.int16)
-    return np.concatenate([none, *(listed[rows] for listed in lists)], axis=1, dtype=np.int16)
+    return np.concatenate([none, *(classes[rows] for classes in lists)], axis=1, dtype=np.int16)
 
 
-def _votes(lists: Sequence[np.ndarray]) -> np.ndarray:
-    """1 / place of each column of `_beside`: float64 [k of all]."""
-    return np.concatenate([np.empty(0), *(1 / (1 + np.arange(o.shape[1])) for o in lists)])
+def _reciprocal_ranks(lists: Sequence[np.ndarray]) -> np.ndarray:
+    """1 / rank of each column of `_side_by_side`, the first rank being 1: float64 [sum of k]."""
+    ranks = [1 / (1 + np.arange(classes.shape[1])) for classes in lists]
+    return np.concatenate([np.empty(0), *ranks])
 
 
 @njit(cache=True, nogil=True)
 def _union(
-    of_image: np.ndarray,
-    of_product: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    image_classes: np.ndarray,
+    product_classes: np.ndarray,
+    image_start: np.ndarray,
+    image_count: np.ndarray,
     fallback: np.ndarray,
-    class_count: int,
+    num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many classes each slot has, int64 [slots], and the classes, ascending by slot: int16."""
-    size = np.zeros(len(count), np.int64)
-    found = np.empty(of_image.size + of_product.size + fallback.size, np.int16)
-    seen = np.full(class_count, -1, np.int64)  # the last slot that was given the class
+    """Number of distinct classes of each query row, int64 [Q], and the classes in order, int16."""
+    size = np.zeros(len(image_count), np.int64)
+    class_id = np.empty(image_classes.size + product_classes.size + fallback.size, np.int16)
+    last_query_row = np.full(num_classes, -1, np.int64)  # the last one that got the class
     end = 0
-    for slot in range(len(count)):
+    for query_row in range(len(image_count)):
         first = end
-        for image in range(start[slot], start[slot] + count[slot]):
-            end = _add(of_image[image], slot, seen, found, end)
-        end = _add(of_product[slot], slot, seen, found, end)
+        for image in range(image_start[query_row], image_start[query_row] + image_count[query_row]):
+            end = _append_new(image_classes[image], query_row, last_query_row, class_id, end)
+        end = _append_new(product_classes[query_row], query_row, last_query_row, class_id, end)
         if end == first:
-            end = _add(fallback[slot], slot, seen, found, end)
-        found[first:end].sort()
-        size[slot] = end - first
-    return size, found[:end].copy()
+            end = _append_new(fallback[query_row], query_row, last_query_row, class_id, end)
+        class_id[first:end].sort()
+        size[query_row] = end - first
+    return size, class_id[:end].copy()
 
 
 @njit(cache=True, nogil=True)
-def _add(listed: np.ndarray, slot: int, seen: np.ndarray, found: np.ndarray, end: int) -> int:
-    for cls in listed:
-        if cls >= 0 and seen[cls] != slot:
-            seen[cls] = slot
-            found[end] = cls
+def _append_new(
+    classes: np.ndarray, query_row: int, last_query_row: np.ndarray, class_id: np.ndarray, end: int
+) -> int:
+    """Append the classes that the query row does not have yet; returns the new end."""
+    for candidate in classes:
+        if candidate >= 0 and last_query_row[candidate] != query_row:
+            last_query_row[candidate] = query_row
+            class_id[end] = candidate
             end += 1
     return end
 
 
 @njit(cache=True, nogil=True)
-def _keep(
-    of_images: tuple,
-    of_products: tuple,
-    start: np.ndarray,
-    count: np.ndarray,
+def _keep_best(
+    image_classes: np.ndarray,
+    image_weight: np.ndarray,
+    product_classes: np.ndarray,
+    product_weight: np.ndarray,
+    image_start: np.ndarray,
+    image_count: np.ndarray,
     bounds: np.ndarray,
-    cls: np.ndarray,
-    numbers: tuple,
-    kept: np.ndarray,
+    class_id: np.ndarray,
+    max_candidates: int,
+    num_classes: int,
+    is_kept: np.ndarray,
 ) -> None:
-    """Set `kept` for the best rows of each slot, rows [bounds[s], bounds[s + 1]) of `cls`."""
-    of_image, image_vote = of_images
-    of_product, product_vote = of_products
-    cap, class_count = numbers
-    score = np.zeros(class_count)
-    for slot in range(len(count)):
-        first, last = bounds[slot], bounds[slot + 1]
-        score[cls[first:last]] = 0.0
-        for image in range(start[slot], start[slot] + count[slot]):
-            for column in range(len(image_vote)):
-                if of_image[image, column] >= 0:
-                    score[of_image[image, column]] += image_vote[column] / count[slot]
-        for column in range(len(product_vote)):
-            if of_product[slot, column] >= 0:
-                score[of_product[slot, column]] += product_vote[column]
+    """Set `is_kept` bool [R] for the best rows of each query row.
+
+    image_classes: int16 [n, k]; image_weight: float64 [k], of each column.
+    product_classes: int16 [Q, m]; product_weight: float64 [m], of each column.
+    image_start, image_count: int64 [Q], rows of `image_classes` of each query row.
+    bounds: int64 [Q + 1], candidate rows of each query row; class_id: int16 [R], of each row.
+    """
+    score = np.zeros(num_classes)
+    for query_row in range(len(image_count)):
+        first, last = bounds[query_row], bounds[query_row + 1]
+        score[class_id[first:last]] = 0.0
+        count = image_count[query_row]
+        for image in range(image_start[query_row], image_start[query_row] + count):
+            for column in range(len(image_weight)):
+                if image_classes[image, column] >= 0:
+                    score[image_classes[image, column]] += image_weight[column] / count
+        for column in range(len(product_weight)):
+            if product_classes[query_row, column] >= 0:
+                score[product_classes[query_row, column]] += product_weight[column]
         for row in range(first, last):  # sums of thirds differ in the last bit
-            score[cls[row]] = np.rint(score[cls[row]] * 1e9)
-        for _ in range(min(cap, last - first)):
+            score[class_id[row]] = np.rint(score[class_id[row]] * 1e9)
+        for _ in range(min(max_candidates, last - first)):
             best = first
             for row in range(first, last):
-                if score[cls[row]] > score[cls[best]]:
+                if score[class_id[row]] > score[class_id[best]]:
                     best = row
-            kept[best] = True
-            score[cls[best]] = -1.0
+            is_kept[best] = True
+            score[class_id[best]] = -1.0

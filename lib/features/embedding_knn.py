@@ -1,220 +1,181 @@
-"""Which pictures a network answers with, and which it is asked about (T3, B1).
+"""k-NN features from embeddings, and which products each fold model may be queried with.
 
-A network is asked about products that it has not seen and answers with those that it was trained
-on. So no labelled row can see its own label, its fold's or its group's, and the columns of rows
-that train are made just as those of new products: rows of `fit` are asked of the one network that
-left their fold out, all others of every network of the model, whose answers are averaged.
+A fold model is only queried with products that it was not trained on, and its references are the
+products that it was trained on. So no labelled row sees its own label, nor those of its fold or
+group, and features of training rows are computed just like those of new products: rows of `fit`
+query the one network that left their fold out, all others query every network of the model and get
+the mean.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lib.config.schema import Run
 from lib.data.catalog import Catalog, Splits
-from lib.features import id_priors
-from lib.features.candidates import Query
-from lib.features.columns import Table, largest, rank_within
-from lib.features.knn import class_scores, nearest_classes, voted
-from lib.features.near_alike import COLUMNS, ProductEmbeddings, near_alike
-from lib.features.visibility import ids_comparable
+from lib.features.knn import class_knn_scores, knn_classes, vote
+from lib.features.query import Query
+from lib.features.table import Columns
 from lib.runtime.device import catch_oom, knn_oom_advice, torch_device
+from lib.utils.groups import group_max, group_rank, group_sizes, group_starts
 
 
 @dataclass(frozen=True)
 class FoldIndex:
-    """One network: embeddings float16 [I, d] of all labelled pictures and of the queried ones.
+    """One network of a model, its reference products and its queries.
 
-    answers int64: ascending rows of the labelled products it was trained on. slots int64:
-    ascending places in `Query.products` that it is asked about.
+    labelled_embeddings: float16 [I, d], of all images of the labelled catalog.
+    query_embeddings: float16 [J, d], of all images of the queried catalog.
+    reference_products: int64 [r], ascending rows of the labelled products it was trained on.
+    query_rows: int64 [q], ascending indices in `Query.products` of the products it is queried with.
     """
 
-    known: np.ndarray
-    asked: np.ndarray
-    answers: np.ndarray
-    slots: np.ndarray
+    labelled_embeddings: np.ndarray
+    query_embeddings: np.ndarray
+    reference_products: np.ndarray
+    query_rows: np.ndarray
+
+    def reference_images(self, labelled: Catalog) -> tuple[np.ndarray, np.ndarray]:
+        """Images of the reference products, int64 [n], and the class of each, int16 [n]."""
+        images = labelled.images_of(self.reference_products)
+        return images, labelled.label[labelled.image_product[images]]
 
 
-def roles(
+def fold_assignments(
     splits: Splits, folds: int, part: str, products: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(answers, slots) of each of a model's networks, as in `FoldIndex`.
+    """(reference_products, query_rows) of each network of a model, as in `FoldIndex`.
 
-    products int64 [Q]: rows of the queried products, of the labelled catalogue unless part is
-    "test".
+    folds: number of networks of the model. products: int64 [Q], the queried products: rows of the
+    test catalog if part is "test", else of the labelled one.
     """
     fit = splits.products("fit")
-    everything = np.arange(len(products))
+    all_rows = np.arange(len(products))
     if folds == 1:
-        return [(fit, everything)]
-    left_out_by = splits.fold_of_product(folds)
-    own = left_out_by[products] if part == "fit" else None
+        return [(fit, all_rows)]
+    fold_of_product = splits.fold_of_product(folds)
+    query_fold = fold_of_product[products] if part == "fit" else None
     return [
         (
-            fit[left_out_by[fit] != net],
-            everything if own is None else np.flatnonzero(own == net),
+            fit[fold_of_product[fit] != fold],
+            all_rows if query_fold is None else np.flatnonzero(query_fold == fold),
         )
-        for net in range(folds)
+        for fold in range(folds)
     ]
 
 
-def candidate_classes(
-    galleries: list[FoldIndex], labelled: Catalog, asked: Query, k: int, run: Run
+def propose_classes(
+    indexes: Sequence[FoldIndex], labelled: Catalog, query: Query, k: int, run: Run
 ) -> np.ndarray:
-    """Classes of the k closest pictures of each queried picture, by one model: int16 [n, k].
+    """Classes of the k nearest images of each queried image, by one model: int16 [n, k].
 
-    Distinct, by falling likeness added up over the pictures and the networks that are asked; -1
-    where there are fewer. So a list is as long, and its places mean as much, whether one network
-    is asked or all.
+    Distinct, by falling sum of similarities over the neighbours and the networks; -1 if there are
+    fewer. So lists are as long, and ranks mean the same, whether one network is queried or all.
     """
-    slot = asked.slot_of_image()
-    classes = np.full((len(slot), k * len(galleries)), -1, np.int16)
+    query_row = query.query_row_of_image()
+    classes = np.full((len(query_row), k * len(indexes)), -1, np.int16)
     votes = np.zeros(classes.shape, np.float32)
     device = torch_device(run)
-    for net, gallery in enumerate(galleries):
-        mine = np.flatnonzero(np.isin(slot, gallery.slots))
-        reference = labelled.images_of(gallery.answers)
-        own = slice(net * k, (net + 1) * k)
+    for number, index in enumerate(indexes):
+        images = np.flatnonzero(np.isin(query_row, index.query_rows))
+        reference_images, reference_class = index.reference_images(labelled)
+        columns = slice(number * k, (number + 1) * k)
         with catch_oom("k-NN classes", knn_oom_advice(device)):
-            classes[mine, own], votes[mine, own] = nearest_classes(
-                gallery.known,
-                reference,
-                labelled.label[labelled.image_product[reference]],
-                gallery.asked[asked.images[mine]],
+            classes[images, columns], votes[images, columns] = knn_classes(
+                index.labelled_embeddings,
+                reference_images,
+                reference_class,
+                index.query_embeddings[query.images[images]],
                 k,
                 device,
             )
-    return voted(classes, votes, k)
+    return vote(classes, votes, k)
 
 
-def closest_columns(
-    galleries: list[FoldIndex],
+def knn_features(
+    indexes: Sequence[FoldIndex],
     labelled: Catalog,
-    asked: Query,
-    slot: np.ndarray,
-    cls: np.ndarray,
+    query: Query,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
     name: str,
     run: Run,
-) -> Table:
-    """T3's scores of all candidate rows, as one model sees them: means over its networks.
+) -> Columns:
+    """k-NN scores of all candidate rows by one model: means over its networks.
 
-    slot int64 [R] ascending, cls int16 [R]. closest_score: mean over the product's pictures;
-    closest_cos: largest over them; closest_share and closest_rank: of the score among the product's
-    candidates; closest_gap: cos less the best of the product's other candidates. NaN without a
-    picture, cos and gap also where no reference is of the class.
+    closest_score: mean over the product's images; closest_cos: the largest of them; closest_share
+    and closest_rank: of the score among the product's candidates; closest_gap: cos minus the best
+    of the product's other candidates. NaN without an image; cos and gap also if no reference has
+    the class.
+    query_row: int64 [R], ascending; class_id: int16 [R], ascending within a product.
     """
-    row, image = asked.pairs(slot)
-    score, cos = np.zeros(len(slot)), np.zeros(len(slot))
-    answers, seen = np.zeros(len(slot)), np.zeros(len(slot))
-    device = torch_device(run)
-    for gallery in galleries:
-        wanted = np.zeros(len(asked.products), bool)
-        wanted[gallery.slots] = True
-        mine = np.flatnonzero(wanted[slot[row]])
-        reference = labelled.images_of(gallery.answers)
-        with catch_oom("k-NN features", knn_oom_advice(device)):
-            found, best = class_scores(
-                gallery.known,
-                reference,
-                labelled.label[labelled.image_product[reference]],
-                gallery.asked,
-                asked.images[image[mine]],
-                cls[row[mine]],
-                device,
-            )
-        score += np.bincount(row[mine], found, minlength=len(slot))
-        answers += np.bincount(row[mine], minlength=len(slot))
-        largest_cos = largest(np.nan_to_num(best, nan=-np.inf), row[mine], len(slot))
-        there = np.isfinite(largest_cos)
-        cos[there] += largest_cos[there]
-        seen += there
-    score = np.divide(score, answers, out=np.full(len(slot), np.nan), where=answers > 0)
-    cos = np.divide(cos, seen, out=np.full(len(slot), np.nan), where=seen > 0)
-    first = np.flatnonzero(np.diff(slot, prepend=-1))
-    size = np.diff(first, append=len(slot))
-    total = np.repeat(np.add.reduceat(score, first), size) if len(slot) else score
-    rank, _ = rank_within(slot, cls, score)
+    score, cosine = _mean_knn_scores(indexes, labelled, query, query_row, class_id, run)
+    starts = group_starts(query_row)
+    sizes = group_sizes(starts, len(query_row))
+    total = np.repeat(np.add.reduceat(score, starts), sizes) if len(query_row) else score
+    share = np.divide(score, total, out=np.full(len(score), np.nan), where=total > 0)
+    best_other = _best_other(np.nan_to_num(cosine, nan=-1.0), starts, sizes)
     return {
         f"{name}_closest_score": score,
-        f"{name}_closest_cos": cos,
-        f"{name}_closest_share": np.divide(
-            score, total, out=np.full(len(slot), np.nan), where=total > 0
-        ),
-        f"{name}_closest_rank": rank,
-        f"{name}_closest_gap": cos - _best_other(np.nan_to_num(cos, nan=-1.0), first, size),
+        f"{name}_closest_cos": cosine,
+        f"{name}_closest_share": share,
+        f"{name}_closest_rank": group_rank(score, query_row),
+        f"{name}_closest_gap": cosine - best_other,
     }
 
 
-def _best_other(values: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The largest value among the other rows of each run, -1 where there is none."""
+def _mean_knn_scores(
+    indexes: Sequence[FoldIndex],
+    labelled: Catalog,
+    query: Query,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    run: Run,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score and largest cosine of each row, means over the networks queried: float64 [R] each."""
+    row, image = query.row_image_pairs(query_row)
+    rows = len(query_row)
+    score, cosine = np.zeros(rows), np.zeros(rows)
+    num_scores, num_cosines = np.zeros(rows), np.zeros(rows)
+    device = torch_device(run)
+    for index in indexes:
+        is_queried = np.zeros(len(query.products), bool)
+        is_queried[index.query_rows] = True
+        pairs = np.flatnonzero(is_queried[query_row[row]])
+        reference_images, reference_class = index.reference_images(labelled)
+        with catch_oom("k-NN features", knn_oom_advice(device)):
+            pair_score, pair_cosine = class_knn_scores(
+                index.labelled_embeddings,
+                reference_images,
+                reference_class,
+                index.query_embeddings,
+                query.images[image[pairs]],
+                class_id[row[pairs]],
+                device,
+            )
+        score += np.bincount(row[pairs], pair_score, minlength=rows)
+        num_scores += np.bincount(row[pairs], minlength=rows)
+        best = group_max(np.nan_to_num(pair_cosine, nan=-np.inf), row[pairs], rows)
+        has_cosine = np.isfinite(best)
+        cosine[has_cosine] += best[has_cosine]
+        num_cosines += has_cosine
+    return _mean(score, num_scores), _mean(cosine, num_cosines)
+
+
+def _mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
+def _best_other(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The highest value among the other rows of each group: float64 [R], -1 if there is none.
+
+    values: float64 [R]; starts, sizes: int64 [G].
+    """
     if not len(values):
         return values
-    best = np.repeat(np.maximum.reduceat(values, first), size)
+    best = np.repeat(np.maximum.reduceat(values, starts), sizes)
     is_best = values == best
-    ties = np.repeat(np.add.reduceat(is_best.astype(np.int64), first), size)
-    second = np.repeat(np.maximum.reduceat(np.where(is_best, -1.0, values), first), size)
-    return np.where(is_best & (ties == 1), second, best)
-
-
-def near_alike_columns(
-    galleries: list[FoldIndex],
-    labelled: Catalog,
-    query: Catalog,
-    asked: Query,
-    slot: np.ndarray,
-    cls: np.ndarray,
-    windows: tuple[int, ...],
-    name: str,
-) -> Table:
-    """Likeness of the products near by id, as one model sees it: mean over its networks.
-
-    slot int64 [R] ascending, cls int16 [R]: all candidate rows of the part. NaN everywhere where
-    ids of the two catalogues cannot be compared.
-    """
-    if not ids_comparable(labelled, query):
-        galleries = []
-    bounds = np.searchsorted(slot, np.arange(len(asked.products) + 1))
-    table: Table = {}
-    for window in windows:
-        total = np.zeros((len(slot), len(COLUMNS)), np.float32)
-        answers = np.zeros((len(slot), len(COLUMNS)), np.int8)
-        for gallery in galleries:
-            rows, found = _asked_of(gallery, labelled, query, asked.products, bounds, cls, window)
-            total[rows] += np.nan_to_num(found)
-            answers[rows] += ~np.isnan(found)
-        mean = np.divide(total, answers, out=np.full_like(total, np.nan), where=answers > 0)
-        for place, column in enumerate(COLUMNS):
-            table[f"{name}_alike_{window}_{column}"] = mean[:, place]
-    return table
-
-
-def _asked_of(
-    gallery: FoldIndex,
-    labelled: Catalog,
-    query: Catalog,
-    products: np.ndarray,
-    bounds: np.ndarray,
-    cls: np.ndarray,
-    window: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One network's columns for the rows int64 [r] of the products that it is asked about."""
-    size = np.diff(bounds)[gallery.slots]
-    own = np.concatenate([[0], np.cumsum(size)])
-    rows = np.arange(own[-1]) + np.repeat(bounds[gallery.slots] - own[:-1], size)
-    by_id = gallery.answers[np.argsort(labelled.product_id[gallery.answers], kind="stable")]
-    found = near_alike(
-        order=id_priors.in_order(labelled.product_id[by_id], labelled.label[by_id]),
-        reference=by_id,
-        known=_album(gallery.known, labelled),
-        ids=query.product_id[products[gallery.slots]].astype(np.int64),
-        asked=products[gallery.slots],
-        query=_album(gallery.asked, query),
-        bounds=own,
-        cls=cls[rows],
-        window=min(window, len(by_id)),
-    )
-    return rows, found
-
-
-def _album(embeddings: np.ndarray, catalogue: Catalog) -> ProductEmbeddings:
-    return ProductEmbeddings(embeddings, catalogue.first_image, catalogue.image_count)
+    num_best = np.repeat(np.add.reduceat(is_best.astype(np.int64), starts), sizes)
+    second = np.repeat(np.maximum.reduceat(np.where(is_best, -1.0, values), starts), sizes)
+    return np.where(is_best & (num_best == 1), second, best)

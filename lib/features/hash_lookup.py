@@ -1,206 +1,201 @@
-"""Labels of other products that hold the very same picture, or the same set of them (C7).
+"""Labels of other products that hold exactly the same image, or the same set of images.
 
-37 % of Cdiscount's train images are copies of another, so the MD5 of a picture often names its
-class. A picture may belong to several products and several categories; a product that holds it
-twice counts once. A product never counts for itself.
+37 % of Cdiscount's train images are copies of another, so the MD5 of an image often identifies its
+class. An image may belong to several products and several categories; a product that holds it twice
+counts once. A product never counts for itself.
 
-Leaving out the own product alone is not enough for a picture that a crowd holds. Every product
-with the same placeholder would see the same counts but for its own label (79,639 against
-79,640), and a tree reads the label from the difference. For such pictures the whole fold of the
-product is left out, so that all products of a fold see the same numbers. Where the catalogue has
-groups (colours of one style, say), whose labels agree, the fold is left out for every picture.
+Leaving out the own product alone is not enough for an image that many products hold. Every product
+with the same placeholder would see the same counts except for its own label (79,639 against
+79,640), and a tree could recover the label from the difference. For such images the whole fold of
+the product is left out, so that all products of a fold see the same numbers. Where the catalog has
+groups whose labels agree (such as colours of one style), the fold is left out for every image.
 
-Any key may stand for the MD5 (`lib/data/perceptual_hash.py` has one of what a picture looks like).
-A
-product's whole set of pictures is looked up as if it were one picture more.
+Any key may replace the MD5 (`lib/data/perceptual_hash.py` has one of what an image looks like). A
+product's whole set of images is looked up as if it were one more image.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from lib.data.catalog import Catalog
 from lib.errors import UserError
-from lib.features.hash_kernels import ClassCountTable, entry_of, fill
-from lib.features.picture_keys import bucket_bits, dealt, first_shown, set_keys, sieved
+from lib.features.hash_kernels import (
+    ClassCountTable,
+    ImageLabelCounts,
+    QueriedKeys,
+    ReferenceKeys,
+    count_holders,
+)
+from lib.features.key_kernels import (
+    bloom_filter,
+    bucket_bits,
+    is_first_of_product,
+    partition,
+    set_keys,
+)
 
-CROWD = 20  # products that hold a picture, above which a row's fold does not count for it
-MOST = 2**31  # pictures, and entries of `ClassCountTable`, that int32 can number
+CROWD = 20  # holders of an image above which the fold of the queried product is left out
+MAX_COUNT = 2**31  # of images, and of entries in `ClassCountTable`: int32 numbers them
 
 
 @dataclass(frozen=True)
-class ImageLabelCounts:
-    """What the labelled products say about n queried images (or sets); arrays share the row.
+class ReferenceProducts:
+    """Labelled products whose labels may count.
 
-    classes int16 [n, k]: by falling count, then class; -1 where there are fewer than k.
-    total int32 [n]: products that hold the picture. distinct int32 [n]: their classes.
-    entropy float32 [n]: of these classes, in nats; 0 for one class, NaN if nobody holds it.
-    placeholder bool [n]: held by a crowd that names no class. Never set where a single product is
-    left out: at the threshold the flag would tell that product's label.
-    group int32 [n] and own_class int16 [n] (-1: no own label to take away) serve `count`.
+    catalog: the labelled catalog.
+    mask: bool [P], which of its products may count; all of them have a label.
+    fold: int8 [P], a product's fold if it is a fold of the queried part, else -1.
+    key: uint64 [I, 2], what identifies an image; None: its MD5.
     """
 
-    group: np.ndarray
-    own_class: np.ndarray
-    classes: np.ndarray
-    total: np.ndarray
-    distinct: np.ndarray
-    entropy: np.ndarray
-    placeholder: np.ndarray
-    holdings: ClassCountTable
-
-    @property
-    def unanimous(self) -> np.ndarray:
-        """bool [n]: somebody holds the picture, and all who do are of one class."""
-        return self.distinct == 1
-
-    def count(self, image: np.ndarray, cls: np.ndarray) -> np.ndarray:
-        """Products of class `cls` [m] that hold queried image `image` [m]: int32 [m]."""
-        held = self.holdings
-        return _counted(held.arrays, self.group, self.own_class, image, cls)
+    catalog: Catalog
+    mask: np.ndarray
+    fold: np.ndarray
+    key: np.ndarray | None = None
 
 
-@njit(cache=True, nogil=True)
-def _counted(
-    held: tuple, group: np.ndarray, own_class: np.ndarray, image: np.ndarray, cls: np.ndarray
-) -> np.ndarray:
-    start, classes, counts = held
-    found = np.zeros(len(image), np.int32)
-    for row in range(len(image)):
-        first = group[image[row]]
-        entry = entry_of(classes, start[first], start[first + 1], cls[row])
-        if entry >= 0:
-            found[row] = counts[entry] - (own_class[image[row]] == cls[row])
-    return found
-
-
-def look_up(
-    labelled: Catalog,
-    reference: np.ndarray,
-    reference_fold: np.ndarray,
-    query: Catalog,
+def lookup_images(
+    references: ReferenceProducts,
+    catalog: Catalog,
     images: np.ndarray,
-    query_fold: np.ndarray,
-    same: bool,
+    fold: np.ndarray,
     hash_k: int,
-    class_count: int,
-    labelled_key: np.ndarray | None = None,
-    query_key: np.ndarray | None = None,
+    leave_one_out: bool,
+    key: np.ndarray | None = None,
 ) -> ImageLabelCounts:
-    """Look up rows `images` int64 [n] of `query` among the reference products of `labelled`.
+    """Count the classes of the reference products that hold each of some images.
 
-    reference bool [P]: products whose labels may count. reference_fold int8 [P]: their fold where
-    it is a fold of the queried part, else -1. query_fold int8 [n]: fold of each image's product.
-    same: `query` is the labelled catalogue itself, so rows leave out their own product.
-    labelled_key and query_key uint64 [I, 2]: what tells pictures apart; None: their MD5s.
+    catalog: of the queried images. images: int64 [n], its rows of images.
+    fold: int8 [n], fold of each image's product, -1 for none.
+    hash_k: classes listed for an image.
+    leave_one_out: the catalog is that of the references, so a product does not count for itself.
+    key: uint64 [I, 2], what identifies an image of the catalog; None: its MD5.
+    Raises UserError for more images than int32 can number.
     """
-    key = labelled.md5 if labelled_key is None else labelled_key
-    other = query.md5 if query_key is None else query_key
-    holder = labelled.image_product
-    counts = first_shown(key, holder)
-    counts &= reference[holder]
-    owner = query.image_product[images] if same else None
-    return _labels(
-        labelled,
-        reference,
-        reference_fold,
-        (key, counts, holder),
-        (key if same else other, images, owner, query_fold),
+    labelled = references.catalog
+    reference_key = _keys(labelled, references.key)
+    product = labelled.image_product
+    mask = is_first_of_product(reference_key, product)
+    mask &= references.mask[product]
+    return _lookup(
+        references,
+        reference_key,
+        mask,
+        product,
+        reference_key if leave_one_out else _keys(catalog, key),
+        images,
+        catalog.image_product[images] if leave_one_out else None,
+        fold,
         hash_k,
-        class_count,
     )
 
 
-def look_up_sets(
-    labelled: Catalog,
-    reference: np.ndarray,
-    reference_fold: np.ndarray,
-    query: Catalog,
+def lookup_image_sets(
+    references: ReferenceProducts,
+    catalog: Catalog,
     products: np.ndarray,
-    query_fold: np.ndarray,
-    same: bool,
-    class_count: int,
-    labelled_key: np.ndarray | None = None,
-    query_key: np.ndarray | None = None,
+    fold: np.ndarray,
+    leave_one_out: bool,
+    key: np.ndarray | None = None,
 ) -> ImageLabelCounts:
-    """Look up the whole sets of pictures of `products` int64 [n], rows of `query`.
+    """Count the classes of the reference products that have exactly the images of some products.
 
-    query_fold int8 [n]; the others as in `look_up`. The "images" of the result are the sets: row i
-    says which other products have exactly the pictures of products[i], however often and in
-    whatever order; none where it has no pictures. Of the classes the first is listed.
+    products: int64 [n], rows of the queried catalog. fold: int8 [n], of each, -1 for none.
+    The other arguments are those of `lookup_images`. Row i of the result is of the set of images of
+    products[i], in any order and each counted once; a product without images has no holders. One
+    class is listed.
     """
-    known = _sets(labelled, labelled_key)
-    counts = reference & (labelled.image_count > 0)
-    asked = known if same else _sets(query, query_key)
-    return _labels(
-        labelled,
-        reference,
-        reference_fold,
-        (known, counts, np.arange(len(known), dtype=np.int32)),
-        (asked, products, products if same else None, query_fold),
+    labelled = references.catalog
+    reference_key = _set_keys(labelled, references.key)
+    return _lookup(
+        references,
+        reference_key,
+        references.mask & (labelled.image_count > 0),
+        np.arange(len(reference_key), dtype=np.int32),
+        reference_key if leave_one_out else _set_keys(catalog, key),
+        products,
+        products if leave_one_out else None,
+        fold,
         1,
-        class_count,
     )
 
 
-def _sets(catalogue: Catalog, key: np.ndarray | None) -> np.ndarray:
-    key = catalogue.md5 if key is None else key
-    return set_keys(key, catalogue.image_product, len(catalogue.image_count))
+def _keys(catalog: Catalog, key: np.ndarray | None) -> np.ndarray:
+    return catalog.md5 if key is None else key
 
 
-def _labels(
-    labelled: Catalog,
-    reference: np.ndarray,
-    reference_fold: np.ndarray,
-    known: tuple[np.ndarray, np.ndarray, np.ndarray],
-    asked: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray],
+def _set_keys(catalog: Catalog, key: np.ndarray | None) -> np.ndarray:
+    return set_keys(_keys(catalog, key), catalog.image_product, len(catalog.image_count))
+
+
+def _lookup(
+    references: ReferenceProducts,
+    reference_key: np.ndarray,
+    mask: np.ndarray,
+    product: np.ndarray,
+    query_key: np.ndarray,
+    query_rows: np.ndarray,
+    query_product: np.ndarray | None,
+    fold: np.ndarray,
     hash_k: int,
-    class_count: int,
 ) -> ImageLabelCounts:
-    """known: keys uint64 [I, 2], which of them count, bool [I], and their products [I].
+    """Look up keys among keys.
 
-    asked: keys uint64 [J, 2], the rows of them that ask [n], the labelled products that these
-    belong to (None: others), and their folds. Raises UserError for more than int32 can number.
+    reference_key: uint64 [I, 2], of images or sets; mask: bool [I], which count; product: int32
+        [I], of each.
+    query_key: uint64 [J, 2]; query_rows: int [n], its rows that are queried.
+    query_product: int [n], reference product of each query, left out; None: other products.
+    fold: int8 [n], of each query.
+    hash_k: classes listed for a query.
+    Raises UserError for more images than int32 can number.
     """
-    key, counts, holder = known
-    other, rows, owner, query_fold = asked
-    n, bits = len(rows), bucket_bits(len(rows))
-    groups = 2 + int(query_fold.max(initial=-1))  # of a picture: whole, and less each fold
-    if max(n, len(key) * groups) >= MOST:
+    labelled = references.catalog
+    n, bits = len(query_rows), bucket_bits(len(query_rows))
+    groups_per_key = 2 + int(fold.max(initial=-1))  # all holders, and those outside each fold
+    if max(n, len(reference_key) * groups_per_key) >= MAX_COUNT:
         raise UserError(
-            f"{labelled.path}: {len(key)} pictures are too many to look up who else holds them;"
+            f"{labelled.path}: {len(reference_key)} images are too many to look up their copies;"
             " set features.use_md5 = false, features.use_phash = false"
         )
-    found = sieved(key, counts, other, rows)
-    places, first = dealt(key, found, bits)
-    found = found[places]
-    del places
+    rows = bloom_filter(reference_key, mask, query_key, query_rows)
+    order, bounds = partition(reference_key, rows, bits)
+    rows = rows[order]
+    del order
     own_class = np.full(n, -1, np.int16)
-    if owner is not None:
-        own_class = np.where(reference[owner], labelled.label[owner], own_class)
-    # As many entries as there could be: what is never written takes no memory.
-    most = len(found) * groups
-    held = np.empty(n + 2, np.int32), np.empty(most, np.int16), np.empty(most, np.int32)
-    answers = (
-        np.zeros(n, np.int32),
-        own_class,
-        np.full((n, hash_k), -1, np.int16),
-        np.zeros(n, np.int32),
-        np.zeros(n, np.int32),
-        np.full(n, np.nan, np.float32),
-        np.zeros(n, bool),
-    )
-    groups, entries = fill(
-        (other, rows, query_fold, *dealt(other, rows, bits)),
-        (key, found, first, holder, labelled.label, reference_fold),
-        held,
-        answers,
+    if query_product is not None:
+        own_label = labelled.label[query_product]
+        own_class = np.where(references.mask[query_product], own_label, own_class)
+    result = _no_holders(own_class, hash_k, len(rows) * groups_per_key)
+    num_groups, num_entries = count_holders(
+        QueriedKeys(query_key, query_rows, fold, *partition(query_key, query_rows, bits)),
+        ReferenceKeys(reference_key, rows, bounds, product, labelled.label, references.fold),
+        result,
         CROWD,
         labelled.group is not None,
     )
-    start, classes, counts = held
-    holdings = ClassCountTable(
-        start[: groups + 1], classes[:entries], counts[:entries], class_count
+    start, classes, counts = result.table
+    table = ClassCountTable(start[: num_groups + 1], classes[:num_entries], counts[:num_entries])
+    return result._replace(table=table)
+
+
+def _no_holders(own_class: np.ndarray, hash_k: int, max_entries: int) -> ImageLabelCounts:
+    """The result for images without holders, with room for `max_entries` class counts.
+
+    own_class: int16 [n]. Entries that are never written take no memory.
+    """
+    n = len(own_class)
+    return ImageLabelCounts(
+        group=np.zeros(n, np.int32),
+        own_class=own_class,
+        classes=np.full((n, hash_k), -1, np.int16),
+        total=np.zeros(n, np.int32),
+        distinct=np.zeros(n, np.int32),
+        entropy=np.full(n, np.nan, np.float32),
+        placeholder=np.zeros(n, bool),
+        table=ClassCountTable(
+            np.empty(n + 2, np.int32),
+            np.empty(max_entries, np.int16),
+            np.empty(max_entries, np.int32),
+        ),
     )
-    return ImageLabelCounts(*answers, holdings)

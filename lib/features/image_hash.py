@@ -1,8 +1,8 @@
-"""Columns of candidate rows: what the labelled holders of a picture say about the row's class (C7).
+"""Features of candidate rows from the labels of other products that hold the same images.
 
-Rows as in `lib/features/columns.py`. Names begin with a prefix, "hash" where pictures are the same
-byte by byte, so that the columns of another key can stand beside them. Counts are NaN without a
-picture; shares and what is made of them also where nobody else holds one.
+Rows as in `lib/features/network.py`. Column names start with a prefix: "hash" for images that are
+equal byte by byte, so that the columns of another key can stand beside them. Counts are NaN for a
+product without images; shares and what is computed from them also where no other product holds one.
 """
 
 from dataclasses import dataclass
@@ -11,161 +11,197 @@ import numpy as np
 from numba import njit
 
 from lib.data.catalog import Catalog
-from lib.features.candidates import Query
-from lib.features.columns import POSITIONS, Table, first_rows, placed
-from lib.features.hash_kernels import entry_of
-from lib.features.hash_lookup import ImageLabelCounts, look_up, look_up_sets
+from lib.features.hash_kernels import ImageLabelCounts, find_class
+from lib.features.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
+from lib.features.network import POSITIONS
+from lib.features.query import Query
+from lib.features.table import Columns, scatter
+from lib.utils.groups import group_sizes, group_starts
 
-# Of a product, in the order in which `_fill` has them.
+# Columns of a product, in the order in which `_fill_columns` writes them.
 SUMS = "count_sum share_sum pictures total classes entropy unanimous l1 placeholders clear_l1"
 
 
 @dataclass(frozen=True)
 class HashFeatures:
-    """All that one key says of a part: of its pictures [n], and of its products' sets [Q]."""
+    """Class counts of a part's images [n] and of its products' sets of images [Q], by one key."""
 
     prefix: str
     images: ImageLabelCounts
     sets: ImageLabelCounts
 
-    def columns(self, query: Query, slot: np.ndarray, cls: np.ndarray, raw: bool) -> Table:
-        table = hash_columns(query, self.images, slot, cls, self.prefix)
-        table |= set_columns(query, self.sets, slot, cls, self.prefix)
-        return table | (raw_hash_columns(query, self.images, slot, self.prefix) if raw else {})
+    def columns(
+        self, query: Query, query_row: np.ndarray, class_id: np.ndarray, raw: bool
+    ) -> Columns:
+        """All columns of candidate rows query_row int64 [R] and class_id int16 [R].
+
+        raw: with the raw counts and classes of the first images.
+        """
+        columns = image_hash_features(query, self.images, query_row, class_id, self.prefix)
+        columns |= image_set_features(query, self.sets, query_row, class_id, self.prefix)
+        return columns | (
+            raw_hash_features(query, self.images, query_row, self.prefix) if raw else {}
+        )
 
 
-def hash_table(
+def lookup_hash_features(
     prefix: str,
-    labelled: Catalog,
-    reference: np.ndarray,
-    reference_fold: np.ndarray,
-    query: Catalog,
-    asked: Query,
+    references: ReferenceProducts,
+    catalog: Catalog,
+    query: Query,
     fold: np.ndarray,
-    same: bool,
     hash_k: int,
-    class_count: int,
-    labelled_key: np.ndarray | None = None,
-    query_key: np.ndarray | None = None,
+    leave_one_out: bool,
+    key: np.ndarray | None = None,
 ) -> HashFeatures:
-    """Look up the products `asked`, of folds int8 [Q]; the others as in `look_up`."""
-    known, keys = (labelled, reference, reference_fold, query), (labelled_key, query_key)
-    of_image = fold[asked.slot_of_image()]
-    images = look_up(*known, asked.images, of_image, same, hash_k, class_count, *keys)
-    sets = look_up_sets(*known, asked.products, fold, same, class_count, *keys)
+    """Look up the images of the query, and the sets of its products.
+
+    catalog: of the query. fold: int8 [Q], of each query row.
+    The other arguments are those of `lookup_images`.
+    """
+    image_fold = fold[query.query_row_of_image()]
+    images = lookup_images(
+        references, catalog, query.images, image_fold, hash_k, leave_one_out, key
+    )
+    sets = lookup_image_sets(references, catalog, query.products, fold, leave_one_out, key)
     return HashFeatures(prefix, images, sets)
 
 
-def hash_columns(
-    query: Query, known: ImageLabelCounts, slot: np.ndarray, cls: np.ndarray, prefix: str = "hash"
-) -> Table:
-    """Counts and shares of the first pictures, and sums over all pictures of the product.
+def image_hash_features(
+    query: Query,
+    counts: ImageLabelCounts,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    prefix: str = "hash",
+) -> Columns:
+    """Counts and shares of the row's class in the first images, and sums over all images.
 
-    {prefix}_l1 is the row's class in the pictures' distributions over classes, added up and
-    brought to a sum of 1 (T6); {prefix}_unanimous are the pictures whose holders all have the row's
-    class; {prefix}_clear_l1 is l1 without placeholders; {prefix}_entropy is a mean in nats.
+    {prefix}_l1: the row's class in the sum of the images' class distributions, normalised to 1.
+    {prefix}_unanimous: number of images whose holders all have the row's class.
+    {prefix}_clear_l1: l1 without placeholders. {prefix}_entropy: a mean over images, in nats.
+    counts: of the images of the query; query_row: int64 [R]; class_id: int16 [R].
     """
-    of_position = [f"{kind}_{at}" for at in range(POSITIONS) for kind in ("count", "share")]
-    names = [f"{prefix}_{name}" for name in (*of_position, *SUMS.split())]
-    columns = np.full((len(names), len(slot)), np.nan, np.float32)
-    _fill(
-        columns,
-        (slot, cls, query.start, query.count),
-        known.holdings.arrays,
-        (known.group, known.own_class, known.total, known.distinct),
-        (known.entropy, known.placeholder),
-    )
+    by_position = [f"{kind}_{at}" for at in range(POSITIONS) for kind in ("count", "share")]
+    names = [f"{prefix}_{name}" for name in (*by_position, *SUMS.split())]
+    columns = np.full((len(names), len(query_row)), np.nan, np.float32)
+    _fill_columns(columns, query_row, class_id, query.image_start, query.image_count, counts)
     return dict(zip(names, columns, strict=True))
 
 
+def image_set_features(
+    query: Query,
+    counts: ImageLabelCounts,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    prefix: str = "hash",
+) -> Columns:
+    """Other products with exactly the product's images: of the row's class, its share, and all.
+
+    counts: of the query rows, as `lookup_image_sets` returns them; query_row: int64 [R]; class_id:
+    int16 [R].
+    """
+    has_image = np.where(query.image_count[query_row] > 0, 0.0, np.nan)
+    count, total = counts.count_of(query_row, class_id), counts.total[query_row]
+    share = np.divide(count, total, out=np.full(len(count), np.nan), where=total > 0)
+    return {
+        f"{prefix}_set_count": count + has_image,
+        f"{prefix}_set_share": share,
+        f"{prefix}_set_total": total + has_image,
+    }
+
+
+def raw_hash_features(
+    query: Query, counts: ImageLabelCounts, query_row: np.ndarray, prefix: str = "hash"
+) -> Columns:
+    """The most frequent classes of a product's first images: 4 x hash_k counts, as many classes.
+
+    counts: of the images of the query; query_row: int64 [R], ascending.
+    Source: Cdiscount 5th-place write-up, half of its 80 raw columns.
+    """
+    columns: Columns = {}
+    starts = group_starts(query_row)
+    sizes = group_sizes(starts, len(query_row))  # rows of a product all have the same values
+    for position in range(POSITIONS):
+        image = query.image_at(query_row[starts], position)
+        has_image = image >= 0
+        for rank in range(counts.classes.shape[1]):
+            classes = counts.classes[image[has_image], rank]
+            count = counts.count_of(image[has_image], classes)
+            columns[f"{prefix}_freq_{position}_{rank}"] = np.repeat(
+                scatter(count, has_image), sizes
+            )
+            columns[f"{prefix}_class_{position}_{rank}"] = np.repeat(
+                scatter(classes, has_image, -1), sizes
+            )
+    return columns
+
+
 @njit(cache=True, nogil=True)
-def _fill(columns: np.ndarray, asked: tuple, held: tuple, counted: tuple, derived: tuple) -> None:
-    """Fill the columns float32 [F, rows], which come as NaN, of the rows that have a picture."""
-    slots, classes, start, pictures = asked
-    group, own_class, total, distinct = counted
-    entropy, placeholder = derived
-    entries, held_classes, held_counts = held
-    for row in range(len(slots)):
-        first = start[slots[row]]
-        last = first + pictures[slots[row]]
+def _fill_columns(
+    columns: np.ndarray,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    image_start: np.ndarray,
+    image_count: np.ndarray,
+    counts: ImageLabelCounts,
+) -> None:
+    """Fill the columns of rows that have an image.
+
+    columns: float32 [F, R], all NaN; query_row: int64 [R]; class_id: int16 [R].
+    image_start, image_count: int64 [Q], images of each query row; counts: of the images.
+    """
+    table_start, table_classes, table_counts = counts.table
+    group, own_class, total, distinct = (
+        counts.group,
+        counts.own_class,
+        counts.total,
+        counts.distinct,
+    )
+    entropy, placeholder = counts.entropy, counts.placeholder
+    for row in range(len(query_row)):
+        first = image_start[query_row[row]]
+        last = first + image_count[query_row[row]]
         if first == last:
             continue
-        counts = shares = known = totals = most = nats = unanimous = clear = clear_shares = 0.0
+        count_sum = share_sum = num_held = total_sum = max_classes = nats = unanimous = 0.0
+        num_clear = clear_share_sum = 0.0
         for image in range(first, last):
-            first_entry, end = entries[group[image]], entries[group[image] + 1]
-            entry = entry_of(held_classes, first_entry, end, classes[row])
-            count = held_counts[entry] - (own_class[image] == classes[row]) if entry >= 0 else 0
+            first_entry, end = table_start[group[image]], table_start[group[image] + 1]
+            entry = find_class(table_classes, first_entry, end, class_id[row])
+            count = table_counts[entry] - (own_class[image] == class_id[row]) if entry >= 0 else 0
             share = _ratio(count, total[image])
             if image < first + POSITIONS:
                 columns[2 * (image - first), row] = count
                 columns[2 * (image - first) + 1, row] = share
             if total[image] == 0:
                 continue
-            counts += count
-            shares += share
-            known += 1
-            totals += total[image]
-            most = max(most, distinct[image])
+            count_sum += count
+            share_sum += share
+            num_held += 1
+            total_sum += total[image]
+            max_classes = max(max_classes, distinct[image])
             nats += entropy[image]
             unanimous += distinct[image] == 1 and count > 0
             if not placeholder[image]:
-                clear += 1
-                clear_shares += share
-        mean = _ratio(shares, known)
-        of_product = (
-            counts,
-            mean * known,  # NaN where no picture is known
-            known,
-            totals,
-            most,
-            _ratio(nats, known),
+                num_clear += 1
+                clear_share_sum += share
+        mean = _ratio(share_sum, num_held)
+        sums = (
+            count_sum,
+            mean * num_held,  # NaN if no image has holders
+            num_held,
+            total_sum,
+            max_classes,
+            _ratio(nats, num_held),
             unanimous,
             mean,
-            known - clear,
-            _ratio(clear_shares, clear),
+            num_held - num_clear,
+            _ratio(clear_share_sum, num_clear),
         )
-        for place in range(len(of_product)):
-            columns[2 * POSITIONS + place, row] = of_product[place]
+        for number in range(len(sums)):
+            columns[2 * POSITIONS + number, row] = sums[number]
 
 
 @njit(cache=True, nogil=True)
 def _ratio(count: float, total: float) -> float:
     return count / total if total > 0 else np.nan
-
-
-def set_columns(
-    query: Query, known: ImageLabelCounts, slot: np.ndarray, cls: np.ndarray, prefix: str = "hash"
-) -> Table:
-    """Of the other products with exactly the product's pictures: of its class, share, in all.
-
-    known: what `look_up_sets` says of the slots.
-    """
-    has_picture = np.where(query.count[slot] > 0, 0.0, np.nan)
-    count, total = known.count(slot, cls), known.total[slot]
-    return {
-        f"{prefix}_set_count": count + has_picture,
-        f"{prefix}_set_share": _share(count, total),
-        f"{prefix}_set_total": total + has_picture,
-    }
-
-
-def raw_hash_columns(
-    query: Query, known: ImageLabelCounts, slot: np.ndarray, prefix: str = "hash"
-) -> Table:
-    """4 x hash_k frequencies and 4 x hash_k classes: the hash half of the 80 raw columns."""
-    table: Table = {}
-    heads = first_rows(slot)
-    rows = np.diff(heads, append=len(slot))  # of each product: they all have the same
-    for position in range(POSITIONS):
-        image = query.at(slot[heads], position)
-        there = image >= 0
-        for rank in range(known.classes.shape[1]):
-            classes = known.classes[image[there], rank]
-            counts = known.count(image[there], classes)
-            table[f"{prefix}_freq_{position}_{rank}"] = np.repeat(placed(counts, there), rows)
-            table[f"{prefix}_class_{position}_{rank}"] = np.repeat(placed(classes, there, -1), rows)
-    return table
-
-
-def _share(count: np.ndarray, total: np.ndarray) -> np.ndarray:
-    return np.divide(count, total, out=np.full(len(count), np.nan), where=total > 0)

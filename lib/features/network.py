@@ -1,7 +1,11 @@
-"""Probabilities looked up in top-k lists, and their means over models and pictures (C14).
+"""Features of top-k predictions, and means over models and images.
 
-A class outside a list has a share of the list's `rest`: the same for each of the classes that
-are not listed. Without that floor a geometric mean would be zero for whatever one list lacks.
+A class outside a top-k list gets an equal share of the list's `rest`, the probability that is not
+listed. Without that floor a geometric mean would be zero for any class that one list lacks.
+
+Feature functions take rows as (query_row int64 [R] ascending, class_id int16 [R]) and return named
+columns [R]. A column whose name ends in a position 0-3 is of one image, the others are of all
+images of the product. NaN: no image, or nothing known of it; -1: no class.
 """
 
 from collections.abc import Sequence
@@ -9,39 +13,113 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from lib.features.candidates import Query, candidates, check_rows, chunks
+from lib.features.candidates import unique_candidates
+from lib.features.query import Query, check_topks
+from lib.features.table import Columns, scatter
 from lib.inference.topk import TopK
+from lib.utils.chunks import chunks
+from lib.utils.groups import group_max, group_rank, group_starts
 
-CHUNK = 200_000  # pictures at a time
-LEAST = 1e-7  # probability that float16 may have rounded to zero, for logarithms
-
-
-def probability(topk: TopK, row: np.ndarray, classes: np.ndarray, class_count: int) -> np.ndarray:
-    """Probability of each class int [m] at each row int [m] of the dump: float32 [m]."""
-    unlisted = _unlisted(topk, class_count)
-    return _look_up(topk.classes, topk.probs, topk.rest, unlisted, row, classes)
+POSITIONS = 4  # images of a product with columns of their own; means are over all images
+CHUNK = 200_000  # images at a time
+PRODUCT_CHUNK = 20_000  # products at a time
+MIN_PROB = 1e-7  # for logarithms: float16 may have rounded a probability to zero
 
 
-def mean(topks: Sequence[TopK], weights: Sequence[float], class_count: int) -> TopK:
-    """Weighted arithmetic mean of dumps over the same pictures; the best k of the union.
+def network_features(
+    query: Query,
+    topk: TopK,
+    name: str,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    num_classes: int,
+) -> Columns:
+    """What one network predicts for each candidate row: 10 columns, prefixed by its name.
 
-    A class that a dump does not list has that dump's floor. k is the largest of the dumps'. Of
-    classes as probable the smaller comes first.
+    prob_0..3: by image; mean, max, geometric: over the product's images; rank: of the mean among
+    the product's candidates, 0 for the best; of_best: mean by the best candidate's; rest:
+    probability outside the lists, a mean over images.
+    query_row: int64 [R], ascending; class_id: int16 [R], ascending within a product.
+    """
+    columns: Columns = {}
+    row, image = query.row_image_pairs(query_row)
+    probs = lookup_probs(topk, image, class_id[row], num_classes)
+    count = query.image_count[query_row]
+    first = np.cumsum(count) - count
+    for position in range(POSITIONS):
+        has_image = position < count
+        columns[f"{name}_prob_{position}"] = scatter(probs[first[has_image] + position], has_image)
+    rows = len(query_row)
+    num_images = np.where(count > 0, count, np.nan)
+    mean = np.bincount(row, probs, minlength=rows) / num_images
+    logs = np.log(np.maximum(probs, MIN_PROB))
+    columns[f"{name}_mean"] = mean
+    columns[f"{name}_max"] = group_max(probs, row, rows)
+    columns[f"{name}_geometric"] = np.exp(np.bincount(row, logs, minlength=rows) / num_images)
+    columns[f"{name}_rank"] = group_rank(mean, query_row)
+    columns[f"{name}_of_best"] = mean / np.maximum(_best_of_product(mean, query_row), MIN_PROB)
+    columns[f"{name}_rest"] = np.bincount(row, topk.rest[image], minlength=rows) / num_images
+    return columns
+
+
+def raw_network_features(
+    query: Query, topk: TopK, name: str, query_row: np.ndarray, top_k: int
+) -> Columns:
+    """The top-k lists of a product's first images: 4 x top_k probabilities and as many classes.
+
+    query_row: int64 [R]. Source: Cdiscount 5th-place write-up, half of its 80 raw columns.
+    """
+    columns: Columns = {}
+    k = topk.classes.shape[1]  # fewer than top_k if there are fewer classes
+    for position in range(POSITIONS):
+        image = query.image_at(query_row, position)
+        has_image = image >= 0
+        for rank in range(top_k):
+            is_listed = has_image if rank < k else np.zeros(len(query_row), bool)
+            at = (image[is_listed], min(rank, k - 1))
+            columns[f"{name}_top_prob_{position}_{rank}"] = scatter(topk.probs[at], is_listed)
+            columns[f"{name}_top_class_{position}_{rank}"] = scatter(
+                topk.classes[at], is_listed, -1
+            )
+    return columns
+
+
+def lookup_probs(topk: TopK, row: np.ndarray, class_id: np.ndarray, num_classes: int) -> np.ndarray:
+    """Probability of one class for each of some images: float32 [m].
+
+    row: int64 [m], rows of `topk`; class_id: int [m].
+    """
+    num_unlisted = _num_unlisted(topk, num_classes)
+    return _lookup(topk.classes, topk.probs, topk.rest, num_unlisted, row, class_id)
+
+
+def weighted_mean(topks: Sequence[TopK], weights: Sequence[float], num_classes: int) -> TopK:
+    """Weighted arithmetic mean of several models' predictions of the same images.
+
+    weights: one for each model, at least 0. A class that a model does not list has that model's
+    floor. The result has the k best classes of the union of the lists, where k is the largest of
+    the models'; of equal probabilities the smaller class comes first.
     """
     first = topks[0]
-    assert all(np.array_equal(first.image, other.image) for other in topks), "other pictures"
-    shares = _shares(weights, len(topks))
+    assert all(np.array_equal(first.image, topk.image) for topk in topks), "different images"
+    shares = _normalize_weights(weights, len(topks))
     k = max(topk.classes.shape[1] for topk in topks)
     n = len(first.image)
     ends = np.cumsum([topk.classes.shape[1] for topk in topks])
-    unlisted = np.array([_unlisted(topk, class_count) for topk in topks])
+    num_unlisted = np.array([_num_unlisted(topk, num_classes) for topk in topks])
     classes, probs = np.empty((n, k), np.int16), np.empty((n, k), np.float32)
     for rows in chunks(n, CHUNK):
-        listed = np.concatenate([topk.classes[rows] for topk in topks], axis=1)
-        given = np.concatenate([topk.probs[rows] for topk in topks], axis=1)
-        rest = np.stack([topk.rest[rows] for topk in topks], axis=1)
-        lists = (listed, given, rest, ends, unlisted)
-        _average(lists, shares, class_count, classes[rows], probs[rows])
+        _average(
+            np.concatenate([topk.classes[rows] for topk in topks], axis=1),
+            np.concatenate([topk.probs[rows] for topk in topks], axis=1),
+            np.stack([topk.rest[rows] for topk in topks], axis=1),
+            ends,
+            num_unlisted,
+            shares,
+            num_classes,
+            classes[rows],
+            probs[rows],
+        )
     return TopK(first.image, classes, probs, np.maximum(0, 1 - probs.sum(axis=1)))
 
 
@@ -49,131 +127,164 @@ def best_classes(
     query: Query,
     topks: Sequence[TopK],
     weights: Sequence[float],
-    class_count: int,
-    how: str = "geometric",
+    num_classes: int,
+    mean: str = "geometric",
 ) -> np.ndarray:
-    """The class that a weighted mean over pictures and models puts first: int16 [Q].
+    """The class of each product with the highest mean over images and models: int16 [Q].
 
-    how: "arithmetic" or "geometric". A product's pictures count alike. Every class that any dump
-    lists for any of the pictures is compared; equal scores: the smaller class. -1 for a product
-    without pictures.
+    weights: one for each model, at least 0; mean: "arithmetic" or "geometric". All images of a
+    product have the same weight, and all classes that any model lists for any of them compete; of
+    equal scores the smaller class is returned. -1 for a product without images.
+    Raises UserError if a model has predictions of other images.
     """
-    check_rows(query, topks, [str(number) for number in range(len(topks))])
-    shares = _shares(weights, len(topks))
-    none = np.empty((len(query.products), 0), np.int16)
-    slot, cls = candidates(query, [topk.classes for topk in topks], [], none, class_count)
+    check_topks(query, topks, [str(number) for number in range(len(topks))])
+    shares = _normalize_weights(weights, len(topks))
+    no_fallback = np.empty((len(query.products), 0), np.int16)
+    listed = [topk.classes for topk in topks]
+    query_row, class_id = unique_candidates(query, listed, [], no_fallback, num_classes)
     best = np.full(len(query.products), -1, np.int16)
-    bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
-    for slots in chunks(len(query.products), 20_000):
-        rows = slice(bounds[slots.start], bounds[slots.stop])
-        score = _mean_score(query, topks, shares, slot[rows], cls[rows], class_count, how)
-        order = np.lexsort((cls[rows], -score, slot[rows]))
-        first = order[np.flatnonzero(np.diff(slot[rows][order], prepend=-1))]
-        best[slot[rows][first]] = cls[rows][first]
+    bounds = np.searchsorted(query_row, np.arange(len(query.products) + 1))
+    for some in chunks(len(query.products), PRODUCT_CHUNK):
+        rows = slice(bounds[some.start], bounds[some.stop])
+        score = _mean_score(
+            query, topks, shares, query_row[rows], class_id[rows], num_classes, mean
+        )
+        order = np.lexsort((class_id[rows], -score, query_row[rows]))
+        first = order[group_starts(query_row[rows][order])]
+        best[query_row[rows][first]] = class_id[rows][first]
     return best
+
+
+def _best_of_product(score: np.ndarray, query_row: np.ndarray) -> np.ndarray:
+    """The highest score among the rows of each row's product, without NaN: float64 [R]."""
+    if len(score) == 0:
+        return score
+    starts = group_starts(query_row)
+    sizes = np.diff(starts, append=len(score))
+    return np.repeat(np.fmax.reduceat(score, starts), sizes)
 
 
 def _mean_score(
     query: Query,
     topks: Sequence[TopK],
     shares: np.ndarray,
-    slot: np.ndarray,
-    cls: np.ndarray,
-    class_count: int,
-    how: str,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    num_classes: int,
+    mean: str,
 ) -> np.ndarray:
-    """float64 [rows]; the geometric mean stays a logarithm, which ranks the same."""
-    assert how in ("arithmetic", "geometric"), how
-    row, image = query.pairs(slot)
-    score = np.zeros(len(slot))
+    """Mean of each row: float64 [R]; a geometric mean stays a logarithm, which ranks the same."""
+    assert mean in ("arithmetic", "geometric"), mean
+    row, image = query.row_image_pairs(query_row)
+    score = np.zeros(len(query_row))
     for topk, share in zip(topks, shares, strict=True):
-        probs = probability(topk, image, cls[row], class_count).astype(np.float64)
-        if how == "geometric":
-            probs = np.log(np.maximum(probs, LEAST))
-        score += share * np.bincount(row, probs, minlength=len(slot))
-    return score / query.count[slot]
+        probs = lookup_probs(topk, image, class_id[row], num_classes).astype(np.float64)
+        if mean == "geometric":
+            probs = np.log(np.maximum(probs, MIN_PROB))
+        score += share * np.bincount(row, probs, minlength=len(query_row))
+    return score / query.image_count[query_row]
 
 
-def _shares(weights: Sequence[float], models: int) -> np.ndarray:
+def _normalize_weights(weights: Sequence[float], num_models: int) -> np.ndarray:
+    """Weights with a sum of 1: float64 [num_models]."""
     shares = np.asarray(weights, np.float64)
-    assert len(shares) == models, f"{len(shares)} weights for {models} models"
+    assert len(shares) == num_models, f"{len(shares)} weights for {num_models} models"
     assert (shares >= 0).all(), "negative weight"
     assert shares.sum() > 0, "all weights are 0"
     return shares / shares.sum()
 
 
-def _unlisted(topk: TopK, class_count: int) -> np.float32:
-    """Classes that share the rest of a list."""
-    return np.float32(max(class_count - topk.classes.shape[1], 1))
+def _num_unlisted(topk: TopK, num_classes: int) -> np.float32:
+    """How many classes share the rest of a list."""
+    return np.float32(max(num_classes - topk.classes.shape[1], 1))
 
 
 @njit(cache=True, nogil=True)
-def _floor(rest: np.float32, last: np.float32, unlisted: np.float32) -> np.float32:
-    """Probability of a class that a list lacks, whose least listed probability is `last`.
+def _floor(rest: np.float32, last: np.float32, num_unlisted: np.float32) -> np.float32:
+    """Probability of a class that a list lacks.
 
-    Above that one it would put an unlisted class before a listed one.
+    `last`, the lowest listed probability, bounds it: predictions are stored as float16, where
+    `last` may be rounded down and `rest` up, and no unlisted class may overtake a listed one.
     """
-    return min(rest / unlisted, last)
+    return min(rest / num_unlisted, last)
 
 
 @njit(cache=True, nogil=True)
-def _look_up(
-    listed: np.ndarray,
+def _lookup(
+    classes: np.ndarray,
     probs: np.ndarray,
     rest: np.ndarray,
-    unlisted: np.float32,
+    num_unlisted: np.float32,
     row: np.ndarray,
-    classes: np.ndarray,
+    class_id: np.ndarray,
 ) -> np.ndarray:
-    found = np.empty(len(row), np.float32)
+    """Probability of class_id int [m] in row int64 [m] of top-k lists: float32 [m].
+
+    classes: int16 [n, k]; probs: float32 [n, k]; rest: float32 [n].
+    """
+    prob = np.empty(len(row), np.float32)
     for i in range(len(row)):
-        at = row[i]
-        found[i] = _floor(rest[at], probs[at, -1], unlisted)
-        for place in range(listed.shape[1]):
-            if listed[at, place] == classes[i]:
-                found[i] = probs[at, place]
+        image = row[i]
+        prob[i] = _floor(rest[image], probs[image, -1], num_unlisted)
+        for rank in range(classes.shape[1]):
+            if classes[image, rank] == class_id[i]:
+                prob[i] = probs[image, rank]
                 break
-    return found
+    return prob
 
 
 @njit(cache=True, nogil=True)
 def _average(
-    lists: tuple,
+    classes: np.ndarray,
+    probs: np.ndarray,
+    rest: np.ndarray,
+    ends: np.ndarray,
+    num_unlisted: np.ndarray,
     shares: np.ndarray,
-    class_count: int,
-    best_classes: np.ndarray,
-    best_probs: np.ndarray,
+    num_classes: int,
+    top_classes: np.ndarray,
+    top_probs: np.ndarray,
 ) -> None:
-    """Fill the best of each picture's union; columns up to ends[m] of `listed` are dump m's."""
-    listed, given, rest, ends, unlisted = lists
-    k = best_classes.shape[1]
-    score, value = np.zeros(class_count, np.float32), np.empty(class_count, np.float32)
-    model_of = np.full(class_count, -1, np.int64)  # the last list that named the class
-    union = np.empty(listed.shape[1], np.int64)
-    for image in range(len(listed)):
+    """Fill the k best classes of each image's union, and their mean probabilities.
+
+    classes: int16 [n, K] and probs: float32 [n, K], the lists of all models side by side.
+    rest: float32 [n, M], of each model.
+    ends: int64 [M], the column after each model's last.
+    num_unlisted: float32 [M], classes outside each model's lists.
+    shares: float64 [M], weights of the models.
+    top_classes: int16 [n, k] and top_probs: float32 [n, k], which are filled.
+    """
+    k = top_classes.shape[1]
+    score, prob_of_class = np.zeros(num_classes, np.float32), np.empty(num_classes, np.float32)
+    model_of_class = np.full(num_classes, -1, np.int64)  # the last model that listed the class
+    union = np.empty(classes.shape[1], np.int64)
+    for image in range(len(classes)):
         size = 0
-        for column in range(listed.shape[1]):
-            cls = listed[image, column]
-            if score[cls] >= 0:
-                score[cls] = -1  # in the union
-                union[size] = cls
+        for column in range(classes.shape[1]):
+            class_id = classes[image, column]
+            if score[class_id] >= 0:
+                score[class_id] = -1  # in the union
+                union[size] = class_id
                 size += 1
         score[union[:size]] = 0
         for model in range(len(ends)):
             last = ends[model] - 1
-            floor = _floor(rest[image, model], given[image, last], unlisted[model])
+            floor = _floor(rest[image, model], probs[image, last], num_unlisted[model])
             for column in range(ends[model - 1] if model else 0, ends[model]):
-                model_of[listed[image, column]] = model
-                value[listed[image, column]] = given[image, column]
-            for cls in union[:size]:
-                prob = value[cls] if model_of[cls] == model else floor
-                score[cls] += shares[model] * prob
-        for place in range(k):
+                model_of_class[classes[image, column]] = model
+                prob_of_class[classes[image, column]] = probs[image, column]
+            for class_id in union[:size]:
+                is_listed = model_of_class[class_id] == model
+                prob = prob_of_class[class_id] if is_listed else floor
+                score[class_id] += shares[model] * prob
+        for rank in range(k):
             best = union[0]
-            for cls in union[:size]:
-                if score[cls] > score[best] or (score[cls] == score[best] and cls < best):
-                    best = cls
-            best_classes[image, place], best_probs[image, place] = best, score[best]
+            for class_id in union[:size]:
+                if score[class_id] > score[best] or (
+                    score[class_id] == score[best] and class_id < best
+                ):
+                    best = class_id
+            top_classes[image, rank], top_probs[image, rank] = best, score[best]
             score[best] = -1
-        model_of[union[:size]] = -1
+        model_of_class[union[:size]] = -1
         score[union[:size]] = 0

@@ -1,152 +1,270 @@
-"""Tables of columns over the same candidate rows, read side by side and by chunks.
+"""Feature tables of the same candidate rows: written by chunks, read side by side.
 
-Their values stay memory-mapped: only the rows asked for are read, and what is derived from them
-(a class code's prior) is made on the way.
+    columns.npy     float32 [R, F]
+    columns.json    names of the F columns, and which of them hold class codes
+
+Values stay memory-mapped: only the requested rows are read, and what is derived from them (the
+prior of a class code) is computed on the way.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numba import njit
 
-from lib.features.build import Columns
-from lib.stacking import blend
+from lib.utils.chunks import chunks
+from lib.utils.groups import group_index, group_normalize, group_rank, group_runs
+
+BLOCK = 1024  # rows whose columns are stacked at a time: what a cache holds
+
+Columns = dict[str, np.ndarray]  # named columns [R] of the same rows, in order
+ColumnsOf = Callable[[np.ndarray, np.ndarray], Columns]  # of the rows (query_row, class_id)
 
 
 @dataclass(frozen=True)
-class PriorColumns:
-    """Columns whose class codes are read as the global prior of that class (L3, C12).
+class FeatureTable:
+    """Columns of candidate rows.
 
-    The codes are replaced when rows are read, so that a large memory-mapped table stays on disk.
-    run int32 [R]: number of the row's product; first int64 [runs + 1]: its first row; cls int16
-    [R]: candidate class, ascending in a run; prior float32 [R]: of that class, as the row may see
-    it.
+    values: float32 [R, F]; NaN for a missing value, -1 for no class in a categorical column.
+    names: of the F columns. categorical: names of the columns that hold class codes.
     """
 
-    coded: Columns
-    run: np.ndarray
-    first: np.ndarray
-    cls: np.ndarray
+    values: np.ndarray
+    names: list[str]
+    categorical: list[str]
+
+    @classmethod
+    def load(cls, folder: Path) -> "FeatureTable":
+        """Open the table in a folder; its values are memory-mapped."""
+        names = json.loads((folder / "columns.json").read_text())
+        values = np.load(folder / "columns.npy", mmap_mode="r")
+        return cls(values, names["names"], names["categorical"])
+
+    def save(self, folder: Path) -> None:
+        """Write the table into a folder."""
+        np.save(folder / "columns.npy", self.values.astype(np.float32, copy=False))
+        _write_names(folder, self.names, self.categorical)
+
+    def column(self, name: str) -> np.ndarray:
+        """A copy of one column: float32 [R]."""
+        return np.array(self.values[:, self.names.index(name)])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Write the rows int64 [r] into `out` float32 [r, F]."""
+        out[:] = _take_rows(self.values, rows)
+
+
+@dataclass(frozen=True)
+class TargetEncodedTable:
+    """A table whose class codes are read as the global prior of that class.
+
+    The codes are replaced when rows are read, so that a large memory-mapped table stays on disk.
+
+    table: the columns with class codes.
+    group: int32 [R], index of the row's product among the products of the table.
+    group_bounds: int64 [groups + 1], rows of each product.
+    class_id: int16 [R], candidate class, ascending within a product.
+    prior: float32 [R], of the candidate class, as the row may see it.
+    """
+
+    table: FeatureTable
+    group: np.ndarray
+    group_bounds: np.ndarray
+    class_id: np.ndarray
     prior: np.ndarray
 
     @property
     def names(self) -> list[str]:
-        of_class = set(self.coded.categorical)
-        return [f"{name}_prior" if name in of_class else name for name in self.coded.names]
+        """Names of the columns; that of an encoded one ends in `_prior`."""
+        encoded = set(self.table.categorical)
+        return [f"{name}_prior" if name in encoded else name for name in self.table.names]
 
     @property
     def categorical(self) -> list[str]:
+        """No column holds class codes any more."""
         return []
 
     def __len__(self) -> int:
-        return len(self.coded.values)
+        return len(self.table)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows int64 [r] into `out` float32 [r, F]."""
-        out[:] = _rows(self.coded.values, rows)
-        places = np.array([self.coded.names.index(n) for n in self.coded.categorical], np.int64)
-        _replace(out, places, self.run[rows], self.first, self.cls, self.prior)
+        self.table.read(rows, out)
+        names = self.table.names
+        columns = np.array([names.index(name) for name in self.table.categorical], np.int64)
+        _codes_to_priors(
+            out, columns, self.group[rows], self.group_bounds, self.class_id, self.prior
+        )
 
 
-Table = Columns | PriorColumns
+Table = FeatureTable | TargetEncodedTable
 
 
-class Joined:
-    """Tables side by side, as a `task.RowSource`.
+class JoinedTables:
+    """Tables of the same rows side by side, which boosters read by chunks.
 
-    names: of all columns; categorical: places of those that hold class codes, -1 for none.
-    Raises ValueError where the tables differ in rows.
+    rows: number of rows. names: of all columns. categorical: indices of the columns that hold class
+    codes, -1 for none.
+    Raises ValueError if the tables differ in their number of rows.
     """
 
     def __init__(self, tables: Sequence[Table]) -> None:
-        rows = {len(table.values) if isinstance(table, Columns) else len(table) for table in tables}
+        rows = {len(table) for table in tables}
         if len(rows) != 1:
             raise ValueError(f"tables of {sorted(rows)} rows")
         self.tables = tables
         self.rows = rows.pop()
         self.names = [name for table in tables for name in table.names]
-        of_class = [name in table.categorical for table in tables for name in table.names]
-        self.categorical = [place for place, is_class in enumerate(of_class) if is_class]
+        is_categorical = [name in table.categorical for table in tables for name in table.names]
+        self.categorical = np.flatnonzero(is_categorical).tolist()
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """The rows int64 [r], float32 [r, F]."""
-        x = np.empty((len(rows), len(self.names)), np.float32)
-        at = 0
+        """The rows int64 [r] of all columns: float32 [r, F]."""
+        values = np.empty((len(rows), len(self.names)), np.float32)
+        first = 0
         for table in self.tables:
-            own = x[:, at : at + len(table.names)]
-            if isinstance(table, PriorColumns):
-                table.read(rows, own)
-            else:
-                own[:] = _rows(table.values, rows)
-            at += len(table.names)
-        return x
+            last = first + len(table.names)
+            table.read(rows, values[:, first:last])
+            first = last
+        return values
 
 
-def categories_as_priors(columns: Columns, common: Columns, product: np.ndarray) -> PriorColumns:
-    """`columns` with each class code replaced by the global prior of that class (C12).
+def target_encode(
+    table: FeatureTable, common: FeatureTable, product: np.ndarray
+) -> TargetEncodedTable:
+    """Replace each class code of a table by the global prior of that class.
 
-    common: the candidates' own columns over the same rows; they hold the prior of every candidate
-    as that row may see it (other folds only, where the row trains), and every class of the raw
-    columns is a candidate of its product, but for a few of the mean's, which get NaN, like -1.
-    product int32 [R]. Raises ValueError for rows that are not sorted by (product, class).
+    common: the common columns of the same rows. They hold the prior of every candidate as its row
+    may see it (from other folds, where the row is used for training). Every class of the raw
+    columns is a candidate of its product, except for a few of the models' mean; those get NaN, like
+    code -1.
+    product: int32 [R], ascending.
+    Raises ValueError if rows are not sorted by (product, class).
     """
-    if not len(columns.values) == len(common.values) == len(product):
-        raise ValueError(f"{len(columns.values)}, {len(common.values)}, {len(product)} rows")
-    first, size = blend.runs(product)
-    cls = _column(common, "candidate_class").astype(np.int16)
-    if ((np.diff(product) == 0) & (np.diff(cls.astype(np.int64)) <= 0)).any():
+    if not len(table) == len(common) == len(product):
+        raise ValueError(f"{len(table)}, {len(common)}, {len(product)} rows")
+    starts, sizes = group_runs(product)
+    class_id = common.column("candidate_class").astype(np.int16)
+    if ((np.diff(product) == 0) & (np.diff(class_id.astype(np.int64)) <= 0)).any():
         raise ValueError("rows are not sorted by (product, class)")
-    run = np.repeat(np.arange(len(size), dtype=np.int32), size)
-    bounds = np.append(first, len(product))
-    return PriorColumns(columns, run, bounds, cls, _column(common, "global_prior"))
+    group = group_index(sizes).astype(np.int32)
+    bounds = np.append(starts, len(product))
+    return TargetEncodedTable(table, group, bounds, class_id, common.column("global_prior"))
 
 
-def layer_columns(scores: Mapping[str, np.ndarray], product: np.ndarray) -> Columns:
-    """What L3 sees of the layer below: each booster's score, its share and rank in the product.
+def score_features(scores: Mapping[str, np.ndarray], product: np.ndarray) -> FeatureTable:
+    """Features of the booster layer below: each booster's score, its share and rank per product.
 
-    scores: float32 [R] by booster, out-of-fold where they train. Raises ValueError for unscored
-    rows: a NaN there would mean that some rows were never predicted.
+    scores: float32 [R] by booster, out-of-fold for rows used for training.
+    product: int32 [R], ascending.
+    Raises ValueError for unscored rows: a NaN would mean that some rows were never predicted.
     """
     values = np.empty((len(product), 3 * len(scores)), np.float32)
     names = []
-    for place, (booster, score) in enumerate(scores.items()):
+    for number, (booster, score) in enumerate(scores.items()):
         if np.isnan(score).any():
             raise ValueError(f"{booster}: {int(np.isnan(score).sum())} rows are unscored")
-        values[:, 3 * place] = score
-        values[:, 3 * place + 1] = blend.normalise(score, product)
-        values[:, 3 * place + 2] = blend.rank(score, product)
+        values[:, 3 * number] = score
+        values[:, 3 * number + 1] = group_normalize(score, product)
+        values[:, 3 * number + 2] = group_rank(score, product)
         names += [f"{booster}_score", f"{booster}_share", f"{booster}_rank"]
-    return Columns(values, names, [])
+    return FeatureTable(values, names, [])
 
 
-def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The rows of a mapped table, without a copy where they lie side by side."""
+def is_categorical(name: str) -> bool:
+    """Whether the column of this name holds class codes."""
+    return name == "candidate_class" or "hash_class_" in name or "_top_class_" in name
+
+
+def write_columns(folder: Path, columns: Columns) -> None:
+    """Write columns that are in memory as one table, in their order; none holds class codes."""
+    FeatureTable(stack_columns(list(columns.values())), list(columns), []).save(folder)
+
+
+def write_by_chunks(
+    folder: Path,
+    query_row: np.ndarray,
+    class_id: np.ndarray,
+    columns_of: ColumnsOf,
+    num_products: int,
+) -> int:
+    """Compute and write a table some products at a time; returns its number of columns.
+
+    query_row: int64 [R], ascending; class_id: int16 [R].
+    columns_of: computes the columns of some rows, given their query_row and class_id.
+    num_products: products of a chunk. Memory does not grow with R: nothing written stays mapped.
+    """
+    names = list(columns_of(query_row[:0], class_id[:0]))
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(query_row), len(names))}
+    num_query_rows = 1 + int(query_row.max(initial=-1))
+    bounds = np.searchsorted(query_row, np.arange(num_query_rows + 1))
+    with (folder / "columns.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for some in chunks(num_query_rows, num_products):
+            rows = slice(bounds[some.start], bounds[some.stop])
+            columns = columns_of(query_row[rows], class_id[rows])
+            file.write(stack_columns(list(columns.values())).data)
+    _write_names(folder, names, [name for name in names if is_categorical(name)])
+    return len(names)
+
+
+def stack_columns(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns [R] as one table float32 [R, F], in blocks of rows that a cache holds."""
+    values = np.empty((len(columns[0]), len(columns)), np.float32)
+    for rows in chunks(len(values), BLOCK):
+        for number, column in enumerate(columns):
+            values[rows, number] = column[rows]
+    return values
+
+
+def scatter(values: np.ndarray, mask: np.ndarray, missing: float = np.nan) -> np.ndarray:
+    """A column float32 [R] with `values` in order where `mask` is set, `missing` elsewhere.
+
+    values: [m]; mask: bool [R], with m set.
+    """
+    column = np.full(len(mask), missing, np.float32)
+    column[mask] = values
+    return column
+
+
+def _write_names(folder: Path, names: list[str], categorical: list[str]) -> None:
+    text = json.dumps({"names": names, "categorical": categorical}, indent=1)
+    (folder / "columns.json").write_text(text)
+
+
+def _take_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rows of a memory-mapped table, without a copy if they are consecutive."""
     if len(rows) and (np.diff(rows) == 1).all():
         return values[rows[0] : rows[-1] + 1]
     return values[rows]
 
 
-def _column(columns: Columns, name: str) -> np.ndarray:
-    return np.array(columns.values[:, columns.names.index(name)])
-
-
 @njit(cache=True, nogil=True)
-def _replace(
+def _codes_to_priors(
     out: np.ndarray,
-    places: np.ndarray,
-    run: np.ndarray,
-    first: np.ndarray,
-    cls: np.ndarray,
+    columns: np.ndarray,
+    group: np.ndarray,
+    group_bounds: np.ndarray,
+    class_id: np.ndarray,
     prior: np.ndarray,
 ) -> None:
-    """A search from front to back: a product has a dozen candidates, side by side in memory."""
-    for at in range(len(run)):
-        start, end = first[run[at]], first[run[at] + 1]
-        for place in places:
-            code, found = out[at, place], np.float32(np.nan)
+    """Replace class codes by priors in the `columns` int64 [c] of `out` float32 [r, F].
+
+    group: int32 [r], of each row of `out`; group_bounds, class_id, prior: as in
+    `TargetEncodedTable`. A linear search: a product has a dozen candidates, neighbours in memory.
+    """
+    for i in range(len(group)):
+        start, end = group_bounds[group[i]], group_bounds[group[i] + 1]
+        for column in columns:
+            code, value = out[i, column], np.float32(np.nan)
             for row in range(start, end):
-                if cls[row] == code:
-                    found = prior[row]
+                if class_id[row] == code:
+                    value = prior[row]
                     break
-            out[at, place] = found
+            out[i, column] = value

@@ -1,139 +1,233 @@
-"""Whose labels count for the rows of a part, and all that is looked up before there are rows.
+"""The leakage rule: which labels the features of a part may see.
 
-The table in `lib/features/build.py` says whose. Nothing here depends on the networks but the
-classes that they propose.
+The same code computes the rows that train the boosters and the rows that are scored; only the
+labels that may count differ:
+
+    part              labels that count                      left out
+    fit or holdout    fit and holdout                        the row's own product; its fold in the
+                                                             global and local shares and for images
+                                                             that many products hold; its fold
+                                                             everywhere if the catalog has groups
+    locked            fit and holdout
+    test              fit, holdout and, if configured, locked
+
+Leaving out the own product alone is not enough for a figure that is otherwise the same for all rows
+of a class or an image: a tree recovers the label from the difference (see `hash_lookup.py`,
+`id_priors.limit_window` and `LabelVisibility.id_indexes_without_fold`).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from lib.config.schema import Features
 from lib.data.catalog import Catalog, Splits
-from lib.features import id_priors
-from lib.features.candidates import Query
-from lib.features.image_hash import HashFeatures, hash_table
-from lib.features.proposals import Proposals
+from lib.features.candidates import Proposals
+from lib.features.hash_lookup import ReferenceProducts
+from lib.features.id_priors import IdIndex, build_id_index, global_prior
+from lib.features.image_hash import HashFeatures, lookup_hash_features
+from lib.features.query import Query
 from lib.inference.topk import TopK
 
 Rows = slice | np.ndarray
 
 
 @dataclass(frozen=True)
-class LabelVisibility:
-    """What the common columns of a part are read from; ids, own and fold are by slot.
+class PartInputs:
+    """What the candidates of a part, and their common features, are computed from.
 
-    own int64 [Q]: place among the reference products `order`, -1 for none; None where folds are
-    left out instead, for a catalogue with groups.
-    order_without: the reference products outside fold f; the last, which -1 reaches, is `order`.
+    part: "fit", "holdout", "locked" or "test".
+    catalog: of the part's products: the test catalog for "test", else the labelled one.
+    topks: predictions of each network, for exactly the images of the part.
+    knn_classes: int16 [n, k] of each model with embeddings, classes of the images similar to each
+        image of the part.
+    perceptual_hashes: uint64 [I, 2] of the images of the labelled catalog and of `catalog`; None:
+        not used.
+    """
+
+    features: Features
+    part: str
+    labelled: Catalog
+    splits: Splits
+    catalog: Catalog
+    num_classes: int
+    topks: Sequence[TopK]
+    knn_classes: Sequence[np.ndarray] = ()
+    perceptual_hashes: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the products of the part have labels."""
+        return self.part != "test"
+
+    @property
+    def products(self) -> np.ndarray:
+        """Products of the part: int64 [Q], ascending rows of `catalog`."""
+        if self.is_labelled:
+            return self.splits.products(self.part)
+        return np.arange(len(self.catalog.product_id))
+
+
+@dataclass(frozen=True)
+class LabelVisibility:
+    """The labels that the rows of a part may see, and what is looked up for all their classes.
+
+    ids: int64 [Q], id of each query row. fold: int8 [Q], -1 for none.
+    reference_row: int64 [Q], index of each query row among the products of `id_index`, so that it
+        can be left out; -1 if absent. None for catalogs with groups, which leave out the whole
+        fold.
+    hashes: class counts of the images, for each hash key.
+    prior: float32 [folds + 1, classes], as `global_prior` returns it.
+    id_index: all reference products. id_index_without_fold: those outside each fold; the last one,
+        which index -1 reaches, is `id_index`.
+    ids_comparable: whether the ids of the query and of the references mean the same.
     """
 
     query: Query
     ids: np.ndarray
-    own: np.ndarray | None
     fold: np.ndarray
+    reference_row: np.ndarray | None
     hashes: list[HashFeatures]
     prior: np.ndarray
-    order: id_priors.IdIndex
-    order_without: list[id_priors.IdIndex]
-    comparable: bool  # whether the queried ids can lie near those of the reference products
+    id_index: IdIndex
+    id_index_without_fold: list[IdIndex]
+    ids_comparable: bool
 
-    def listed(
-        self, features: Features, topks: Sequence[TopK], neighbours: Sequence[np.ndarray]
+    def proposals(
+        self, features: Features, topks: Sequence[TopK], knn_classes: Sequence[np.ndarray]
     ) -> Proposals:
-        """What networks, holders of the pictures, similar pictures and the nearest ids propose."""
-        of_images = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
+        """Classes proposed by networks, copies of the images, similar images and nearest ids."""
+        by_image = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
         for hashes in self.hashes:
-            of_images[hashes.prefix] = [hashes.images.classes]
-        if neighbours:
-            of_images["neighbours"] = list(neighbours)
-        of_products = {}
-        if features.id_neighbors and self.comparable:
-            near = np.empty((len(self.ids), features.id_neighbors), np.int16)
-            for rows, order, own in self.orders(np.arange(len(near))):
-                near[rows] = order.nearest_classes(self.ids[rows], features.id_neighbors, own)
-            of_products["near"] = near
-        return Proposals(of_images, of_products)
+            by_image[hashes.prefix] = [hashes.images.classes]
+        if knn_classes:
+            by_image["neighbours"] = list(knn_classes)
+        by_product = {}
+        if features.id_neighbors and self.ids_comparable:
+            nearest = np.empty((len(self.ids), features.id_neighbors), np.int16)
+            for rows, index, reference_row in self.id_indexes(np.arange(len(nearest))):
+                nearest[rows] = index.nearest_classes(
+                    self.ids[rows], features.id_neighbors, reference_row
+                )
+            by_product["near"] = nearest
+        return Proposals(by_image, by_product)
 
-    def orders(
-        self, slot: np.ndarray
-    ) -> Iterator[tuple[Rows, id_priors.IdIndex, np.ndarray | None]]:
-        """(rows, the products that they may look among, their own places in it) for all rows."""
-        if self.own is not None:
-            yield slice(None), self.order, self.own[slot]
+    def id_indexes(
+        self, query_row: np.ndarray
+    ) -> Iterator[tuple[Rows, IdIndex, np.ndarray | None]]:
+        """(rows, the index they may use, their own products in it) that together cover all rows.
+
+        query_row: int64 [R].
+        """
+        if self.reference_row is not None:
+            yield slice(None), self.id_index, self.reference_row[query_row]
             return
-        for rows, order in self.without_fold(slot):
-            yield rows, order, None
+        for rows, index in self.id_indexes_without_fold(query_row):
+            yield rows, index, None
 
-    def without_fold(self, slot: np.ndarray) -> Iterator[tuple[Rows, id_priors.IdIndex]]:
-        """(rows of a fold, the reference products outside it) for all rows."""
-        fold = self.fold[slot]
+    def id_indexes_without_fold(self, query_row: np.ndarray) -> Iterator[tuple[Rows, IdIndex]]:
+        """(rows of a fold, the reference products outside it) that together cover all rows.
+
+        Shares among the nearest products need this: where a wide window holds all products of a
+        class, its count without the own product is the same for all rows except for the row's own
+        label. With random labels a booster then reached an AUC of 0.65 out-of-fold and 0.50 on
+        locked rows.
+        query_row: int64 [R].
+        """
+        fold = self.fold[query_row]
         present = np.flatnonzero(np.bincount(fold + 1)) - 1
         for left_out in present:
             rows = slice(None) if len(present) == 1 else np.flatnonzero(fold == left_out)
-            yield rows, self.order_without[left_out]
+            yield rows, self.id_index_without_fold[left_out]
 
 
-def build_visibility(
-    features: Features,
-    labelled: Catalog,
-    splits: Splits,
-    query: Catalog,
-    asked: Query,
-    part: str,
-    classes: int,
-    alike: tuple[np.ndarray, np.ndarray] | None,
-) -> LabelVisibility:
-    """Decide whose labels count for the part, and look everything up that has no class yet."""
-    same = part != "test"
-    counting = ["fit", "holdout"]
-    if part == "test" and features.test_uses_locked:
-        counting.append("locked")
-    reference = np.zeros(len(labelled.label), bool)
-    reference[splits.products(*counting)] = True
-    reference &= labelled.label >= 0
+def build_visibility(inputs: PartInputs, query: Query) -> LabelVisibility:
+    """Decide which labels count for a part, and look up all that does not depend on a class.
+
+    query: the products of the part.
+    """
+    labelled, catalog = inputs.labelled, inputs.catalog
+    mask = _reference_mask(inputs)
     # Only the folds of the queried part: its labels are the targets, those of other parts are not.
     fold_of_product = np.full(len(labelled.label), -1, np.int8)
-    fold = np.full(len(asked.products), -1, np.int8)
-    if part in ("fit", "holdout"):
-        fold_of_product[asked.products] = fold = splits.fold[asked.products]
-    rows = np.flatnonzero(reference)
-    own: np.ndarray | None = None
-    if same and labelled.group is None:
-        place = np.full(len(labelled.label), -1, np.int64)
-        place[rows] = np.arange(len(rows))
-        own = place[asked.products]
-    order = id_priors.in_order(labelled.product_id[rows], labelled.label[rows])
-    order_without = []
-    for left_out in range(1 + int(fold.max(initial=-1))):
-        others = rows[fold_of_product[rows] != left_out]
-        order_without.append(
-            id_priors.in_order(labelled.product_id[others], labelled.label[others])
-        )
-    keys: dict[str, tuple[Any, ...]] = {"hash": ()} if features.use_md5 else {}
-    if alike is not None:
-        keys["alike"] = alike
-    known = (labelled, reference, fold_of_product, query, asked, fold)
-    hashes = [
-        hash_table(prefix, *known, same, features.hash_k, classes, *key)
-        for prefix, key in keys.items()
+    fold = np.full(len(query.products), -1, np.int8)
+    if inputs.part in ("fit", "holdout"):
+        fold_of_product[query.products] = fold = inputs.splits.fold[query.products]
+    rows = np.flatnonzero(mask)
+    index = _index_of(labelled, rows)
+    without_fold = [
+        _index_of(labelled, rows[fold_of_product[rows] != left_out])
+        for left_out in range(1 + int(fold.max(initial=-1)))
     ]
     return LabelVisibility(
-        query=asked,
-        ids=query.product_id[asked.products].astype(np.int64),
-        own=own,
+        query=query,
+        ids=catalog.product_id[query.products].astype(np.int64),
         fold=fold,
-        hashes=hashes,
-        prior=id_priors.global_prior(labelled.label, reference, fold_of_product, classes),
-        order=order,
-        order_without=[*order_without, order],
-        comparable=ids_comparable(labelled, query),
+        reference_row=_reference_row(inputs, rows, query),
+        hashes=_lookup_hashes(inputs, mask, fold_of_product, query, fold),
+        prior=global_prior(labelled.label, mask, fold_of_product, inputs.num_classes),
+        id_index=index,
+        id_index_without_fold=[*without_fold, index],
+        ids_comparable=ids_comparable(labelled, catalog),
     )
 
 
-def ids_comparable(labelled: Catalog, query: Catalog) -> bool:
-    """Whether ids of both mean the same. Names that are asked of a catalogue of numbers lie near
-    nothing: their nearest products would be those with the largest ids."""
-    return query.keys is None or labelled.keys is not None
+def ids_comparable(labelled: Catalog, catalog: Catalog) -> bool:
+    """Whether the ids of both catalogs mean the same.
+
+    Names are numbered in their own order: they are near no id of a catalog of numbers.
+    """
+    return catalog.keys is None or labelled.keys is not None
+
+
+def _reference_mask(inputs: PartInputs) -> np.ndarray:
+    """The labelled products whose labels may count for some row of the part: bool [P]."""
+    parts = ["fit", "holdout"]
+    if not inputs.is_labelled and inputs.features.test_uses_locked:
+        parts.append("locked")
+    label = inputs.labelled.label
+    mask = np.zeros(len(label), bool)
+    mask[inputs.splits.products(*parts)] = True
+    return mask & (label >= 0)
+
+
+def _reference_row(inputs: PartInputs, rows: np.ndarray, query: Query) -> np.ndarray | None:
+    """Index of each query row among the reference products `rows`: see `LabelVisibility`."""
+    if not inputs.is_labelled or inputs.labelled.group is not None:
+        return None
+    row_of_product = np.full(len(inputs.labelled.label), -1, np.int64)
+    row_of_product[rows] = np.arange(len(rows))
+    return row_of_product[query.products]
+
+
+def _index_of(labelled: Catalog, products: np.ndarray) -> IdIndex:
+    return build_id_index(labelled.product_id[products], labelled.label[products])
+
+
+def _lookup_hashes(
+    inputs: PartInputs,
+    mask: np.ndarray,
+    fold_of_product: np.ndarray,
+    query: Query,
+    fold: np.ndarray,
+) -> list[HashFeatures]:
+    """Class counts of the images by MD5 and by perceptual hash, as configured."""
+    keys: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
+    if inputs.features.use_md5:
+        keys["hash"] = None, None
+    if inputs.perceptual_hashes is not None:
+        keys["alike"] = inputs.perceptual_hashes
+    return [
+        lookup_hash_features(
+            prefix,
+            ReferenceProducts(inputs.labelled, mask, fold_of_product, reference_key),
+            inputs.catalog,
+            query,
+            fold,
+            inputs.features.hash_k,
+            inputs.is_labelled,
+            key,
+        )
+        for prefix, (reference_key, key) in keys.items()
+    ]

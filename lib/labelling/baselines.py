@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from lib.data.catalog import Catalog
-from lib.features.candidates import make_query
 from lib.features.network import best_classes
+from lib.features.query import make_query
 from lib.inference.topk import TopK
 
 

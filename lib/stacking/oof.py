@@ -27,14 +27,14 @@ import numpy as np
 
 from lib.config.schema import RANKERS, Stack
 from lib.errors import UserError
-from lib.features.table import Joined, Table, categories_as_priors, layer_columns
+from lib.features.table import JoinedTables, Table, score_features, target_encode
 from lib.stacking import blend, rounds, softmax
 from lib.stacking.boosters import registry
 from lib.stacking.boosters.base import FitTask, LabelledRows
 from lib.stacking.fold_models import FoldModels, paths, score, side_by_side, write_json
 from lib.utils.files import atomic_write
 
-__all__ = ["Table", "categories_as_priors", "fit_layer", "layer_columns", "predict_layer"]
+__all__ = ["Table", "fit_layer", "predict_layer", "score_features", "target_encode"]
 
 
 def fit_layer(
@@ -60,7 +60,7 @@ def fit_layer(
     folds, a row has no fold, or the tables differ in rows, and of rankers where a product has two
     true candidates.
     """
-    joined = Joined(columns)
+    joined = JoinedTables(columns)
     examples = LabelledRows(joined, target, product)
     watching = stack.early_stopping_rounds > 0 and registry.has_rounds(booster)
     folds = _checked_folds(examples, fold, watching)
@@ -111,7 +111,7 @@ def predict_layer(
     product int32 [R] ascending. Reads the tables in pieces. Raises ValueError where they have
     other columns than the fit had, or another number of rows than `product`.
     """
-    joined = Joined(columns)
+    joined = JoinedTables(columns)
     fitted = json.loads((folder / "columns.json").read_text())
     if joined.names != fitted:
         differing = sorted(set(joined.names) ^ set(fitted)) or ["the order"]

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lib.data.catalog import read_table, write_table
 from lib.features import network
-from lib.features.candidates import Query
+from lib.features.query import Query
 from lib.inference.topk import TopK
 from lib.stacking import calibration
 
@@ -55,14 +55,14 @@ def answers(
     """Of each product the class that the networks' mean puts first, int16 [Q], and the mean of its
     probability over networks and pictures, float32 [Q]; -1 and 0 without pictures."""
     cls = network.best_classes(query, topks, weights, class_count, "arithmetic")
-    slot = query.slot_of_image()
+    slot = query.query_row_of_image()
     share = np.asarray(weights) / np.sum(weights)
     total = np.zeros(len(query.products))
     for topk, weight in zip(topks, share, strict=True):
         rows = np.arange(len(slot))
-        probs = network.probability(topk, rows, cls[slot], class_count)
+        probs = network.lookup_probs(topk, rows, cls[slot], class_count)
         total += weight * np.bincount(slot, probs, len(total))
-    return cls, (total / np.maximum(query.count, 1)).astype(np.float32)
+    return cls, (total / np.maximum(query.image_count, 1)).astype(np.float32)
 
 
 def least_confidence(

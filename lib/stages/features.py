@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lib.data.catalog import Catalog
-    from lib.features.candidates import Query
     from lib.features.embedding_knn import FoldIndex
+    from lib.features.query import Query
 
 NAME, SCRIPT, PARALLEL = "features", "04_features.py", False
 
@@ -109,22 +109,25 @@ def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[st
     """Write the candidate rows of a part and the features that all sources share."""
     from lib.data.catalog import read_splits
     from lib.features import build
+    from lib.features.visibility import PartInputs
     from lib.stages.read import catalog_of_part, num_classes, read_topk_of_all
 
     config = experiment.config
     labelled, catalog = catalog_of_part(experiment, "train"), catalog_of_part(experiment, part)
     return build.build_candidates(
         folder,
-        config.features,
-        labelled,
-        read_splits(experiment.path("extract/splits")),
-        catalog,
-        part,
+        PartInputs(
+            config.features,
+            part,
+            labelled,
+            read_splits(experiment.path("extract/splits")),
+            catalog,
+            num_classes(experiment),
+            read_topk_of_all(experiment, part),
+            knn_classes=_classes_of_neighbours(experiment, part, labelled, catalog),
+            perceptual_hashes=_perceptual_hashes(experiment, part),
+        ),
         config.stack_part,
-        read_topk_of_all(experiment, part),
-        num_classes(experiment),
-        _classes_of_neighbours(experiment, part, labelled, catalog),
-        _perceptual_hashes(experiment, part),
     )
 
 
@@ -149,7 +152,7 @@ def _classes_of_neighbours(
 
     from lib.data.catalog import read_splits
     from lib.features import embedding_knn
-    from lib.features.candidates import make_query
+    from lib.features.query import make_query
 
     config = experiment.config
     if not config.predict.embed_models or not config.features.knn_k:
@@ -158,7 +161,7 @@ def _classes_of_neighbours(
     products = np.arange(len(catalog.product_id)) if part == "test" else splits.products(part)
     query = make_query(catalog, products)
     return [
-        embedding_knn.candidate_classes(
+        embedding_knn.propose_classes(
             _fold_indexes(experiment, name, part, query),
             labelled,
             query,
@@ -173,27 +176,28 @@ def build_neighbours(experiment: Experiment, part: str, folder: Path) -> dict[st
     """Write features of the nearest labelled images, for every model with embeddings."""
     import numpy as np
 
-    from lib.features import build, embedding_knn
-    from lib.features.candidates import make_query
-    from lib.features.columns import Table
+    from lib.features.embedding_knn import knn_features
+    from lib.features.query import make_query
+    from lib.features.similar_ids import similar_id_features
+    from lib.features.table import Columns, write_columns
     from lib.stages.read import catalog_of_part, read_candidates
 
     config, rows = experiment.config, read_candidates(experiment, part)
     labelled, catalog = catalog_of_part(experiment, "train"), catalog_of_part(experiment, part)
     query = make_query(catalog, np.unique(rows.product))
     query_row = np.searchsorted(query.products, rows.product)
-    table: Table = {}
+    columns: Columns = {}
     for name in config.predict.embed_models:
         indexes = _fold_indexes(experiment, name, part, query)
-        table |= embedding_knn.closest_columns(
+        columns |= knn_features(
             indexes, labelled, query, query_row, rows.class_id, name, config.run
         )
         windows = config.features.similar_id_windows
-        table |= embedding_knn.near_alike_columns(
+        columns |= similar_id_features(
             indexes, labelled, catalog, query, query_row, rows.class_id, windows, name
         )
-    build.write(folder, table)
-    return {"rows": len(query_row), "columns": len(table)}
+    write_columns(folder, columns)
+    return {"rows": len(query_row), "columns": len(columns)}
 
 
 def _fold_indexes(
@@ -211,10 +215,12 @@ def _fold_indexes(
     def embeddings(fold: str, side: str) -> np.ndarray:
         return np.load(experiment.path(f"embeddings/{name}/{fold}/{side}") / "embeddings.npy", "r")
 
-    roles = embedding_knn.roles(splits, model.n_folds, part, query.products)
+    assignments = embedding_knn.fold_assignments(splits, model.n_folds, part, query.products)
     return [
-        embedding_knn.FoldIndex(embeddings(fold, "train"), embeddings(fold, side_of(part)), *role)
-        for fold, role in zip(nets(model), roles, strict=True)
+        embedding_knn.FoldIndex(
+            embeddings(fold, "train"), embeddings(fold, side_of(part)), *assignment
+        )
+        for fold, assignment in zip(nets(model), assignments, strict=True)
     ]
 
 
@@ -225,13 +231,14 @@ def build_source(experiment: Experiment, source: str, part: str, folder: Path) -
     the 5th-place write-up, and its "multi".
     """
     from lib.features import build
-    from lib.features.network import mean
+    from lib.features.network import weighted_mean
     from lib.stages.read import catalog_of_part, num_classes, read_topk, read_topk_of_all
 
     config, classes = experiment.config, num_classes(experiment)
     if source == "mean":
         weights = list(config.model_weights.values())
-        topks, names = [mean(read_topk_of_all(experiment, part), weights, classes)], ["mean"]
+        all_topks = read_topk_of_all(experiment, part)
+        topks, names = [weighted_mean(all_topks, weights, classes)], ["mean"]
     elif source == "multi":
         topks, names = read_topk_of_all(experiment, part), list(config.models)
     else:

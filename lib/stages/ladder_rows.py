@@ -7,9 +7,9 @@ import numpy as np
 from lib.data.catalog import Catalog, Categories, read_categories, read_splits
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
 from lib.evaluation.ladder import LadderRow
-from lib.features.candidates import Query, make_query
-from lib.features.hash_lookup import look_up
+from lib.features.hash_lookup import ReferenceProducts, lookup_images
 from lib.features.network import best_classes
+from lib.features.query import Query, make_query
 from lib.pipeline.experiment import Experiment
 from lib.stacking import blend
 from lib.stages.blending import best_member, blend_names, scores_of_blend, submitted_scores
@@ -76,16 +76,13 @@ def _hash_rule_rows(
     fallback = best_classes(query, read_topk_of_all(experiment, "locked"), weights, num_classes)
     reference = np.ones(len(catalog.label), bool)
     reference[query.products] = False
-    counts = look_up(
+    counts = lookup_images(
+        ReferenceProducts(catalog, reference, np.full(len(reference), -1, np.int8)),
         catalog,
-        reference=reference,
-        reference_fold=np.full(len(catalog.label), -1, np.int8),
-        query=catalog,
-        images=query.images,
-        query_fold=np.full(len(query.images), -1, np.int8),
-        same=True,
+        query.images,
+        np.full(len(query.images), -1, np.int8),
         hash_k=1,
-        class_count=num_classes,
+        leave_one_out=True,
     )
     truth = catalog.label[query.products]
     return [

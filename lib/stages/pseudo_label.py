@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lib.data.catalog import Catalog, Splits
-    from lib.features.candidates import Query
+    from lib.features.query import Query
     from lib.inference.topk import TopK
 
 HashRule = Callable[["Catalog", "Query"], "np.ndarray"]
@@ -147,7 +147,7 @@ def label_test_products(
     import numpy as np
 
     from lib.data.catalog import read_splits
-    from lib.features.candidates import make_query
+    from lib.features.query import make_query
     from lib.stacking import pseudo
     from lib.stages.read import catalog_of_part, num_classes
 
@@ -168,7 +168,7 @@ def label_test_products(
     test_topks = [_test_topk(experiment, name, held_out_fold, test, folder) for name in names]
     on_test = pseudo.answers(query, test_topks, weights, classes)
 
-    by_hash = _hash_rule(experiment, train, splits, held_out, classes)
+    by_hash = _hash_rule(experiment, train, splits, held_out)
     labels = pseudo.choose(query, by_hash(test, query), on_test, min_confidence)
     labels.save(folder)
     shutil.rmtree(folder / "dumps", ignore_errors=True)
@@ -228,14 +228,14 @@ def _test_topk(
 
 
 def _hash_rule(
-    experiment: Experiment, train: "Catalog", splits: "Splits", held_out: "np.ndarray", classes: int
+    experiment: Experiment, train: "Catalog", splits: "Splits", held_out: "np.ndarray"
 ) -> HashRule:
     """A function from a catalog and a query to the class that all holders of a product's images
     agree on, int16 [Q], -1 for none. Held-out products do not count as holders."""
     import numpy as np
 
     from lib.evaluation.hash_rules import by_unanimous
-    from lib.features.hash_lookup import look_up
+    from lib.features.hash_lookup import ReferenceProducts, lookup_images
 
     reference = np.zeros(len(train.label), bool)
     reference[np.setdiff1d(splits.products("fit"), held_out)] = True
@@ -244,16 +244,13 @@ def _hash_rule(
         unknown = np.full(len(query.products), -1, np.int16)
         if not experiment.config.pseudo_label.use_hashes:
             return unknown
-        counts = look_up(
-            train,
-            reference=reference,
-            reference_fold=np.full(len(reference), -1, np.int8),
-            query=catalog,
-            images=query.images,
-            query_fold=np.full(len(query.images), -1, np.int8),
-            same=catalog is train,
+        counts = lookup_images(
+            ReferenceProducts(train, reference, np.full(len(reference), -1, np.int8)),
+            catalog,
+            query.images,
+            np.full(len(query.images), -1, np.int8),
             hash_k=1,
-            class_count=classes,
+            leave_one_out=catalog is train,
         )
         return by_unanimous(query, counts, unknown)
 

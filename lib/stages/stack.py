@@ -139,12 +139,11 @@ def _read_features(experiment: Experiment, source: str, layer: str, part: str) -
     In the second layer class codes stand as categories. In the layers above each class code is
     replaced by the class's prior, and the scores of the layer below are added.
     """
-    from lib.features import build
-    from lib.stacking import oof
+    from lib.features.table import FeatureTable, score_features, target_encode
     from lib.stages.read import Member, read_candidates, read_scores
 
     names = _feature_tables(experiment, source, part)
-    tables = [build.read(experiment.path(name)) for name in names]
+    tables = [FeatureTable.load(experiment.path(name)) for name in names]
     below = layer_below(layer)
     if below is None:
         return list(tables)
@@ -154,6 +153,6 @@ def _read_features(experiment: Experiment, source: str, layer: str, part: str) -
         for booster in experiment.config.layers(source)[below]
     }
     return [
-        *(oof.categories_as_priors(table, tables[0], product) for table in tables),
-        oof.layer_columns(scores, product),
+        *(target_encode(table, tables[0], product) for table in tables),
+        score_features(scores, product),
     ]

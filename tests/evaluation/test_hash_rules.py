@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from lib.data.catalog import Catalog
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
-from lib.features.candidates import Query, make_query
-from lib.features.hash_lookup import ImageLabelCounts, look_up
+from lib.features.hash_kernels import ImageLabelCounts
+from lib.features.hash_lookup import ReferenceProducts, lookup_images
+from lib.features.query import Query, make_query
 from tests.features.toy_catalog import catalogue, relabelled
 
 CLASSES = 14
@@ -24,16 +25,17 @@ few = settings(max_examples=25, deadline=None)  # the loops are slow
 def asked(known: Catalog, fold: np.ndarray, hash_k: int = 2) -> tuple[Query, ImageLabelCounts]:
     """With fewer classes listed than there are: the rules add up all of them."""
     query, whole = make_query(known, np.arange(len(known.label))), np.ones(len(fold), bool)
-    of_image = fold[query.slot_of_image()]
-    found = look_up(known, whole, fold, known, query.images, of_image, True, hash_k, CLASSES)
+    of_image = fold[query.query_row_of_image()]
+    references = ReferenceProducts(known, whole, fold)
+    found = lookup_images(references, known, query.images, of_image, hash_k, True)
     return query, found
 
 
 def counters(query: Query, known: ImageLabelCounts, slot: int) -> list[Counter]:
     """Class -> products, of each picture of the product that somebody holds."""
     found = []
-    for image in range(query.start[slot], query.start[slot] + query.count[slot]):
-        counts = known.count(np.full(CLASSES, image), np.arange(CLASSES)).tolist()
+    for image in range(query.image_start[slot], query.image_start[slot] + query.image_count[slot]):
+        counts = known.count_of(np.full(CLASSES, image), np.arange(CLASSES)).tolist()
         if sum(counts):
             found.append(Counter(dict(enumerate(counts))))
     return found

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lib.config.schema import Features
 from lib.features import build as module
-from lib.features import columns as columns_module
-from lib.features.build import Columns, read, recall_table
-from lib.features.columns import rank_within
+from lib.features import table as table_module
+from lib.features.build import recall_table
+from lib.features.table import FeatureTable
 from tests.features.toy_catalog import CLASSES, catalogue, dump
 from tests.features.toy_features import DIALS, build, sourced, toy
 
@@ -109,23 +107,6 @@ def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
                 np.testing.assert_allclose(table["prob_1"][rows], probs[:, 1], rtol=1e-5)
 
 
-@settings(deadline=None)  # the machine may be busy
-@given(st.integers(0, 2**32 - 1), st.integers(0, 30))
-def test_rank_and_best_score_equal_a_sort(seed: int, rows: int) -> None:
-    rng = np.random.default_rng(seed)
-    slot = np.sort(rng.integers(0, 6, rows))
-    cls = rng.permutation(rows).astype(np.int16)
-    score = rng.choice([np.nan, 0.0, 0.25, 0.5], rows)
-    rank, best = rank_within(slot, cls, score)
-    for some in range(6):
-        scored = [row for row in np.flatnonzero(slot == some) if not np.isnan(score[row])]
-        order = sorted(scored, key=lambda row: (-score[row], cls[row]))
-        assert rank[order].tolist() == list(range(len(order)))
-        others = slot == some
-        np.testing.assert_array_equal(best[others], score[order[0]] if order else np.nan)
-    np.testing.assert_array_equal(np.isnan(rank), np.isnan(score))
-
-
 def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
     data = toy(19)
     built = build(tmp_path, data, "test")
@@ -171,7 +152,7 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
     """C8: 4 pictures x (5 probabilities + 5 hash frequencies), and as many classes."""
     data, dials = toy(29), Features()
     columns = sourced(tmp_path, data, "fit", ["mean"], dials)
-    common = read(tmp_path / "candidates")
+    common = FeatureTable.load(tmp_path / "candidates")
     names = common.names + columns.names
     raw = [n for n in names if "_top_" in n or n.startswith(("hash_freq_", "hash_class_"))]
     assert len(raw) == 80
@@ -196,7 +177,7 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
 def test_without_raw_there_are_none(tmp_path: Path) -> None:
     data = toy(29)
     columns = sourced(tmp_path, data, "fit", ["mean"], Features(use_raw_topk=False))
-    common = read(tmp_path / "candidates")
+    common = FeatureTable.load(tmp_path / "candidates")
     assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
     assert common.categorical == ["candidate_class"]
 
@@ -238,9 +219,7 @@ def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
 def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
     """Each line of the table against candidates that are built with that k."""
     data = toy(7)
-    table = recall_table(
-        DIALS, data.labelled, data.splits, "fit", data.dumps["fit"], CLASSES, most=4
-    )
+    table = recall_table(data.inputs("fit"), max_k=4)
     assert [(row["source"], row["k"]) for row in table] == [
         (source, k) for source in ("networks", "hash", "near") for k in (1, 2, 3, 4)
     ]
@@ -269,10 +248,10 @@ def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     data = toy(37)
     whole = sourced(tmp_path / "a", data, "fit", ["x", "y"])
     monkeypatch.setattr(module, "CHUNK", 3)
-    monkeypatch.setattr(columns_module, "BLOCK", 5)
+    monkeypatch.setattr(table_module, "BLOCK", 5)
     pieces = sourced(tmp_path / "b", data, "fit", ["x", "y"])
     np.testing.assert_array_equal(whole.values, pieces.values)
-    one, other = (read(tmp_path / side / "candidates").values for side in "ab")
+    one, other = (FeatureTable.load(tmp_path / side / "candidates").values for side in "ab")
     np.testing.assert_array_equal(one, other)
 
 
@@ -295,9 +274,9 @@ def test_a_test_file_without_products_or_pictures(tmp_path: Path) -> None:
 
 
 def test_columns_come_back_as_saved(tmp_path: Path) -> None:
-    columns = Columns(np.array([[1, np.nan]], np.float32), ["a", "b"], ["b"])
+    columns = FeatureTable(np.array([[1, np.nan]], np.float32), ["a", "b"], ["b"])
     columns.save(tmp_path)
-    back = read(tmp_path)
+    back = FeatureTable.load(tmp_path)
     np.testing.assert_array_equal(back.values, columns.values)
     assert (back.names, back.categorical) == (["a", "b"], ["b"])
     assert json.loads((tmp_path / "columns.json").read_text())["names"] == ["a", "b"]

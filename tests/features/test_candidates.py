@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.errors import UserError
 from lib.features import candidates as module
 from lib.features.candidates import (
-    best_listed,
-    candidates,
-    check_rows,
-    chunks,
-    make_query,
-    most_frequent,
+    Proposals,
+    cap_candidates,
+    most_frequent_classes,
+    recall_by_k,
+    recall_by_source,
+    unique_candidates,
 )
-from tests.features.toy_catalog import CLASSES, catalogue, dump
+from lib.features.query import make_query
+from tests.features.toy_catalog import CLASSES, catalogue
 
 untimed = settings(deadline=None)  # the machine may be busy
 
@@ -32,8 +32,8 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
     of_product = rng.integers(-1, CLASSES, (len(query.products), 2)).astype(np.int16)
     fallback = np.tile(np.array([5, 1], np.int16), (len(query.products), 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "chunks", lambda slots: chunks(slots, chunk))
-        slot, cls = candidates(query, lists, [of_product] if near else [], fallback, CLASSES)
+        patch.setattr(module, "CHUNK", chunk)
+        slot, cls = unique_candidates(query, lists, [of_product] if near else [], fallback, CLASSES)
     expected = []
     for place, product in enumerate(query.products):
         images = np.flatnonzero(known.image_product[query.images] == product)
@@ -45,43 +45,10 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
     assert cls.dtype == np.int16
 
 
-@untimed
-@given(seeds)
-def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    known = catalogue(rng, 15, 10)
-    query = make_query(known, np.flatnonzero(rng.random(15) < 0.6))
-    slot = np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
-    slot = slot.astype(np.int64)
-    row, image = query.pairs(slot)
-    products = query.products[slot]
-    assert (known.image_product[query.images[image]] == products[row]).all()
-    np.testing.assert_array_equal(
-        np.bincount(row, minlength=len(slot)), known.image_count[products]
-    )
-    assert len(set(zip(row.tolist(), image.tolist(), strict=True))) == len(row)
-    for position in range(6):
-        at = query.at(slot, position)
-        there = at >= 0
-        np.testing.assert_array_equal(there, known.image_count[products] > position)
-        assert (known.image_position[query.images[at[there]]] == position).all()
-        assert (known.image_product[query.images[at[there]]] == products[there]).all()
-
-
 def test_fallback_is_chosen_without_the_own_fold() -> None:
     prior = np.array([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
-    best = most_frequent(prior, np.array([1, 0, -1]))
+    best = most_frequent_classes(prior, np.array([1, 0, -1]))
     assert best[:, 0].tolist() == [0, 1, 2]
-
-
-def test_dumps_of_other_pictures_are_refused() -> None:
-    known = catalogue(np.random.default_rng(0), 15, 10)
-    query = make_query(known, np.arange(5))
-    good, _ = dump(np.random.default_rng(0), query.images)
-    check_rows(query, [good], ["small"])
-    bad, _ = dump(np.random.default_rng(0), query.images + 1)
-    with pytest.raises(UserError, match=r"predictions of other.*03_predict_tta"):
-        check_rows(query, [good, bad], ["small", "other"])
 
 
 @untimed
@@ -93,8 +60,8 @@ def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
     lists = [distinct_lists(rng, len(query.images)) for _ in range(2)]
     of_product = distinct_lists(rng, 12)
     fallback = np.zeros((12, 1), np.int16)
-    slot, cls = candidates(query, lists, [of_product], fallback, CLASSES)
-    kept = best_listed(query, lists, [of_product], slot, cls, cap, CLASSES)
+    slot, cls = unique_candidates(query, lists, [of_product], fallback, CLASSES)
+    kept = cap_candidates(query, lists, [of_product], slot, cls, cap, CLASSES)
     for place in range(12):
         images = np.flatnonzero(known.image_product == place)
         score = dict.fromkeys(cls[slot == place].tolist(), 0.0)
@@ -112,3 +79,69 @@ def distinct_lists(rng: np.random.Generator, rows: int) -> np.ndarray:
     listed = np.argsort(rng.random((rows, CLASSES)), axis=1)[:, :3].astype(np.int16)
     listed[rng.random(listed.shape) < 0.2] = -1
     return listed
+
+
+def drawn(seed: int):
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 20, 10)
+    query = make_query(known, np.flatnonzero(rng.random(20) < 0.8))
+
+    def listed(rows: int, k: int) -> np.ndarray:
+        return rng.integers(-1, CLASSES, (rows, k)).astype(np.int16)
+
+    images, products = len(query.images), len(query.products)
+    lists = Proposals(
+        {"networks": [listed(images, 3), listed(images, 2)], "hash": [listed(images, 2)]},
+        {"near": listed(products, 3)},
+    )
+    truth = rng.integers(-1, CLASSES, products).astype(np.int16)
+    return lists, query, truth
+
+
+def named(lists: Proposals, query, names, k: int) -> list[set[int]]:
+    """Classes of each product that the first k of the named sources' lists have."""
+    found: list[set[int]] = [set() for _ in query.products]
+    owner = query.query_row_of_image()
+    for name in names:
+        for listed in lists.by_image.get(name, []):
+            for image, row in enumerate(listed[:, :k].tolist()):
+                found[owner[image]] |= set(row)
+        if name in lists.by_product:
+            for slot, row in enumerate(lists.by_product[name][:, :k].tolist()):
+                found[slot] |= set(row)
+    return [classes - {-1} for classes in found]
+
+
+def share(found: list[set[int]], truth: np.ndarray) -> float:
+    hits = sum(int(cls) in classes for cls, classes in zip(truth, found, strict=True))
+    return hits / max(int((truth >= 0).sum()), 1)
+
+
+@untimed
+@given(st.integers(0, 2**32 - 1))
+def test_recall_of_each_source_and_of_all(seed: int) -> None:
+    lists, query, truth = drawn(seed)
+    facts = recall_by_source(lists, query, truth, CLASSES)
+    for name in ("networks", "hash", "near"):
+        expected = share(named(lists, query, [name], 9), truth)
+        assert facts[f"recall_{name}"] == pytest.approx(expected, abs=1e-6)
+    of_all = share(named(lists, query, lists.names, 9), truth)
+    assert facts["recall_without_cap"] == pytest.approx(of_all, abs=1e-6)
+
+
+@untimed
+@given(st.integers(0, 2**32 - 1))
+def test_recall_by_k_alone_and_beside_what_is_used(seed: int) -> None:
+    lists, query, truth = drawn(seed)
+    used = lists.head(1)
+    table = recall_by_k(lists, used, query, truth, CLASSES, 3)
+    assert len(table) == 9
+    for row in table:
+        own = named(lists, query, [row["source"]], row["k"])
+        others = named(lists, query, set(lists.names) - {row["source"]}, 1)
+        both = [a | b for a, b in zip(own, others, strict=True)]
+        products = max(len(own), 1)
+        assert row["recall_alone"] == pytest.approx(share(own, truth))
+        assert row["rows_alone"] == pytest.approx(sum(map(len, own)) / products)
+        assert row["recall"] == pytest.approx(share(both, truth))
+        assert row["rows_per_product"] == pytest.approx(sum(map(len, both)) / products)

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Run
-from lib.features.candidates import make_query
 from lib.features.embedding_knn import (
     FoldIndex,
-    candidate_classes,
-    closest_columns,
-    near_alike_columns,
-    roles,
+    fold_assignments,
+    knn_features,
+    propose_classes,
 )
+from lib.features.query import make_query
+from lib.features.similar_ids import similar_id_features
 from tests.features.toy_catalog import CLASSES, catalogue, relabelled, splits
 
 FOLDS, PRODUCTS = 2, 300
 
 
-def toy(seed: int, part: str, folds: int = FOLDS):  # type: ignore[no-untyped-def]
+def toy(seed: int, part: str, folds: int = FOLDS):
     rng = np.random.default_rng(seed)
     known = catalogue(rng, PRODUCTS, 30, most_images=3)
     parts = splits(rng, PRODUCTS, folds=4)
@@ -27,15 +27,17 @@ def toy(seed: int, part: str, folds: int = FOLDS):  # type: ignore[no-untyped-de
     seen = [rng.normal(size=(len(known.image_product), 5)).astype(np.float16) for _ in range(folds)]
     galleries = [
         FoldIndex(one, one, *role)
-        for one, role in zip(seen, roles(parts, folds, part, asked.products), strict=True)
+        for one, role in zip(
+            seen, fold_assignments(parts, folds, part, asked.products), strict=True
+        )
     ]
     slot = np.repeat(np.arange(len(asked.products)), CLASSES)
     cls = np.tile(np.arange(CLASSES, dtype=np.int16), len(asked.products))
     return known, parts, asked, galleries, slot, cls
 
 
-def columns(known, asked, galleries, slot, cls):  # type: ignore[no-untyped-def]
-    return closest_columns(galleries, known, asked, slot, cls, "m", Run()) | near_alike_columns(
+def columns(known, asked, galleries, slot, cls):
+    return knn_features(galleries, known, asked, slot, cls, "m", Run()) | similar_id_features(
         galleries, known, known, asked, slot, cls, (3, 9), "m"
     )
 
@@ -45,17 +47,19 @@ def test_no_network_is_asked_about_what_it_has_seen(part: str) -> None:
     _, parts, asked, galleries, _, _ = toy(1, part)
     times = np.zeros(len(asked.products), int)
     for net, gallery in enumerate(galleries):
-        assert not np.intersect1d(asked.products[gallery.slots], gallery.answers).size
-        assert (parts.part[gallery.answers] == 0).all()
-        assert (parts.fold[gallery.answers] % FOLDS != net).all()
-        times[gallery.slots] += 1
+        assert not np.intersect1d(
+            asked.products[gallery.query_rows], gallery.reference_products
+        ).size
+        assert (parts.part[gallery.reference_products] == 0).all()
+        assert (parts.fold[gallery.reference_products] % FOLDS != net).all()
+        times[gallery.query_rows] += 1
     assert (times == (1 if part == "fit" else FOLDS)).all()
 
 
 def test_a_model_of_one_network_answers_with_all_of_fit() -> None:
     _, parts, asked, galleries, _, _ = toy(2, "holdout", folds=1)
-    np.testing.assert_array_equal(galleries[0].answers, parts.products("fit"))
-    np.testing.assert_array_equal(galleries[0].slots, np.arange(len(asked.products)))
+    np.testing.assert_array_equal(galleries[0].reference_products, parts.products("fit"))
+    np.testing.assert_array_equal(galleries[0].query_rows, np.arange(len(asked.products)))
 
 
 def test_a_row_sees_no_label_of_its_fold_nor_of_locked() -> None:
@@ -83,15 +87,20 @@ def test_columns_equal_loops() -> None:
 
     for place in range(len(asked.products)):
         rows = np.flatnonzero(slot == place)
-        images = asked.images[asked.start[place] : asked.start[place] + asked.count[place]]
+        images = asked.images[
+            asked.image_start[place] : asked.image_start[place] + asked.image_count[place]
+        ]
         if not len(images):
             assert all(np.isnan(table[name][rows]).all() for name in table)
             continue
         score, cos = np.zeros(CLASSES), np.zeros(CLASSES)
         for gallery in galleries:
-            reference = known.images_of(gallery.answers)
+            reference = known.images_of(gallery.reference_products)
             label = known.label[known.image_product[reference]]
-            cosine = unit(gallery.asked[images]) @ unit(gallery.known[reference]).T
+            cosine = (
+                unit(gallery.query_embeddings[images])
+                @ unit(gallery.labelled_embeddings[reference]).T
+            )
             for one in range(CLASSES):
                 five = -np.sort(-cosine[:, label == one], axis=1)[:, :5]
                 likeness = ((1 + five) / 2) ** 35
@@ -110,18 +119,18 @@ def test_columns_equal_loops() -> None:
 @pytest.mark.parametrize("part", ["fit", "locked"])
 def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
     known, _, asked, galleries, _, _ = toy(5, part)
-    found = candidate_classes(galleries, known, asked, 2, Run())
+    found = propose_classes(galleries, known, asked, 2, Run())
     assert found.shape == (len(asked.images), 2)
-    slot = asked.slot_of_image()
+    slot = asked.query_row_of_image()
     for row in range(len(slot)):
         votes: dict[int, float] = {}
         for gallery in galleries:
-            if slot[row] not in gallery.slots:
+            if slot[row] not in gallery.query_rows:
                 continue
-            reference = known.images_of(gallery.answers)
-            seen = gallery.known[reference].astype(np.float64)
+            reference = known.images_of(gallery.reference_products)
+            seen = gallery.labelled_embeddings[reference].astype(np.float64)
             seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-            own = gallery.asked[asked.images[row]].astype(np.float64)
+            own = gallery.query_embeddings[asked.images[row]].astype(np.float64)
             cosine = seen @ own / np.linalg.norm(own)
             for place in np.argsort(-cosine)[:2]:
                 one = int(known.label[known.image_product[reference[place]]])
@@ -132,10 +141,10 @@ def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
 
 def test_which_network_is_asked_has_no_say_in_the_places() -> None:
     known, _, asked, galleries, _, _ = toy(7, "fit")
-    found = candidate_classes(galleries, known, asked, 3, Run())
-    slot = asked.slot_of_image()
+    found = propose_classes(galleries, known, asked, 3, Run())
+    slot = asked.query_row_of_image()
     for gallery in galleries:
-        mine = np.isin(slot, gallery.slots)
+        mine = np.isin(slot, gallery.query_rows)
         assert mine.any()
         assert (found[mine, 0] >= 0).all()
 
@@ -143,5 +152,5 @@ def test_which_network_is_asked_has_no_say_in_the_places() -> None:
 def test_names_lie_near_no_number() -> None:
     known, _, asked, galleries, slot, cls = toy(6, "locked")
     named = replace(known, keys=np.array(["a"] * PRODUCTS))
-    table = near_alike_columns(galleries, known, named, asked, slot, cls, (3,), "m")
+    table = similar_id_features(galleries, known, named, asked, slot, cls, (3,), "m")
     assert all(np.isnan(column).all() for column in table.values())

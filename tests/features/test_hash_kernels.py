@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features.hash_kernels import entry_of
+from lib.features.hash_kernels import find_class
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -15,7 +15,7 @@ def test_every_entry_is_found(groups: list[list[int]]) -> None:
     for number, group in enumerate(groups):
         first, last = start[number], start[number + 1]
         for cls in range(-1, 10):
-            entry = entry_of(classes, first, last, cls)
+            entry = find_class(classes, first, last, cls)
             if cls in group:
                 assert first <= entry < last
                 assert classes[entry] == cls

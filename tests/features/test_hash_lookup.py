@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lib.data.catalog import Catalog
 from lib.errors import UserError
-from lib.features import hash_lookup, picture_keys
-from lib.features.hash_lookup import ImageLabelCounts, look_up, look_up_sets
+from lib.features import hash_lookup, key_kernels
+from lib.features.hash_kernels import ImageLabelCounts
+from lib.features.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
 from tests.features.toy_catalog import catalogue as toy
 from tests.features.toy_catalog import relabelled
 
@@ -36,7 +37,8 @@ def ask(
     query_fold = np.full(len(images), -1, np.int8)
     if same:
         query_fold = fold[query.image_product]
-    return look_up(labelled, reference, fold, query, images, query_fold, same, K, CLASSES)
+    references = ReferenceProducts(labelled, reference, fold)
+    return lookup_images(references, query, images, query_fold, K, same)
 
 
 def ask_sets(
@@ -44,13 +46,14 @@ def ask_sets(
 ) -> ImageLabelCounts:
     products = np.arange(len(query.label))
     query_fold = fold if same else np.full(len(products), -1, np.int8)
-    return look_up_sets(labelled, reference, fold, query, products, query_fold, same, CLASSES)
+    references = ReferenceProducts(labelled, reference, fold)
+    return lookup_image_sets(references, query, products, query_fold, same)
 
 
 def figures(found: ImageLabelCounts) -> dict[str, np.ndarray]:
     """All that is said of each row, with the counts of the listed classes."""
     rows = np.arange(len(found.classes))
-    counts = [found.count(rows, listed) for listed in found.classes.T]
+    counts = [found.count_of(rows, listed) for listed in found.classes.T]
     return {name: getattr(found, name) for name in FIGURES} | {"counts": np.stack(counts, axis=1)}
 
 
@@ -91,7 +94,7 @@ def assert_says(found: ImageLabelCounts, row: int, counts: Counter, placeholder:
     k = found.classes.shape[1]
     best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:k]
     best += [(-1, 0)] * (k - len(best))
-    counted = found.count(np.full(k, row), found.classes[row])
+    counted = found.count_of(np.full(k, row), found.classes[row])
     assert list(zip(found.classes[row].tolist(), counted.tolist(), strict=True)) == best
     total = sum(counts.values())
     assert found.total[row] == total
@@ -104,7 +107,7 @@ def assert_says(found: ImageLabelCounts, row: int, counts: Counter, placeholder:
         entropy = sum(count / total * log(total / count) for count in counts.values())
         assert found.entropy[row] == pytest.approx(entropy, abs=1e-5)
         assert (found.entropy[row] == 0) == (len(counts) == 1)
-    looked_up = found.count(np.full(CLASSES, row), np.arange(CLASSES))
+    looked_up = found.count_of(np.full(CLASSES, row), np.arange(CLASSES))
     assert looked_up.tolist() == [counts[cls] for cls in range(CLASSES)]
 
 
@@ -224,18 +227,18 @@ def test_another_key_tells_pictures_apart() -> None:
     }
     whole, fold = np.ones(60, bool), np.full(60, -1, np.int8)
     images, no_fold = np.arange(len(query.md5)), np.full(len(query.md5), -1, np.int8)
-    arguments = (whole, fold, query, images, no_fold, False, K, CLASSES)
-    keyed = look_up(labelled, *arguments, keys["labelled"], keys["query"])
-    plain = look_up(labelled, *arguments)
+    references = ReferenceProducts(labelled, whole, fold)
+    keyed_references = ReferenceProducts(labelled, whole, fold, keys["labelled"])
+    keyed = lookup_images(keyed_references, query, images, no_fold, K, False, keys["query"])
+    plain = lookup_images(references, query, images, no_fold, K, False)
     assert (keyed.total > plain.total).any()
     for image in images.tolist():
         held = labelled.image_product[labelled.md5[:, 0] == query.md5[image, 0]]
         assert keyed.total[image] == len(np.unique(held))
     products, no_fold = np.arange(20), np.full(20, -1, np.int8)
-    sets = (whole, fold, query, products, no_fold, False, CLASSES)
-    assert (look_up_sets(labelled, *sets, keys["labelled"], keys["query"]).total).sum() > (
-        look_up_sets(labelled, *sets).total
-    ).sum()
+    sets = lookup_image_sets(keyed_references, query, products, no_fold, False, keys["query"])
+    plain_sets = lookup_image_sets(references, query, products, no_fold, False)
+    assert sets.total.sum() > plain_sets.total.sum()
 
 
 def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
@@ -262,16 +265,17 @@ def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
     images = np.arange(len(query.md5))
     query_fold = fold[query.image_product] if same else np.full(len(images), -1, np.int8)
     # The first words of the toy's keys are small numbers: all would be in the first bucket.
-    keys = [known.md5 * picture_keys.ODD for known in (labelled, query)]
-    arguments = (labelled, np.ones(60, bool), fold, query, images, query_fold, same, K, CLASSES)
-    expected = look_up(*arguments)
+    keys = [known.md5 * key_kernels.ODD for known in (labelled, query)]
+    mask, arguments = np.ones(60, bool), (query, images, query_fold, K, same)
+    expected = lookup_images(ReferenceProducts(labelled, mask, fold), *arguments)
+    references = ReferenceProducts(labelled, mask, fold, keys[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture_keys, "BUCKET", bucket)
-        assert_equal(look_up(*arguments, *keys), expected, slice(None))
+        patch.setattr(key_kernels, "BUCKET_SIZE", bucket)
+        assert_equal(lookup_images(references, *arguments, keys[1]), expected, slice(None))
 
 
 def test_more_pictures_than_can_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
     known = catalogue(np.random.default_rng(0), 40, 9)
-    monkeypatch.setattr(hash_lookup, "MOST", len(known.md5))
+    monkeypatch.setattr(hash_lookup, "MAX_COUNT", len(known.md5))
     with pytest.raises(UserError, match=r"toy\.bson.*features\.use_md5 = false"):
         ask(known, np.ones(40, bool), np.full(40, -1, np.int8), known, same=True)

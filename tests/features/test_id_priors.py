@@ -25,7 +25,7 @@ class Drawn:
         rng = np.random.default_rng(seed)
         self.ids = rng.choice(references * spread + 1, references, replace=False).astype(np.int64)
         self.labels = rng.integers(0, CLASSES, references).astype(np.int16)
-        self.order = id_priors.in_order(self.ids, self.labels)
+        self.order = id_priors.build_id_index(self.ids, self.labels)
         own = rng.integers(0, references, 30) if references else np.empty(0, np.int64)
         strange = rng.integers(-5, references * spread + 5, 30)
         self.query_ids = np.repeat(np.concatenate([self.ids[own], strange]), 2)
@@ -90,7 +90,10 @@ def test_a_damaged_catalogue_with_equal_ids_still_leaves_out_the_own_label(seed:
     changed[7] = (changed[7] + 1) % CLASSES
     for classes in range(CLASSES):
         asked = np.full(25, classes)
-        before, after = id_priors.in_order(ids, labels), id_priors.in_order(ids, changed)
+        before, after = (
+            id_priors.build_id_index(ids, labels),
+            id_priors.build_id_index(ids, changed),
+        )
         for window in (1, 5, 24):
             left = before.nearest_counts(ids, asked, window, own)[7]
             assert left == after.nearest_counts(ids, asked, window, own)[7]
@@ -99,7 +102,7 @@ def test_a_damaged_catalogue_with_equal_ids_still_leaves_out_the_own_label(seed:
 
 
 def test_an_own_product_with_another_id_is_refused() -> None:
-    order = id_priors.in_order(np.array([3, 5]), np.array([0, 1], np.int16))
+    order = id_priors.build_id_index(np.array([3, 5]), np.array([0, 1], np.int16))
     with pytest.raises(AssertionError, match="another id"):
         order.nearest_counts(np.array([4]), np.array([0]), 1, np.array([1]))
 
@@ -135,5 +138,5 @@ def test_global_prior_equals_a_loop(seed: int, products: int) -> None:
 
 
 def test_a_window_never_spans_the_catalogue() -> None:
-    assert id_priors.capped(50_000, 1000) == 250
-    assert id_priors.capped(50, 1000) == 50
+    assert id_priors.limit_window(50_000, 1000) == 250
+    assert id_priors.limit_window(50, 1000) == 50

@@ -11,8 +11,14 @@ from sklearn.metrics import roc_auc_score
 
 from lib.data.catalog import Catalog
 from lib.features import hash_lookup
-from lib.features.candidates import Query, make_query
-from lib.features.image_hash import HashFeatures, hash_columns, hash_table, set_columns
+from lib.features.hash_lookup import ReferenceProducts
+from lib.features.image_hash import (
+    HashFeatures,
+    image_hash_features,
+    image_set_features,
+    lookup_hash_features,
+)
+from lib.features.query import Query, make_query
 from tests.features.toy_catalog import catalogue, relabelled
 
 CLASSES = 14  # more than a placeholder needs
@@ -22,7 +28,8 @@ few = settings(max_examples=12, deadline=None)  # the loops are slow
 def asked(known: Catalog, fold: np.ndarray, prefix: str = "hash") -> tuple[Query, HashFeatures]:
     """Every product of a labelled catalogue: its pictures and its sets."""
     query, whole = make_query(known, np.arange(len(known.label))), np.ones(len(fold), bool)
-    return query, hash_table(prefix, known, whole, fold, known, query, fold, True, 5, CLASSES)
+    references = ReferenceProducts(known, whole, fold)
+    return query, lookup_hash_features(prefix, references, known, query, fold, 5, True)
 
 
 def every_row(products: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,15 +44,15 @@ def test_sums_over_the_product_equal_a_loop(seed: int, pictures: int) -> None:
     known = catalogue(rng, 60, pictures, CLASSES, placeholder=0.3)
     query, found = asked(known, rng.integers(0, 3, 60).astype(np.int8))
     slot, cls = every_row(60)
-    table = hash_columns(query, found.images, slot, cls)
+    table = image_hash_features(query, found.images, slot, cls)
     for row in rng.choice(len(slot), 60).tolist():
-        first = query.start[slot[row]]
-        own = np.arange(first, first + query.count[slot[row]])
+        first = query.image_start[slot[row]]
+        own = np.arange(first, first + query.image_count[slot[row]])
         held = [image for image in own.tolist() if found.images.total[image] > 0]
         clear = [image for image in held if not found.images.placeholder[image]]
 
         def shares(some: list[int], row: int = row) -> list[float]:
-            count = found.images.count(np.array(some, int), np.full(len(some), cls[row]))
+            count = found.images.count_of(np.array(some, int), np.full(len(some), cls[row]))
             return (count / found.images.total[some]).tolist()
 
         all_of_class = sum(share == 1 for share in shares(held))
@@ -57,7 +64,7 @@ def test_sums_over_the_product_equal_a_loop(seed: int, pictures: int) -> None:
             "clear_l1": np.mean(shares(clear)) if clear else np.nan,
         }
         for at, image in enumerate(own[:4]):
-            count = found.images.count(np.array([image]), cls[[row]])[0]
+            count = found.images.count_of(np.array([image]), cls[[row]])[0]
             expected[f"count_{at}"] = count
             expected[f"share_{at}"] = shares([image])[0] if image in held else np.nan
         for at in range(len(own), 4):
@@ -71,7 +78,7 @@ def test_the_toy_has_placeholders_beside_other_pictures() -> None:
     rng = np.random.default_rng(0)
     known = catalogue(rng, 60, 60, CLASSES, placeholder=0.3)
     query, found = asked(known, rng.integers(0, 3, 60).astype(np.int8))
-    table = hash_columns(query, found.images, *every_row(60))
+    table = image_hash_features(query, found.images, *every_row(60))
     assert (table["hash_placeholders"] > 0).any()
     both = np.isfinite(table["hash_clear_l1"])
     assert (table["hash_clear_l1"][both] != table["hash_l1"][both]).any()
@@ -81,7 +88,7 @@ def test_the_l1_frequencies_of_a_product_add_up_to_one() -> None:
     rng = np.random.default_rng(1)
     known = catalogue(rng, 60, 20, CLASSES)
     query, found = asked(known, np.full(60, -1, np.int8))
-    l1 = hash_columns(query, found.images, *every_row(60))["hash_l1"].reshape(60, CLASSES)
+    l1 = image_hash_features(query, found.images, *every_row(60))["hash_l1"].reshape(60, CLASSES)
     some = np.isfinite(l1[:, 0])
     assert 0 < some.sum() < 60
     np.testing.assert_allclose(l1[some].sum(axis=1), 1, rtol=1e-6)
@@ -94,7 +101,7 @@ def test_sets_equal_a_loop(seed: int) -> None:
     known = catalogue(rng, 40, 3, CLASSES)
     query, found = asked(known, np.full(40, -1, np.int8))
     slot, cls = every_row(40)
-    table = set_columns(query, found.sets, slot, cls)
+    table = image_set_features(query, found.sets, slot, cls)
     words = known.md5.tolist()
     pictures = [{tuple(words[image]) for image in known.images_of([one])} for one in range(40)]
     for row in rng.choice(len(slot), 60).tolist():
@@ -150,9 +157,9 @@ def out_of_fold_auc(sets_alone: bool) -> float:
     slot, cls = every_row(2000)
     some = rng.random(len(slot)) < 0.4
     slot, cls = slot[some], cls[some]
-    table: dict[str, Any] = {"class": cls} | set_columns(query, found.sets, slot, cls)
+    table: dict[str, Any] = {"class": cls} | image_set_features(query, found.sets, slot, cls)
     if not sets_alone:
-        table |= hash_columns(query, found.images, slot, cls)
+        table |= image_hash_features(query, found.images, slot, cls)
     values = np.stack(list(table.values()), axis=1).astype(np.float32)
     target, score = known.label[slot] == cls, np.zeros(len(slot))
     for left_out in range(4):

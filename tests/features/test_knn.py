@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.features import knn as module
-from lib.features.knn import class_scores, nearest_classes, voted
+from lib.features.knn import class_knn_scores, knn_classes, vote
 
 CLASSES, DIMS = 5, 6
 
@@ -24,7 +24,7 @@ def case(seed: int, references: int, pairs: int) -> tuple[np.ndarray, ...]:
     return known, reference, of_class, asked, image, cls
 
 
-def expected(known, reference, of_class, asked, image, cls):  # type: ignore[no-untyped-def]
+def expected(known, reference, of_class, asked, image, cls):
     score, best = np.zeros(len(image)), np.full(len(image), np.nan)
 
     def unit(vector: np.ndarray) -> np.ndarray:
@@ -44,16 +44,16 @@ def expected(known, reference, of_class, asked, image, cls):  # type: ignore[no-
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 30))
 def test_equals_a_loop(seed: int, references: int, pairs: int) -> None:
     data = case(seed, references, pairs)
-    for found, wanted in zip(class_scores(*data), expected(*data), strict=True):
+    for found, wanted in zip(class_knn_scores(*data), expected(*data), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-5)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = case(1, 60, 80)
-    whole = class_scores(*data)
+    whole = class_knn_scores(*data)
     monkeypatch.setattr(module, "ROWS", 3)
     monkeypatch.setattr(module, "COLUMNS", 4)
-    for found, wanted in zip(class_scores(*data), whole, strict=True):
+    for found, wanted in zip(class_knn_scores(*data), whole, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
     assert (whole[0] > 0).any()
 
@@ -65,7 +65,7 @@ def test_nearest_classes_equal_a_loop(seed: int, references: int, k: int) -> Non
     known, asked = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (references + 2, 9))
     reference = np.sort(rng.permutation(len(known))[:references])
     of_class = rng.integers(0, CLASSES, references).astype(np.int16)
-    found, likeness = nearest_classes(known, reference, of_class, asked, k)
+    found, likeness = knn_classes(known, reference, of_class, asked, k)
     cosine = (asked / np.linalg.norm(asked, axis=1, keepdims=True)) @ (
         known[reference] / np.linalg.norm(known[reference], axis=1, keepdims=True)
     ).T
@@ -82,10 +82,10 @@ def test_nearest_classes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     _, reference, of_class, *_ = case(5, 60, 1)
     rng = np.random.default_rng(0)
     known, asked = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (64, 9))  # no ties
-    whole, _ = nearest_classes(known, reference, of_class, asked, 4)
+    whole, _ = knn_classes(known, reference, of_class, asked, 4)
     monkeypatch.setattr(module, "ROWS", 2)
     monkeypatch.setattr(module, "COLUMNS", 5)
-    found, _ = nearest_classes(known, reference, of_class, asked, 4)
+    found, _ = knn_classes(known, reference, of_class, asked, 4)
     np.testing.assert_array_equal(found, whole)
 
 
@@ -95,7 +95,7 @@ def test_votes_of_a_class_add_up(seed: int, width: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     classes = rng.integers(-1, CLASSES, (6, width)).astype(np.int16)
     votes = rng.integers(0, 4, classes.shape).astype(np.float32)
-    found = voted(classes, votes, k)
+    found = vote(classes, votes, k)
     for row in range(len(classes)):
         distinct = list(dict.fromkeys(classes[row][classes[row] >= 0].tolist()))
         wanted = sorted(distinct, key=lambda one: -votes[row][classes[row] == one].sum())[:k]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.features import network
-from lib.features.candidates import Query, make_query
-from lib.features.network import best_classes, mean, probability
+from lib.features.network import best_classes, lookup_probs, weighted_mean
+from lib.features.query import Query, make_query
 from lib.inference.topk import TopK
 from tests.features.toy_catalog import CLASSES, catalogue, dump
 
@@ -32,7 +32,7 @@ def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None
     rng = np.random.default_rng(seed)
     topk, dense = dump(rng, np.arange(9), k)
     row, cls = np.divmod(np.arange(9 * CLASSES), CLASSES)
-    found = probability(topk, row, cls, CLASSES).reshape(9, CLASSES)
+    found = lookup_probs(topk, row, cls, CLASSES).reshape(9, CLASSES)
     np.testing.assert_allclose(found, dense_from(topk), rtol=1e-5)
     listed = np.zeros((9, CLASSES), bool)
     np.put_along_axis(listed, topk.classes.astype(np.int64), True, axis=1)
@@ -49,7 +49,7 @@ def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
     rng = np.random.default_rng(seed)
     dumps = [dump(rng, np.arange(6), CLASSES) for _ in range(models)]
     weights = rng.random(models) + 0.1
-    found = mean([topk for topk, _ in dumps], weights.tolist(), CLASSES)
+    found = weighted_mean([topk for topk, _ in dumps], weights.tolist(), CLASSES)
     exact = np.average([dense for _, dense in dumps], axis=0, weights=weights)
     np.testing.assert_allclose(dense_from(found), exact, rtol=1e-4, atol=1e-6)
     assert (np.diff(found.probs, axis=1) <= 0).all()
@@ -60,7 +60,7 @@ def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
 def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     topks = [dump(rng, np.arange(6), k)[0] for _ in range(3)]
-    found = mean(topks, [1, 2, 3], CLASSES)
+    found = weighted_mean(topks, [1, 2, 3], CLASSES)
     assert found.classes.shape == (6, k)
     dense = np.average([dense_from(topk) for topk in topks], axis=0, weights=[1, 2, 3])
     for row in range(6):
@@ -74,7 +74,7 @@ def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> N
 
 def test_mean_of_one_dump_is_that_dump() -> None:
     topk, _ = dump(np.random.default_rng(0), np.arange(50))
-    found = mean([topk], [4.0], CLASSES)
+    found = weighted_mean([topk], [4.0], CLASSES)
     np.testing.assert_array_equal(found.classes, topk.classes)
     np.testing.assert_allclose(found.probs, topk.probs, rtol=1e-6)
 
@@ -96,7 +96,7 @@ def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
         listed = np.unique([topk.classes[images] for topk in topks])
         stacked = np.array([part[images] for part in dense])
         if how == "geometric":
-            stacked = np.log(np.maximum(stacked, network.LEAST))
+            stacked = np.log(np.maximum(stacked, network.MIN_PROB))
         score = np.average(stacked.mean(axis=1), axis=0, weights=[3, 1])
         assert found[slot] in listed
         assert score[found[slot]] == pytest.approx(score[listed].max(), rel=1e-5)
@@ -116,8 +116,8 @@ def test_the_two_means_differ() -> None:
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     topks = [dump(rng, np.arange(40))[0] for _ in range(2)]
-    whole = mean(topks, [1, 1], CLASSES)
+    whole = weighted_mean(topks, [1, 1], CLASSES)
     monkeypatch.setattr(network, "CHUNK", 7)
-    pieces = mean(topks, [1, 1], CLASSES)
+    pieces = weighted_mean(topks, [1, 1], CLASSES)
     np.testing.assert_array_equal(whole.classes, pieces.classes)
     np.testing.assert_array_equal(whole.probs, pieces.probs)

@@ -8,7 +8,9 @@ import numpy as np
 
 from lib.config.schema import Features
 from lib.data.catalog import Catalog, Splits
-from lib.features.build import Columns, build_candidates, build_source, read
+from lib.features.build import build_candidates, build_source
+from lib.features.table import FeatureTable
+from lib.features.visibility import PartInputs
 from lib.inference.topk import TopK
 from tests.features.toy_catalog import CLASSES, catalogue, dump, splits
 
@@ -24,6 +26,11 @@ class Toy:
 
     def query(self, part: str) -> Catalog:
         return self.test if part == "test" else self.labelled
+
+    def inputs(self, part: str, dials: Features = DIALS) -> PartInputs:
+        return PartInputs(
+            dials, part, self.labelled, self.splits, self.query(part), CLASSES, self.dumps[part]
+        )
 
 
 def toy(seed: int, products: int = 60) -> Toy:
@@ -42,7 +49,7 @@ class Built:
     product: np.ndarray
     cls: np.ndarray
     fold: np.ndarray
-    columns: Columns
+    columns: FeatureTable
     facts: dict
 
     def of(self, product: int) -> tuple[list[int], np.ndarray]:
@@ -57,27 +64,17 @@ def build(
     folder: Path, data: Toy, part: str, dials: Features = DIALS, stack_part: str = "fit"
 ) -> Built:
     folder.mkdir(parents=True, exist_ok=True)
-    facts = build_candidates(
-        folder,
-        dials,
-        data.labelled,
-        data.splits,
-        data.query(part),
-        part,
-        stack_part,
-        data.dumps[part],
-        CLASSES,
-    )
+    facts = build_candidates(folder, data.inputs(part, dials), stack_part)
     product, cls, fold = (np.load(folder / f"{name}.npy") for name in ("product", "cls", "fold"))
-    return Built(product, cls, fold, read(folder), facts)
+    return Built(product, cls, fold, FeatureTable.load(folder), facts)
 
 
 def sourced(
     folder: Path, data: Toy, part: str, names: Sequence[str], dials: Features = DIALS
-) -> Columns:
+) -> FeatureTable:
     build(folder / "candidates", data, part, dials)
     (folder / "source").mkdir(exist_ok=True)
     topks = data.dumps[part][: len(names)]
     query = data.query(part)
     build_source(folder / "source", dials, folder / "candidates", query, topks, names, CLASSES)
-    return read(folder / "source")
+    return FeatureTable.load(folder / "source")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.features.candidates import make_query
+from lib.features.query import make_query
 from lib.inference.topk import TopK
 from lib.labelling import baselines
 from lib.stages import ranking_stage

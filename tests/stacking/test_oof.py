@@ -11,8 +11,7 @@ from sklearn.model_selection import GroupKFold, PredefinedSplit, cross_val_predi
 
 from lib.config.schema import RANKERS, Stack
 from lib.errors import UserError
-from lib.features.build import Columns
-from lib.features.table import Table, categories_as_priors, layer_columns
+from lib.features.table import FeatureTable, Table, score_features, target_encode
 from lib.stacking import blend, softmax
 from lib.stacking import oof as stack
 from lib.stacking.boosters import base, forests, registry
@@ -165,7 +164,7 @@ def test_rows_without_a_fold_are_refused(tmp_path):
 
 def test_tables_of_other_rows_are_refused(tmp_path):
     tables, target, fold, product = learnable()
-    short = Columns(tables[1].values[:-1], tables[1].names, tables[1].categorical)
+    short = FeatureTable(tables[1].values[:-1], tables[1].names, tables[1].categorical)
     with pytest.raises(ValueError, match="tables of"):
         fit(tmp_path, "lightgbm", ([tables[0], short], target, fold, product))
 
@@ -195,7 +194,7 @@ def test_a_fold_with_nothing_to_watch_is_named(tmp_path):
 def test_other_columns_than_the_fits_are_refused(tmp_path):
     data = learnable()
     fit(tmp_path, "lightgbm", data)
-    renamed = Columns(data[0][0].values, ["a", "b", "other"], [])
+    renamed = FeatureTable(data[0][0].values, ["a", "b", "other"], [])
     with pytest.raises(ValueError, match="not those of the fit: c, other"):
         stack.predict_layer(tmp_path, "lightgbm", [renamed, data[0][1]], data[3])
     with pytest.raises(ValueError, match="the order"):
@@ -237,7 +236,7 @@ def honest_columns(cls, target, fold, train_cls, train_target, rng):
     hash_count = rng.poisson(0.3, len(cls))  # labels of other products that share a picture
     values = np.column_stack([cls, prior, probability, hash_count])
     names = ["candidate_class", "global_prior", "probability", "hash_count"]
-    return Columns(values.astype(np.float32), names, ["candidate_class"])
+    return FeatureTable(values.astype(np.float32), names, ["candidate_class"])
 
 
 def climbed(folder, leak, seed=0):
@@ -251,7 +250,7 @@ def climbed(folder, leak, seed=0):
         counts = np.bincount(cls, target, CLASSES)
         for tables, of_class, own in ((seen, cls, target), (held, other_cls, 0)):
             left_out = (counts[of_class] - own).astype(np.float32)
-            tables.append(Columns(left_out[:, None], ["leave_one_out"], []))
+            tables.append(FeatureTable(left_out[:, None], ["leave_one_out"], []))
     measured = {}
     below, other_below = {}, {}
     for booster in ("lightgbm", "random_forest"):
@@ -262,12 +261,12 @@ def climbed(folder, leak, seed=0):
         other_below[booster] = stack.predict_layer(own, booster, held, other_product)
     measured["l2"] = below["lightgbm"], other_below["lightgbm"]
     upper: list[Table] = [
-        *(categories_as_priors(table, seen[0], product) for table in seen),
-        layer_columns(below, product),
+        *(target_encode(table, seen[0], product) for table in seen),
+        score_features(below, product),
     ]
     other_upper: list[Table] = [
-        *(categories_as_priors(table, held[0], other_product) for table in held),
-        layer_columns(other_below, other_product),
+        *(target_encode(table, held[0], other_product) for table in held),
+        score_features(other_below, other_product),
     ]
     (folder / "l3").mkdir()
     stack.fit_layer(folder / "l3", "lgbm_1", upper, target, fold, product, NOISE, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lib.features.candidates import make_query
+from lib.features.query import make_query
 from lib.stacking import pseudo
 from tests.features.toy_catalog import CLASSES, catalogue, dump
 
@@ -19,7 +19,7 @@ def test_answers_are_those_of_the_mean(case):
     cls, confidence = pseudo.answers(query, [topk for topk, _ in dumps], [3.0, 1.0], CLASSES)
     dense = 0.75 * dumps[0][1] + 0.25 * dumps[1][1]
     for slot in range(len(query.products)):
-        images = dense[query.start[slot] :][: query.count[slot]]
+        images = dense[query.image_start[slot] :][: query.image_count[slot]]
         if len(images) == 0:
             assert (cls[slot], confidence[slot]) == (-1, 0)
             continue

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lib.config.schema import Stack
-from lib.features.build import Columns
+from lib.features.table import FeatureTable
 from lib.stacking import oof
 
 SMALL = Stack(n_estimators=20, forest_n_estimators=20, num_leaves=8, min_data_in_leaf=5)
@@ -28,8 +28,8 @@ def learnable(products=200, folds=4, seed=0):
     target = (rng.random(len(product)) < 1 / (1 + np.exp(-odds))).astype(np.int8)
     fold = rng.integers(0, folds, products).astype(np.int8)[product]
     tables = [
-        Columns(first, ["a", "b", "c"], []),
-        Columns(second, ["candidate_class", "top_class"], ["candidate_class", "top_class"]),
+        FeatureTable(first, ["a", "b", "c"], []),
+        FeatureTable(second, ["candidate_class", "top_class"], ["candidate_class", "top_class"]),
     ]
     return tables, target, fold, product
 

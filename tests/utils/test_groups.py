@@ -67,7 +67,7 @@ def test_runs_of_sorted_keys_are_starts_and_sizes(group: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("function", [group_rank, group_argmax, group_normalize])
-def test_unsorted_groups_are_refused(function) -> None:  # type: ignore[no-untyped-def]
+def test_unsorted_groups_are_refused(function) -> None:
     with pytest.raises(ValueError, match="not sorted by group"):
         group_runs(np.array([2, 1]))
     with pytest.raises(ValueError, match="not sorted by group"):

@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features.picture_keys import dealt, first_shown, numbered, set_keys, sieved, slot_of
+from lib.features.key_kernels import (
+    bloom_filter,
+    factorize,
+    is_first_of_product,
+    partition,
+    probe,
+    set_keys,
+)
 
 untimed = settings(deadline=None)  # the machine may be busy
 
@@ -23,16 +30,16 @@ def test_equal_keys_have_equal_numbers(seed: int, rows: int, distinct: int) -> N
     key = drawn(seed, rows, distinct)
     rng = np.random.default_rng(seed)
     asked = rng.permutation(rows)[: rows // 2]
-    number, keys, table = numbered(key[asked])
+    number, keys, table = factorize(key[asked])
     names = [tuple(row) for row in key[asked].tolist()]
     of_name = dict(zip(names, number.tolist(), strict=True))
     assert [of_name[name] for name in names] == number.tolist()
     assert sorted(of_name.values()) == list(range(len(keys)))
     for name, place in of_name.items():
         assert tuple(keys[place].tolist()) == name
-        assert table[slot_of(table, keys, *keys[place])] == place
+        assert table[probe(table, keys, *keys[place])] == place
     for other in key:
-        found = table[slot_of(table, keys, *other)]
+        found = table[probe(table, keys, *other)]
         assert found == of_name.get(tuple(other.tolist()), -1)
 
 
@@ -42,7 +49,7 @@ def test_buckets_are_of_the_first_bits(seed: int, rows: int, bits: int) -> None:
     rng = np.random.default_rng(seed)
     key = rng.integers(0, 2**64, (300, 2), np.uint64)
     asked = rng.integers(0, 300, rows)
-    places, first = dealt(key, asked, bits)
+    places, first = partition(key, asked, bits)
     assert len(first) == 2**bits + 1
     for bucket in range(2**bits):
         expected = np.flatnonzero(key[asked, 0] >> np.uint64(64 - bits) == bucket)
@@ -55,7 +62,7 @@ def test_the_sieve_keeps_what_is_asked_for(seed: int, rows: int) -> None:
     rng = np.random.default_rng(seed)
     key, other = drawn(seed, 300, 60), drawn(seed + seed % 2, 300, 60)
     asked, counts = rng.integers(0, 300, rows), rng.random(300) < 0.7
-    kept = sieved(key, counts, other, asked)
+    kept = bloom_filter(key, counts, other, asked)
     assert (np.diff(kept) > 0).all()
     assert counts[kept].all()
     wanted = {tuple(row) for row in other[asked].tolist()}
@@ -67,7 +74,7 @@ def test_the_sieve_spares_most_of_the_others() -> None:
     rng = np.random.default_rng(0)
     key, other = rng.integers(0, 2**64, (2, 2000, 2), np.uint64)
     asked = np.arange(1000)
-    assert 0 < len(sieved(key, np.ones(2000, bool), other, asked)) < 400
+    assert 0 < len(bloom_filter(key, np.ones(2000, bool), other, asked)) < 400
 
 
 def shown(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +101,7 @@ def test_sets_have_equal_keys_where_they_are_equal(seed: int) -> None:
 def test_plain_sums_would_not_do() -> None:
     """Proof that the toy above can tell."""
     key, product = shown(1)
-    new = first_shown(key, product)
+    new = is_first_of_product(key, product)
     plain = [tuple(key[new & (product == one)].sum(0).tolist()) for one in range(80)]
     sets = [frozenset(map(tuple, key[product == one].tolist())) for one in range(80)]
     assert len(set(plain)) < len(set(sets))
@@ -109,4 +116,4 @@ def test_first_shown_of_each_product(seed: int) -> None:
     for row, one in zip(product.tolist(), key.tolist(), strict=True):
         expected.append((row, *one) not in seen)
         seen.add((row, *one))
-    assert first_shown(key, product).tolist() == expected
+    assert is_first_of_product(key, product).tolist() == expected

@@ -5,9 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features import near_alike as module
-from lib.features.id_priors import in_order
-from lib.features.near_alike import ProductEmbeddings, near_alike
+from lib.features import similar_ids as module
+from lib.features.id_priors import build_id_index
+from lib.features.similar_ids import (
+    IdQueries,
+    IdReferences,
+    ProductEmbeddings,
+    similarity_by_class,
+)
 
 CLASSES, DIMS = 4, 6
 
@@ -29,7 +34,7 @@ def case(seed: int, references: int, asked: int) -> dict:
     sizes = rng.integers(1, CLASSES + 1, asked)
     cls = [np.sort(rng.permutation(CLASSES)[:size]) for size in sizes]
     return {
-        "order": in_order(ids, labels),
+        "order": build_id_index(ids, labels),
         "reference": rows[by_id],
         "known": album(rng, known_products),
         "ids": rng.integers(0, 3 * references + 5, asked),
@@ -41,6 +46,12 @@ def case(seed: int, references: int, asked: int) -> dict:
     }
 
 
+def similarities(c: dict) -> np.ndarray:
+    references = IdReferences(c["order"], c["reference"], c["known"])
+    queries = IdQueries(c["ids"], c["asked"], c["query"], c["bounds"], c["cls"])
+    return similarity_by_class(references, queries, c["window"])
+
+
 def unit(vector: np.ndarray) -> np.ndarray:
     vector = vector.astype(np.float64)
     length = np.linalg.norm(vector)
@@ -48,7 +59,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def pictures(of: ProductEmbeddings, product: int) -> list[np.ndarray]:
-    rows = range(of.first[product], of.first[product] + of.count[product])
+    rows = range(of.first_image[product], of.first_image[product] + of.image_count[product])
     return [unit(of.embeddings[row]) for row in rows]
 
 
@@ -83,19 +94,19 @@ def expected(c: dict) -> np.ndarray:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.integers(1, 8))
 def test_equals_a_loop(seed: int, references: int, asked: int) -> None:
     c = case(seed, references, asked)
-    np.testing.assert_allclose(near_alike(**c), expected(c), rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(similarities(c), expected(c), rtol=2e-3, atol=1e-5)
 
 
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     c = case(3, 40, 30)
-    whole = near_alike(**c)
+    whole = similarities(c)
     assert np.isfinite(whole).any(axis=0).all()
     monkeypatch.setattr(module, "CHUNK", 4)
-    np.testing.assert_array_equal(near_alike(**c), whole)
+    np.testing.assert_array_equal(similarities(c), whole)
 
 
 def test_no_products() -> None:
     c = case(1, 5, 1)
     none = np.empty(0, np.int64)
     c |= {"ids": none, "asked": none, "bounds": np.zeros(1, np.int64), "cls": c["cls"][:0]}
-    assert near_alike(**c).shape == (0, 4)
+    assert similarities(c).shape == (0, 4)

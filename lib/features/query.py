@@ -1,0 +1,83 @@
+"""The products that are queried, and their images.
+
+`query_row` is the index of a product in `Query.products`; candidate rows and arrays by product
+refer to it. An index into `Query.images` refers to a row of every `TopK` of the part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.data.catalog import Catalog
+from lib.errors import UserError
+from lib.inference.topk import TopK
+from lib.utils.groups import group_index
+
+
+@dataclass(frozen=True)
+class Query:
+    """Some products of a catalog and all their images.
+
+    products: int64 [Q], ascending rows of the catalog's products.
+    images: int64 [n], ascending rows of the catalog's images, as in `TopK.image`.
+    image_start: int64 [Q], index of each product's first image in `images`.
+    image_count: int64 [Q], number of images of each product.
+    """
+
+    products: np.ndarray
+    images: np.ndarray
+    image_start: np.ndarray
+    image_count: np.ndarray
+
+    def query_row_of_image(self) -> np.ndarray:
+        """The query row of each image: int64 [n]."""
+        return group_index(self.image_count)
+
+    def image_slice(self, query_rows: slice) -> slice:
+        """Which of `images` belong to a non-empty slice of query rows."""
+        last = query_rows.stop - 1
+        first = int(self.image_start[query_rows.start])
+        return slice(first, int(self.image_start[last] + self.image_count[last]))
+
+    def image_at(self, query_row: np.ndarray, position: int) -> np.ndarray:
+        """Index in `images` of the image at a position of each product: int64 [R], -1 for none.
+
+        query_row: int64 [R]; position: 0 for the first image of a product.
+        """
+        has_image = position < self.image_count[query_row]
+        return np.where(has_image, self.image_start[query_row] + position, -1)
+
+    def row_image_pairs(self, query_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All pairs of a row and an image of its product: (row, index in `images`), int64 [p] each.
+
+        query_row: int64 [R]. Rows ascend, and the images of each row.
+        """
+        count = self.image_count[query_row]
+        row = group_index(count)
+        position = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        return row, self.image_start[query_row][row] + position
+
+
+def make_query(catalog: Catalog, products: np.ndarray) -> Query:
+    """Query some products of a catalog.
+
+    products: int [Q], ascending rows of the catalog's products.
+    """
+    count = catalog.image_count[products].astype(np.int64)
+    images = catalog.images_of(products)
+    assert len(images) == count.sum(), "image_count disagrees with image_product"
+    return Query(products.astype(np.int64), images, np.cumsum(count) - count, count)
+
+
+def check_topks(query: Query, topks: Sequence[TopK], names: Sequence[str]) -> None:
+    """Check that every model has predictions of exactly the queried images.
+
+    Raises UserError naming the first model that has not.
+    """
+    for topk, name in zip(topks, names, strict=True):
+        if not np.array_equal(topk.image, query.images):
+            raise UserError(
+                f"predictions of {name} cover {len(topk.image)} images, but the part has"
+                f" {len(query.images)}, or others; run 03_predict_tta.py --rebuild"
+            )

@@ -1,0 +1,47 @@
+"""Rows and images of queried products."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.errors import UserError
+from lib.features.query import check_topks, make_query
+from tests.features.toy_catalog import catalogue, dump
+
+untimed = settings(deadline=None)  # the machine may be busy
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@untimed
+@given(seeds)
+def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = catalogue(rng, 15, 10)
+    query = make_query(known, np.flatnonzero(rng.random(15) < 0.6))
+    slot = np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
+    slot = slot.astype(np.int64)
+    row, image = query.row_image_pairs(slot)
+    products = query.products[slot]
+    assert (known.image_product[query.images[image]] == products[row]).all()
+    np.testing.assert_array_equal(
+        np.bincount(row, minlength=len(slot)), known.image_count[products]
+    )
+    assert len(set(zip(row.tolist(), image.tolist(), strict=True))) == len(row)
+    for position in range(6):
+        at = query.image_at(slot, position)
+        there = at >= 0
+        np.testing.assert_array_equal(there, known.image_count[products] > position)
+        assert (known.image_position[query.images[at[there]]] == position).all()
+        assert (known.image_product[query.images[at[there]]] == products[there]).all()
+
+
+def test_dumps_of_other_pictures_are_refused() -> None:
+    known = catalogue(np.random.default_rng(0), 15, 10)
+    query = make_query(known, np.arange(5))
+    good, _ = dump(np.random.default_rng(0), query.images)
+    check_topks(query, [good], ["small"])
+    bad, _ = dump(np.random.default_rng(0), query.images + 1)
+    with pytest.raises(UserError, match=r"predictions of other.*03_predict_tta"):
+        check_topks(query, [good, bad], ["small", "other"])
