@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,8 @@ from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
+
+Work = Callable[[Experiment, argparse.Namespace], int]
 
 DEFAULT_CONFIG = "configs/sample.toml"
 MIN_FREE_BYTES = 8 << 20  # with less than this left, a failed write means a full disk
@@ -98,7 +100,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _exit_status(arguments: argparse.Namespace, work) -> int:  # type: ignore[no-untyped-def]
+def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     """Load the experiment, call `work(experiment, arguments)`, and turn errors into one line."""
     level = logging.WARNING if arguments.quiet else logging.INFO
     configure_logging(logging.DEBUG if arguments.verbose else level)
@@ -156,8 +158,13 @@ def _run_all(
     script_options: list[str], experiment: Experiment, arguments: argparse.Namespace
 ) -> int:
     artifacts = declare_all(experiment)
+    states = _states(artifacts, STAGES)
+    if arguments.dry_run:
+        for stage in STAGES:
+            _print_states(artifacts[stage.NAME], states)
+        return 0
     for stage in STAGES:
-        if _is_fresh(stage, artifacts) and not arguments.dry_run:
+        if all(states[artifact.path].fresh for artifact in artifacts[stage.NAME]):
             count = sum(not artifact.frozen for artifact in artifacts[stage.NAME])
             logger.info("%s: 0 built, %d fresh", stage.NAME, count)
             _finish(stage, experiment, arguments)
@@ -166,12 +173,8 @@ def _run_all(
         exit_status = subprocess.run(command).returncode
         if exit_status:
             return exit_status
+        states = _states(artifacts, STAGES)
     return 0
-
-
-def _is_fresh(stage: ModuleType, artifacts: dict[str, list[Artifact]]) -> bool:
-    """Whether all artifacts up to this stage are fresh, so that its script has nothing to do."""
-    return all(state.fresh for state in _states(artifacts, [*_earlier(stage), stage]).values())
 
 
 def _check_frozen(
@@ -205,14 +208,17 @@ def _check_earlier_stages(stage: ModuleType, artifacts: dict[str, list[Artifact]
 
 def _dry_run(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
     artifacts = declare_all(experiment)
-    states = _states(artifacts, [*_earlier(stage), stage])
-    for artifact in artifacts[stage.NAME]:
+    _print_states(artifacts[stage.NAME], _states(artifacts, [*_earlier(stage), stage]))
+    return 0
+
+
+def _print_states(artifacts: Sequence[Artifact], states: dict[Path, Status]) -> None:
+    for artifact in artifacts:
         state = states[artifact.path]
         if not artifact.frozen:
             print(f"{artifact.path}: {state}")
         elif not state.fresh:
             print(f"{artifact.path}: {state}; not built by this command; train first")
-    return 0
 
 
 def _states(
