@@ -336,7 +336,7 @@ def test_rotten_pictures_are_counted_and_the_run_goes_on(copied):
     packed = (copied / "odd" / "submit" / "submission.csv.gz").read_bytes()
     assert len(gzip.decompress(packed).splitlines()) == 101
     damage = json.loads((copied / "odd" / "extract" / "train" / "damage.json").read_text())
-    assert damage["counts"] == {"product without pictures": 1, "unknown category_id": 1}
+    assert damage["counts"] == {"product without images": 1, "unknown category_id": 1}
     log = run(copied, "extract", extra=(*extra, "--set", "name=again")).stderr
     assert "1 x unknown category_id" in log
     manifest = json.loads(

@@ -102,7 +102,7 @@ def test_a_table_from_products_to_answers(tmp_path):
     )
     result = run_all(config)
     assert result.returncode == 0, result.stderr
-    assert "1 x picture file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
+    assert "1 x image file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
     header, *answered = answers(tmp_path)
     assert header == ["sku", "kind"]
     assert [row[0] for row in answered] == asked
