@@ -12,7 +12,7 @@ from lib.data.perceptual_hash import build_perceptual_hashes, perceptual_hashes
 from lib.data.sources.bson_file import index_bson
 from lib.data.sources.numpy_arrays import list_arrays
 from tests.conftest import jpeg, product
-from tests.data.sources.test_csv_table import indexed
+from tests.data.source_index import index_source
 
 ROTTEN = b"no picture at all"
 
@@ -77,7 +77,7 @@ def test_bitmaps_have_keys_too(tmp_path: Path) -> None:
     source = tmp_path / "train"
     source.mkdir()
     np.save(source / "cat.npy", np.concatenate([grey, grey + np.uint8(60)]))
-    _, known, _ = indexed(tmp_path / "index", source, source, list_arrays(source, True))
+    _, known, _ = index_source(tmp_path / "index", source, source, list_arrays(source, True))
     keys, corrupt = perceptual_hashes(known, 1)
     assert corrupt == 0
     assert len(np.unique(keys[:3], axis=0)) == 3
