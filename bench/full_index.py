@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import generate, report
-from lib.config.schema import Augment
+from lib.config.model import Augment
 from lib.data.catalog import Categories, read_catalog
 from lib.data.image_reader import ImageReader
 from lib.data.shuffle import EpochOrder

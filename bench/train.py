@@ -19,7 +19,8 @@ import torch
 
 from bench import report
 from bench.report import Measured, Row
-from lib.config.schema import Model, Run, Sample
+from lib.config.model import Model
+from lib.config.schema import Run, Sample
 from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
 from lib.data.sources.bson_file import index_bson

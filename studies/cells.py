@@ -21,7 +21,8 @@ import torch
 from tqdm import tqdm
 
 from lib.config.load import load
-from lib.config.schema import Config, Model, plain
+from lib.config.model import Model
+from lib.config.schema import Config, plain
 from lib.data.catalog import Catalog, Categories, read_categories, read_splits
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import statsmodels.api as sm
 
-from lib.config.schema import Config, Model
+from lib.config.model import Model
+from lib.config.schema import Config
 from lib.errors import UserError
 from lib.evaluation.markdown import table
 from studies import cells, pages

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.config.schema import Augment, Config, Loss, Model, Sampling
+from lib.config.model import Augment, Loss, Model, Sampling
+from lib.config.schema import Config
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
 from studies import cells, pages

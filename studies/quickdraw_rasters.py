@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from lib.config.load import load
-from lib.config.schema import Config, Model
+from lib.config.model import Model
+from lib.config.schema import Config
 from lib.data.image_reader import ImageReader
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
 from lib.data.sources.bson_file import index_bson

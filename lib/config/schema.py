@@ -1,334 +1,240 @@
-"""The settings of an experiment, their defaults, and what follows from them.
+"""All settings of an experiment, with their defaults.
 
-`lib/config/load.py` reads them from TOML. `[run]` may differ between two runs without making an
-artifact stale; every other setting belongs to the artifacts that it decides.
+`lib/config/load.py` reads them from TOML; `python -m lib.config` prints this reference. `[run]` may
+differ between two runs without making an artifact stale; every other setting belongs to the
+artifacts that depend on it.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-BOOSTERS_L2 = ("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees")
-BOOSTERS_L3 = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
-RANKERS = ("lambdarank", "xgb_rank")  # learn the order of a product's candidates
-BOOSTERS = tuple(dict.fromkeys((*BOOSTERS_L2, *BOOSTERS_L3, *RANKERS)))
+from lib.config.model import Backbone, Model
+from lib.config.setting import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Range,
+    setting,
+)
+
+BoosterName = Literal[
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "random_forest",
+    "extra_trees",
+    "lgbm_1",
+    "lgbm_2",
+    "lgbm_3",
+    "lambdarank",
+    "xgb_rank",
+]
+BOOSTERS: tuple[BoosterName, ...] = get_args(BoosterName)
+BOOSTERS_L2: tuple[BoosterName, ...] = BOOSTERS[:5]
+BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
+RANKERS: tuple[BoosterName, ...] = ("lambdarank", "xgb_rank")  # they rank a product's candidates
+
+BelowOne = Annotated[float, Range(min=0, below=1)]
+Precision = Annotated[float, Range(min=0.5, below=1)]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Where the catalogue lies, and what it is.
+    """Where the catalog is, and what kind of files it is made of.
 
-    source  what `train` and `test` are
-    bson    BSON files of Cdiscount's kind
-    csv     tables of one row a product, which name its pictures
-    folders folders of pictures; in `train` one folder a class, nested ones are levels
-    npy     folders of <class>.npy, uint8 [n, h, w] or [n, h * h], each row a product
-    strokes folders of <class>.ndjson, simplified drawings of Quick, Draw!, each a product
-    sample  stage 01 draws a catalogue from [sample]
+    bson     BSON files like those of Cdiscount
+    csv      tables with one row for each product; a column names its images
+    folders  folders of images; in `train` one folder for each class, nested ones are levels
+    npy      folders of CLASS.npy, uint8 [n, h, w] or [n, h * h]; each row is a product
+    strokes  folders of CLASS.ndjson, simplified Quick, Draw! drawings; each is a product
+    sample   a synthetic catalog, which stage 01 generates from [sample]
     """
 
-    source: str = "bson"
-    root: str = "."  # folder that the names below are relative to
-    train: str = "train.bson"
-    test: str = "test.bson"  # the products to classify; "" = none, only the ladder is made
-    categories: str = "category_names.csv"  # of bson; the other sources have their own
-    id_column: str = "product"  # of a csv: any text, unique; whole numbers serve as a feature too
-    label_column: str = "category"  # a path such as Men/Tops/Tees, or any text
-    images_column: str = "images"  # names of pictures, separated by |
-    images_root: str = ""  # folder they are relative to; "" = images beside the csv, else its own
-    group_by: str = ""  # column whose equal values stay in one part and fold; "" = none
-    classes: tuple[str, ...] = ()  # of npy and strokes: these classes alone; () = all
-    max_per_class: int = 0  # of npy and strokes: the first so many of each class; 0 = all
-    bitmap_size: int = 28  # of strokes: pixels a side of the pictures that they are made into
-    max_bad_fraction: float = 0.01  # share of rotten records above which stage 01 stops
-    sha256: dict[str, str] = field(default_factory=dict)  # published digests by file name
+    source: Literal["bson", "csv", "folders", "npy", "strokes", "sample"] = setting(
+        "bson", "Kind of files that train and test are."
+    )
+    root: str = setting(".", "Folder of the files below.")
+    train: str = setting("train.bson", "File or folder of the labelled products.")
+    test: str = setting("test.bson", "File or folder of the products to classify; empty = none.")
+    categories: str = setting("category_names.csv", "Table of the categories; of bson alone.")
+    id_column: str = setting("product", "CSV column of unique product ids, numbers or text.")
+    label_column: str = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
+    images_column: str = setting("images", "CSV column of image names, separated by |.")
+    images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
+    group_by: str = setting("", "CSV column whose equal values stay in one part; empty = none.")
+    classes: tuple[str, ...] = setting((), "Use these classes of npy or strokes; empty = all.")
+    max_per_class: NonNegativeInt = setting(0, "First rows used of each of them; 0 = all.")
+    bitmap_size: Annotated[int, Range(min=8)] = setting(28, "Side of drawn strokes, in pixels.")
+    max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
+    sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Dials of the catalogue that `lib/data/synthetic/catalog.py` draws; defaults are Cdiscount's
-    own."""
+    """The synthetic catalog of `source = "sample"`. The defaults are as in Cdiscount's data."""
 
-    train_products: int = 4000
-    test_products: int = 1000
-    num_classes: int = 60  # leaves of the three-level tree
-    image_size: int = 64  # pixels a side
-    image_count_weights: tuple[float, ...] = (67.0, 7.0, 3.0, 5.0)  # weights of 1, 2, 3, 4 images
-    duplicate_fraction: float = 0.37  # share of train images that are copies of another
-    conflict_fraction: float = 0.015  # share of distinct pictures with more than one label
-    test_shared_fraction: float = 0.42  # share of test products that share a picture with train
-    test_unambiguous_fraction: float = (
-        0.36  # share of test products whose shared pictures have one label
+    train_products: Annotated[int, Range(min=2)] = setting(4000, "Labelled products.")
+    test_products: PositiveInt = setting(1000, "Products to classify.")
+    num_classes: Annotated[int, Range(min=2)] = setting(60, "Leaves of the three-level tree.")
+    image_size: Annotated[int, Range(min=16)] = setting(64, "Side of an image, in pixels.")
+    image_count_weights: tuple[NonNegativeFloat, ...] = setting(
+        (67.0, 7.0, 3.0, 5.0), "Relative frequencies of products with 1, 2, 3, ... images."
     )
-    num_placeholders: int = 3  # pictures shared by very many classes
-    label_noise: float = 0.03  # share of products with a wrong label
-    zipf_exponent: float = 1.0  # Zipf exponent of the class sizes
-    run_length: int = 40  # mean length of a seller's run of ids with few classes
-    difficulty: float = 0.5  # 0 clean drawings, 1 hardly readable
-
-
-@dataclass(frozen=True)
-class PseudoLabelling:
-    """A second round: test products that the round before is sure of join the training (C15)."""
-
-    teacher: str = (
-        ""  # the config of the round before, relative to this folder; "" = no second round
+    duplicate_fraction: BelowOne = setting(0.37, "Fraction of train images that are copies.")
+    conflict_fraction: BelowOne = setting(
+        0.015, "Fraction of distinct images with more than one label."
     )
-    min_precision: float = 0.97  # share of the labels by confidence that is right, at least
-    loss_weight: float = 0.5  # of such a picture in the loss; a labelled one has 1
-    use_hashes: bool = True  # also products whose pictures labelled products hold, all of one class
+    test_shared_fraction: BelowOne = setting(
+        0.42, "Fraction of test products that share an image with a labelled product."
+    )
+    test_unambiguous_fraction: BelowOne = setting(
+        0.36, "Fraction of test products whose shared images have one label."
+    )
+    num_placeholders: NonNegativeInt = setting(3, "Images that very many classes share.")
+    label_noise: BelowOne = setting(0.03, "Fraction of products with a wrong label.")
+    zipf_exponent: float = setting(1.0, "Zipf exponent of the class sizes.")
+    run_length: Annotated[int, Range(min=2)] = setting(
+        40, "Mean length of a run of ids from one seller, with few classes."
+    )
+    difficulty: Fraction = setting(0.5, "From 0, clean drawings, to 1, hardly legible ones.")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Shares of the labelled products; what is left is `fit`. `locked` is only ever scored."""
+    """Fractions of the labelled products; the rest is `fit`. `locked` is only ever scored."""
 
-    holdout: float = 0.0
-    locked: float = 0.1
-    n_folds: int = 4  # of `fit` and, apart, of `holdout`; the boosters use them all
-
-
-@dataclass(frozen=True)
-class LRSchedule:
-    """How the learning rate of the body goes, from `lr`, its peak.
-
-    cosine    down along `cycles` cosines, each from the peak; after a warm-up
-    one_cycle the same, and the momentum goes the other way round
-    cyclical  up and down in `cycles` triangles
-    plateau   times `factor` whenever the watched loss has not fallen for `patience` epochs
-    multistep by the body's epochs: [[0, 3e-4], [7, 1e-4]] is 1e-4 from the eighth on
-    constant
-    """
-
-    kind: str = "cosine"
-    warmup_fraction: float = 0.25  # share of the steps in which the rate first rises in a line
-    num_cycles: int = 1
-    min_lr_ratio: float = 0.0  # share of the peak that cosines and triangles end at
-    plateau_factor: float = 0.1
-    plateau_patience: int = 1
-    milestones: tuple[tuple[float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Augment:
-    """How training pictures are altered at most, beside the random place of the crop and `flip`.
-
-    An epoch's strength goes from 0 (none of this) to 1: it is the share of each range, and of the
-    shares of pictures, that is in use.
-    """
-
-    min_area: float = 1.0  # share of the crop that is shown at least, enlarged to all of it
-    max_stretch: float = (
-        0.0  # share by which what is shown is taller or wider than the crop, at most
+    holdout: BelowOne = setting(0.0, "Fraction for the boosters if models have n_folds = 1.")
+    locked: Annotated[float, Range(above=0, below=1)] = setting(
+        0.1, "Fraction for the final figures, which nothing is fitted to."
     )
-    max_rotation: float = 0.0  # degrees either way, at most
-    rot90: bool = False  # by 0, 90, 180 or 270 degrees
-    brightness: float = 0.0  # times 1 +- this, at most; so are the next two
-    contrast: float = 0.0  # distance from the mean grey of the picture
-    saturation: float = 0.0  # distance from the grey of the pixel
-    grayscale_prob: float = 0.0  # share of pictures shown without colour
-    erase_prob: float = 0.0  # share of pictures in which a rectangle is blotted out
-    no_aug_epochs: int = 0  # last epochs of strength 0
-    ramp_epochs: int = 0  # first epochs of the body, in which the strength rises to 1
-    ramp_start: float = 0.0  # strength that it rises from
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Cross-entropy, and what is added to it."""
-
-    label_smoothing: float = 0.0  # of the labels
-    focal_gamma: float = 0.0  # exponent of (1 - p): what is learnt already counts less
-    mixup_alpha: float = 0.0  # parameter of the Beta that two pictures are mixed by; 0 = none
-    hierarchy_weight: float = (
-        0.0  # weight of the same loss on the two upper levels of the category tree
+    n_folds: Annotated[int, Range(min=2)] = setting(
+        4, "Folds of `fit` and, separately, of `holdout`; the boosters use all of them."
     )
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Which pictures an epoch shows."""
+class PseudoLabelling:
+    """A second round: networks also train on test products that the first round is sure of."""
 
-    class_balance: float = 0.0  # weight n ** -balance for a class of n: 0 as they are, 1 all alike
-    one_image_per_product: bool = False  # one picture of each product, drawn anew for every epoch
-    hard_example_weight: float = 0.0  # weight 1 + hard * (1 - p of the true class when last seen)
-
-
-@dataclass(frozen=True)
-class WeightAveraging:
-    """A mean of the weights along the way, which then is what predicts.
-
-    ema  of the last 1 / (1 - decay) steps or so
-    swa  of the ends of the epochs from `swa_start` on; the batch norms are measured anew
-    """
-
-    kind: str = "none"
-    ema_decay: float = 0.999
-    swa_start: float = 0.75  # share of the body's epochs
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """A network on the embeddings of a product's pictures (input = "embedding").
-
-    It has a head and dropout of its own and sees no pictures: `head`, `dropout`, `flip`, `augment`
-    and `weights` of its model mean nothing. Of a second round it learns through its members alone.
-    """
-
-    inputs: tuple[str, ...] = ()  # models and backbones whose embeddings stand side by side
-    hidden_sizes: tuple[int, ...] = (1024, 512)  # sizes of the hidden layers
-    dropout: float = 0.5
-    pooling: str = "sum"  # how the pictures of a product come together: "sum" or "max"
-    squeeze_excitation: bool = (
-        True  # each picture's values are weighed first (squeeze and excitation)
+    teacher: str = setting("", "Config of the first round, from this folder; empty = no round.")
+    min_precision: Precision = setting(0.97, "Precision that labels by confidence must reach.")
+    loss_weight: Annotated[float, Range(above=0, max=1)] = setting(
+        0.5, "Weight of a pseudo-labelled image in the loss; a labelled image has 1."
     )
-
-
-@dataclass(frozen=True)
-class Mosaic:
-    """Which products train a model with input = "mosaic" (T1), by how many pictures they have.
-
-    It scores all of them: one of a single picture as that picture, one of more than four by the
-    first four. Crops, flips and turns, in training and in views, are of the mosaic as a whole.
-    """
-
-    min_images: int = 1
-    max_images: int = 0  # 0 = any number
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network that is never trained: models with input = "embedding" read its embeddings."""
-
-    arch: str = "resnet50"
-    weights: str = "imagenet"
-    resize: tuple[int, int] = (180, 180)
-    crop: tuple[int, int] = (160, 160)
-    precision: str = "auto"
-
-
-@dataclass(frozen=True)
-class Model:
-    """One network and how it is trained. The same keys in `[train]` are defaults for all."""
-
-    input: str = "image"  # or "mosaic" (all images of a product in one), or "embedding"
-    arch: str = "resnet18"
-    weights: str = "imagenet"  # "imagenet", "none" or the path of a state dict
-    head: str = "linear"  # "linear", or "wide": two more layers as wide as there are classes
-    head_rank: int = 0  # of a wide head's matrices; 0 = full
-    dropout: float = 0.0  # before the head's last layers
-    n_folds: int = 4  # nets, each trained without its share of `fit`; 1 = one net on all of `fit`
-    resize: tuple[int, int] = (180, 180)  # height, width that every picture is brought to
-    crop: tuple[int, int] = (160, 160)  # height, width of the network's input, cut from `resize`
-    flip: bool = True
-    freeze_until: int = 0  # units (blocks, or stem and layers) before this one stay as loaded
-    unfreeze_schedule: tuple[
-        int, ...
-    ] = ()  # the same, by epoch of the body, the last for all that follow
-    head_only_epochs: int = 1  # epochs with everything but the head frozen
-    epochs: int = 5  # epochs after that with all layers that `freeze_until` leaves
-    batch_size: int = 64
-    batch_size_schedule: tuple[
-        tuple[int, int], ...
-    ] = ()  # [[2, 128]]: 128 from the body's third epoch on
-    grad_accum_steps: int = 1  # pieces of a batch that pass one by one: the memory of one piece
-    optimizer: str = "sgd"  # "sgd" (Nesterov) or "adamw"
-    lr: float = 0.05  # peak of the schedule in `rate`
-    head_lr: float = 0.001  # Adam's, while the head trains alone
-    weight_decay: float = 0.0005
-    clip_grad_norm: float = 5.0  # of the gradient; 0 = no clipping
-    precision: str = "auto"  # "auto" (bf16 on a GPU, float32 on a CPU), "bf16" or "float32"
-    compile: bool = False  # torch.compile: minutes at the start, faster steps after
-    checkpoint: str = "last"  # which epoch predicts: "last", or "best" on the pictures left out
-    seed: int = 0  # added to the experiment's seed
-    blend_weight: float = 1.0  # in the weighted means and in the published blend
-    lr_schedule: LRSchedule = field(default_factory=LRSchedule)
-    augment: Augment = field(default_factory=Augment)
-    loss: Loss = field(default_factory=Loss)
-    sampling: Sampling = field(default_factory=Sampling)
-    weight_average: WeightAveraging = field(default_factory=WeightAveraging)
-    fusion: Fusion = field(default_factory=Fusion)
-    mosaic: Mosaic = field(default_factory=Mosaic)
+    use_hashes: bool = setting(
+        True, "Also label products whose images occur in labelled products of one class only."
+    )
 
 
 @dataclass(frozen=True)
 class Predict:
-    tta_views: int = 2  # 1 centre; 2 with its flip; 5 centre and corners; 10 those and their flips
-    tta_mean: str = (
-        "arithmetic"  # of the views and networks of a model: "arithmetic" or "geometric"
+    """Predictions and embeddings of the trained networks."""
+
+    tta_views: Literal[1, 2, 5, 10] = setting(
+        2, "Views of an image: centre; and its mirror; or centre and corners; and their mirrors."
     )
-    top_k: int = 20  # classes kept an image
-    shard_size: int = 50_000  # images in one resumable piece
-    embed_models: tuple[str, ...] = ()  # models whose view of each picture is kept, for neighbours
-    embedding_dim: int = 128  # of a kept embedding, at most
+    tta_mean: Literal["arithmetic", "geometric"] = setting(
+        "arithmetic", "Mean of the probabilities over views and fold models."
+    )
+    top_k: PositiveInt = setting(20, "Classes kept for an image.")
+    shard_size: PositiveInt = setting(50_000, "Images in a shard, after which a run can resume.")
+    embed_models: tuple[str, ...] = setting((), "Models whose embeddings give k-NN features.")
+    embedding_dim: PositiveInt = setting(128, "Largest size of a stored embedding.")
 
 
 @dataclass(frozen=True)
 class Features:
-    top_k: int = 5  # classes of an image and a model that become candidates and raw columns
-    hash_k: int = 5  # classes of a picture's hash that do
-    id_neighbors: int = 0  # products nearest by id whose classes do
-    knn_k: int = 5  # pictures nearest in an embedding whose classes do
-    max_candidates: int = 0  # candidates a product, at most; 0 = all
-    id_windows: tuple[int, ...] = (
-        50_000,
-    )  # nearest products by |id difference| in the local priors
-    similar_id_windows: tuple[int, ...] = (8, 32)  # nearest products by id whose looks are compared
-    use_md5: bool = True  # columns and candidates from pictures that are the same
-    use_phash: bool = False  # also from pictures that only look the same (a perceptual hash)
-    use_raw_topk: bool = True  # the 80 raw columns of the document
-    test_uses_locked: bool = True  # labels of `locked` count in the tables behind `test` features
+    """Candidate rows (product, class) and their columns."""
+
+    top_k: PositiveInt = setting(5, "Classes of an image and a model that become candidates.")
+    hash_k: NonNegativeInt = setting(5, "Classes of an image's hash that become candidates.")
+    id_neighbors: NonNegativeInt = setting(
+        0, "Products nearest by id whose classes become candidates."
+    )
+    knn_k: NonNegativeInt = setting(
+        5, "Images nearest by embedding whose classes become candidates."
+    )
+    max_candidates: NonNegativeInt = setting(0, "Most candidates of a product; 0 = no limit.")
+    id_windows: tuple[PositiveInt, ...] = setting(
+        (50_000,), "Numbers of products nearest by id; each gives local class priors."
+    )
+    similar_id_windows: tuple[PositiveInt, ...] = setting(
+        (8, 32), "Numbers of products nearest by id whose embeddings are compared."
+    )
+    use_md5: bool = setting(True, "Use identical images (equal MD5) for candidates and columns.")
+    use_phash: bool = setting(False, "Also use similar images (equal perceptual hash).")
+    use_raw_topk: bool = setting(True, "Add the 80 raw columns: top classes, hashes, frequencies.")
+    test_uses_locked: bool = setting(True, "Labels of `locked` count in the features of `test`.")
 
 
 @dataclass(frozen=True)
 class Stack:
-    sources: tuple[str, ...] = ("mean", "per_model", "multi")  # whose columns the boosters see
-    l2: tuple[str, ...] = BOOSTERS_L2
-    l3: tuple[str, ...] = BOOSTERS_L3
-    l4: tuple[str, ...] = ()  # one more layer, on what the third says; () = none
-    multi_l2: tuple[str, ...] = ("xgboost",)  # boosters that see every CNN's columns side by side
-    n_estimators: int = 200  # boosting rounds, at most
-    early_stopping_rounds: int = (
-        0  # rounds without gain on the folds left out after which none follow; 0 = off
+    """Layers of boosters on the candidate rows; each layer reads the scores of the layers below."""
+
+    sources: tuple[Literal["mean", "per_model", "multi"], ...] = setting(
+        ("mean", "per_model", "multi"),
+        "Columns of the mean of all models, of each model apart, of all models side by side.",
     )
-    forest_n_estimators: int = 100  # of random forest and extra trees
-    learning_rate: float = 0.1
-    num_leaves: int = 31  # of a tree, at most
-    min_data_in_leaf: int = 20  # rows in a leaf, at least
-    seed: int = 0  # added to the experiment's seed
-    native_categories: bool = False  # XGBoost too splits class codes by sets, not by thresholds
+    l2: tuple[BoosterName, ...] = setting(BOOSTERS_L2, "Boosters of the first layer.")
+    l3: tuple[BoosterName, ...] = setting(BOOSTERS_L3, "Boosters on the scores of l2.")
+    l4: tuple[BoosterName, ...] = setting((), "Boosters on the scores of l3; empty = none.")
+    multi_l2: tuple[BoosterName, ...] = setting(("xgboost",), "Boosters of the multi source.")
+    n_estimators: PositiveInt = setting(200, "Boosting rounds, at most.")
+    early_stopping_rounds: NonNegativeInt = setting(
+        0, "Rounds without a lower out-of-fold loss after which boosting stops; 0 = never."
+    )
+    forest_n_estimators: PositiveInt = setting(100, "Trees of random_forest and extra_trees.")
+    learning_rate: NonNegativeFloat = setting(0.1, "Learning rate of the boosters.")
+    num_leaves: Annotated[int, Range(min=2)] = setting(31, "Leaves of a tree, at most.")
+    min_data_in_leaf: PositiveInt = setting(20, "Rows of a leaf, at least.")
+    seed: NonNegativeInt = setting(0, "Added to the experiment's seed.")
+    native_categories: bool = setting(
+        False, "XGBoost splits class codes by sets instead of thresholds."
+    )
 
 
 @dataclass(frozen=True)
 class Blend:
-    submit: str = "fitted"  # which blend is submitted: "fitted", "simple", "published"
-    method: str = "selected"  # how its weights are found: "greedy", "convex", or that of "selected"
-    greedy_steps: int = 50  # rounds of the greedy selection
+    """Which blend of all scores is submitted, and how its weights are fitted."""
+
+    submit: Literal["fitted", "simple", "published"] = setting(
+        "fitted", "Fitted weights, a plain mean, or the weights of the Cdiscount 5th place."
+    )
+    method: Literal["greedy", "convex", "selected"] = setting(
+        "selected", "Greedy selection, least loss, or least loss of members that help other folds."
+    )
+    greedy_steps: PositiveInt = setting(50, "Rounds of the greedy selection.")
 
 
 @dataclass(frozen=True)
 class Inference:
-    """What is said of new products (`--new FILE`), and which answers are accepted."""
+    """Predictions for new products (`--new FILE`), and when they are accepted."""
 
-    top_k: int = 5  # classes named for a product, best first
-    min_precision: float = 0.95  # share of the accepted answers that is right, at least
+    top_k: PositiveInt = setting(5, "Classes listed for a product, best first.")
+    min_precision: Precision = setting(0.95, "Precision that accepted predictions must reach.")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Never part of an artifact: may change from one call to the next."""
+    """How this machine is used; may change at any time, and is part of no artifact."""
 
-    threads: int = 0  # 0 = all cores
-    workers: int = 0  # networks side by side on a CPU (a GPU takes one); 0 = one a thread
-    device: str = "auto"  # "auto", "cpu", "cuda"
-    predict_batch_size: int = 256
+    threads: NonNegativeInt = setting(0, "CPU threads; 0 = all cores.")
+    workers: NonNegativeInt = setting(
+        0, "Networks trained side by side on a CPU, one on each GPU; 0 = one a thread."
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto is a GPU where there is one.")
+    predict_batch_size: PositiveInt = setting(256, "Images in a batch of prediction.")
 
 
 @dataclass(frozen=True)
 class Config:
-    name: str = "experiment"
-    work: str = "work"
-    seed: int = 1
+    """One experiment."""
+
+    name: str = setting("experiment", "Name of the experiment and of its folder.")
+    work: str = setting("work", "Folder of all experiments.")
+    seed: NonNegativeInt = setting(1, "Seed of everything that is random.")
     data: Data = field(default_factory=Data)
     sample: Sample = field(default_factory=Sample)
     split: Split = field(default_factory=Split)

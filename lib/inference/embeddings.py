@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.config.schema import Backbone, Model, Predict, Run
+from lib.config.model import Backbone, Model
+from lib.config.schema import Predict, Run
 from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
 from lib.models.classifier import ImageClassifier

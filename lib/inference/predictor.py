@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.config.schema import Model, Predict, Run
+from lib.config.model import Model
+from lib.config.schema import Predict, Run
 from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
 from lib.inference.dumps import BatchProbs

@@ -15,7 +15,7 @@ import difflib
 
 from torch import nn
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.errors import UserError
 from lib.models import (
     efficientnet_lite,

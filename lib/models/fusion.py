@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.config.schema import Fusion
+from lib.config.model import Fusion
 from lib.models.classifier import SingleStageClassifier
 
 SQUEEZE_RATIO = 16  # width of the embedding over width of the gate's inner layer

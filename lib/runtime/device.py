@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.config.schema import Backbone, Model, Run
+from lib.config.model import Backbone, Model
+from lib.config.schema import Run
 from lib.errors import UserError
 
 MIN_BF16_WIDTH = 33  # pixels

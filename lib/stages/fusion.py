@@ -6,7 +6,8 @@ Idea: the gated fusion of the 2nd-place Cdiscount team.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import Model, nets
+from lib.config.model import Model
+from lib.config.schema import nets
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.graph import Graph

@@ -2,7 +2,7 @@
 
 import logging
 
-from lib.config.schema import Backbone, Model
+from lib.config.model import Backbone, Model
 from lib.data.catalog import Catalog
 from lib.data.image_reader import ImageReader
 from lib.data.mosaic import MosaicReader

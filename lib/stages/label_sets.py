@@ -8,7 +8,8 @@ trained on `holdout`, no network saw it, so all networks share one set of labels
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lib.config.schema import Config, Model
+from lib.config.model import Model
+from lib.config.schema import Config
 from lib.pipeline.experiment import Experiment
 
 if TYPE_CHECKING:

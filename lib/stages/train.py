@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import Backbone, Model, nets, plain
+from lib.config.model import Backbone, Model
+from lib.config.schema import nets, plain
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.config.schema import Augment
+from lib.config.model import Augment
 from lib.data.image_reader import GRAY
 
 BLOT = 0.02, 0.2  # area of a blot, least and most, as a share of the crop

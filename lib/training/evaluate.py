@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.models.classifier import Classifier
 from lib.runtime import device as devices
 from lib.runtime.distributed import SINGLE, ProcessGroup

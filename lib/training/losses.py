@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib.config.schema import Loss
+from lib.config.model import Loss
 
 LEAST = 1e-6  # of a group's probability, whose logarithm is taken
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.training.rates import MOMENTUM
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from lib.config.schema import LRSchedule
+from lib.config.model import LRSchedule
 
 START = 0.04  # of the peak, where a warm-up begins
 MOMENTUM = 0.9

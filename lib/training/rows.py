@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.data.catalog import Catalog
 
 

@@ -6,7 +6,7 @@ The answer is a list of rows, some of them several times; in which order they co
 
 import numpy as np
 
-from lib.config.schema import Sampling
+from lib.config.model import Sampling
 
 DRAW = 0x5A3B  # parts these random numbers from those of the order
 

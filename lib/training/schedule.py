@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.training import rates
 
 

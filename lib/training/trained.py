@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.errors import UserError
 from lib.models import factory
 from lib.models.classifier import ImageClassifier

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.config.schema import Model, Run
+from lib.config.model import Model
+from lib.config.schema import Run
 from lib.data.shuffle import EpochOrder
 from lib.errors import UserError
 from lib.runtime import device as devices

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.config.schema import WeightAveraging
+from lib.config.model import WeightAveraging
 from lib.models.classifier import Classifier
 from lib.runtime.distributed import SINGLE, ProcessGroup
 

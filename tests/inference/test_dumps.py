@@ -198,7 +198,8 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from lib.config.schema import Fusion, Model, Predict, Run
+from lib.config.model import Fusion, Model
+from lib.config.schema import Predict, Run
 from lib.inference import dumps
 from lib.training.embedding_loader import EmbeddingLoader
 from lib.models.fusion import FusionModel

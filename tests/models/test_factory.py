@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.errors import UserError
 from lib.models import workarounds
 from lib.models.factory import create_from_config, create_model, list_models

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.schema import Fusion, Loss, Model, Run, WeightAveraging
+from lib.config.model import Fusion, Loss, Model, WeightAveraging
+from lib.config.schema import Run
 from lib.models.fusion import FusionModel, create_fusion_model
 from lib.training import trainer as training
 from lib.training.dataset import TrainingSet

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.schema import Model
+from lib.config.model import Model
 from lib.errors import UserError
 from lib.models.factory import create_from_config, create_model
 from lib.models.quickdraw_models import NAMES, StrokeNetwork

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.schema import Model, Run
+from lib.config.model import Model
+from lib.config.schema import Run
 from lib.errors import UserError
 from lib.models import factory
 from lib.runtime import device as devices

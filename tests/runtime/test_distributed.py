@@ -21,16 +21,8 @@ from torch import nn
 
 from lib import jobs, pipeline
 from lib.config.load import load
-from lib.config.schema import (
-    Augment,
-    Fusion,
-    Loss,
-    LRSchedule,
-    Model,
-    Run,
-    Sampling,
-    WeightAveraging,
-)
+from lib.config.model import Augment, Fusion, Loss, LRSchedule, Model, Sampling, WeightAveraging
+from lib.config.schema import Run
 from lib.data.catalog import read_catalog
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError

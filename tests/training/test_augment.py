@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.schema import Augment
+from lib.config.model import Augment
 from lib.data.image_reader import GRAY, ImageReader
 from lib.training.augment import RandomAugment, strength
 

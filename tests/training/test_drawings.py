@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.schema import Model, Run
+from lib.config.model import Model
+from lib.config.schema import Run
 from lib.data.byte_reader import ByteReader
 from lib.data.sources.quickdraw import list_strokes
 from lib.data.strokes import rasterize

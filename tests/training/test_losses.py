@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lib.config.schema import Loss
+from lib.config.model import Loss
 from lib.training.losses import Losses, mixed
 
 LEVELS = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 3])]

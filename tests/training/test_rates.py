@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.config.schema import LRSchedule
+from lib.config.model import LRSchedule
 from lib.training.rates import MOMENTA, MOMENTUM, START, momentum, plateaus, rate
 
 

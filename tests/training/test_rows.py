@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.config.schema import Model, Mosaic
+from lib.config.model import Model, Mosaic
 from lib.training import rows
 from tests.features.toy_catalog import catalogue
 

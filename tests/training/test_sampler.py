@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.schema import Sampling
+from lib.config.model import Sampling
 from lib.training.sampler import count_of_epoch, rows_of_epoch
 
 PRODUCT = np.repeat(np.arange(600), np.arange(600) % 4 + 1)  # of each picture

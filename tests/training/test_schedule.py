@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.config.schema import LRSchedule, Model
+from lib.config.model import LRSchedule, Model
 from lib.training.schedule import Schedule
 
 MODEL = Model(head_only_epochs=1, epochs=3, batch_size=8, lr=1.0)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib.config.schema import Fusion, Model
+from lib.config.model import Fusion, Model
 from lib.errors import UserError
 from lib.models.fusion import FusionModel
 from lib.training import trained

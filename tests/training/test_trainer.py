@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib.config.schema import Loss, LRSchedule, Run, Sampling, WeightAveraging
+from lib.config.model import Loss, LRSchedule, Sampling, WeightAveraging
+from lib.config.schema import Run
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.models import factory

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.config.schema import WeightAveraging
+from lib.config.model import WeightAveraging
 from lib.models import factory
 from lib.training.weight_averaging import WeightAverage, averaged, measure_batch_norms
 

@@ -1,0 +1,104 @@
+import pytest
+
+from lib.config.load import load
+from lib.errors import UserError
+
+
+def message(config_file, *overrides: str) -> str:
+    with pytest.raises(UserError) as error:
+        load(config_file, overrides)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["models.a.n_folds=3"], "a divisor of split.n_folds 4"),
+        (["models.a.n_folds=8"], "a divisor of split.n_folds 4"),
+        (["models.a.n_folds=1"], "need split.holdout above 0"),
+        (["models.mean.epochs=1"], "models.mean: this name is reserved"),
+        (["models.a/b.epochs=1"], "use letters, digits, _ and -"),
+        (["backbones.multi.arch=small"], "backbones.multi: this name is reserved"),
+        (["backbones.a.arch=small"], "backbones.a: models.a has the same name"),
+        (["backbones.c.crop=[200,160]"], "backbones.c.crop (200, 160) is larger than resize"),
+        (["train.crop=[200,160]"], "models.a.crop (200, 160) is larger than resize"),
+        (["train.crop=[160,181]"], "is larger than resize"),
+        (["models.b.epochs=0", "models.b.head_only_epochs=0"], "are both 0"),
+        (["train.batch_size_schedule=[[2, 1]]"], "a batch of 1: at least 2"),
+        (["train.grad_accum_steps=3"], "grad_accum_steps = 3 does not divide batch_size [64]"),
+        (
+            ["train.grad_accum_steps=4", "train.batch_size_schedule=[[2, 6]]"],
+            "grad_accum_steps = 4 does not divide batch_size [64, 6]",
+        ),
+        (["train.lr_schedule.kind=multistep"], "write rows [epoch, rate] from epoch 0 on"),
+        (
+            ["train.lr_schedule={kind='multistep', milestones=[[0,1],[5,1],[3,1]]}"],
+            "milestones: write rows [epoch, rate] from epoch 0 on, ascending",
+        ),
+        (
+            ["train.sampling.hard_example_weight=1", "train.loss.mixup_alpha=1"],
+            "sampling.hard_example_weight and loss.mixup_alpha exclude each other",
+        ),
+        (["split.locked=0.5", "split.holdout=0.4"], "leave too little to train on"),
+        (["features.top_k=50"], "features.top_k 50 is above predict.top_k 20"),
+        (["data.group_by=style"], "names a column of a csv"),
+        (["data.max_per_class=3"], "are for npy and strokes; data.source is bson"),
+        (['data.classes=["a"]', "data.source=csv"], "are for npy and strokes"),
+        (["stack.sources=[]"], "stack.sources is empty"),
+        (["stack.l2=[]"], "stack.l2 names no booster"),
+        (["stack.multi_l2=[]"], 'stack.sources has "multi", but stack.multi_l2'),
+        (["stack.l3=[]", 'stack.l4=["xgboost"]'], "stack.l4 needs stack.l3"),
+        (["pseudo_label.teacher=x.toml", "data.test="], "a second round needs products"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_one_clear_line(config_file, overrides, words):
+    assert words in message(config_file, *overrides)
+
+
+def test_multi_l2_may_be_empty_without_the_multi_source(config_file):
+    config = load(config_file, ["stack.multi_l2=[]", 'stack.sources=["mean"]'])
+    assert config.stack.sources == ("mean",)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["mosaic.min_images=3", "mosaic.max_images=2"], "or at least min_images 3"),
+        (["crop=[90, 160]"], "more than half of resize"),
+        (["resize=[40, 40]", "crop=[30, 40]"], "at least 32 pixels"),
+        (["sampling.one_image_per_product=true"], "a mosaic shows all images of a product"),
+        (['fusion.inputs=["a"]'], 'fusion.inputs is for a model with input = "embedding"'),
+        (["n_folds=2", "pseudo_label.teacher=none.toml"], "none of them has n_folds = 2"),
+    ],
+)
+def test_a_mosaic_that_cannot_work_is_one_clear_line(config_file, overrides, words):
+    keys = [key if key.startswith("pseudo_label") else f"models.b.{key}" for key in overrides]
+    assert words in message(config_file, "models.b.input=mosaic", *keys)
+
+
+def test_only_mosaics_have_settings_of_mosaics(config_file):
+    words = 'models.a.mosaic is for a model with input = "mosaic"'
+    assert words in message(config_file, "models.a.mosaic.min_images=2")
+
+
+def test_a_fusion_needs_inputs_that_exist_and_have_its_folds(config_file):
+    fusion = "models.c.input=embedding"
+    assert 'input = "embedding" needs fusion.inputs' in message(config_file, fusion)
+    unknown = message(config_file, fusion, 'models.c.fusion.inputs=["z"]')
+    assert "models.c.fusion.inputs = 'z'; choose one of a, b" in unknown
+    folds = message(config_file, fusion, 'models.c.fusion.inputs=["a"]', "models.c.n_folds=2")
+    assert "models.c.n_folds = 2 and models.a.n_folds = 4" in folds
+
+
+def test_a_fusion_may_read_a_backbone_whatever_its_folds(config_file):
+    overrides = ["models.c.input=embedding", "models.c.n_folds=2", "backbones.d.arch=small"]
+    assert load(config_file, [*overrides, 'models.c.fusion.inputs=["d"]']).models["c"].n_folds == 2
+
+
+def test_a_mosaic_has_no_embeddings_of_single_images(config_file):
+    mosaic = "models.b.input=mosaic"
+    words = "predict.embed_models = 'b'; choose one of a"
+    assert words in message(config_file, mosaic, 'predict.embed_models=["b"]')
+    fusion = ["models.c.input=embedding", 'models.c.fusion.inputs=["b"]']
+    assert "fusion.inputs = 'b'; choose one of a" in message(config_file, mosaic, *fusion)

@@ -1,0 +1,46 @@
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.config.load import load
+from lib.config.model import LRSchedule, Model
+from lib.config.schema import Config, Data
+from lib.config.setting import settings_of
+from lib.config.write import to_toml
+from tests.config.test_load import SHIPPED
+
+
+def reloaded(config: Config) -> Config:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.toml"
+        path.write_text(to_toml(config))
+        return load(path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_written_config_loads_as_the_same(path):
+    config = load(path)
+    assert reloaded(config) == config
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text("ab\"'\\\n")),
+    st.floats(min_value=0, allow_infinity=False),
+    st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))),
+)
+def test_any_text_and_number_survives(text, checksums, lr, rows):
+    model = Model(arch=text, lr=lr, lr_schedule=LRSchedule(milestones=tuple(rows)))
+    config = Config(name=text, data=Data(sha256=checksums, root=text), models={"a": model})
+    assert reloaded(config) == config
+
+
+def test_every_setting_is_written():
+    text = to_toml(replace(Config(), models={"a": Model()}))
+    for name in settings_of(Data):
+        assert f"\n{name} = " in text
+    assert text.count("\nloss.mixup_alpha = 0.0") == 2  # of [train] and [models.a]
