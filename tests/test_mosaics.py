@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lib.artifacts import survey
+from lib.stages.vision_stage import build_net
 
 from lib import pipeline
 from lib.config.load import load
@@ -14,7 +15,6 @@ from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.inference import topk
-from lib.stages.vision_stage import build_net
 from tests.scripts import run_all
 
 FIRST = """
