@@ -26,7 +26,7 @@ from lib.data.catalog import Splits
 from lib.features import build, network
 from lib.features.table import FeatureTable, JoinedTables
 from lib.features.visibility import PartInputs
-from lib.inference.topk import TopK, read
+from lib.inference.topk import TopK
 from lib.stacking.boosters.base import FitTask, LabelledRows
 
 MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
@@ -85,7 +85,7 @@ def averaged(scale: float, folder: Path) -> Callable[[], int]:
 
 
 def _dumps(folder: Path) -> list[TopK]:
-    return [read(folder / f"dump{number}") for number in range(shape.MODELS)]
+    return [TopK.load(folder / f"dump{number}") for number in range(shape.MODELS)]
 
 
 def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:

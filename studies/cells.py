@@ -255,7 +255,7 @@ def ask(config: Config, model: Model, checkpoint: Path, products: np.ndarray) ->
     with ImageReader(catalogue, model.resize, num_threads(config.run)) as reader:
         one_view = replace(config.predict, tta_views=1)
         scorer = ImagePredictor(model, one_view, [checkpoint], reader, config.run)
-        return torch.cat([said.top.cpu() for said in scorer.said(products, [0])])
+        return torch.cat([probs.tta.cpu() for probs in scorer.predict_batches(products, [0])])
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:

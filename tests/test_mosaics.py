@@ -14,7 +14,7 @@ from lib.config.schema import Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
-from lib.inference import topk
+from lib.inference.topk import TopK
 from tests.scripts import run_all
 
 FIRST = """
@@ -113,9 +113,9 @@ def test_every_picture_of_a_product_has_the_products_score(finished, part):
     config = settings(finished, "first")
     side = "test" if part == "test" else "train"
     known = read_catalog(config.at(f"extract/{side}"), finished / f"{side}.bson")
-    alone = topk.read(config.at(f"predictions/a/{part}"))
+    alone = TopK.load(config.at(f"predictions/a/{part}"))
     for name in ("joined", "several"):
-        found = topk.read(config.at(f"predictions/{name}/{part}"))
+        found = TopK.load(config.at(f"predictions/{name}/{part}"))
         np.testing.assert_array_equal(found.image, alone.image)
         same = np.flatnonzero(np.diff(known.image_product[found.image]) == 0)
         assert len(same) > 10

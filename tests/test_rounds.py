@@ -15,7 +15,7 @@ from lib.config.schema import Config, Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
-from lib.inference import topk
+from lib.inference.topk import TopK
 from lib.stacking import pseudo
 from tests.scripts import run_script
 
@@ -103,8 +103,8 @@ def trained(tmp_path_factory) -> Path:
 def test_a_fusion_says_the_same_of_all_pictures_of_a_product(trained):
     config = settings(trained, "first")
     known = read_catalog(config.at("extract/train"), trained / "train.bson")
-    dump = topk.read(config.at("predictions/fused/fit"))
-    alone = topk.read(config.at("predictions/a/fit"))
+    dump = TopK.load(config.at("predictions/fused/fit"))
+    alone = TopK.load(config.at("predictions/a/fit"))
     np.testing.assert_array_equal(dump.image, alone.image)
     owner = known.image_product[dump.image]
     same = np.flatnonzero(np.diff(owner) == 0)

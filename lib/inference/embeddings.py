@@ -1,11 +1,11 @@
-"""What a network's head sees of each picture, as short vectors to find neighbours by (T3).
+"""Embeddings of every image, shortened by a PCA for the k-NN search.
 
-    embeddings.npy  float16 [n, dims]: the centre view of row i, less the mean, on the first axes
-    projection.npy  float32 [1 + width, dims]: the mean's own place and the axes, by a sample's PCA
-    whole.npy       float16 [n, width]: all that the head sees, where a fusion is to read it
+    embeddings.npy  float16 [n, dims]: center view of image i, minus the mean, on the first axes
+    projection.npy  float32 [1 + width, dims]: the projected mean, then the principal axes
+    whole.npy       float16 [n, width]: the input of the head, if a fusion model reads it
 
-Written in pieces of `predict.shard_size` pictures; an interrupted call goes on after the last
-piece.
+Written in pieces of `predict.shard_size` images; an interrupted call resumes after the last piece.
+Source: 8th-place Cdiscount team (nearest neighbours in embedding space).
 """
 
 from collections.abc import Callable, Iterator
@@ -24,93 +24,101 @@ from lib.models.classifier import ImageClassifier
 from lib.runtime import device as devices
 from lib.utils.files import atomic_write
 
-SAMPLE = 20_000  # pictures whose principal axes are kept
-PROGRESS = "progress"  # rows that are written; gone when all are
+PCA_SAMPLE = 20_000  # images that the principal axes are computed from
+PROGRESS = "progress"  # file with the number of rows written; deleted at the end
 
 
-def embed(
+def write_embeddings(
     folder: Path,
     model: Model | Backbone,
     settings: Predict,
-    load: Callable[[torch.device], ImageClassifier],
+    load_network: Callable[[torch.device], ImageClassifier],
     projection: Path | None,
-    whole: bool,
+    keep_whole: bool,
     reader: ImageReader,
     run: Run,
 ) -> dict[str, Any]:
-    """Embed every picture of the reader's catalogue with the network that `load` puts on a device.
+    """Embed every image of the reader's catalog with the network of `load_network`.
 
-    projection: that of another catalogue, whose space is to be shared; None: make one. whole:
-    write `whole.npy` too. Returns facts: images, dims, width.
+    projection: that of another catalog, to embed into the same space; None = compute one.
+    keep_whole: also write `whole.npy`.
+    Returns {"images", "dims", "width"}: numbers of images and of values in the two arrays.
     """
-    count = len(reader.catalog.length)
-    seer = _Embedder(model, load, reader, run)
+    num_images = len(reader.catalog.length)
+    embedder = _Embedder(model, load_network, reader, run)
     if projection is None:
         projection = folder / "projection.npy"
         if not projection.exists():
-            _make_projection(projection, seer, count, settings.embedding_dim)
-    axes = np.load(projection)
+            _write_projection(projection, embedder, num_images, settings.embedding_dim)
+    mean_and_axes = np.load(projection)
+    dims, width = mean_and_axes.shape[1], embedder.net.num_features
     progress = folder / PROGRESS
     done = int(progress.read_text()) if progress.exists() else 0
-    values = _rows(folder / "embeddings.npy", count, axes.shape[1], done)
-    all_of_it = _rows(folder / "whole.npy", count, seer.net.num_features, done) if whole else None
-    with tqdm(total=count, initial=done, unit=" images", desc=_title(folder), disable=None) as bar:
-        while done < count:
-            piece = np.arange(done, min(done + settings.shard_size, count))
-            for seen in seer.seen(piece):
-                values[done : done + len(seen)] = seen @ axes[1:] - axes[0]
-                if all_of_it is not None:
-                    all_of_it[done : done + len(seen)] = seen
-                done += len(seen)
-                bar.update(len(seen))
-            for written in (values, all_of_it):
-                if written is not None:
-                    written.flush()
+    short = _open_rows(folder / "embeddings.npy", num_images, dims, done)
+    whole = _open_rows(folder / "whole.npy", num_images, width, done) if keep_whole else None
+    with tqdm(
+        total=num_images, initial=done, unit=" images", desc=_title(folder), disable=None
+    ) as bar:
+        while done < num_images:
+            piece = np.arange(done, min(done + settings.shard_size, num_images))
+            for features in embedder.embed(piece):
+                batch = slice(done, done + len(features))
+                short[batch] = features @ mean_and_axes[1:] - mean_and_axes[0]
+                if whole is not None:
+                    whole[batch] = features
+                done += len(features)
+                bar.update(len(features))
+            for array in (short, whole):
+                if array is not None:
+                    array.flush()
             with atomic_write(progress) as temporary:
                 temporary.write_text(str(done))
     progress.unlink(missing_ok=True)
-    return {"images": count, "dims": axes.shape[1], "width": seer.net.num_features}
+    return {"images": num_images, "dims": dims, "width": width}
 
 
-def _rows(path: Path, count: int, width: int, done: int) -> np.memmap:
-    """float16 [count, width] on disk, as it lies there if some rows are done."""
-    mode, shape = ("r+", None) if done else ("w+", (count, width))
+def _open_rows(path: Path, num_images: int, width: int, done: int) -> np.memmap:
+    """float16 [num_images, width] on disk; the existing file if some rows are done."""
+    mode, shape = ("r+", None) if done else ("w+", (num_images, width))
     return np.lib.format.open_memmap(path, mode, np.float16, shape)
 
 
 class _Embedder:
+    """A network and the reader whose images it embeds."""
+
     def __init__(
         self,
         model: Model | Backbone,
-        load: Callable[[torch.device], ImageClassifier],
+        load_network: Callable[[torch.device], ImageClassifier],
         reader: ImageReader,
         run: Run,
     ) -> None:
-        self.model, self.reader, self.batch = model, reader, run.predict_batch_size
+        self.model, self.reader, self.batch_size = model, reader, run.predict_batch_size
         self.device = devices.select_device(run, model)
-        self.net = load(self.device)
+        self.net = load_network(self.device)
 
-    def seen(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """What the head sees, float32 [b, width], batch by batch in the order of `rows`."""
-        top, left, _ = center_crop(self.model.resize, self.model.crop)
-        for _, pictures in self.reader.batches(rows, self.batch):
+    def embed(self, images: np.ndarray) -> Iterator[np.ndarray]:
+        """Pooled features of the center view, float32 [b, width] a batch, of images int64 [n]."""
+        box = center_crop(self.model.resize, self.model.crop)
+        for _, pixels in self.reader.batches(images, self.batch_size):
             with torch.inference_mode(), devices.autocast(self.model, self.device):
-                whole = devices.to_device(pictures, self.device)
-                view = crop(whole, (top, left, False), self.model.crop)
-                seen = self.net.embed(self.net.normalise(view))
-            yield seen.float().cpu().numpy()
+                view = crop(devices.to_device(pixels, self.device), box, self.model.crop)
+                features = self.net.embed(self.net.normalise(view))
+            yield features.float().cpu().numpy()
 
 
-def _make_projection(path: Path, seer: _Embedder, count: int, dims: int) -> None:
-    """Write the mean and the principal axes of an even sample of the rows."""
-    rows = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLE)).astype(np.int64))
-    seen = np.concatenate([np.empty((0, seer.net.num_features), np.float32), *seer.seen(rows)])
-    mean = seen.mean(axis=0, dtype=np.float64) if len(seen) else np.zeros(seer.net.num_features)
-    spread = (seen - mean).astype(np.float64)
-    _, axes = np.linalg.eigh(spread.T @ spread)
+def _write_projection(path: Path, embedder: _Embedder, num_images: int, dims: int) -> None:
+    """Write the mean and the principal axes of an evenly spaced sample of the images."""
+    sample = np.linspace(0, max(num_images - 1, 0), min(num_images, PCA_SAMPLE))
+    images = np.unique(sample.astype(np.int64))
+    width = embedder.net.num_features
+    features = np.concatenate([np.empty((0, width), np.float32), *embedder.embed(images)])
+    mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)
+    centered = (features - mean).astype(np.float64)
+    _, axes = np.linalg.eigh(centered.T @ centered)
     axes = axes[:, ::-1][:, :dims]
     largest = np.abs(axes).argmax(axis=0)
-    axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])  # eigh may turn any axis round
+    axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])  # eigh may flip any axis
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.vstack([mean @ axes, axes]).astype(np.float32))
 

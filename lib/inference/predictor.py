@@ -1,11 +1,11 @@
-"""What a model's networks say, batch by batch, averaged densely over views and networks (C6).
+"""Class probabilities of images or products, averaged over views and fold models, by batches.
 
-Nothing here outlives its batch: `lib/inference/dumps.py` keeps the first classes of what it is
-told.
+Nothing here outlives its batch: lib/inference/topk_writer.py keeps the most probable classes.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,17 +14,54 @@ from lib.config.model import Model
 from lib.config.schema import Predict, Run
 from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
-from lib.inference.dumps import BatchProbs
 from lib.runtime import device as devices
 from lib.training import trained
 from lib.training.embedding_loader import EmbeddingLoader
 
 
-class ImagePredictor:
-    """Scores what a reader gives: pictures, or mosaics of products, cut into views.
+class BatchProbs(NamedTuple):
+    """Probabilities float [b, num_classes] of a batch, averaged over fold models; on any device.
 
-    whose int [I], with a reader whose rows are products: the product of each picture. Of a mosaic,
-    views are cut and mirrored as a whole, as it was when the network learnt from it.
+    tta: also averaged over all views (test-time augmentation). center: of the center view alone.
+    """
+
+    tta: torch.Tensor
+    center: torch.Tensor
+
+
+class Predictor(Protocol):
+    """The fold models of one model, and the images or products that they classify.
+
+    num_classes, num_models: numbers of classes and of fold models.
+    row_of_image: int [I], the row that is classified for each image; images of a row are
+        neighbours. None if each image is its own row.
+    corrupt: bool [I], images found so far that could not be decoded.
+    """
+
+    num_classes: int
+    num_models: int
+
+    @property
+    def row_of_image(self) -> np.ndarray | None:
+        """int [I], or None if each image is its own row."""
+        ...
+
+    @property
+    def corrupt(self) -> np.ndarray:
+        """bool [I], images that could not be decoded."""
+        ...
+
+    def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
+        """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
+        ...
+
+
+class ImagePredictor:
+    """Classifies the rows of a reader (images, or mosaics of products) by views of them.
+
+    checkpoints: one for each fold model.
+    row_of_image: int [I], the product of each image, for a reader of mosaics; None for images.
+        Views crop and mirror the mosaic as a whole, as in training.
     """
 
     def __init__(
@@ -34,49 +71,47 @@ class ImagePredictor:
         checkpoints: Sequence[Path],
         reader: ImageReader,
         run: Run,
-        whose: np.ndarray | None = None,
+        row_of_image: np.ndarray | None = None,
     ) -> None:
-        self.model, self.reader, self.batch, self.whose = (
-            model,
-            reader,
-            run.predict_batch_size,
-            whose,
-        )
+        self.model, self.reader, self.row_of_image = model, reader, row_of_image
+        self.batch_size = run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
         self.views = tta_crops(model.resize, model.crop, settings.tta_views, model.flip)
         self._nets = [trained.network(path, model, self.device) for path in checkpoints]
-        self.nets, self.classes = len(self._nets), self._nets[0].num_classes
+        self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
 
     @property
-    def rotten(self) -> np.ndarray:
+    def corrupt(self) -> np.ndarray:
+        """bool [I], images that the reader could not decode so far."""
         return self.reader.corrupt
 
     @torch.inference_mode()
-    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[BatchProbs]:
-        for _, pictures in self.reader.batches(rows, self.batch):
-            yield self._of_batch(pictures, nets)
+    def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
+        """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
+        for _, images in self.reader.batches(rows, self.batch_size):
+            yield self._predict(devices.to_device(images, self.device), models)
 
-    def _of_batch(self, pictures: np.ndarray, nets: Sequence[int]) -> BatchProbs:
-        whole = devices.to_device(pictures, self.device)
-        mean: torch.Tensor | float = 0.0
-        centre: torch.Tensor | float = 0.0
-        for net in (self._nets[number] for number in nets):
-            for view_number, place in enumerate(self.views):
+    def _predict(self, images: torch.Tensor, models: Sequence[int]) -> BatchProbs:
+        """Images uint8 [b, 3, *resize] -> probabilities of the batch."""
+        tta: torch.Tensor | float = 0.0
+        center: torch.Tensor | float = 0.0
+        for net in (self._nets[i] for i in models):
+            for i, box in enumerate(self.views):
                 with devices.autocast(self.model, self.device):
-                    logits = net(net.normalise(crop(whole, place, self.model.crop)))
-                part = _to_average(logits, self.geometric)
-                mean = mean + part / (len(nets) * len(self.views))
-                if view_number == 0:
-                    centre = centre + part / len(nets)
-        return BatchProbs(_averaged(mean, self.geometric), _averaged(centre, self.geometric))
+                    logits = net(net.normalise(crop(images, box, self.model.crop)))
+                scores = _scores(logits, self.geometric)
+                tta = tta + scores / (len(models) * len(self.views))
+                if i == 0:
+                    center = center + scores / len(models)
+        return BatchProbs(_probs(tta, self.geometric), _probs(center, self.geometric))
 
 
 class FusionPredictor:
-    """Scores products by the embeddings of all their pictures (T2), which are of one view.
+    """Classifies products by the embeddings of all their images, which are of the center view.
 
-    feeds[i] gives what checkpoints[i] was trained on: embeddings by its own networks.
-    whose int [I]: the product of each picture.
+    loaders: loaders[i] gives what checkpoints[i] was trained on, embeddings by its own networks.
+    row_of_image: int [I], the product of each image.
     """
 
     def __init__(
@@ -84,41 +119,44 @@ class FusionPredictor:
         model: Model,
         settings: Predict,
         checkpoints: Sequence[Path],
-        feeds: Sequence[EmbeddingLoader],
+        loaders: Sequence[EmbeddingLoader],
         run: Run,
-        whose: np.ndarray,
+        row_of_image: np.ndarray,
     ) -> None:
-        self.model, self.batch, self.whose = model, run.predict_batch_size, whose
+        self.model, self.row_of_image = model, row_of_image
+        self.batch_size = run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
-        self.feeds = list(feeds)
+        self.loaders = list(loaders)
         self._nets = [
-            trained.fused(path, model, feed.width, self.device)
-            for path, feed in zip(checkpoints, feeds, strict=True)
+            trained.fused(path, model, loader.width, self.device)
+            for path, loader in zip(checkpoints, loaders, strict=True)
         ]
-        self.nets, self.classes = len(self._nets), self._nets[0].num_classes
-        self.rotten = np.zeros(len(whose), bool)  # who embedded the pictures has told
+        self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
+        # Corrupt images were reported when they were embedded.
+        self.corrupt = np.zeros(len(row_of_image), bool)
 
     @torch.inference_mode()
-    def said(self, rows: np.ndarray, nets: Sequence[int]) -> Iterator[BatchProbs]:
-        fed = [self.feeds[number].plain(rows, self.batch) for number in nets]
-        for seen in zip(*fed, strict=True):
+    def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
+        """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
+        batches = [self.loaders[i].plain(rows, self.batch_size) for i in models]
+        for inputs_of_models in zip(*batches, strict=True):
             mean: torch.Tensor | float = 0.0
-            for (_, inputs), number in zip(seen, nets, strict=True):
-                net = self._nets[number]
+            for (_, inputs), i in zip(inputs_of_models, models, strict=True):
+                net = self._nets[i]
                 with devices.autocast(self.model, self.device):
                     logits = net(net.normalise(devices.to_device(inputs, self.device)))
-                mean = mean + _to_average(logits, self.geometric) / len(nets)
-            probs = _averaged(mean, self.geometric)
+                mean = mean + _scores(logits, self.geometric) / len(models)
+            probs = _probs(mean, self.geometric)
             yield BatchProbs(probs, probs)
 
 
-def _to_average(logits: torch.Tensor, geometric: bool) -> torch.Tensor:
-    """[n, classes]: what is added up over views and networks, logarithms for a geometric mean."""
+def _scores(logits: torch.Tensor, geometric: bool) -> torch.Tensor:
+    """What is averaged: probabilities, or their logarithms for a geometric mean; [b, classes]."""
     return logits.float().log_softmax(1) if geometric else logits.float().softmax(1)
 
 
-def _averaged(mean: torch.Tensor | float, geometric: bool) -> torch.Tensor:
-    """Probabilities of such a mean."""
+def _probs(mean: torch.Tensor | float, geometric: bool) -> torch.Tensor:
+    """Probabilities [b, classes] from the mean of `_scores`."""
     assert torch.is_tensor(mean)
     return mean.softmax(1) if geometric else mean

@@ -1,7 +1,11 @@
-"""Top-k class probabilities of pictures: what stage 03 leaves and the ranking room reads.
+"""Top-k class probabilities of images, in memory and on disk.
 
-A full dump is classes x pictures (65 GB a model at Cdiscount's size); the first k of each picture
-and the mass outside them (`rest`) are enough for candidates, means and the ladder.
+All probabilities would take classes x images numbers (65 GB a model at Cdiscount's size). The k
+most probable classes of each image, and the mass outside of them, are enough for candidates, means
+and the ladder.
+
+Imports no torch, so that processes that train boosters start without it; lib/inference/
+topk_writer.py fills these files from a predictor.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-TYPES: dict[str, Any] = {"class": np.int16, "prob": np.float16, "rest": np.float16}  # on disk
+DTYPES: dict[str, Any] = {"class": np.int16, "prob": np.float16, "rest": np.float16}  # on disk
 
 
 @dataclass(frozen=True)
 class TopK:
-    """Arrays share the row: one picture.
+    """Row i of each array belongs to the same image.
 
-    image int64 [n]: row of the catalogue's `images` table, ascending.
-    classes int16 [n, k]: by falling probability.
-    probs float32 [n, k] (float16 on disk).
-    rest float32 [n]: probability outside the k classes, at least 0.
+    image: int64 [n], row in the catalog's `images` table, ascending.
+    classes: int16 [n, k], by falling probability.
+    probs: float32 [n, k] (float16 on disk).
+    rest: float32 [n], probability outside the k classes, at least 0.
     """
 
     image: np.ndarray
@@ -32,52 +36,56 @@ class TopK:
 
     def save(self, folder: Path, prefix: str = "top") -> None:
         """Write `image.npy` and `<prefix>_{class,prob,rest}.npy` into `folder`."""
-        whole = {"class": self.classes, "prob": self.probs, "rest": self.rest}
-        write(folder, prefix, self.image, self.classes.shape[1], [whole])
+        chunk = {"class": self.classes, "prob": self.probs, "rest": self.rest}
+        write_chunks(folder, prefix, self.image, self.classes.shape[1], [chunk])
+
+    @classmethod
+    def load(cls, folder: Path, prefix: str = "top") -> "TopK":
+        """Read what `save` wrote.
+
+        prefix: "top" for the mean over all views, "plain" for the center view.
+        """
+        return cls(
+            image=np.load(folder / "image.npy"),
+            classes=np.load(folder / f"{prefix}_class.npy"),
+            probs=np.load(folder / f"{prefix}_prob.npy").astype(np.float32),
+            rest=np.load(folder / f"{prefix}_rest.npy").astype(np.float32),
+        )
 
 
-def write(
+def write_chunks(
     folder: Path,
     prefix: str,
     image: np.ndarray,
     k: int,
-    pieces: Iterable[Mapping[str, np.ndarray]],
+    chunks: Iterable[Mapping[str, np.ndarray]],
 ) -> None:
-    """Write the files of `TopK.save` from pieces, of which one at a time is in memory.
+    """Write the files of `TopK.save` with one chunk at a time in memory.
 
-    image [n]: rows of all pieces. A piece holds "class" and "prob" [m, k] and "rest" [m] of the
-    next m rows. Raises ValueError where they are not n rows in all.
+    image: int [n], of all chunks.
+    chunks: "class" int [m, k], "prob" float [m, k] and "rest" float [m] of the next m images.
+    Raises ValueError if the chunks do not have n rows in all.
     """
     np.save(folder / "image.npy", image.astype(np.int64))
     rows = 0
     with ExitStack() as stack:
         files = {}
-        for name, kind in TYPES.items():
+        for name, dtype in DTYPES.items():
             files[name] = stack.enter_context((folder / f"{prefix}_{name}.npy").open("wb"))
             header = {
-                "descr": np.lib.format.dtype_to_descr(np.dtype(kind)),
+                "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
                 "fortran_order": False,
-                "shape": shape(name, len(image), k),
+                "shape": array_shape(name, len(image), k),
             }
             np.lib.format.write_array_header_1_0(files[name], header)
-        for piece in pieces:
-            rows += len(piece["rest"])
+        for chunk in chunks:
+            rows += len(chunk["rest"])
             for name, file in files.items():
-                file.write(piece[name].astype(TYPES[name], copy=False).tobytes())
+                file.write(chunk[name].astype(DTYPES[name], copy=False).tobytes())
     if rows != len(image):
-        raise ValueError(f"{folder}: {rows} rows for {len(image)} pictures")
+        raise ValueError(f"{folder}: {rows} rows for {len(image)} images")
 
 
-def shape(name: str, rows: int, k: int) -> tuple[int, ...]:
-    """Of the array `name` of `TYPES`."""
-    return (rows,) if name == "rest" else (rows, k)
-
-
-def read(folder: Path, prefix: str = "top") -> TopK:
-    """What `TopK.save` wrote: "plain" is the centre view alone, "top" the mean of the views."""
-    return TopK(
-        image=np.load(folder / "image.npy"),
-        classes=np.load(folder / f"{prefix}_class.npy"),
-        probs=np.load(folder / f"{prefix}_prob.npy").astype(np.float32),
-        rest=np.load(folder / f"{prefix}_rest.npy").astype(np.float32),
-    )
+def array_shape(name: str, num_images: int, k: int) -> tuple[int, ...]:
+    """Shape of the array `name` of `DTYPES`."""
+    return (num_images,) if name == "rest" else (num_images, k)

@@ -76,8 +76,8 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
 
 def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -> dict[str, Any]:
     """Score the images of a part with a fusion model."""
-    from lib.inference import dumps
     from lib.inference.predictor import FusionPredictor
+    from lib.inference.topk_writer import write_topk
     from lib.runtime import device as devices
     from lib.runtime.distributed import here
     from lib.stages.read import catalog_of_part
@@ -94,9 +94,7 @@ def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -
             config.run,
             catalog.image_product,
         )
-        dumps.write(
-            folder, predictor, config.predict, images, fold_of_image, part != "test", here()
-        )
+        write_topk(folder, predictor, config.predict, images, fold_of_image, part != "test", here())
     return {"images": len(images)}
 
 

@@ -85,7 +85,7 @@ def embed_images(
     experiment: Experiment, name: str, fold: str, side: str, folder: Path
 ) -> dict[str, Any]:
     """Embed all images of a side with one network; both sides share the projection of train."""
-    from lib.inference import embeddings
+    from lib.inference.embeddings import write_embeddings
     from lib.runtime import device as devices
     from lib.stages.images import open_images, warn_corrupt
     from lib.stages.read import catalog_of_part
@@ -96,7 +96,7 @@ def embed_images(
     catalog = catalog_of_part(experiment, side)
     advice = devices.predict_oom_advice(config.run)
     with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
-        facts = embeddings.embed(
+        facts = write_embeddings(
             folder,
             model,
             config.predict,

@@ -213,7 +213,7 @@ def _test_topk(
     """Predictions of a teacher for the test images: of its network `fold`, or of all (None)."""
     import numpy as np
 
-    from lib.inference import topk
+    from lib.inference.topk import TopK
     from lib.stages.read import read_topk
 
     assert experiment.teacher is not None
@@ -225,7 +225,7 @@ def _test_topk(
     out.mkdir(parents=True, exist_ok=True)
     images = np.arange(len(test.length))
     score_images(experiment, model, [checkpoint], test, images, None, out, False, on_ranks=False)
-    return topk.read(out)
+    return TopK.load(out)
 
 
 def _hash_rule(

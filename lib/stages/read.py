@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.data.catalog import Catalog, read_catalog, read_categories
-from lib.inference import topk
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
 from lib.stages.source import image_path
@@ -46,7 +45,7 @@ def num_classes(experiment: Experiment) -> int:
 
 def read_topk(experiment: Experiment, model: str, part: str, prefix: str = "top") -> TopK:
     """Top-k predictions of a model; prefix "top" for all views, "plain" for the center view."""
-    return topk.read(experiment.path(f"predictions/{model}/{part}"), prefix)
+    return TopK.load(experiment.path(f"predictions/{model}/{part}"), prefix)
 
 
 def read_topk_of_all(experiment: Experiment, part: str) -> list[TopK]:

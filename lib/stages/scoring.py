@@ -76,8 +76,8 @@ def score_images(
     the center view apart as well. on_ranks: share the images among torchrun's processes. Returns
     counts of images, corrupt images and views.
     """
-    from lib.inference import dumps
     from lib.inference.predictor import ImagePredictor
+    from lib.inference.topk_writer import write_topk
     from lib.runtime import device as devices
     from lib.runtime.distributed import SINGLE, here
     from lib.stages.images import open_images, warn_corrupt
@@ -89,7 +89,7 @@ def score_images(
         row_of_image = rows.speaking(model, catalog)
         predictor = ImagePredictor(model, predict, checkpoints, reader, run, row_of_image)
         group = here() if on_ranks else SINGLE
-        corrupt = dumps.write(folder, predictor, predict, images, fold_of_image, center_view, group)
+        corrupt = write_topk(folder, predictor, predict, images, fold_of_image, center_view, group)
         warn_corrupt(reader)
     return {"images": len(images), "rotten": corrupt, "views": len(predictor.views)}
 

@@ -1,13 +1,15 @@
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from lib.inference import topk
-from lib.inference.topk import TopK
+from lib.inference.topk import TopK, write_chunks
+from tests.conftest import ROOT
 
 
-def made(n, k=3):
+def make_arrays(n, k=3):
     rng = np.random.default_rng(n)
     probs = np.sort(rng.random((n, k)), 1)[:, ::-1].astype(np.float16)
     return {
@@ -18,15 +20,15 @@ def made(n, k=3):
 
 
 @pytest.mark.parametrize("cuts", [(7,), (0, 2, 7, 7), (1, 3)])
-def test_pieces_give_the_bytes_of_whole_arrays(tmp_path, cuts):
-    whole = made(7)
+def test_chunks_give_the_bytes_of_whole_arrays(tmp_path, cuts):
+    whole = make_arrays(7)
     edges = [0, *cuts, 7]
-    pieces = (
+    chunks = (
         {name: values[start:stop] for name, values in whole.items()}
         for start, stop in pairwise(edges)
     )
     image = np.arange(7) * 3
-    topk.write(tmp_path, "plain", image, 3, pieces)
+    write_chunks(tmp_path, "plain", image, 3, chunks)
     np.save(tmp_path / "image_whole.npy", image)
     for name, values in whole.items():
         np.save(tmp_path / f"{name}_whole.npy", values)
@@ -36,16 +38,23 @@ def test_pieces_give_the_bytes_of_whole_arrays(tmp_path, cuts):
 
 
 @pytest.mark.parametrize("n", [0, 5])
-def test_what_is_saved_is_read(tmp_path, n):
-    whole = made(n)
+def test_load_returns_what_save_wrote(tmp_path, n):
+    whole = make_arrays(n)
     saved = TopK(np.arange(n), whole["class"], whole["prob"].astype(np.float32), whole["rest"])
     saved.save(tmp_path)
-    found = topk.read(tmp_path)
-    assert (found.probs.dtype, found.rest.dtype) == (np.float32, np.float32)
+    loaded = TopK.load(tmp_path)
+    assert (loaded.probs.dtype, loaded.rest.dtype) == (np.float32, np.float32)
     for name in ("image", "classes", "probs", "rest"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(saved, name))
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
 
 
-def test_rows_that_are_missing_are_noticed(tmp_path):
-    with pytest.raises(ValueError, match="4 rows for 5 pictures"):
-        topk.write(tmp_path, "top", np.arange(5), 3, [made(3), made(1)])
+def test_missing_rows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="4 rows for 5 images"):
+        write_chunks(tmp_path, "top", np.arange(5), 3, [make_arrays(3), make_arrays(1)])
+
+
+def test_the_module_does_not_import_torch():
+    """Processes that train boosters read top-k files and would pay for it in time and memory."""
+    code = "import sys, lib.inference.topk; sys.exit('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert process.returncode == 0

@@ -26,7 +26,7 @@ from lib.config.schema import Run
 from lib.data.catalog import read_catalog
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
-from lib.inference.topk import read
+from lib.inference.topk import TopK
 from lib.models import factory, fusion
 from lib.runtime import distributed
 from lib.runtime.distributed import ProcessGroup
@@ -359,7 +359,7 @@ def test_torchrun_starts_the_scripts(tmp_path):
     shared.rename(tmp_path / "shared")
     jobs.ensure_all(config, "predict", False, lambda _: None)
     for part in ("fit", "locked", "test"):
-        one, two = (read(path / "a" / part) for path in (shared, tmp_path / "shared"))
+        one, two = (TopK.load(path / "a" / part) for path in (shared, tmp_path / "shared"))
         assert len(one.image) > 20
         np.testing.assert_array_equal(two.image, one.image)
         np.testing.assert_array_equal(two.classes, one.classes)
