@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from lib.config.write import to_toml
 from lib.errors import UserError
 from lib.pipeline import executor
 from lib.pipeline.artifact import Artifact, Status, status_all
@@ -26,6 +27,7 @@ from lib.runtime import workers
 from lib.runtime.log import configure_logging
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
+from lib.utils.files import atomic_write
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
 
@@ -102,8 +104,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
 
 def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     """Load the experiment, call `work(experiment, arguments)`, and turn errors into one line."""
-    level = logging.WARNING if arguments.quiet else logging.INFO
-    configure_logging(logging.DEBUG if arguments.verbose else level)
+    configure_logging(_level(arguments))
     if arguments.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     folder = Path(arguments.config).parent
@@ -111,7 +112,7 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
         experiment = load_experiment(arguments.config, arguments.set, arguments.new)
         folder = experiment.folder
         if arguments.show_config:
-            raise UserError("not yet")
+            print(to_toml(experiment.config), end="")
             return 0
         return work(experiment, arguments)
     except UserError as error:
@@ -139,7 +140,7 @@ def _build_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.
     artifacts = declare_all(experiment)
     _check_frozen(experiment, artifacts, arguments)
     _check_earlier_stages(stage, artifacts)
-    _log_to_file(experiment, stage.NAME, arguments)
+    _record_run(experiment, stage.NAME, arguments)
     build_stage(stage, experiment, arguments.rebuild)
     _finish(stage, experiment, arguments)
     return 0
@@ -235,14 +236,19 @@ def _earlier(stage: ModuleType) -> tuple[ModuleType, ...]:
     return STAGES[: STAGES.index(stage)]
 
 
-def _log_to_file(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:
-    """Log to a file of this run, and write the settings of the experiment beside its artifacts."""
+def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:
+    """Log to a file of this run, and write the resolved config beside the artifacts."""
     name = time.strftime(f"%Y%m%d-%H%M%S-{stage}.log")
-    level = logging.WARNING if arguments.quiet else logging.INFO
-    configure_logging(
-        logging.DEBUG if arguments.verbose else level, experiment.folder / "logs" / name
-    )
+    configure_logging(_level(arguments), experiment.folder / "logs" / name)
     logger.debug("command: %s", shlex.join(sys.argv))
+    with atomic_write(experiment.folder / "config.toml") as path:
+        path.write_text(to_toml(experiment.config))
+
+
+def _level(arguments: argparse.Namespace) -> int:
+    if arguments.verbose:
+        return logging.DEBUG
+    return logging.WARNING if arguments.quiet else logging.INFO
 
 
 def _split_options(

@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.schema import plain
-from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment
-from lib.pipeline.graph import Graph
-from lib.runtime.workers import num_threads
-from lib.stages.source import (
+from lib.data.sources.source_files import (
     checked_path,
     checksum_settings,
     has_category_table,
@@ -27,6 +23,10 @@ from lib.stages.source import (
     source_kind,
     source_path,
 )
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.graph import Graph
+from lib.runtime.workers import num_threads
 
 NAME, SCRIPT, PARALLEL = "extract", "01_extract.py", False
 

@@ -87,8 +87,8 @@ def embed_images(
     """Embed all images of a side with one network; both sides share the projection of train."""
     from lib.inference.embeddings import write_embeddings
     from lib.runtime import device as devices
-    from lib.stages.images import open_images, warn_corrupt
     from lib.stages.read import catalog_of_part
+    from lib.stages.scoring import open_images, warn_corrupt
 
     config = experiment.config
     model = config.models.get(name) or config.backbones[name]

@@ -4,7 +4,11 @@
     teacher = "configs/fashion.toml"
 
 The experiment of the first round (the teacher) must be trained, with the same catalog, parts and
-folds. Its artifacts are only read. Which labels a network may see: `lib/stages/label_sets.py`.
+folds. Its artifacts are only read.
+
+Pseudo-labels for a network that excludes fold k come only from first-round hashes and networks that
+also excluded fold k. No pseudo-labeller ever saw `holdout` or `locked`. Where the boosters are
+trained on `holdout`, no network saw it, so all networks share one set of labels.
 
     work/<name>/pseudo/everybody          labels for all networks
     work/<name>/pseudo/fold<i>-of-<n>     labels for networks that leave out fold i of n
@@ -24,10 +28,10 @@ from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.stages.extract import declare as declare_extract
-from lib.stages.label_sets import label_set_name
 from lib.stages.predict import declare as declare_predict
 from lib.stages.scoring import checkpoint_path, score_images
 from lib.stages.train import declare as declare_train
+from lib.stages.train import label_set_name
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.data.catalog import Catalog, read_catalog, read_categories
+from lib.data.sources.source_files import image_path
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
-from lib.stages.source import image_path
 
 
 class Member(NamedTuple):

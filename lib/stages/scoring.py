@@ -1,19 +1,24 @@
-"""What image models and fusion models share when they score the images of a part."""
+"""What image models and fusion models share: open images, and score those of a part."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.model import Model
+from lib.config.model import Backbone, Model
 from lib.config.schema import nets, plain
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
+from lib.runtime.workers import num_threads
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lib.data.catalog import Catalog
+    from lib.data.image_reader import ImageReader
+
+logger = logging.getLogger(__name__)
 
 
 def declare_predictions(
@@ -80,7 +85,6 @@ def score_images(
     from lib.inference.topk_writer import write_topk
     from lib.runtime import device as devices
     from lib.runtime.distributed import SINGLE, here
-    from lib.stages.images import open_images, warn_corrupt
     from lib.training import rows
 
     predict, run = experiment.config.predict, experiment.config.run
@@ -104,3 +108,34 @@ def checkpoint_paths(experiment: Experiment, name: str) -> list[Path]:
     """The checkpoints that predict, of all networks of a model."""
     folds = nets(experiment.config.models[name])
     return [checkpoint_path(experiment, name, fold) for fold in folds]
+
+
+def open_images(
+    experiment: Experiment, model: Model | Backbone, catalog: "Catalog"
+) -> "ImageReader":
+    """A reader of the catalog's images, or of mosaics, in the size that the model takes."""
+    from lib.data.image_reader import ImageReader
+    from lib.data.mosaic import MosaicReader
+    from lib.runtime import device as devices
+
+    run = experiment.config.run
+    is_mosaic = isinstance(model, Model) and model.input == "mosaic"
+    reader = MosaicReader if is_mosaic else ImageReader
+    allocate = devices.pinned_buffer(devices.select_device(run, model))
+    return reader(catalog, model.resize, num_threads(run), allocate)
+
+
+def warn_corrupt(reader: "ImageReader") -> None:
+    """Log a warning if images could not be decoded."""
+    if reader.first_corrupt is None:
+        return
+    row, reason = reader.first_corrupt
+    catalog = reader.catalog
+    logger.warning(
+        "%s: %d corrupt images replaced by gray; the first is %s, product %s: %s",
+        catalog.path,
+        reader.corrupt.sum(),
+        reader.byte_reader.location(row),
+        catalog.key(int(catalog.image_product[row])),
+        reason,
+    )

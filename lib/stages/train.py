@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Backbone, Model
-from lib.config.schema import nets, plain
+from lib.config.schema import Config, nets, plain
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
-from lib.stages.label_sets import add_pseudo_labels, label_set_name
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from lib.data.catalog import Catalog
+
+ALL_FOLDS = "everybody"  # the set of labels that all networks may train on
 
 NAME, SCRIPT, PARALLEL = "train", "02_train_cnn.py", True
 
@@ -98,8 +101,8 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
 
     from lib.data.catalog import read_categories
     from lib.models import factory
-    from lib.stages.images import open_images, warn_corrupt
     from lib.stages.read import catalog_of_part
+    from lib.stages.scoring import open_images, warn_corrupt
     from lib.training import rows
     from lib.training.dataset import TrainingSet
     from lib.training.loader import ImageLoader
@@ -111,8 +114,8 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     catalog, weights = catalog_of_part(experiment, "train"), None
     num_labelled = len(catalog.product_id)
     if experiment.teacher:
-        pseudo = add_pseudo_labels(experiment, model, fold, catalog)
-        catalog, train_products = pseudo.catalog, np.append(train_products, pseudo.products)
+        catalog, pseudo_products = add_pseudo_labels(experiment, model, fold, catalog)
+        train_products = np.append(train_products, pseudo_products)
     product = rows.products(model, catalog)
     if experiment.teacher:
         weights = np.where(product < num_labelled, 1.0, config.pseudo_label.loss_weight)
@@ -156,3 +159,31 @@ def _check_enough(name: str, model: Model, num_products: int) -> None:
             f"models.{name}.mosaic: {num_products} products of {low} to {high} images are left to"
             " train on; widen min_images and max_images"
         )
+
+
+def label_set_name(config: Config, model: Model, fold: str) -> str:
+    """The set of pseudo-labels for one network: `everybody`, or as in `fold0-of-4`."""
+    return ALL_FOLDS if config.stack_part == "holdout" else f"{fold}-of-{model.n_folds}"
+
+
+def add_pseudo_labels(
+    experiment: Experiment, model: Model, fold: str, labelled: "Catalog"
+) -> tuple["Catalog", "np.ndarray"]:
+    """The labelled catalog followed by the test catalog, with the pseudo-labels of one network.
+
+    Also returns the rows that have a pseudo-label: int64, ascending.
+    """
+    import numpy as np
+
+    from lib.data.catalog import concat_catalogs
+    from lib.stacking import pseudo
+    from lib.stages.read import catalog_of_part
+
+    test = catalog_of_part(experiment, "test")
+    name = label_set_name(experiment.config, model, fold)
+    labels = pseudo.read(experiment.path(f"pseudo/{name}"))
+    label = np.full(len(test.product_id), -1, np.int16)
+    label[labels.product] = labels.cls
+    catalog = concat_catalogs(labelled, test)
+    catalog.label[len(labelled.product_id) :] = label
+    return catalog, len(labelled.product_id) + labels.product
