@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lib.config.load import load
 from lib.config.model import Model
-from lib.config.schema import Config, plain
+from lib.config.schema import Config, as_dict
 from lib.data.catalog import Catalog, Categories, read_categories, read_splits
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
@@ -196,7 +196,7 @@ def compute(config: Config, cells: Sequence[Cell], side_by_side: bool = True) ->
 def place(config: Config, cell: Cell, *more: Any) -> Path:
     """The file of a cell: what decides it is in its name. more: plain data that decides too."""
     manifest = read_manifest(Experiment(config).path("extract/train"))
-    decides = [plain(cell.model), cell.classes, cell.seed, manifest and manifest["digest"], *more]
+    decides = [as_dict(cell.model), cell.classes, cell.seed, manifest and manifest["digest"], *more]
     digest = hashlib.sha256(json.dumps(decides).encode())
     for rows in (cell.train, cell.test, cell.labels):
         digest.update(rows.tobytes())

@@ -255,19 +255,19 @@ class Config:
         return {name: model.blend_weight for name, model in self.models.items()}
 
     @property
-    def fused(self) -> set[str]:
+    def fusion_inputs(self) -> set[str]:
         """The models and backbones whose embeddings a fusion reads."""
         return {name for model in self.models.values() for name in model.fusion.inputs}
 
     @property
-    def embedded(self) -> list[str]:
+    def embedding_models(self) -> list[str]:
         """The models and backbones that embed every picture: for neighbours, or for a fusion."""
-        wanted = {*self.predict.embed_models, *self.fused}
+        wanted = {*self.predict.embed_models, *self.fusion_inputs}
         return [name for name in (*self.backbones, *self.models) if name in wanted]
 
-    def nets_of(self, name: str) -> list[str]:
+    def fold_names_of(self, name: str) -> list[str]:
         """Folder names of the networks of a model, or of a backbone's only one."""
-        return nets(self.models[name]) if name in self.models else ["frozen"]
+        return fold_names(self.models[name]) if name in self.models else ["frozen"]
 
     @property
     def sources(self) -> list[str]:
@@ -296,12 +296,12 @@ class Config:
         return "fit" if all(model.n_folds > 1 for model in self.models.values()) else "holdout"
 
 
-def nets(model: Model) -> list[str]:
+def fold_names(model: Model) -> list[str]:
     """Folder names of a model's networks: `full`, or one for each fold left out."""
     return ["full"] if model.n_folds == 1 else [f"fold{i}" for i in range(model.n_folds)]
 
 
-def plain(section: Any, *skip: str) -> dict[str, Any]:
+def as_dict(section: Any, *skip: str) -> dict[str, Any]:
     """A dataclass as the plain dict that goes into a manifest, less the keys in `skip`."""
     values = dataclasses.asdict(section)
     return {key: value for key, value in values.items() if key not in skip}

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.config.schema import plain
+from lib.config.schema import as_dict
 from lib.data.sources.source_files import (
     checked_path,
     checksum_settings,
@@ -57,7 +57,7 @@ def declare(graph: Graph) -> list[Artifact]:
     graph.add(
         "extract/splits",
         partial(build_splits, experiment),
-        settings={"split": plain(experiment.config.split), "seed": experiment.config.seed},
+        settings={"split": as_dict(experiment.config.split), "seed": experiment.config.seed},
         inputs=["extract/train"],
     )
     for side in experiment.sides if experiment.config.features.use_phash else ():
@@ -78,7 +78,7 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
         sample = graph.add(
             "extract/sample",
             partial(build_sample, experiment),
-            settings={"sample": plain(experiment.config.sample), "seed": experiment.config.seed},
+            settings={"sample": as_dict(experiment.config.sample), "seed": experiment.config.seed},
         )
         generated = [n for n in names if n != "test" or experiment.target is None]
         files |= dict.fromkeys(generated, sample)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import nets, plain
+from lib.config.schema import as_dict, fold_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.graph import Graph
@@ -46,7 +46,7 @@ def _declare_candidates(graph: Graph, part: str) -> Artifact:
         f"features/candidates/{part}",
         partial(build_candidates, experiment, part),
         settings={
-            "features": plain(config.features, "similar_id_windows"),
+            "features": as_dict(config.features, "similar_id_windows"),
             "stack_part": config.stack_part,
         },
         inputs=[
@@ -78,7 +78,7 @@ def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
         f"features/{source}/{part}",
         partial(build_source, graph.experiment, source, part),
         settings={
-            "features": plain(config.features, "similar_id_windows"),
+            "features": as_dict(config.features, "similar_id_windows"),
             "weights": config.model_weights if source == "mean" else {},
         },
         inputs=[
@@ -99,7 +99,7 @@ def _catalog_inputs(experiment: Experiment, part: str) -> list[str]:
     embeddings = [
         f"embeddings/{name}/{fold}/{side}"
         for name in config.predict.embed_models
-        for fold in nets(config.models[name])
+        for fold in fold_names(config.models[name])
         for side in _sides(part)
     ]
     return ["extract/train", "extract/splits", f"extract/{side_of(part)}", *embeddings]
@@ -220,7 +220,7 @@ def _fold_indexes(
         embedding_knn.FoldIndex(
             embeddings(fold, "train"), embeddings(fold, side_of(part)), *assignment
         )
-        for fold, assignment in zip(nets(model), assignments, strict=True)
+        for fold, assignment in zip(fold_names(model), assignments, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Model
-from lib.config.schema import nets
+from lib.config.schema import fold_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.graph import Graph
@@ -24,13 +24,13 @@ def declare_fusion(graph: Graph) -> list[Artifact]:
     experiment, artifacts = graph.experiment, []
     models = experiment.config.models.items()
     for name, model in ((name, model) for name, model in models if model.input == "embedding"):
-        for fold in nets(model):
+        for fold in fold_names(model):
             inputs = _embedding_names(experiment, model, fold, "train")
             artifacts.append(declare_network(graph, name, fold, train_fusion, inputs))
         for part in experiment.parts:
             inputs = [
                 embedding
-                for fold in nets(model)
+                for fold in fold_names(model)
                 for embedding in _embedding_names(experiment, model, fold, side_of(part))
             ]
             artifacts.append(declare_predictions(graph, name, part, predict_fusion, inputs))
@@ -90,7 +90,7 @@ def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -
             model,
             config.predict,
             checkpoint_paths(experiment, name),
-            [_loader(experiment, name, fold, side_of(part), catalog) for fold in nets(model)],
+            [_loader(experiment, name, fold, side_of(part), catalog) for fold in fold_names(model)],
             config.run,
             catalog.image_product,
         )
@@ -103,11 +103,11 @@ def _embedding_names(experiment: Experiment, model: Model, fold: str, side: str)
 
     A trained member gives those of the network that leaves out the same fold.
     """
-    config = experiment.config
-    return [
-        f"embeddings/{name}/{fold if name in config.models else config.nets_of(name)[0]}/{side}"
-        for name in model.fusion.inputs
-    ]
+    config, names = experiment.config, []
+    for name in model.fusion.inputs:
+        network = fold if name in config.models else config.fold_names_of(name)[0]
+        names.append(f"embeddings/{name}/{network}/{side}")
+    return names
 
 
 def _loader(

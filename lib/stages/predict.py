@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import plain
+from lib.config.schema import as_dict
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
@@ -40,21 +40,24 @@ def declare(graph: Graph) -> list[Artifact]:
         for part in experiment.parts
     ]
     for side in experiment.sides:
-        for name in experiment.config.embedded:
-            for fold in experiment.config.nets_of(name):
+        for name in experiment.config.embedding_models:
+            for fold in experiment.config.fold_names_of(name):
                 artifacts.append(_declare_embeddings(graph, name, fold, side))
     return [*artifacts, *declare_fusion(graph)]
 
 
 def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifact:
     config = graph.experiment.config
-    settings: dict[str, Any] = {"dims": config.predict.embedding_dim, "whole": name in config.fused}
+    settings: dict[str, Any] = {
+        "dims": config.predict.embedding_dim,
+        "whole": name in config.fusion_inputs,
+    }
     inputs, files = [f"extract/{side}"], {}
     if name in config.models:
         settings["checkpoint"] = config.models[name].checkpoint
         inputs.append(f"cnn/{name}/{fold}")
     else:
-        settings["backbone"] = plain(config.backbones[name])
+        settings["backbone"] = as_dict(config.backbones[name])
         files = weights_file(config.backbones[name])
     if side == "test":  # both sides share the projection that is fitted on train
         inputs.append(f"embeddings/{name}/{fold}/train")
@@ -102,7 +105,7 @@ def embed_images(
             config.predict,
             partial(_load_network, experiment, name, fold),
             projection if side == "test" else None,
-            name in config.fused,
+            name in config.fusion_inputs,
             reader,
             config.run,
         )

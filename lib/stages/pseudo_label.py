@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Model
-from lib.config.schema import Config, nets, plain
+from lib.config.schema import Config, as_dict, fold_names
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
@@ -58,7 +58,7 @@ def declare(graph: Graph) -> list[Artifact]:
     if test.frozen:
         artifacts.append(test)
     for model in experiment.config.models.values():
-        for fold in nets(model):
+        for fold in fold_names(model):
             name = f"pseudo/{label_set_name(experiment.config, model, fold)}"
             if model.input != "image" or name in graph.artifacts:
                 continue
@@ -68,7 +68,7 @@ def declare(graph: Graph) -> list[Artifact]:
                     name,
                     partial(label_test_products, experiment, model.n_folds, fold),
                     settings={
-                        "pseudo_label": plain(
+                        "pseudo_label": as_dict(
                             experiment.config.pseudo_label, "teacher", "loss_weight"
                         )
                     },
@@ -224,7 +224,7 @@ def _test_topk(
     if fold is None:
         return read_topk(experiment.teacher, name, "test")
     model = experiment.teacher.config.models[name]
-    checkpoint = checkpoint_path(experiment.teacher, name, nets(model)[fold])
+    checkpoint = checkpoint_path(experiment.teacher, name, fold_names(model)[fold])
     out = folder / "dumps" / name  # keeps finished shards: an interrupted call resumes
     out.mkdir(parents=True, exist_ok=True)
     images = np.arange(len(test.length))

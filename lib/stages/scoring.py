@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Backbone, Model
-from lib.config.schema import nets, plain
+from lib.config.schema import as_dict, fold_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
@@ -27,12 +27,12 @@ def declare_predictions(
     """The predictions of a model for a part, by `build(experiment, name, part, folder)`."""
     experiment, model = graph.experiment, graph.experiment.config.models[name]
     side = "extract/test" if part == "test" else "extract/train"
-    networks = [f"cnn/{name}/{fold}" for fold in nets(model)]
+    networks = [f"cnn/{name}/{fold}" for fold in fold_names(model)]
     return graph.add(
         f"predictions/{name}/{part}",
         partial(build, experiment, name, part),
         settings={
-            "predict": plain(
+            "predict": as_dict(
                 experiment.config.predict, "shard_size", "embed_models", "embedding_dim"
             ),
             "checkpoint": model.checkpoint,
@@ -106,7 +106,7 @@ def checkpoint_path(experiment: Experiment, name: str, fold: str) -> Path:
 
 def checkpoint_paths(experiment: Experiment, name: str) -> list[Path]:
     """The checkpoints that predict, of all networks of a model."""
-    folds = nets(experiment.config.models[name])
+    folds = fold_names(experiment.config.models[name])
     return [checkpoint_path(experiment, name, fold) for fold in folds]
 
 

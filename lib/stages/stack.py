@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import plain
+from lib.config.schema import as_dict
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
@@ -41,7 +41,7 @@ def _declare_booster(graph: Graph, source: str, layer: str, booster: str) -> Art
         f"stack/{source}/{layer}/{booster}",
         partial(fit_booster, experiment, source, layer, booster),
         settings={
-            "stack": plain(config.stack, "sources", "l2", "l3", "l4", "multi_l2"),
+            "stack": as_dict(config.stack, "sources", "l2", "l3", "l4", "multi_l2"),
             "below": below,
             "seed": config.seed,
         },

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Backbone, Model
-from lib.config.schema import Config, nets, plain
+from lib.config.schema import Config, as_dict, fold_names
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
@@ -32,7 +32,7 @@ def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage; in a second round its labels are declared before."""
     experiment, artifacts = graph.experiment, []
     for name, model in image_models(experiment).items():
-        for fold in nets(model):
+        for fold in fold_names(model):
             artifacts.append(
                 declare_network(
                     graph,
@@ -63,7 +63,7 @@ def declare_network(
     experiment, model = graph.experiment, graph.experiment.config.models[name]
     unused = () if model.input == "mosaic" else ("mosaic",)
     settings = {
-        "train": plain(model, "blend_weight", "checkpoint", *unused),
+        "train": as_dict(model, "blend_weight", "checkpoint", *unused),
         "seed": experiment.config.seed,
     }
     if experiment.teacher:
