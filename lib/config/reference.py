@@ -18,7 +18,7 @@ INTRODUCTION = """\
 # Settings
 
 Every setting of a config: `key = value` in the table of that name in a TOML file, or
-`--set table.key=value` on the command line. `[train]` holds the defaults of all models, and a
+`--set train.lr=0.01` on the command line. `[train]` holds the defaults of all models, and a
 `[models.NAME]` table overrides them for one. `extends = "other.toml"` at the top of a file takes
 over the settings of another file, relative to this one; what this one sets wins.
 

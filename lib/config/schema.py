@@ -251,7 +251,7 @@ class Config:
 
     @property
     def model_weights(self) -> dict[str, float]:
-        """The weight of each model in the weighted means and in the published blend."""
+        """The weight of each model in means over models and in the published blend."""
         return {name: model.blend_weight for name, model in self.models.items()}
 
     @property
@@ -261,47 +261,47 @@ class Config:
 
     @property
     def embedding_models(self) -> list[str]:
-        """The models and backbones that embed every picture: for neighbours, or for a fusion."""
-        wanted = {*self.predict.embed_models, *self.fusion_inputs}
-        return [name for name in (*self.backbones, *self.models) if name in wanted]
+        """The models and backbones that embed every image, for k-NN features or for a fusion."""
+        names = {*self.predict.embed_models, *self.fusion_inputs}
+        return [name for name in (*self.backbones, *self.models) if name in names]
 
     def fold_names_of(self, name: str) -> list[str]:
-        """Folder names of the networks of a model, or of a backbone's only one."""
+        """Folder names of the networks of a model, or of the one network of a backbone."""
         return fold_names(self.models[name]) if name in self.models else ["frozen"]
 
     @property
     def sources(self) -> list[str]:
-        """Whose columns the stack reads: the mean's, each network's, all side by side (C13)."""
-        sources, models = self.stack.sources, list(self.models)
+        """The sources of feature columns: "mean", the name of each model, "multi"."""
+        chosen = self.stack.sources
         return [
-            *(["mean"] if "mean" in sources else []),
-            *(models if "per_model" in sources else []),
-            *(["multi"] if "multi" in sources else []),
+            *(["mean"] if "mean" in chosen else []),
+            *(self.models if "per_model" in chosen else []),
+            *(["multi"] if "multi" in chosen else []),
         ]
 
     def layers(self, source: str) -> dict[str, tuple[str, ...]]:
-        """The boosters of each layer of a source, lowest first."""
+        """The boosters of each layer of a source, lowest layer first."""
         stack = self.stack
         if source == "multi":
             return {"l2": stack.multi_l2}
-        layers = {"l2": stack.l2, "l3": stack.l3, "l4": stack.l4}
+        layers: dict[str, tuple[str, ...]] = {"l2": stack.l2, "l3": stack.l3, "l4": stack.l4}
         return {layer: boosters for layer, boosters in layers.items() if boosters}
 
     @property
     def stack_part(self) -> str:
-        """Which labelled part trains the boosters: the one that every CNN scores out-of-fold.
+        """The labelled part that trains the boosters: every model scores it out-of-fold.
 
-        One part for all sources, not one for each: the blend needs rows that every member scored.
+        It is the same for all sources, because the blend needs rows that every member scored.
         """
         return "fit" if all(model.n_folds > 1 for model in self.models.values()) else "holdout"
 
 
 def fold_names(model: Model) -> list[str]:
-    """Folder names of a model's networks: `full`, or one for each fold left out."""
+    """Folder names of a model's networks: `full`, or one for each fold that is left out."""
     return ["full"] if model.n_folds == 1 else [f"fold{i}" for i in range(model.n_folds)]
 
 
-def as_dict(section: Any, *skip: str) -> dict[str, Any]:
-    """A dataclass as the plain dict that goes into a manifest, less the keys in `skip`."""
-    values = dataclasses.asdict(section)
+def as_dict(settings: Any, *skip: str) -> dict[str, Any]:
+    """A dataclass of settings as the dict that goes into a manifest, without the keys in `skip`."""
+    values = dataclasses.asdict(settings)
     return {key: value for key, value in values.items() if key not in skip}

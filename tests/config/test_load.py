@@ -148,12 +148,6 @@ def test_the_second_round_of_fashion_repeats_the_first():
     assert second.name != first.name
 
 
-def test_one_network_fitted_once_moves_the_boosters_to_the_holdout(config_file):
-    assert load(config_file).stack_part == "fit"
-    once = load(config_file, ["split.holdout=0.1", "models.a.n_folds=1"])
-    assert once.stack_part == "holdout"
-
-
 def test_without_a_test_file_only_the_locked_part_is_scored(config_file):
     assert load_experiment(config_file).scored_parts == ("locked", "test")
     assert load_experiment(config_file, ["data.test="]).scored_parts == ("locked",)

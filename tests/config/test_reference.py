@@ -1,6 +1,11 @@
+import re
+import tomllib
+
 import pytest
 
+from lib.config.convert import build
 from lib.config.reference import describe, markdown, tables, type_words
+from lib.config.renamed import check_renamed
 from lib.config.schema import Config
 from lib.config.setting import PositiveInt
 from lib.config.write import to_toml
@@ -59,3 +64,40 @@ def test_types_are_described_in_words():
     assert type_words(tuple[PositiveInt, ...]) == "list: whole number, at least 1"
     assert type_words(tuple[int, int]) == "list of 2: whole number"
     assert type_words(dict[str, str]) == "table of strings"
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "run_all.sh"]
+CODE = [*ROOT.glob("studies/*.py"), *ROOT.glob("bench/*.py"), *ROOT.glob("lib/**/*.py")]
+KEYS = {table.full_key(setting) for table in tables() for setting in table.settings}
+FIRST = {key.split(".")[0] for key in KEYS} | {"models"}
+
+
+FILES = (".py", ".npy", ".bson", ".csv")
+
+
+def generally(key: str) -> str:
+    """`models.a.lr` as `train.lr`."""
+    return re.sub(r"^models\.\w+\.", "train.", key)
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *CODE], ids=lambda path: path.name)
+def test_every_setting_that_a_text_sets_exists(path):
+    keys = {generally(key) for key in re.findall(r"--set[ =]([\w.]+)=", path.read_text())}
+    assert keys <= KEYS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_setting_that_a_document_names_exists(path):
+    named = re.findall(r"`([a-z_0-9]+(?:\.\w+)+)(?: = [^`]*)?`", path.read_text())
+    keys = [key for key in named if key.split(".")[0] in FIRST and not key.endswith(FILES)]
+    tables_and_keys = KEYS | {table.key for table in tables()}
+    assert {generally(key) for key in keys} <= tables_and_keys
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_toml_example_in_a_document_has_settings_that_exist(path):
+    for text in re.findall(r"```toml\n(.*?)```", path.read_text(), re.DOTALL):
+        tree = tomllib.loads(text)
+        tree.pop("extends", None)
+        check_renamed(tree, path.name)
+        build(Config, tree, path.name)

@@ -1,10 +1,22 @@
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from lib.config.convert import build
+from lib.config.model import Backbone, Fusion, Model
 from lib.config.reference import tables
-from lib.config.schema import BOOSTERS, BOOSTERS_L2, BOOSTERS_L3, RANKERS, Config
+from lib.config.schema import (
+    BOOSTERS,
+    BOOSTERS_L2,
+    BOOSTERS_L3,
+    RANKERS,
+    Config,
+    Predict,
+    Stack,
+    as_dict,
+    fold_names,
+)
 from lib.config.write import to_toml
 
 TABLES = tables()
@@ -24,3 +36,49 @@ def test_every_default_is_within_its_own_range():
 def test_every_default_booster_is_a_booster():
     assert set(BOOSTERS) >= {*BOOSTERS_L2, *BOOSTERS_L3, *RANKERS}
     assert len(set(BOOSTERS)) == len(BOOSTERS)
+
+
+FOLDS = Model(n_folds=2)
+FUSION = Model(input="embedding", n_folds=2, fusion=Fusion(inputs=("a", "frozen")))
+CONFIG = Config(
+    models={"a": FOLDS, "b": replace(FOLDS, blend_weight=3), "c": FUSION},
+    backbones={"frozen": Backbone(), "unused": Backbone()},
+)
+
+
+def test_sources_keep_one_order_whatever_the_order_in_the_config():
+    assert CONFIG.sources == ["mean", "a", "b", "c", "multi"]
+    assert replace(CONFIG, stack=Stack(sources=("multi", "mean"))).sources == ["mean", "multi"]
+
+
+def test_a_source_has_only_layers_with_boosters():
+    config = replace(CONFIG, stack=Stack(l2=("xgboost",), l3=(), multi_l2=("lightgbm",)))
+    assert config.layers("a") == config.layers("mean") == {"l2": ("xgboost",)}
+    assert config.layers("multi") == {"l2": ("lightgbm",)}
+
+
+def test_one_model_without_folds_moves_the_boosters_to_the_holdout():
+    assert CONFIG.stack_part == "fit"
+    assert replace(CONFIG, models={"a": FOLDS, "b": Model(n_folds=1)}).stack_part == "holdout"
+
+
+def test_images_are_embedded_for_knn_and_for_fusions_only():
+    assert CONFIG.fusion_inputs == {"a", "frozen"}
+    assert CONFIG.embedding_models == ["frozen", "a"]
+    knn = replace(CONFIG, predict=Predict(embed_models=("b",)))
+    assert knn.embedding_models == ["frozen", "a", "b"]
+
+
+def test_networks_are_named_by_the_fold_that_they_leave_out():
+    assert CONFIG.fold_names_of("a") == fold_names(FOLDS) == ["fold0", "fold1"]
+    assert fold_names(Model(n_folds=1)) == ["full"]
+    assert CONFIG.fold_names_of("frozen") == ["frozen"]
+
+
+def test_weights_are_by_model():
+    assert CONFIG.model_weights == {"a": 1.0, "b": 3.0, "c": 1.0}
+
+
+def test_as_dict_leaves_out_what_is_skipped():
+    assert as_dict(CONFIG.split, "locked") == {"holdout": 0.0, "n_folds": 4}
+    assert as_dict(FOLDS)["loss"]["mixup_alpha"] == 0.0
