@@ -24,9 +24,10 @@ from bench import report
 from bench.report import Measured, Row
 from lib.config.schema import Stack
 from lib.features.table import FeatureTable, JoinedTables
-from lib.stacking import fold_models, oof
+from lib.stacking import oof
 from lib.stacking.boosters import lightgbm_booster, registry, xgboost_booster
-from lib.stacking.boosters.base import BINS, FitTask, LabelledRows
+from lib.stacking.boosters.base import BINS, Booster, FitTask, LabelledRows
+from lib.utils.files import write_json
 
 COLUMNS, CODED, CLASSES, CANDIDATES = 100, 10, 5_270, 12
 DIALS = Stack(learning_rate=0.05)
@@ -87,7 +88,7 @@ def task(name: str, size: Size, trees: int) -> FitTask:
 def streamed(name: str, size: Size) -> Callable[[], bytes]:
     """The fit of stage 05."""
     own = task(name, size, size.trees)
-    few = replace(own, seen=own.seen.take(np.arange(2000)), stack=replace(DIALS, n_estimators=1))
+    few = replace(own, train=own.train.take(np.arange(2000)), stack=replace(DIALS, n_estimators=1))
     registry.fit(few)  # what is loaded and compiled before the clock starts
     return lambda: answers(registry.fit(own), size)
 
@@ -95,22 +96,22 @@ def streamed(name: str, size: Size) -> Callable[[], bytes]:
 def bare(name: str, size: Size) -> Callable[[], bytes]:
     """The library alone, on an array."""
     own = task(name, size, size.trees)
-    x, target = np.load(size.folder / "columns.npy"), own.seen.target
+    x, target = np.load(size.folder / "columns.npy"), own.train.target
     parameters = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name]._parameters(own)
 
-    def of_lightgbm() -> registry.Booster:
+    def of_lightgbm() -> Booster:
         data = lightgbm.Dataset(
             x,
             target,
-            feature_name=own.labels,
+            feature_name=own.feature_names,
             categorical_feature=list(own.categorical),
             params=parameters,
         )
         return lightgbm_booster.LightGBM(lightgbm.train(parameters, data, size.trees), own.threads)
 
-    def of_xgboost() -> registry.Booster:
+    def of_xgboost() -> Booster:
         data = xgboost.QuantileDMatrix(
-            x, target, feature_names=own.labels, max_bin=BINS + 1, nthread=own.threads
+            x, target, feature_names=own.feature_names, max_bin=BINS + 1, nthread=own.threads
         )
         return xgboost_booster.XGBoost(xgboost.train(parameters, data, size.trees))
 
@@ -118,7 +119,7 @@ def bare(name: str, size: Size) -> Callable[[], bytes]:
     return lambda: answers(work(), size)
 
 
-def answers(model: registry.Booster, size: Size) -> bytes:
+def answers(model: Booster, size: Size) -> bytes:
     """Of the first rows, to compare two fits by."""
     return model.predict(np.array(table(size.folder).values[:1000])).tobytes()
 
@@ -129,9 +130,9 @@ def fit_few(name: str, size: Size) -> None:
     rows = np.arange(min(FEW_ROWS, size.rows))
     layer = size.folder / name
     layer.mkdir()
-    model = registry.fit(replace(own, seen=own.seen.take(rows)))
-    model.save(layer / f"fold-0.{registry.EXTENSIONS[name]}")
-    fold_models.write_json(layer / "columns.json", list(own.names))
+    model = registry.fit(replace(own, train=own.train.take(rows)))
+    model.save(layer / f"fold-0.{registry.extension(name)}")
+    write_json(layer / "columns.json", list(own.column_names))
 
 
 def scored(name: str, size: Size) -> Callable[[], float]:
@@ -139,7 +140,7 @@ def scored(name: str, size: Size) -> Callable[[], float]:
     folder, product = size.folder, np.load(size.folder / "product.npy")
 
     def work() -> float:
-        scores = oof.predict_layer(folder / name, name, [table(folder)], product, size.threads)
+        scores = oof.predict_mean(folder / name, name, [table(folder)], product, size.threads)
         return float(scores.sum(dtype=np.float64))
 
     return work
@@ -148,7 +149,7 @@ def scored(name: str, size: Size) -> Callable[[], float]:
 def asked(name: str, size: Size) -> Callable[[], float]:
     """The library alone: the model from its file, one call for an array."""
     x = np.load(size.folder / "columns.npy")
-    path = size.folder / name / f"fold-0.{registry.EXTENSIONS[name]}"
+    path = size.folder / name / f"fold-0.{registry.extension(name)}"
 
     def of_lightgbm() -> np.ndarray:
         model = lightgbm.Booster(model_file=str(path))
@@ -170,7 +171,7 @@ def compared(name: str, size: Size, runs: int) -> tuple[list[Row], dict[str, flo
         f"{name}, bare fit": bare,
         f"{name}, fit": streamed,
         f"{name}, bare predict": asked,
-        f"{name}, predict_layer": scored,
+        f"{name}, predict_mean": scored,
     }
     calls: dict[str, Callable[[], Measured]] = {
         title: partial(report.measured, work, name, size) for title, work in works.items()

@@ -90,7 +90,7 @@ def _dumps(folder: Path) -> list[TopK]:
 
 def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     """Every row scored by a booster that is fitted before the clock starts; returns the rows."""
-    from lib.stacking.oof import predict_layer
+    from lib.stacking.oof import predict_mean
 
     tables = [FeatureTable.load(folder / name) for name in ("candidates", "mean")]
     product = np.load(folder / "candidates" / "product.npy")
@@ -101,7 +101,7 @@ def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     cores = report.cores()
 
     def work() -> int:
-        scores = predict_layer(folder / "booster", "lightgbm", tables, product, cores)
+        scores = predict_mean(folder / "booster", "lightgbm", tables, product, cores)
         np.save(folder / "scores.npy", scores)
         return len(scores)
 

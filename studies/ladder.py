@@ -31,17 +31,17 @@ from lib.pipeline.artifact import status_all
 from lib.pipeline.experiment import Experiment
 from lib.runtime.log import configure_logging
 from lib.stacking import blend
-from lib.stacking.weights import METHODS
 from lib.stages import extract, features, stack
 from lib.stages.blending import best_member
 from lib.stages.order import build_stage, declare_all
 from lib.stages.read import Member, all_members, read_candidates, read_scores
+from lib.utils.groups import group_argmax
 from studies.tables import Answers, Line, lines_of, markdown, share, slug
 
 SHORT = (
     'stack.sources=["mean"]',
     'stack.l2=["xgboost", "lightgbm"]',
-    'stack.l3=["xgboost", "lgbm_2"]',
+    'stack.l3=["xgboost", "lgbm_extra"]',
 )
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "all of it": (),
@@ -61,7 +61,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
         'stack.l2=["lambdarank", "xgb_rank"]',
         'stack.l3=["lambdarank", "xgb_rank"]',
     ),
-    "with a fourth layer": ('stack.l4=["xgboost", "lgbm_2"]',),
+    "with a fourth layer": ('stack.l4=["xgboost", "lgbm_extra"]',),
     "boosting ended by the folds": ("stack.n_estimators=1000", "stack.early_stopping_rounds=30"),
 }
 TAKEN = ("extract", "cnn", "predictions", "embeddings")  # stages that every variant shares
@@ -91,15 +91,15 @@ class Scored:
         part, steps = self.config.stack_part, self.config.blend.greedy_steps
         known, rows = self.scores(members, part), self.rows[part]
         product, target, fold = rows.product, rows.target, rows.fold
-        weights = blend.fitted(known, product, target, fold, how, steps)
+        weights = blend.fit_weights(known, product, target, fold, how, steps)
         locked = self.rows["locked"].product
-        mixed = blend.mixed(self.scores(members, "locked"), weights, locked)
-        return self._answers(mixed, blend.cross_fitted(known, product, target, fold, how, steps))
+        mixed = blend.weighted_mean(self.scores(members, "locked"), weights, locked)
+        return self._answers(mixed, blend.cross_fit(known, product, target, fold, how, steps))
 
     def _answers(self, *scores: np.ndarray) -> Answers:
         right = []
         for score, rows in zip(scores, self.rows.values(), strict=True):
-            right.append(rows.target[blend.rank(score, rows.product) == 0] == 1)
+            right.append(rows.target[group_argmax(score, rows.product)] == 1)
         return Answers(*right)
 
 
@@ -111,7 +111,7 @@ def rungs(config: Config) -> list[Line]:
         f"best of layer 2: {best2[0]} {best2[2]}": scored.alone(best2),
         f"best of layer 3: {best3[0]} {best3[2]}": scored.alone(best3),
     }
-    for method in METHODS:
+    for method in blend.METHODS:
         found[f"all members, {method} weights"] = scored.blended(scored.members, method)
     for name, wanted in _kinds(config, scored.members).items():
         members = [member for member in scored.members if wanted(member)]

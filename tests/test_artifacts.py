@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lib.artifacts import Artifact, ensure, status, survey
 
 from lib import artifacts, fingerprint
-from lib.artifacts import Artifact, ensure, status, survey
 from lib.errors import UserError
 
 

@@ -48,7 +48,7 @@ shard_size = 40
 id_windows = [5]
 [stack]
 l2 = ["lightgbm"]
-l3 = ["lgbm_1"]
+l3 = ["lgbm_deep"]
 sources = ["mean", "per_model"]
 n_estimators = 8
 [inference]

@@ -176,8 +176,9 @@ def test_a_stage_refuses_to_run_before_its_inputs(copied):
 
 
 def test_no_product_crosses_parts_or_folds(finished):
-    from lib.data.catalog import read_splits
     from lib.stages.ranking_stage import candidate_rows
+
+    from lib.data.catalog import read_splits
 
     config = settings(finished)
     splits = read_splits(finished / "tiny" / "extract" / "splits")

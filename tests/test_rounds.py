@@ -16,7 +16,7 @@ from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.inference.topk import TopK
-from lib.stacking import pseudo
+from lib.stacking.pseudo_labels import BY_HASH, PseudoLabels
 from tests.scripts import run_script
 
 FIRST = """
@@ -159,16 +159,18 @@ def test_labels_of_a_fold_never_label_for_the_network_that_leaves_it_out(trained
             config, pseudo_label=replace(config.pseudo_label, min_precision=0.999)
         )  # hashes alone
         rounds.build_pseudo(only, 2, "fold0", replace(known, label=label), test, folder)
-        found[name] = pseudo.read(folder)
-    real = pseudo.read(config.at("pseudo/fold0-of-2"))
-    by_hash = real.product[real.why == pseudo.HASH]
+        found[name] = PseudoLabels.load(folder)
+    real = PseudoLabels.load(config.at("pseudo/fold0-of-2"))
+    by_hash = real.product[real.reason == BY_HASH]
     own = found["own"]
     assert set(by_hash.tolist()) <= set(own.product.tolist())
     at = np.searchsorted(own.product, by_hash)
-    np.testing.assert_array_equal(own.cls[at], real.cls[real.why == pseudo.HASH])
-    other = dict(zip(found["other"].product.tolist(), found["other"].cls.tolist(), strict=True))
+    np.testing.assert_array_equal(own.class_id[at], real.class_id[real.reason == BY_HASH])
+    other = dict(
+        zip(found["other"].product.tolist(), found["other"].class_id.tolist(), strict=True)
+    )
     assert any(
-        other.get(p) != c for p, c in zip(own.product.tolist(), own.cls.tolist(), strict=True)
+        other.get(p) != c for p, c in zip(own.product.tolist(), own.class_id.tolist(), strict=True)
     )
 
 
@@ -180,9 +182,9 @@ def test_locked_labels_label_nothing(trained, tmp_path):
     label = known.label.copy()
     label[locked] = (label[locked] + 1) % 6
     rounds.build_pseudo(config, 2, "fold0", replace(known, label=label), test, tmp_path)
-    real, found = pseudo.read(config.at("pseudo/fold0-of-2")), pseudo.read(tmp_path)
+    real, found = PseudoLabels.load(config.at("pseudo/fold0-of-2")), PseudoLabels.load(tmp_path)
     np.testing.assert_array_equal(found.product, real.product)
-    np.testing.assert_array_equal(found.cls, real.cls)
+    np.testing.assert_array_equal(found.class_id, real.class_id)
 
 
 def test_new_products_leave_the_labels_as_they_are(trained):

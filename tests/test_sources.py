@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from lib.artifacts import status
 
 from lib import pipeline
-from lib.artifacts import status
 from lib.config.load import load
 from tests import scripts
 
@@ -33,7 +33,7 @@ n_folds = 2
 id_windows = [5]
 [stack]
 l2 = ["lightgbm"]
-l3 = ["lgbm_1"]
+l3 = ["lgbm_deep"]
 sources = ["mean", "per_model"]
 n_estimators = 5
 min_data_in_leaf = 2

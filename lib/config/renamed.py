@@ -143,11 +143,19 @@ RENAMED_KEYS = {
     },
 }
 
+# Names of the Cdiscount 5th-place write-up -> names that describe the booster.
+RENAMED_BOOSTERS: dict[Any, str] = {
+    "lgbm_1": "lgbm_deep",
+    "lgbm_2": "lgbm_extra",
+    "lgbm_3": "lgbm_shallow",
+}
+
 # By new key, old value -> new value.
 RENAMED_VALUES: dict[str, dict[Any, str]] = {
     "model.input": {"network": "image", "fusion": "embedding"},
     "lr_schedule.kind": {"table": "multistep"},
     "stack.sources": {1: "mean", 2: "per_model"},
+    **dict.fromkeys(("stack.l2", "stack.l3", "stack.l4", "stack.multi_l2"), RENAMED_BOOSTERS),
 }
 
 

@@ -19,21 +19,28 @@ from lib.config.setting import (
     setting,
 )
 
+# lib/stacking/boosters/registry.py implements exactly these; the default layers name their own.
 BoosterName = Literal[
     "xgboost",
     "lightgbm",
     "catboost",
     "random_forest",
     "extra_trees",
-    "lgbm_1",
-    "lgbm_2",
-    "lgbm_3",
+    "lgbm_deep",
+    "lgbm_extra",
+    "lgbm_shallow",
     "lambdarank",
     "xgb_rank",
 ]
 BOOSTERS: tuple[BoosterName, ...] = get_args(BoosterName)
-BOOSTERS_L2: tuple[BoosterName, ...] = BOOSTERS[:5]
-BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_1", "lgbm_2", "lgbm_3")
+BOOSTERS_L2: tuple[BoosterName, ...] = (
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "random_forest",
+    "extra_trees",
+)
+BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_deep", "lgbm_extra", "lgbm_shallow")
 RANKERS: tuple[BoosterName, ...] = ("lambdarank", "xgb_rank")  # they rank a product's candidates
 
 BelowOne = Annotated[float, Range(min=0, below=1)]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.metrics import Estimate, accuracy
-from lib.stacking import blend, calibration
-from lib.stacking.calibration import Calibration
+from lib.stacking.calibration import Calibration, fit_calibration, fit_threshold, reliability
+from lib.utils.groups import group_argmax, group_normalize
 
 CONFIDENCE_LEVEL = 0.95  # probability with which accepted predictions reach the precision
 FILE_NAME = "calibration.json"
@@ -46,7 +46,7 @@ class AbstentionRule:
         score: float32 [R], blended scores of at least 0.
         product: int32 [R], ascending.
         """
-        return calibration.apply(self.calibration, blend.normalise(score, product), product)
+        return self.calibration.apply(group_normalize(score, product), product)
 
     def accepts(self, probability: np.ndarray) -> np.ndarray:
         """Which products are accepted, bool [Q].
@@ -60,7 +60,7 @@ class AbstentionRule:
     def to_dict(self) -> dict[str, Any]:
         """The content of `calibration.json`."""
         return {
-            **self.calibration.to_json(),
+            **self.calibration.to_dict(),
             "threshold": self.threshold,
             "precision": self.min_precision,
             "level": CONFIDENCE_LEVEL,
@@ -78,7 +78,7 @@ class AbstentionRule:
         """Read the file that `save` wrote."""
         facts = json.loads((folder / FILE_NAME).read_text())
         return cls(
-            Calibration.from_json(facts),
+            Calibration.from_dict(facts),
             facts["precision"],
             facts["threshold"],
             facts["products"],
@@ -93,7 +93,7 @@ class AbstentionResult:
 
     accuracy: of all predictions. num_accepted: how many of them are accepted. precision: of the
     accepted ones, None if there are none. calibration_error, reliability: of
-    `calibration.reliability`.
+    `calibration.reliability`, for each bin of probabilities.
     """
 
     min_precision: float
@@ -123,12 +123,12 @@ def fit_abstention_rule(
 
     Raises ValueError where no product has its true class among its candidates.
     """
-    share = blend.normalise(score, product)
-    fitted = calibration.fit(share, product, target)
-    probability = calibration.apply(fitted, share, product)
-    best = best_rows(product, score)
+    share = group_normalize(score, product)
+    fitted = fit_calibration(share, product, target)
+    probability = fitted.apply(share, product)
+    best = group_argmax(score, product)
     tested = best if group is None else best[_first_of_group(group[product[best]])]
-    threshold = calibration.threshold(
+    threshold = fit_threshold(
         probability[tested], target[tested] == 1, min_precision, CONFIDENCE_LEVEL
     )
     accepted = probability[best] >= (np.inf if threshold is None else threshold)
@@ -150,7 +150,7 @@ def evaluate_abstention(
     target: int8 [R], 1 for the product's own class.
     group: int32 [products of the catalog], for the intervals.
     """
-    best = best_rows(product, score)
+    best = group_argmax(score, product)
     probability = rule.probability(score, product)[best]
     correct, accepted = target[best] == 1, rule.accepts(probability)
     groups = None if group is None else group[product[best]]
@@ -158,7 +158,7 @@ def evaluate_abstention(
     if accepted.any():
         accepted_groups = None if groups is None else groups[accepted]
         precision = accuracy(correct[accepted], group=accepted_groups)
-    reliability, error = calibration.reliability(probability, correct)
+    bins, error = reliability(probability, correct)
     return AbstentionResult(
         rule.min_precision,
         rule.threshold,
@@ -166,17 +166,8 @@ def evaluate_abstention(
         int(accepted.sum()),
         precision,
         error,
-        reliability,
+        bins,
     )
-
-
-def best_rows(product: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Row of each product's highest score, the first of equals: int64 [Q].
-
-    product: int32 [R], ascending.
-    score: float32 [R].
-    """
-    return np.flatnonzero(blend.rank(score, product) == 0)
 
 
 def to_dict(result: AbstentionResult) -> dict[str, Any]:

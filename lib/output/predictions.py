@@ -8,7 +8,7 @@ predictions.parquet, predictions.csv   a row for each product, in the order of i
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lib.data.catalog import Catalog, Categories
 from lib.evaluation.abstention import AbstentionRule
-from lib.stacking import blend
+from lib.utils.groups import group_index, group_rank, group_runs
 
 CHUNK = 100_000  # products written at a time
 DIGITS = 6  # of a probability, in both files
@@ -29,14 +29,15 @@ def write_predictions(
     folder: Path,
     query: Catalog,
     categories: Categories,
-    rows: Mapping[str, np.ndarray],
+    product: np.ndarray,
+    class_id: np.ndarray,
     score: np.ndarray,
     rule: AbstentionRule,
     top_k: int,
 ) -> tuple[int, int]:
     """Write `predictions.csv` and `predictions.parquet` for every product of `query`.
 
-    rows: `product` int32 [R] and `cls` int16 [R], the candidates sorted by (product, class).
+    product: int32 [R] and class_id: int16 [R], the candidates sorted by (product, class).
     score: float32 [R], the blend's scores.
     rule: gives probabilities, and accepts predictions.
     top_k: classes written for each product.
@@ -45,7 +46,7 @@ def write_predictions(
     Raises ValueError for a product without candidates.
     """
     num_products = len(query.product_id)
-    tables = _tables(query, categories, rows["product"], rows["cls"], score, rule, top_k)
+    tables = _tables(query, categories, product, class_id, score, rule, top_k)
     with tqdm(total=num_products, unit=" products", desc="predictions", disable=None) as bar:
         return _write_tables(folder, tables, bar)
 
@@ -58,11 +59,11 @@ def top_rows(product: np.ndarray, score: np.ndarray, top_k: int) -> np.ndarray:
 
     -1 where a product has fewer rows.
     """
-    first, size = blend.runs(product)
-    rank = blend.rank(score, product).astype(np.int64)
+    starts, sizes = group_runs(product)
+    rank = group_rank(score, product).astype(np.int64)
     rows = np.flatnonzero(rank < top_k)
-    top = np.full((len(first), top_k), -1, np.int64)
-    top[np.repeat(np.arange(len(first)), size)[rows], rank[rows]] = rows
+    top = np.full((len(starts), top_k), -1, np.int64)
+    top[group_index(sizes)[rows], rank[rows]] = rows
     return top
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib.errors import UserError
 
-HEADER = ("_id", "category_id")  # of the competition
+DEFAULT_HEADER = ("_id", "category_id")  # Cdiscount's, for sources without column names
 CHUNK = 100_000  # rows written at a time
 
 

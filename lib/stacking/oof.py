@@ -1,175 +1,335 @@
-"""Layers of boosters: one model for each fold left out, scores for every row (C10, C12).
+"""Fit a booster out-of-fold, and score rows with the mean of its fold models.
 
-    <folder>/fold-0.txt ...    models in their native format, model k fitted without fold k
-    <folder>/columns.json      names of the columns they read, in order
+    <folder>/fold-0.txt ...    models in their native format; model k is fitted without fold k
+    <folder>/columns.json      names of the columns that they read, in order
     <folder>/importances.json  by column: its share of the gain, mean over the models, best first
-    <folder>/oof.npy           float32 [R]: row i scored by the one model that never saw its product
-    <folder>/calibration.json  of rankers: the temperature of the softmax over a product's rows
-    <folder>/rounds.json       with `stack.early_stopping_rounds`: rounds of every model, mean loss
+    <folder>/oof.npy           float32 [R]: each row scored by the one model without its fold
+    <folder>/calibration.json  of rankers: temperature of the softmax over a product's rows
+    <folder>/rounds.json       with early stopping: rounds of every model, mean loss after each
 
-With patience, model k is watched on fold k, whose labels it does not learn from. One whole number
-is learnt there and no more: the number of rounds, one for all folds, with the least mean loss.
-Models grow past it (`uncut-0.txt`, `curve-0.json` lie in the folder meanwhile) and are cut to it
-before they are kept and score anything. So the out-of-fold scores are a little better than they
-would be with a number chosen elsewhere, as are those of rankers by their temperature; figures
-come from `locked`.
+With `stack.early_stopping_rounds`, model k is evaluated on fold k, whose labels it is not fitted
+on. One number is chosen there: the number of rounds, the same for all folds, with the least mean
+loss. Models grow past it (`uncut-0.txt` and `curve-0.json` are in the folder meanwhile) and are
+trimmed to it before they are stored and score anything. So the out-of-fold scores are slightly
+better than they would be with a number chosen elsewhere, as are those of rankers by their
+temperature; reported figures come from the locked part.
 
-Folds run side by side, each on few threads: two OpenMP threads that wait for each other on a busy
-machine cost ten times the work, two fits that never meet cost nothing.
+Each model is written when it is fitted, and not fitted again if it is there: an interrupted call
+continues. Folds are fitted in parallel, each on few threads: two OpenMP threads that wait for each
+other on a busy machine cost ten times the work, two fits side by side cost nothing.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
 from lib.config.schema import RANKERS, Stack
 from lib.errors import UserError
-from lib.features.table import JoinedTables, Table, score_features, target_encode
-from lib.stacking import blend, rounds, softmax
+from lib.features.table import JoinedTables, Table
 from lib.stacking.boosters import registry
-from lib.stacking.boosters.base import FitTask, LabelledRows
-from lib.stacking.fold_models import FoldModels, paths, score, side_by_side, write_json
-from lib.utils.files import atomic_write
+from lib.stacking.boosters.base import (
+    Booster,
+    FitTask,
+    LabelledRows,
+    RowSource,
+    RowSubset,
+    log_loss,
+    read_chunks,
+)
+from lib.stacking.calibration import fit_temperature, softmax
+from lib.utils.files import atomic_write, write_json
+from lib.utils.groups import group_argmax, group_runs
 
-__all__ = ["Table", "fit_layer", "predict_layer", "score_features", "target_encode"]
+Result = TypeVar("Result")
 
 
-def fit_layer(
+def fit_oof(
     folder: Path,
     booster: str,
-    columns: Sequence[Table],
+    tables: Sequence[Table],
     target: np.ndarray,
     fold: np.ndarray,
     product: np.ndarray,
     stack: Stack,
     seed: int,
     threads: int = 1,
+    allow_gpu: bool = True,
 ) -> dict[str, Any]:
     """Fit `booster` once for each fold on the rows of the others, and score every row.
 
-    columns: tables over the same R rows, read side by side. target int8 [R] 0 or 1; fold int8 [R]
-    0..K-1; product int32 [R] ascending. All folds share the seed. Scores are probabilities; those
-    of rankers sum to 1 within a product, by a softmax whose temperature is fitted on the
-    out-of-fold scores. Models that are there already are taken as they are: an interrupted call
-    goes on.
+    tables: columns over the same R rows, read side by side.
+    target: int8 [R], 1 for the product's own class, else 0.
+    fold: int8 [R], 0 to K - 1, the same for all rows of a product.
+    product: int32 [R], ascending.
+    seed: the same for all folds.
+    allow_gpu: use a GPU if there is one and the library supports it.
+
+    Writes the files of the module's docstring. Scores are probabilities; those of rankers sum to 1
+    within a product, by a softmax whose temperature is fitted on the out-of-fold scores.
+    Returns numbers for the manifest: rows, columns, folds, rounds, log loss, accuracy.
     Raises UserError for a fold without rows, or whose others have no true or no false candidate,
-    and with patience for one without a true candidate; ValueError where a product is in two
+    and with early stopping for one without a true candidate; ValueError where a product is in two
     folds, a row has no fold, or the tables differ in rows, and of rankers where a product has two
     true candidates.
     """
-    joined = JoinedTables(columns)
-    examples = LabelledRows(joined, target, product)
-    watching = stack.early_stopping_rounds > 0 and registry.has_rounds(booster)
-    folds = _checked_folds(examples, fold, watching)
-    on_gpu = registry.uses_gpu(booster)
-    facts: dict[str, Any] = {"rows": joined.rows, "columns": len(joined.names), "folds": folds}
+    source = JoinedTables(tables)
+    rows = LabelledRows(source, target, product)
+    early_stopping = stack.early_stopping_rounds > 0 and registry.has_rounds(booster)
+    num_folds = _check_folds(rows, fold, early_stopping)
+    use_gpu = allow_gpu and registry.uses_gpu(booster)
+    facts: dict[str, Any] = {
+        "rows": source.rows,
+        "columns": len(source.names),
+        "folds": num_folds,
+    }
 
-    def task(k: int, own_threads: int) -> FitTask:
+    def task(k: int, fold_threads: int) -> FitTask:
+        train = rows.take(np.flatnonzero(fold != k))
         return FitTask(
             booster,
-            examples.take(np.flatnonzero(fold != k)),
-            joined.names,
-            joined.categorical,
+            train,
+            source.names,
+            source.categorical,
             stack,
             seed,
-            own_threads,
-            gpu=on_gpu,
+            fold_threads,
+            use_gpu=use_gpu,
         )
 
-    layer = FoldModels(folder, booster, threads, alone=on_gpu)
-    if watching:
-        watched = [examples.take(np.flatnonzero(fold == k)) for k in range(folds)]
-        facts["rounds"] = layer.fit_watched(task, watched)
+    models = FoldModels(folder, booster, num_folds, threads, sequential=use_gpu)
+    if early_stopping:
+        valid = [rows.take(np.flatnonzero(fold == k)) for k in range(num_folds)]
+        facts["rounds"] = models.fit_early_stopping(task, valid)
     else:
-        layer.fit(task, folds)
-    scores, importances = layer.out_of_fold(joined, fold, folds)
+        models.fit(task)
+    scores, importances = models.predict_oof(source, fold)
     if booster in RANKERS:
-        temperature = softmax.fit_temperature(scores, product, target)
+        temperature = fit_temperature(scores, product, target)
         write_json(folder / "calibration.json", {"temperature": temperature})
-        scores = softmax.softmax(scores, product, temperature)
-    write_json(folder / "columns.json", joined.names)
-    write_json(folder / "importances.json", _shares(importances, joined.names))
+        scores = softmax(scores, product, temperature)
+    write_json(folder / "columns.json", source.names)
+    write_json(folder / "importances.json", _mean_shares(importances, source.names))
     with atomic_write(folder / "oof.npy") as temporary, temporary.open("wb") as file:
         np.save(file, scores)
-    facts["log_loss"] = round(rounds.row_loss(scores, target), 6)
-    facts["accuracy"] = round(_accuracy(scores, target, product), 6)
+    facts["log_loss"] = round(log_loss(scores, target), 6)
+    facts["accuracy"] = round(float(target[group_argmax(scores, product)].mean()), 6)
     return facts
 
 
-def predict_layer(
+def predict_mean(
     folder: Path,
     booster: str,
-    columns: Sequence[Table],
+    tables: Sequence[Table],
     product: np.ndarray,
     threads: int = 1,
 ) -> np.ndarray:
     """Mean over the fold models of their scores of other rows, float32 [R].
 
-    product int32 [R] ascending. Reads the tables in pieces. Raises ValueError where they have
-    other columns than the fit had, or another number of rows than `product`.
+    folder: written by `fit_oof`.
+    tables: the columns of the fit over R other rows, read by chunks.
+    product: int32 [R], ascending.
+
+    Raises ValueError where the columns are not those of the fit, or their number of rows differs
+    from that of `product`.
     """
-    joined = JoinedTables(columns)
+    source = JoinedTables(tables)
     fitted = json.loads((folder / "columns.json").read_text())
-    if joined.names != fitted:
-        differing = sorted(set(joined.names) ^ set(fitted)) or ["the order"]
+    if source.names != fitted:
+        differing = sorted(set(source.names) ^ set(fitted)) or ["the order"]
         raise ValueError(f"{folder}: columns are not those of the fit: {', '.join(differing[:5])}")
-    if len(product) != joined.rows:
-        raise ValueError(f"{len(product)} products of {joined.rows} rows")
-    models = paths(folder, registry.EXTENSIONS[booster])
+    if len(product) != source.rows:
+        raise ValueError(f"{len(product)} products of {source.rows} rows")
+    paths = _model_paths(folder, registry.extension(booster))
     temperature = None
     if booster in RANKERS:
         temperature = json.loads((folder / "calibration.json").read_text())["temperature"]
 
-    def one(k: int, own_threads: int) -> np.ndarray:
-        scores = score(registry.load(booster, models[k], own_threads), joined)
-        if temperature is None:
-            return scores
-        return softmax.softmax(scores, product, temperature)
+    def predict_fold(k: int, fold_threads: int) -> np.ndarray:
+        scores = predict_rows(registry.load(booster, paths[k], fold_threads), source)
+        return scores if temperature is None else softmax(scores, product, temperature)
 
-    scores = side_by_side(one, len(models), threads, booster)
+    scores = run_in_threads(predict_fold, len(paths), threads, booster)
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
 
 
-def _checked_folds(examples: LabelledRows, fold: np.ndarray, watching: bool) -> int:
-    target, product = examples.target, examples.product
-    rows = examples.source.rows
-    if not len(target) == len(fold) == len(product) == rows:
-        raise ValueError(f"{len(target)}, {len(fold)}, {len(product)} and {rows} rows")
-    if rows == 0:
+@dataclass(frozen=True)
+class FoldModels:
+    """The models of a booster in their folder; model k is fitted without fold k.
+
+    sequential: one fit at a time, because each would take the whole of a GPU's memory.
+    """
+
+    folder: Path
+    booster: str
+    num_folds: int
+    threads: int
+    sequential: bool = False
+
+    def path(self, stem: str) -> Path:
+        """The file of a model."""
+        return self.folder / f"{stem}.{registry.extension(self.booster)}"
+
+    def fit(self, task: Callable[[int, int], FitTask]) -> None:
+        """Fit the models that are missing. task: of a fold and its number of threads."""
+
+        def fit_fold(k: int, threads: int) -> None:
+            if not self.path(f"fold-{k}").exists():
+                self.save(f"fold-{k}", registry.fit(task(k, threads)))
+
+        run_in_threads(fit_fold, self.num_folds, self.threads, self.booster, self.sequential)
+
+    def fit_early_stopping(
+        self, task: Callable[[int, int], FitTask], valid: Sequence[LabelledRows]
+    ) -> int:
+        """Fit, choose one number of rounds for all folds, and trim to it; returns the number."""
+        rounds_file = self.folder / "rounds.json"
+        if not rounds_file.exists():
+            num_rounds, loss = best_num_rounds(self._fit_untrimmed(task, valid))
+            # Six digits: another number of threads adds losses up in another order.
+            losses = [round(value, 6) for value in loss]
+            write_json(rounds_file, {"rounds": num_rounds, "loss": losses})
+        num_rounds = json.loads(rounds_file.read_text())["rounds"]
+        for k in range(self.num_folds):
+            if not self.path(f"fold-{k}").exists():
+                untrimmed = registry.load(self.booster, self.path(f"uncut-{k}"), self.threads)
+                self.save(f"fold-{k}", untrimmed.trim(num_rounds))
+        for k in range(self.num_folds):
+            self.path(f"uncut-{k}").unlink(missing_ok=True)
+            (self.folder / f"curve-{k}.json").unlink(missing_ok=True)
+        return num_rounds
+
+    def _fit_untrimmed(
+        self, task: Callable[[int, int], FitTask], valid: Sequence[LabelledRows]
+    ) -> list[list[float]]:
+        """Models that grew until their own early stop; the loss of each after each round."""
+
+        def fit_fold(k: int, threads: int) -> list[float]:
+            history = self.folder / f"curve-{k}.json"
+            if not self.path(f"uncut-{k}").exists():
+                model = registry.fit(replace(task(k, threads), valid=valid[k]))
+                write_json(history, model.eval_history)
+                self.save(f"uncut-{k}", model)  # last: where the model is, its history is
+            return json.loads(history.read_text())
+
+        return run_in_threads(fit_fold, self.num_folds, self.threads, self.booster, self.sequential)
+
+    def save(self, stem: str, model: Booster) -> None:
+        """Write a model so that its file is complete or absent."""
+        with atomic_write(self.path(stem)) as temporary:
+            model.save(temporary)
+
+    def predict_oof(
+        self, source: RowSource, fold: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Each row's score by the model without its fold, float32 [R]; importances by model."""
+        scores = np.full(source.rows, np.nan, np.float32)
+
+        def predict_fold(k: int, threads: int) -> np.ndarray:
+            # Read back, so that an interrupted and an uninterrupted call score with the same model.
+            model = registry.load(self.booster, self.path(f"fold-{k}"), threads)
+            rows = np.flatnonzero(fold == k)
+            scores[rows] = predict_rows(model, RowSubset(source, rows))
+            return model.importances()
+
+        return scores, run_in_threads(predict_fold, self.num_folds, self.threads, self.booster)
+
+
+def best_num_rounds(histories: Sequence[Sequence[float]]) -> tuple[int, list[float]]:
+    """The number of rounds with the least mean loss, and that mean after each round.
+
+    histories: of each fold's model, the loss after each round on the fold that it is not fitted on.
+        They are cut to the shortest, so that every mean is over all folds. The first of equals
+        wins.
+
+    Raises ValueError for an empty history.
+    """
+    shortest = min(len(history) for history in histories)
+    if shortest == 0:
+        raise ValueError("a history has no rounds")
+    mean = np.mean([history[:shortest] for history in histories], axis=0)
+    return int(mean.argmin()) + 1, mean.tolist()
+
+
+def predict_rows(model: Booster, source: RowSource) -> np.ndarray:
+    """The model's score of every row of the source, read by chunks: float32 [R]."""
+    scores = np.empty(source.rows, np.float32)
+    start = 0
+    for x in read_chunks(source):
+        scores[start : start + len(x)] = model.predict(x)
+        start += len(x)
+    return scores
+
+
+def run_in_threads(
+    work: Callable[[int, int], Result],
+    count: int,
+    threads: int,
+    title: str,
+    sequential: bool = False,
+) -> list[Result]:
+    """`work(k, its number of threads)` for each k, as many at once as there are threads, or one."""
+    workers = 1 if sequential else max(1, min(count, threads))
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(work, k, max(1, threads // workers)) for k in range(count)]
+        try:
+            for task in tqdm(as_completed(tasks), title, count, leave=False, disable=None):
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [task.result() for task in tasks]
+
+
+def _model_paths(folder: Path, extension: str) -> list[Path]:
+    """The models of a folder by number of their fold, which is not the order of their names."""
+    numbered = {
+        int(match.group(1)): path
+        for path in folder.iterdir()
+        if (match := re.fullmatch(rf"fold-(\d+)\.{extension}", path.name))
+    }
+    if not numbered or sorted(numbered) != list(range(len(numbered))):
+        raise ValueError(f"{folder}: models of folds {sorted(numbered)}")
+    return [numbered[k] for k in range(len(numbered))]
+
+
+def _check_folds(rows: LabelledRows, fold: np.ndarray, early_stopping: bool) -> int:
+    """The number of folds."""
+    target, product, num_rows = rows.target, rows.product, rows.source.rows
+    if not len(target) == len(fold) == len(product) == num_rows:
+        raise ValueError(f"{len(target)}, {len(fold)}, {len(product)} and {num_rows} rows")
+    if num_rows == 0:
         raise UserError("stack: no candidate rows to train on; the part has no products")
-    first, size = blend.runs(product)
-    if (fold != np.repeat(fold[first], size)).any():
+    starts, sizes = group_runs(product)
+    if (fold != np.repeat(fold[starts], sizes)).any():
         raise ValueError("a product is in two folds")
     if fold.min() < 0:
         raise ValueError("a row has no fold")
-    folds = int(fold.max()) + 1
-    for k in range(folds):
+    num_folds = int(fold.max()) + 1
+    for k in range(num_folds):
         others = target[fold != k]
-        if len(others) == rows or len(np.unique(others)) < 2:
+        if len(others) == num_rows or len(np.unique(others)) < 2:
             raise UserError(
-                f"stack: fold {k} has no rows, or its others no true or no false candidate;"
+                f"stack: fold {k} has no rows, or the others have no true or no false candidate;"
                 " use more products or fewer split.n_folds"
             )
-        if watching and not target[fold == k].any():
+        if early_stopping and not target[fold == k].any():
             raise UserError(
-                f"stack: fold {k} has no true candidate to watch; use more products, fewer"
-                " split.n_folds, or stack.early_stopping_rounds = 0"
+                f"stack: fold {k} has no true candidate for early stopping; use more products,"
+                " fewer split.n_folds, or stack.early_stopping_rounds = 0"
             )
-    return folds
+    return num_folds
 
 
-def _shares(importances: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
+def _mean_shares(importances: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
     """Mean over the models of each column's share, highest first."""
     shares = [gain / gain.sum() if gain.sum() > 0 else gain for gain in importances]
     mean = np.mean(shares, axis=0)
     order = np.argsort(-mean, kind="stable")
-    return {names[place]: round(float(mean[place]), 6) for place in order}
-
-
-def _accuracy(scores: np.ndarray, target: np.ndarray, product: np.ndarray) -> float:
-    """Share of the products whose first candidate is the true one."""
-    products = len(blend.runs(product)[0])
-    return float(target[blend.rank(scores, product) == 0].sum() / products)
+    return {names[column]: round(float(mean[column]), 6) for column in order}

@@ -10,6 +10,7 @@ from lib.evaluation.abstention import AbstentionResult, AbstentionRule, evaluate
 from lib.pipeline.experiment import Experiment
 from lib.stacking import blend
 from lib.stages.read import Member, all_members, catalog_of_part, read_candidates, read_scores
+from lib.utils.groups import group_normalize
 
 
 def blend_names(experiment: Experiment) -> list[str]:
@@ -32,7 +33,7 @@ def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
     else:
         weights = {m: weight for m, weight in fitted_weights(experiment).items() if weight > 0}
     product = read_candidates(experiment, part).product
-    return blend.mixed(map(read, weights), np.array(list(weights.values())), product)
+    return blend.weighted_mean(map(read, weights), np.array(list(weights.values())), product)
 
 
 def fitted_weights(experiment: Experiment) -> dict[Member, float]:
@@ -46,8 +47,8 @@ def submitted_scores(experiment: Experiment, part: str) -> np.ndarray:
     name = experiment.config.blend.submit
     if name not in blend_names(experiment):
         raise UserError(
-            'blend.submit = "published" needs L3 xgboost, lgbm_1 and lgbm_2 of every source and'
-            ' xgboost in stack.multi_l2; set them, or blend.submit = "fitted"'
+            'blend.submit = "published" needs L3 xgboost, lgbm_deep and lgbm_extra of every source'
+            ' and xgboost in stack.multi_l2; set them, or blend.submit = "fitted"'
         )
     return scores_of_blend(experiment, name, part)
 
@@ -60,8 +61,8 @@ def best_member(experiment: Experiment, layer: str) -> Member:
 
     def log_loss(member: Member) -> float:
         score = read_scores(experiment, member, part)
-        share = blend.normalise(score, rows.product)[true]
-        return float(-np.log(np.maximum(share, blend.LEAST)).mean())
+        share = group_normalize(score, rows.product)[true]
+        return float(-np.log(np.maximum(share, blend.MIN_SHARE)).mean())
 
     members = all_members(experiment)
     return min((member for member in members if member.layer == layer), key=log_loss)

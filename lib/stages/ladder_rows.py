@@ -135,4 +135,4 @@ def _tree_rows(
 
 def _best_class(candidates: CandidateRows, scores: np.ndarray) -> np.ndarray:
     """The class of the highest score of each product: int16 [products]."""
-    return blend.best(candidates.product, candidates.class_id, scores)[1]
+    return blend.argmax_per_product(candidates.product, candidates.class_id, scores)[1]

@@ -153,7 +153,7 @@ def label_test_products(
 
     from lib.data.catalog import read_splits
     from lib.features.query import make_query
-    from lib.stacking import pseudo
+    from lib.stacking import pseudo_labels
     from lib.stages.read import catalog_of_part, num_classes
 
     assert experiment.teacher is not None
@@ -168,21 +168,24 @@ def label_test_products(
 
     classes, truth = num_classes(experiment), train.label[held_out]
     valid_topks = [_valid_topk(experiment, name, valid) for name in names]
-    on_valid = pseudo.answers(valid, valid_topks, weights, classes)
-    min_confidence = pseudo.least_confidence(on_valid, truth, config.pseudo_label.min_precision)
+    on_valid = pseudo_labels.predict_classes(valid, valid_topks, weights, classes)
+    min_confidence = pseudo_labels.fit_min_confidence(
+        *on_valid, truth, config.pseudo_label.min_precision
+    )
     test_topks = [_test_topk(experiment, name, held_out_fold, test, folder) for name in names]
-    on_test = pseudo.answers(query, test_topks, weights, classes)
+    on_test = pseudo_labels.predict_classes(query, test_topks, weights, classes)
 
     by_hash = _hash_rule(experiment, train, splits, held_out)
-    labels = pseudo.choose(query, by_hash(test, query), on_test, min_confidence)
+    hash_class = by_hash(test, query)
+    labels = pseudo_labels.select_labels(query, hash_class, *on_test, min_confidence)
     labels.save(folder)
     shutil.rmtree(folder / "dumps", ignore_errors=True)
     confident = np.zeros(len(truth), bool)
     if min_confidence is not None:
         confident = on_valid[1] >= min_confidence
     return {
-        "by_hash": int((labels.why == pseudo.HASH).sum()),
-        "by_confidence": int((labels.why == pseudo.SURE).sum()),
+        "by_hash": int((labels.reason == pseudo_labels.BY_HASH).sum()),
+        "by_confidence": int((labels.reason == pseudo_labels.BY_CONFIDENCE).sum()),
         "least_confidence": None if min_confidence is None else round(float(min_confidence), 4),
         "hash_precision": _precision(by_hash(train, valid), truth),
         "precision": _precision(np.where(confident, on_valid[0], -1), truth),

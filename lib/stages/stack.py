@@ -18,7 +18,7 @@ from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 
 if TYPE_CHECKING:
-    from lib.stacking.oof import Table
+    from lib.features.table import Table
 
 NAME, SCRIPT, PARALLEL = "stack", "05_stack.py", False
 
@@ -93,12 +93,12 @@ def fit_booster(
     experiment: Experiment, source: str, layer: str, booster: str, folder: Path
 ) -> dict[str, Any]:
     """Fit one model for each fold, and score each fold with the model that did not see it."""
-    from lib.stacking.oof import fit_layer
+    from lib.stacking.oof import fit_oof
     from lib.stages.read import read_candidates
 
     config = experiment.config
     rows = read_candidates(experiment, config.stack_part)
-    return fit_layer(
+    return fit_oof(
         folder,
         booster,
         _read_features(experiment, source, layer, config.stack_part),
@@ -108,6 +108,7 @@ def fit_booster(
         config.stack,
         config.seed + config.stack.seed,
         num_threads(config.run),
+        allow_gpu=config.run.device != "cpu",
     )
 
 
@@ -117,7 +118,7 @@ def score_part(
     """Score the rows of a part with every booster of a layer: `scores.npy`, float32 [R, B]."""
     import numpy as np
 
-    from lib.stacking.oof import predict_layer
+    from lib.stacking.oof import predict_mean
     from lib.stages.read import read_candidates
 
     boosters, threads = experiment.config.layers(source)[layer], num_threads(experiment.config.run)
@@ -126,7 +127,7 @@ def score_part(
     columns = []
     for booster in boosters:
         models = experiment.path(f"stack/{source}/{layer}/{booster}")
-        columns.append(predict_layer(models, booster, features, product, threads))
+        columns.append(predict_mean(models, booster, features, product, threads))
     scores = np.column_stack(columns)
     np.save(folder / "scores.npy", scores)
     (folder / "names.json").write_text(json.dumps(boosters))

@@ -78,7 +78,7 @@ def fit_blend(experiment: Experiment, folder: Path) -> dict[str, Any]:
     config, members = experiment.config, all_members(experiment)
     rows = read_candidates(experiment, config.stack_part)
     scores = [read_scores(experiment, member, config.stack_part) for member in members]
-    weights = blend.fitted(
+    weights = blend.fit_weights(
         scores, rows.product, rows.target, rows.fold, config.blend.method, config.blend.greedy_steps
     )
     fitted = {"/".join(m): float(weight) for m, weight in zip(members, weights, strict=True)}
@@ -128,13 +128,14 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.data.catalog import read_categories
     from lib.output import submission
-    from lib.stacking.blend import best
+    from lib.stacking.blend import argmax_per_product
     from lib.stages.blending import submitted_scores
     from lib.stages.read import catalog_of_part, read_candidates
 
     catalog, rows = catalog_of_part(experiment, "test"), read_candidates(experiment, "test")
     categories = read_categories(experiment.path("extract/classes"))
-    product, class_id = best(rows.product, rows.class_id, submitted_scores(experiment, "test"))
+    scores = submitted_scores(experiment, "test")
+    product, class_id = argmax_per_product(rows.product, rows.class_id, scores)
     path, header = folder / "submission.csv.gz", csv_header(experiment.config.data)
     names = [categories.key(class_id) for class_id in range(len(categories))]
     products = (catalog.key(row) for row in product.tolist())
@@ -145,7 +146,7 @@ def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def csv_header(data: Data) -> tuple[str, str]:
     """The submission's two column names: those of the labelled data, if it has any."""
-    from lib.output.submission import HEADER
+    from lib.output.submission import DEFAULT_HEADER
 
     by_source = {
         "csv": (data.id_column, data.label_column),
@@ -153,7 +154,7 @@ def csv_header(data: Data) -> tuple[str, str]:
         "npy": ("path", "category"),
         "strokes": ("key_id", "category"),
     }
-    return by_source.get(data.source, HEADER)
+    return by_source.get(data.source, DEFAULT_HEADER)
 
 
 def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -174,7 +175,8 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
         folder,
         catalog,
         read_categories(experiment.path("extract/classes")),
-        {"product": rows.product, "cls": rows.class_id},
+        rows.product,
+        rows.class_id,
         submitted_scores(experiment, "test"),
         abstention.AbstentionRule.load(experiment.path("calibration")),
         config.inference.top_k,

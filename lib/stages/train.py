@@ -176,14 +176,14 @@ def add_pseudo_labels(
     import numpy as np
 
     from lib.data.catalog import concat_catalogs
-    from lib.stacking import pseudo
+    from lib.stacking.pseudo_labels import PseudoLabels
     from lib.stages.read import catalog_of_part
 
     test = catalog_of_part(experiment, "test")
     name = label_set_name(experiment.config, model, fold)
-    labels = pseudo.read(experiment.path(f"pseudo/{name}"))
+    labels = PseudoLabels.load(experiment.path(f"pseudo/{name}"))
     label = np.full(len(test.product_id), -1, np.int16)
-    label[labels.product] = labels.cls
+    label[labels.product] = labels.class_id
     catalog = concat_catalogs(labelled, test)
     catalog.label[len(labelled.product_id) :] = label
     return catalog, len(labelled.product_id) + labels.product

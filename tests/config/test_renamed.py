@@ -67,6 +67,8 @@ def test_an_old_key_has_a_new_path(old, new):
         ("[train]\nkind = 'network'", "train.kind is now train.input"),
         ("[train]\ninput = 'fusion'", "train.input = 'fusion' is now 'embedding'"),
         ("[stack]\norders = [2]", "stack.sources = 2 is now 'per_model'"),
+        ("[stack]\nl3 = ['lgbm_1']", "stack.l3 = 'lgbm_1' is now 'lgbm_deep'"),
+        ("[stack]\nl4 = ['xgboost', 'lgbm_2']", "stack.l4 = 'lgbm_2' is now 'lgbm_extra'"),
         (
             "[predict]\nviews = 2\ndims = 9",
             "predict.views is now predict.tta_views, predict.dims is now predict.embedding_dim",

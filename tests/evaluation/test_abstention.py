@@ -75,12 +75,6 @@ def test_a_product_is_accepted_from_the_threshold_on(threshold):
     assert accepted.tolist() == [False, threshold is not None, threshold is not None]
 
 
-def test_the_best_row_of_a_product_is_the_first_of_equals():
-    product = np.array([0, 0, 0, 4, 4], np.int32)
-    score = np.array([0.1, 0.4, 0.4, 0.2, 0.2], np.float32)
-    assert abstention.best_rows(product, score).tolist() == [1, 3]
-
-
 def test_the_summary_tells_when_the_precision_is_missed_or_not_measured():
     rule = fit_abstention_rule(*candidates(1000, seed=0), min_precision=0.9)
     result = evaluate_abstention(rule, *candidates(1000, seed=1))

@@ -15,11 +15,10 @@ RULE = AbstentionRule(Calibration(1.0, 0.9), 0.5, 0.6, num_products=9, num_teste
 CATEGORIES = Categories(
     np.array([100, 200, 300]), [("A", "B", "C"), ("A", "", ""), ("A", "B", "D")]
 )
-ROWS = {
-    "product": np.array([0, 0, 0, 1, 2, 2], np.int32),
-    "cls": np.array([0, 1, 2, 0, 1, 2], np.int16),
-}
+PRODUCT = np.array([0, 0, 0, 1, 2, 2], np.int32)
+CLASS_ID = np.array([0, 1, 2, 0, 1, 2], np.int16)
 SCORE = np.array([0.1, 0.2, 0.7, 0.3, 0.5, 0.5], np.float32)
+CANDIDATES = PRODUCT, CLASS_ID, SCORE
 
 
 def catalog(num_products: int, keys: list[str] | None = None) -> Catalog:
@@ -36,7 +35,7 @@ def read_csv(folder: Path) -> list[dict[str, str]]:
 
 
 def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
-    counts = predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, ROWS, SCORE, RULE, 2)
+    counts = predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2)
     assert counts == (3, 2)
     assert read_csv(tmp_path) == [
         {
@@ -67,7 +66,7 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
 
 
 def test_the_parquet_file_also_holds_the_levels_of_the_first_class(tmp_path):
-    predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, ROWS, SCORE, RULE, 2)
+    predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2)
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table["name_1"].to_pylist() == ["A > B > D", "A > B > C", "A"]
     assert table["class_2"].to_pylist() == [200, None, 300]
@@ -77,7 +76,7 @@ def test_the_parquet_file_also_holds_the_levels_of_the_first_class(tmp_path):
 def test_names_of_the_source_stand_for_numbers(tmp_path):
     query = catalog(3, ["a", 'b "c", d', "e"])
     named = Categories(CATEGORIES.category_id, CATEGORIES.names, ["x", "y", "z"])
-    predictions.write_predictions(tmp_path, query, named, ROWS, SCORE, RULE, 1)
+    predictions.write_predictions(tmp_path, query, named, *CANDIDATES, RULE, 1)
     rows = read_csv(tmp_path)
     assert [row["product"] for row in rows] == ["a", 'b "c", d', "e"]
     assert [row["class_1"] for row in rows] == ["z", "x", "y"]
@@ -85,14 +84,14 @@ def test_names_of_the_source_stand_for_numbers(tmp_path):
 
 def test_a_product_without_candidates_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="1 products have no candidates"):
-        predictions.write_predictions(tmp_path, catalog(4), CATEGORIES, ROWS, SCORE, RULE, 2)
+        predictions.write_predictions(tmp_path, catalog(4), CATEGORIES, *CANDIDATES, RULE, 2)
 
 
 def test_products_written_in_chunks_are_those_written_at_once(tmp_path, monkeypatch):
     files = []
     for chunk in (100, 2):
         monkeypatch.setattr(predictions, "CHUNK", chunk)
-        predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, ROWS, SCORE, RULE, 2)
+        predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2)
         files.append((tmp_path / "predictions.csv").read_bytes())
     assert files[0] == files[1]
 

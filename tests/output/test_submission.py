@@ -14,11 +14,11 @@ KNOWN = np.array([100, 200])
 def test_written_rows_pass_the_check_and_are_the_same_bytes(tmp_path):
     paths = [tmp_path / name for name in ("a.csv.gz", "b.csv.gz")]
     for path in paths:
-        submission.write(path, submission.HEADER, IDS.tolist(), [100, 200, 100])
+        submission.write(path, submission.DEFAULT_HEADER, IDS.tolist(), [100, 200, 100])
     text = gzip.decompress(paths[0].read_bytes())
     assert text == b"_id,category_id\n5,100\n3,200\n9,100\n"
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert submission.check(paths[0], submission.HEADER, IDS, KNOWN) == 3
+    assert submission.check(paths[0], submission.DEFAULT_HEADER, IDS, KNOWN) == 3
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_wrong_submission_is_refused_by_line(tmp_path, body, words):
     with gzip.open(path, "wt") as file:
         file.write(body)
     with pytest.raises(UserError, match=words):
-        submission.check(path, submission.HEADER, IDS, KNOWN)
+        submission.check(path, submission.DEFAULT_HEADER, IDS, KNOWN)
 
 
 def test_names_are_quoted_as_csv(tmp_path):

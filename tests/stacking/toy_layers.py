@@ -44,7 +44,7 @@ def rankable(products=200, folds=4, seed=0):
     return tables, target.ravel(), fold, product
 
 
-def fit(folder, booster, data, seed=3, threads=1, dials=SMALL):
+def fit(folder, booster, data, seed=3, threads=1, stack=SMALL):
     tables, target, fold, product = data
     folder.mkdir(exist_ok=True)
-    return oof.fit_layer(folder, booster, tables, target, fold, product, dials, seed, threads)
+    return oof.fit_oof(folder, booster, tables, target, fold, product, stack, seed, threads)

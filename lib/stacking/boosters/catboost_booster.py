@@ -1,4 +1,4 @@
-"""CatBoost (C10)."""
+"""CatBoost."""
 
 import re
 from pathlib import Path
@@ -6,44 +6,55 @@ from pathlib import Path
 import catboost
 import numpy as np
 
-from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, bounded, dense
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, subsample, to_array
+
+EXTENSION = "cbm"
+HAS_ROUNDS = True
 
 
 class CatBoost:
+    """A fitted CatBoost model; a `Booster`."""
+
     def __init__(
         self,
         model: catboost.CatBoostClassifier,
         threads: int,
-        curve: tuple[float, ...] = (),
+        eval_history: tuple[float, ...] = (),
     ) -> None:
-        self.model, self.threads, self.curve = model, threads, curve
+        self.model, self.threads, self.eval_history = model, threads, eval_history
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        scores = self.model.predict_proba(x, thread_count=self.threads)
-        return scores[:, 1].astype(np.float32)
+        """Probability of the positive class, float32 [R].
+
+        x: float32 [R, F].
+        """
+        probs = self.model.predict_proba(x, thread_count=self.threads)
+        return probs[:, 1].astype(np.float32)
 
     def importances(self) -> np.ndarray:
-        """How much a prediction changes with the column, CatBoost's own kin of the gain."""
+        """How much a prediction changes with each column, float64 [F]."""
         return np.asarray(self.model.get_feature_importance(type="PredictionValuesChange"))
 
-    def cut(self, rounds: int) -> "CatBoost":
-        cut = self.model.copy()
-        cut.shrink(rounds)
-        return CatBoost(cut, self.threads)
+    def trim(self, num_rounds: int) -> "CatBoost":
+        """The model as it was after its first rounds."""
+        trimmed = self.model.copy()
+        trimmed.shrink(num_rounds)
+        return CatBoost(trimmed, self.threads)
 
     def save(self, path: Path) -> None:
-        facts = self.model.get_metadata()
-        facts["model_guid"] = facts["train_finish_time"] = ""
-        parameters = re.sub(r'"thread_count":\d+', '"thread_count":1', facts["params"])
-        facts["params"] = parameters.replace('"task_type":"GPU"', '"task_type":"CPU"')
+        """Write CatBoost's binary format, without what differs between two equal fits."""
+        metadata = self.model.get_metadata()
+        metadata["model_guid"] = metadata["train_finish_time"] = ""
+        parameters = re.sub(r'"thread_count":\d+', '"thread_count":1', metadata["params"])
+        metadata["params"] = parameters.replace('"task_type":"GPU"', '"task_type":"CPU"')
         self.model.save_model(str(path), format="cbm")
 
 
 def fit(task: FitTask) -> CatBoost:
-    """A fitted booster, of `task.DENSE_ROWS` rows at most: the library wants them in memory.
+    """Fit one model on `base.MAX_ARRAY_ROWS` rows at most: the library needs them in memory.
 
-    Class codes are numbers to it, whatever `stack.native_categories` says: as categories they take
-    nine times as long on 41 columns of 126 classes, and the scores are no better.
+    Class ids are numbers to it, whatever `stack.native_categories` is: as categories they take nine
+    times as long on 41 columns of 126 classes, and the scores are no better.
     """
     stack = task.stack
     model = catboost.CatBoostClassifier(
@@ -56,32 +67,41 @@ def fit(task: FitTask) -> CatBoost:
         subsample=0.7,
         random_seed=task.seed,
         thread_count=task.threads,
-        task_type="GPU" if task.gpu else None,
-        allow_writing_files=False,  # else it leaves a folder catboost_info where it is called
+        task_type="GPU" if task.use_gpu else None,
+        allow_writing_files=False,  # else it writes a folder catboost_info to the working directory
         verbose=False,
     )
-    if task.watched is None:
-        model.fit(_pool(task, task.seen))
+    if task.valid is None:
+        model.fit(_pool(task, task.train))
         return CatBoost(model, task.threads)
     model.fit(
-        _pool(task, task.seen),
-        eval_set=_pool(task, task.watched),
+        _pool(task, task.train),
+        eval_set=_pool(task, task.valid),
         early_stopping_rounds=stack.early_stopping_rounds,
         use_best_model=False,
     )
-    curve = model.get_evals_result()["validation"]["Logloss"]
-    return CatBoost(model, task.threads, tuple(curve))
+    history = model.get_evals_result()["validation"]["Logloss"]
+    return CatBoost(model, task.threads, tuple(history))
 
 
 def load(path: Path, threads: int) -> CatBoost:
+    """Read the file that `CatBoost.save` wrote."""
     model = catboost.CatBoostClassifier()
     model.load_model(str(path), format="cbm")
     return CatBoost(model, threads)
 
 
-def _pool(task: FitTask, examples: LabelledRows) -> catboost.Pool:
-    few = bounded(examples, task.seed)
+def supports_gpu() -> bool:
+    """Every build of the library can fit on a GPU."""
+    return True
+
+
+def _pool(task: FitTask, rows: LabelledRows) -> catboost.Pool:
+    drawn = subsample(rows, task.seed)
     # Without names CatBoost calls the columns 0..F-1 and takes any array of that width later.
     return catboost.Pool(
-        dense(few.source), few.target, feature_names=task.labels, thread_count=task.threads
+        to_array(drawn.source),
+        drawn.target,
+        feature_names=task.feature_names,
+        thread_count=task.threads,
     )

@@ -1,4 +1,4 @@
-"""LightGBM's boosters: binary ones of four temperaments, and the ranking one (C10, C12)."""
+"""LightGBM: four binary boosters and a ranker."""
 
 import logging
 import re
@@ -10,69 +10,86 @@ import lightgbm
 import numpy as np
 
 from lib.config.schema import Stack
-from lib.stacking import blend
-from lib.stacking.boosters import base as tasks
-from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, RowSource
-from lib.stacking.rounds import watched_loss
+from lib.stacking.boosters import base
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, RowSource, eval_loss
+from lib.utils.groups import group_runs
 
-# Through logging, not print: LightGBM warns of every -1 in a categorical column, our "no class",
-# which it reads as missing just as it should.
-_quiet = logging.getLogger("lightgbm.native")
-_quiet.setLevel(logging.ERROR)
-lightgbm.register_logger(_quiet)
+EXTENSION = "txt"
+HAS_ROUNDS = True
+
+# LightGBM warns of every -1 in a categorical column; it reads our "no class" as missing, as it
+# should. Its own verbosity setting holds on the main thread only.
+_logger = logging.getLogger("lightgbm.native")
+_logger.setLevel(logging.ERROR)
+lightgbm.register_logger(_logger)
 
 
 class LightGBM:
+    """A fitted LightGBM model; a `Booster`."""
+
     def __init__(
-        self, model: lightgbm.Booster, threads: int, curve: tuple[float, ...] = ()
+        self, model: lightgbm.Booster, threads: int, eval_history: tuple[float, ...] = ()
     ) -> None:
-        self.model, self.threads, self.curve = model, threads, curve
+        self.model, self.threads, self.eval_history = model, threads, eval_history
 
     def predict(self, x: np.ndarray) -> np.ndarray:
+        """Probability of the positive class, or the ranker's score: float32 [R].
+
+        x: float32 [R, F].
+        """
         scores = self.model.predict(x, num_iteration=-1, num_threads=self.threads)
         return np.asarray(scores, np.float32)
 
     def importances(self) -> np.ndarray:
+        """Total gain of the splits on each column, float64 [F]."""
         return self.model.feature_importance("gain", iteration=-1)
 
-    def cut(self, rounds: int) -> "LightGBM":
-        text = self.model.model_to_string(num_iteration=rounds)
+    def trim(self, num_rounds: int) -> "LightGBM":
+        """The model as it was after its first rounds."""
+        text = self.model.model_to_string(num_iteration=num_rounds)
         return LightGBM(lightgbm.Booster(model_str=text), self.threads)
 
     def save(self, path: Path) -> None:
+        """Write LightGBM's text format, without the number of threads."""
         text = self.model.model_to_string(num_iteration=-1)
         path.write_text(re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text))
 
 
 def fit(task: FitTask) -> LightGBM:
-    """A fitted booster; rows are read twice, by chunks, and only their bins stay.
+    """Fit one model; rows are read twice, by chunks, and only their bins stay in memory.
 
     Bins come from the same 200,000 rows that the library draws of an array in memory: equal files
     to those of an array, whatever the size of a chunk.
     """
     parameters = _parameters(task)
-    data = _binned(task, task.seen, parameters, None)
-    curve: dict[str, Any] = {}
-    watching: dict[str, Any] = {}
-    if task.watched is not None:
-        loss = watched_loss(task)
-        watching = {
-            "valid_sets": [_binned(task, task.watched, parameters, data)],
-            "valid_names": ["watched"],
-            "feval": lambda answers, _: ("loss", loss(answers), False),
+    data = _bin_rows(task, task.train, parameters, None)
+    history: dict[str, Any] = {}
+    early_stopping: dict[str, Any] = {}
+    if task.valid is not None:
+        loss = eval_loss(task)
+        early_stopping = {
+            "valid_sets": [_bin_rows(task, task.valid, parameters, data)],
+            "valid_names": ["valid"],
+            "feval": lambda prediction, _: ("loss", loss(prediction), False),
             "callbacks": [
                 lightgbm.early_stopping(task.stack.early_stopping_rounds, verbose=False),
-                lightgbm.record_evaluation(curve),
+                lightgbm.record_evaluation(history),
             ],
-            "keep_training_booster": True,  # else it comes cut to the best round of this fold
+            "keep_training_booster": True,  # else it is trimmed to the best round of this fold
         }
-    model = lightgbm.train(parameters, data, task.stack.n_estimators, **watching)
-    grown = lightgbm.Booster(model_str=model.model_to_string(num_iteration=-1))
-    return LightGBM(grown, task.threads, tuple(curve["watched"]["loss"]) if curve else ())
+    model = lightgbm.train(parameters, data, task.stack.n_estimators, **early_stopping)
+    untrimmed = lightgbm.Booster(model_str=model.model_to_string(num_iteration=-1))
+    return LightGBM(untrimmed, task.threads, tuple(history["valid"]["loss"]) if history else ())
 
 
 def load(path: Path, threads: int) -> LightGBM:
+    """Read the file that `LightGBM.save` wrote."""
     return LightGBM(lightgbm.Booster(model_str=path.read_text()), threads)
+
+
+def supports_gpu() -> bool:
+    """The installed library is built for CPUs."""
+    return False
 
 
 def _parameters(task: FitTask) -> dict[str, Any]:
@@ -95,11 +112,11 @@ def _parameters(task: FitTask) -> dict[str, Any]:
         "data_random_seed": task.seed,  # streamed rows do not inherit the seed above
         "num_threads": task.threads,
         "verbosity": -1,
-        **KINDS[task.booster](stack),
+        **VARIANTS[task.booster](stack),
     }
 
 
-def _plain(stack: Stack) -> dict[str, Any]:
+def _default(stack: Stack) -> dict[str, Any]:
     return {"feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1}
 
 
@@ -127,62 +144,65 @@ def _shallow(stack: Stack) -> dict[str, Any]:
     }
 
 
-def _ranking(stack: Stack) -> dict[str, Any]:
-    return {**_plain(stack), "objective": "lambdarank"}
+def _ranker(stack: Stack) -> dict[str, Any]:
+    return {**_default(stack), "objective": "lambdarank"}
 
 
-KINDS: dict[str, Callable[[Stack], dict[str, Any]]] = {
-    "lightgbm": _plain,
-    "lgbm_1": _deep,
-    "lgbm_2": _random_thresholds,
-    "lgbm_3": _shallow,
-    "lambdarank": _ranking,
+VARIANTS: dict[str, Callable[[Stack], dict[str, Any]]] = {
+    "lightgbm": _default,
+    "lgbm_deep": _deep,
+    "lgbm_extra": _random_thresholds,
+    "lgbm_shallow": _shallow,
+    "lambdarank": _ranker,
 }
 
 
-def _binned(
-    task: FitTask, examples: LabelledRows, parameters: dict[str, Any], like: lightgbm.Dataset | None
+def _bin_rows(
+    task: FitTask,
+    rows: LabelledRows,
+    parameters: dict[str, Any],
+    reference: lightgbm.Dataset | None,
 ) -> lightgbm.Dataset:
-    """The rows in bins, a byte a value or less."""
+    """The rows in bins, one byte a value or less."""
     return _Dataset(
-        _Rows(examples.source),
-        examples.target,
-        reference=like,
-        group=blend.runs(examples.product)[1] if task.ranks else None,
-        feature_name=task.labels,
+        _Rows(rows.source),
+        rows.target,
+        reference=reference,
+        group=group_runs(rows.product)[1] if task.is_ranker else None,
+        feature_name=task.feature_names,
         categorical_feature=list(task.categorical),
         params=parameters,
     )
 
 
 class _Dataset(lightgbm.Dataset):
-    """Rows that are streamed are binned by the parameters that the library names in `get_params`.
+    """A dataset that bins streamed rows with our number of threads, and without log lines.
 
-    It leaves out those two: binning would use every core and speak.
+    The library bins streamed rows with the parameters of `get_params`, which lacks these two.
     """
 
     def get_params(self) -> dict[str, Any]:
-        own = self.params or {}
-        return super().get_params() | {key: own[key] for key in ("num_threads", "verbosity")}
+        added = {key: (self.params or {})[key] for key in ("num_threads", "verbosity")}
+        return super().get_params() | added
 
 
 class _Rows(lightgbm.Sequence):
-    """The library asks for the rows of its sample one by one, in order, then for slices."""
+    """Rows of a source: the library reads its sample one by one, in order, then slices."""
 
     def __init__(self, source: RowSource) -> None:
         self.source = source
-        self.batch_size = tasks.CHUNK
+        self.batch_size = base.CHUNK
         self.start, self.block = 0, np.empty((0, 0), np.float32)
 
     def __len__(self) -> int:
         return self.source.rows
 
-    def __getitem__(self, wanted: Any) -> np.ndarray:
-        if isinstance(wanted, slice):
-            return self._read(wanted.start, wanted.stop)
-        if not 0 <= wanted - self.start < len(self.block):
-            self.start, self.block = wanted, self._read(wanted, wanted + self.batch_size)
-        return self.block[wanted - self.start].astype(np.float64)  # as the library asks of samples
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            return self._read(index.start, index.stop)
+        if not 0 <= index - self.start < len(self.block):
+            self.start, self.block = index, self._read(index, index + self.batch_size)
+        return self.block[index - self.start].astype(np.float64)  # the dtype of its samples
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         return self.source.read(np.arange(start, min(stop, len(self))))

@@ -1,95 +1,123 @@
-"""One interface over the boosters of C10 and C12: fit, predict, cut, save, load.
+"""One interface over all boosters: fit and load by name.
 
-Each answers "is this candidate the product's class?" with a probability; a ranker answers with a
-score that only compares candidates of one product. Bins are few and trees grow leaf by leaf,
-because candidate rows are many and this is fitted once for each fold and source. Saved files
-carry no thread count, device, clock or random identity: the same fit gives the same bytes, so
-that a rebuild wakes nothing down the chain.
+Each booster estimates the probability that a candidate is the product's class; a ranker's score
+only compares the candidates of one product. Bins are few and trees grow leaf by leaf, because
+candidate rows are many and a booster is fitted once for each fold and source. Saved files carry no
+thread count, device, time or random identity: the same fit gives the same bytes, so that a rebuild
+does not make later artifacts stale.
 
-    xgboost                     XGBoost, .ubj; streamed; class codes as numbers, or on request
-                                as categories
-    xgb_rank                    its ranker, by the gain in NDCG of a swap
-    lightgbm                    LightGBM, .txt; streamed; class codes always as categories
-    lgbm_1, lgbm_2, lgbm_3      L3's LightGBMs: deep and slow, random thresholds, shallow
-    lambdarank                  its ranker
-    catboost                    CatBoost, .cbm; rows in memory, a bounded draw; codes as numbers
-    random_forest, extra_trees  scikit-learn, .joblib; likewise
+    xgboost                     XGBoost, .ubj; streamed; class ids as numbers, or as categories with
+                                `stack.native_categories`
+    xgb_rank                    XGBoost's ranker: a pair of candidates weighs by its change of NDCG
+    lightgbm                    LightGBM, .txt; streamed; class ids always as categories
+    lgbm_deep, lgbm_extra,      LightGBM: deep trees, a low rate; random thresholds; shallow trees
+      lgbm_shallow                (lgbm_1, lgbm_2 and lgbm_3 of the Cdiscount 5th-place write-up)
+    lambdarank                  LightGBM's ranker
+    catboost                    CatBoost, .cbm; a bounded draw of rows in memory; class ids as
+                                numbers
+    random_forest, extra_trees  scikit-learn, .joblib; a bounded draw of rows in memory
+
+To add a booster, write its module, add an entry to `_MODULES`, and its name to `BOOSTERS` in
+lib/config/schema.py. No default layer changes.
 """
 
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
-import numpy as np
-
+from lib.config.schema import BOOSTERS
+from lib.errors import UserError
 from lib.runtime.gpu import has_nvidia_gpu
 from lib.stacking.boosters import catboost_booster, forests, lightgbm_booster, xgboost_booster
-from lib.stacking.boosters.base import FitTask
+from lib.stacking.boosters.base import Booster, FitTask
 
-EXTENSIONS = {
-    "xgboost": "ubj",
-    "xgb_rank": "ubj",
-    **dict.fromkeys(lightgbm_booster.KINDS, "txt"),
-    "catboost": "cbm",
-    **dict.fromkeys(forests.KINDS, "joblib"),
+
+class BoosterModule(Protocol):
+    """What the module of a library provides. HAS_ROUNDS: its models grow by rounds."""
+
+    EXTENSION: str
+    HAS_ROUNDS: bool
+
+    def fit(self, task: FitTask) -> Booster:
+        """Fit one booster."""
+
+    def load(self, path: Path, threads: int) -> Booster:
+        """Read the file that `Booster.save` wrote."""
+
+    def supports_gpu(self) -> bool:
+        """Whether the installed library can fit on a GPU."""
+
+
+_MODULES: dict[str, BoosterModule] = {
+    "xgboost": xgboost_booster,
+    "xgb_rank": xgboost_booster,
+    "lightgbm": lightgbm_booster,
+    "lgbm_deep": lightgbm_booster,
+    "lgbm_extra": lightgbm_booster,
+    "lgbm_shallow": lightgbm_booster,
+    "lambdarank": lightgbm_booster,
+    "catboost": catboost_booster,
+    "random_forest": forests,
+    "extra_trees": forests,
 }
-_LIBRARIES: dict[str, ModuleType] = {
-    "ubj": xgboost_booster,
-    "txt": lightgbm_booster,
-    "cbm": catboost_booster,
-    "joblib": forests,
-}
-
-
-class Booster(Protocol):
-    """A fitted model of candidate rows. curve: loss on the watched rows after each round."""
-
-    curve: tuple[float, ...]
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """P(positive), of a ranker any real score, float32 [R].
-
-        x float32 [R, F] in the column order of the fit; it is left as it is.
-        """
-
-    def importances(self) -> np.ndarray:
-        """What each column added, float64 [F] of at least 0, in a unit of the library's own."""
-
-    def cut(self, rounds: int) -> "Booster":
-        """The model as it was after its first rounds."""
-
-    def save(self, path: Path) -> None:
-        """Write the native format, whatever the ending of `path`."""
+if set(_MODULES) != set(BOOSTERS):
+    raise ImportError(f"boosters without a module or a setting: {set(_MODULES) ^ set(BOOSTERS)}")
 
 
 def fit(task: FitTask) -> Booster:
     """Fit one booster on rows with both targets present.
 
-    The same seed gives the same model on as many threads; on another number of them the sums of
-    XGBoost and CatBoost may differ in the last bits. Rankers leave out the products without their
-    truth. Forests grow no rounds: they watch nothing.
-    Raises ValueError for an unknown name.
+    The same seed and number of threads give the same model; with another number of threads the
+    sums of XGBoost and CatBoost may differ in the last bits. Rankers leave out products without
+    their true class. Forests have no rounds and ignore `task.valid`.
+    Raises ValueError for an unknown name, UserError if memory runs out.
     """
-    if task.booster not in EXTENSIONS:
-        raise ValueError(f"no booster named {task.booster}; known: {', '.join(EXTENSIONS)}")
-    return _library(task.booster).fit(task.teachable())
+    if task.booster not in _MODULES:
+        raise ValueError(f"no booster named {task.booster}; choose from {', '.join(_MODULES)}")
+    try:
+        return _MODULES[task.booster].fit(task.rankable())
+    except Exception as error:  # each library raises its own class
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(_out_of_memory_message(task)) from None
 
 
 def load(name: str, path: Path, threads: int = 1) -> Booster:
-    """What `save` wrote. A joblib file runs code when read: read only your own."""
-    return _library(name).load(path, threads)
+    """Read the file that `Booster.save` wrote.
+
+    A .joblib file runs code when it is read: read only your own.
+    """
+    return _MODULES[name].load(path, threads)
+
+
+def extension(name: str) -> str:
+    """Suffix of the booster's files, without the dot."""
+    return _MODULES[name].EXTENSION
 
 
 def has_rounds(name: str) -> bool:
-    """Whether the model grows by rounds and can be cut after some of them."""
-    return name not in forests.KINDS
+    """Whether the model grows by rounds and can be trimmed to the first of them."""
+    return _MODULES[name].HAS_ROUNDS
 
 
 def uses_gpu(name: str) -> bool:
-    """Whether a fit takes the GPU: there is one, and the library works on it."""
-    kind = EXTENSIONS[name]
-    return has_nvidia_gpu() and (kind == "cbm" or (kind == "ubj" and xgboost_booster.has_cuda()))
+    """Whether a fit can use a GPU: there is one, and the library supports it."""
+    return has_nvidia_gpu() and _MODULES[name].supports_gpu()
 
 
-def _library(name: str) -> ModuleType:
-    return _LIBRARIES[EXTENSIONS[name]]
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a library ran out of memory on the CPU or the GPU; most say so only in words."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text
+
+
+def _out_of_memory_message(task: FitTask) -> str:
+    rows = f"{task.train.source.rows:,} rows of {len(task.column_names)} columns"
+    if task.use_gpu:
+        return (
+            f"{task.booster}: out of GPU memory on {rows}; fit it on the CPU"
+            " (--set run.device=cpu), or lower stack.num_leaves"
+        )
+    return (
+        f"{task.booster}: out of memory on {rows}; lower run.threads (fewer folds are fitted at"
+        " once) or run.workers"
+    )

@@ -1,4 +1,4 @@
-"""XGBoost's boosters: the binary one and the ranking one (C10)."""
+"""XGBoost: the binary booster and the ranker."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,61 +7,74 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, chunks
-from lib.stacking.rounds import watched_loss
+from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, eval_loss, read_chunks
+
+EXTENSION = "ubj"
+HAS_ROUNDS = True
 
 
 class XGBoost:
-    def __init__(self, model: xgboost.Booster, curve: tuple[float, ...] = ()) -> None:
-        self.model, self.curve = model, curve
-        kinds = model.feature_types or []
-        self.coded = [place for place, kind in enumerate(kinds) if kind == "c"]
+    """A fitted XGBoost model; a `Booster`."""
+
+    def __init__(self, model: xgboost.Booster, eval_history: tuple[float, ...] = ()) -> None:
+        self.model, self.eval_history = model, eval_history
+        types = model.feature_types or []
+        self.categorical = [i for i, feature_type in enumerate(types) if feature_type == "c"]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        known = _uncoded(x, self.coded)
-        return self.model.inplace_predict(known, validate_features=False).astype(np.float32)
+        """Probability of the positive class, or the ranker's score: float32 [R].
+
+        x: float32 [R, F].
+        """
+        values = _without_negative_codes(x, self.categorical)
+        return self.model.inplace_predict(values, validate_features=False).astype(np.float32)
 
     def importances(self) -> np.ndarray:
+        """Total gain of the splits on each column, float64 [F]."""
         gain = self.model.get_score(importance_type="total_gain")
-        return np.array([gain.get(label, 0.0) for label in self.model.feature_names or []])
+        return np.array([gain.get(name, 0.0) for name in self.model.feature_names or []])
 
-    def cut(self, rounds: int) -> "XGBoost":
-        return XGBoost(self.model[:rounds])
+    def trim(self, num_rounds: int) -> "XGBoost":
+        """The model as it was after its first rounds."""
+        return XGBoost(self.model[:num_rounds])
 
     def save(self, path: Path) -> None:
+        """Write XGBoost's binary JSON."""
         path.write_bytes(self.model.save_raw("ubj"))
 
 
 def fit(task: FitTask) -> XGBoost:
-    """A fitted booster; rows are read four times, by chunks, and only their bins stay.
+    """Fit one model; rows are read four times, by chunks, and only their bins stay in memory.
 
     The bins of several chunks are those of one: equal files whatever the size of a chunk.
     """
-    data = _binned(task, task.seen, None)
-    curve: dict[str, Any] = {}
-    watching: dict[str, Any] = {}
-    if task.watched is not None:
-        loss = watched_loss(task)
-        watching = {
-            "evals": [(_binned(task, task.watched, data), "watched")],
-            "custom_metric": lambda answers, _: ("loss", loss(answers)),
+    data = _bin_rows(task, task.train, None)
+    history: dict[str, Any] = {}
+    early_stopping: dict[str, Any] = {}
+    if task.valid is not None:
+        loss = eval_loss(task)
+        early_stopping = {
+            "evals": [(_bin_rows(task, task.valid, data), "valid")],
+            "custom_metric": lambda prediction, _: ("loss", loss(prediction)),
             "early_stopping_rounds": task.stack.early_stopping_rounds,
-            "evals_result": curve,
+            "evals_result": history,
             "verbose_eval": False,
         }
-    model = xgboost.train(_parameters(task), data, task.stack.n_estimators, **watching)
-    model.set_attr(best_iteration=None, best_score=None)  # of this fold; the layer's will hold
-    return XGBoost(model, tuple(curve["watched"]["loss"]) if curve else ())
+    model = xgboost.train(_parameters(task), data, task.stack.n_estimators, **early_stopping)
+    # All folds are trimmed to one number of rounds, so the best round of this fold is not kept.
+    model.set_attr(best_iteration=None, best_score=None)
+    return XGBoost(model, tuple(history["valid"]["loss"]) if history else ())
 
 
 def load(path: Path, threads: int) -> XGBoost:
+    """Read the file that `XGBoost.save` wrote."""
     model = xgboost.Booster({"nthread": threads})
     model.load_model(bytearray(path.read_bytes()))
     return XGBoost(model)
 
 
-def has_cuda() -> bool:
-    """Whether the installed library was built for GPUs."""
+def supports_gpu() -> bool:
+    """Whether the installed library was built with CUDA."""
     return bool(xgboost.build_info()["USE_CUDA"])
 
 
@@ -83,62 +96,62 @@ def _parameters(task: FitTask) -> dict[str, Any]:
         "nthread": task.threads,
         "disable_default_eval_metric": 1,
     }
-    if task.ranks:
+    if task.is_ranker:
         parameters["objective"] = "rank:ndcg"
-    if task.gpu and has_cuda():
+    if task.use_gpu and supports_gpu():
         parameters["device"] = "cuda"
     if task.stack.native_categories:
-        # A class against all others is no split worth having, and sets of many fit noise.
+        # One class against all others is a weak split, and sets of many classes fit noise.
         parameters |= {"max_cat_to_onehot": 1, "max_cat_threshold": 16}
     return parameters
 
 
-def _binned(
-    task: FitTask, examples: LabelledRows, like: xgboost.QuantileDMatrix | None
+def _bin_rows(
+    task: FitTask, rows: LabelledRows, reference: xgboost.QuantileDMatrix | None
 ) -> xgboost.QuantileDMatrix:
     """The rows in bins, one byte a value (two where a category has more than 256 codes)."""
-    coded = list(task.categorical) if task.stack.native_categories else []
-    kinds = ["c" if place in set(coded) else "q" for place in range(len(task.names))]
+    categorical = list(task.categorical) if task.stack.native_categories else []
+    types = ["c" if i in set(categorical) else "q" for i in range(len(task.column_names))]
     data = xgboost.QuantileDMatrix(
-        _Chunks(examples, task.labels, kinds, coded),
+        _ChunkIterator(rows, task.feature_names, types, categorical),
         max_bin=BINS + 1,
         nthread=task.threads,
         missing=np.nan,
-        ref=like,
-        enable_categorical=bool(coded),
+        ref=reference,
+        enable_categorical=bool(categorical),
     )
-    data.set_info(label=examples.target)
-    if task.ranks:
-        data.set_info(qid=examples.product)
+    data.set_info(label=rows.target)
+    if task.is_ranker:
+        data.set_info(qid=rows.product)
     return data
 
 
-class _Chunks(xgboost.DataIter):
+class _ChunkIterator(xgboost.DataIter):
     def __init__(
-        self, examples: LabelledRows, labels: list[str], kinds: list[str], coded: list[int]
+        self, rows: LabelledRows, names: list[str], types: list[str], categorical: list[int]
     ) -> None:
         super().__init__(release_data=True)
-        self.source, self.labels, self.kinds, self.coded = examples.source, labels, kinds, coded
-        self.left: Iterator[np.ndarray] = iter(())
+        self.source, self.names, self.types = rows.source, names, types
+        self.categorical = categorical
+        self.chunks: Iterator[np.ndarray] = iter(())
 
     def reset(self) -> None:
-        self.left = chunks(self.source)
+        self.chunks = read_chunks(self.source)
 
     def next(self, input_data: Callable[..., None]) -> bool:
-        x = next(self.left, None)
+        x = next(self.chunks, None)
         if x is None:
             return False
-        input_data(
-            data=_uncoded(x, self.coded), feature_names=self.labels, feature_types=self.kinds
-        )
+        values = _without_negative_codes(x, self.categorical)
+        input_data(data=values, feature_names=self.names, feature_types=self.types)
         return True
 
 
-def _uncoded(x: np.ndarray, coded: list[int]) -> np.ndarray:
-    """With NaN for the codes below 0, which XGBoost takes for an error; x is left as it is."""
-    if not coded:
+def _without_negative_codes(x: np.ndarray, categorical: list[int]) -> np.ndarray:
+    """With NaN for the codes below 0, which XGBoost rejects; x is not changed."""
+    if not categorical:
         return x
-    known = x.copy()
-    for place in coded:
-        known[known[:, place] < 0, place] = np.nan
-    return known
+    values = x.copy()
+    for column in categorical:
+        values[values[:, column] < 0, column] = np.nan
+    return values

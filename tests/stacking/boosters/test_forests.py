@@ -1,13 +1,15 @@
-"""Forests: bins that follow the values, draws that are bounded, chunks that leave no trace."""
+"""Forests: bins that follow the values, bounded draws, and rows by chunks that equal an array."""
 
 import numpy as np
+import pytest
 
 from lib.config.schema import Stack
 from lib.stacking.boosters import base, forests, registry
 from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
+from tests.stacking.boosters.toy_tasks import fit, fitted, labelled, lists, saved
 
 SMALL = Stack(forest_n_estimators=20, min_data_in_leaf=10)
-NAMES = ["told by", "odd", "empty"]
+NAMES = ["signal", "gap", "empty"]
 
 
 def table(count):
@@ -18,30 +20,30 @@ def table(count):
     return x, (x[:, 0] + np.isnan(x[:, 1]) > rng.normal(size=count)).astype(np.int8)
 
 
-def test_bins_follow_the_order_of_values_and_set_missing_apart():
+def test_bins_follow_the_order_of_values_and_separate_missing_ones():
     x = np.array([[3.0, 1], [np.nan, 1], [1, 1], [2, np.nan], [1, np.nan]], np.float32)
     bins = forests.QuantileBins().fit(x)
     assert bins.transform(x).T.tolist() == [[2, -1, 0, 1, 0], [0, 0, 0, -1, -1]]
-    # Values never seen in the fit fall into the nearest bin, and a column without values into one.
+    # Values that the fit did not have go to the nearest bin; an empty column has one bin.
     other = np.array([[9.0, 0], [-9, 5], [1.5, 1]], np.float32)
     assert bins.transform(other).T.tolist() == [[2, 0, 0], [0, 0, 0]]
 
 
-def test_bins_of_many_values_hold_like_numbers():
+def test_bins_of_many_values_have_equal_counts():
     x = np.random.default_rng(0).lognormal(size=(5000, 1)).astype(np.float32)
     counts = np.bincount(forests.QuantileBins().fit(x).transform(x)[:, 0].astype(int))
     assert len(counts) == base.BINS
     assert counts.min() > 0.8 * counts.max()
 
 
-def test_trees_of_a_forest_see_a_bounded_draw():
+def test_trees_of_a_large_table_are_fitted_on_a_bounded_draw():
     few = forests.forest("random_forest", 100, SMALL, 1).get_params()
     many = forests.forest("random_forest", 10**6, SMALL, 1).get_params()
     assert few["trees__max_samples"] is None
     assert many["trees__max_samples"] == 100_000
 
 
-def test_a_forest_binned_by_chunks_is_the_pipelines(monkeypatch):
+def test_a_forest_binned_by_chunks_equals_the_pipeline_on_an_array(monkeypatch):
     x, y = table(1000)
     monkeypatch.setattr(base, "CHUNK", 77)
     monkeypatch.setattr(forests, "BIN_ROWS", 300)
@@ -51,3 +53,17 @@ def test_a_forest_binned_by_chunks_is_the_pipelines(monkeypatch):
     assert np.array_equal(
         registry.fit(FitTask("extra_trees", rows, NAMES, [], SMALL, 1)).predict(x), expected
     )
+
+
+def test_a_large_table_gives_the_model_of_a_bounded_draw_of_whole_products(tmp_path, monkeypatch):
+    x, y, product = lists(100, 0)
+    monkeypatch.setattr(base, "MAX_ARRAY_ROWS", 203)
+    drawn = base.subsample(labelled(x, y, product), 1)
+    expected = fit("random_forest", base.to_array(drawn.source), drawn.target, drawn.product)
+    model = fit("random_forest", x, y, product)
+    assert saved(model, tmp_path / "a") == saved(expected, tmp_path / "b")
+
+
+def test_a_forest_has_no_rounds_to_trim():
+    with pytest.raises(ValueError, match="no rounds"):
+        fitted("extra_trees").trim(3)

@@ -1,4 +1,4 @@
-"""Fits that go on after a kill, one number of rounds for all folds, and silence on every thread."""
+"""Fits resume after a kill, all folds have one number of rounds, and no library prints."""
 
 import json
 import time
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from lib.config.schema import BOOSTERS_L2, RANKERS
-from lib.stacking import fold_models
+from lib.stacking import oof
 from lib.stacking.boosters import registry
 from tests.stacking.toy_layers import SMALL, fit, learnable, rankable
 
 
 @pytest.mark.parametrize("booster", [*BOOSTERS_L2, *RANKERS])
-def test_an_interrupted_layer_goes_on_to_the_same_bytes(booster, tmp_path):
+def test_an_interrupted_fit_resumes_to_the_same_bytes(booster, tmp_path):
     data = rankable(products=60)
     fit(tmp_path / "whole", booster, data, threads=2)
     (tmp_path / "cut").mkdir()
-    ending = registry.EXTENSIONS[booster]
+    ending = registry.extension(booster)
     kept = tmp_path / "cut" / f"fold-2.{ending}"
     kept.write_bytes((tmp_path / "whole" / f"fold-2.{ending}").read_bytes())
     (tmp_path / "cut" / f".fold-0.{ending}.tmp").write_bytes(b"half a model")
@@ -31,11 +31,11 @@ def test_an_interrupted_layer_goes_on_to_the_same_bytes(booster, tmp_path):
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost", "lambdarank"])
 @pytest.mark.parametrize("killed", ["fitting", "choosing", "cutting", "clearing"])
-def test_a_watched_layer_goes_on_after_a_kill_at_any_step(booster, killed, tmp_path, monkeypatch):
+def test_early_stopping_resumes_after_a_kill_at_any_step(booster, killed, tmp_path, monkeypatch):
     data = rankable(products=60)
-    dials = replace(SMALL, n_estimators=30, early_stopping_rounds=2, learning_rate=0.5)
+    stack = replace(SMALL, n_estimators=30, early_stopping_rounds=2, learning_rate=0.5)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    facts = fit(whole, booster, data, dials=dials)
+    facts = fit(whole, booster, data, stack=stack)
 
     class Killed(Exception):
         pass
@@ -52,16 +52,16 @@ def test_a_watched_layer_goes_on_after_a_kill_at_any_step(booster, killed, tmp_p
 
     steps = {
         "fitting": (registry, "fit", 2),
-        "choosing": (fold_models.rounds, "best", 0),
-        "cutting": (fold_models.FoldModels, "save", 6),  # after four models, at the third cut
-        "clearing": (fold_models.FoldModels, "out_of_fold", 0),
+        "choosing": (oof, "best_num_rounds", 0),
+        "cutting": (oof.FoldModels, "save", 6),  # after four models, at the third cut
+        "clearing": (oof.FoldModels, "predict_oof", 0),
     }
     owner, name, count = steps[killed]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, die_at(count, getattr(owner, name)))
         with pytest.raises(Killed):
-            fit(cut, booster, data, dials=dials)
-    assert fit(cut, booster, data, dials=dials) == facts
+            fit(cut, booster, data, stack=stack)
+    assert fit(cut, booster, data, stack=stack) == facts
     assert sorted(path.name for path in cut.iterdir()) == sorted(
         path.name for path in whole.iterdir()
     )
@@ -70,16 +70,16 @@ def test_a_watched_layer_goes_on_after_a_kill_at_any_step(booster, killed, tmp_p
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost", *RANKERS])
-def test_one_number_of_rounds_for_all_folds(booster, tmp_path):
-    """Each model is the one that as many trees, without any watching, would have made."""
+def test_all_folds_are_trimmed_to_one_number_of_rounds(booster, tmp_path):
+    """Each model is the one that as many trees, without early stopping, would have given."""
     data = rankable()
-    dials = replace(SMALL, n_estimators=40, early_stopping_rounds=3, learning_rate=0.4)
-    facts = fit(tmp_path / "watched", booster, data, dials=dials)
+    stack = replace(SMALL, n_estimators=40, early_stopping_rounds=3, learning_rate=0.4)
+    facts = fit(tmp_path / "watched", booster, data, stack=stack)
     kept = json.loads((tmp_path / "watched" / "rounds.json").read_text())
     assert facts["rounds"] == kept["rounds"] == int(np.argmin(kept["loss"])) + 1
     assert 1 <= facts["rounds"] < 40
-    as_many = replace(dials, n_estimators=facts["rounds"], early_stopping_rounds=0)
-    plain = fit(tmp_path / "plain", booster, data, dials=as_many)
+    as_many = replace(stack, n_estimators=facts["rounds"], early_stopping_rounds=0)
+    plain = fit(tmp_path / "plain", booster, data, stack=as_many)
     watched, alone = (np.load(tmp_path / name / "oof.npy") for name in ("watched", "plain"))
     np.testing.assert_allclose(watched, alone, rtol=1e-4)
     assert "rounds" not in plain
@@ -87,9 +87,9 @@ def test_one_number_of_rounds_for_all_folds(booster, tmp_path):
         assert kept["loss"][facts["rounds"] - 1] == pytest.approx(facts["log_loss"], abs=0.01)
 
 
-def test_forests_have_no_patience(tmp_path):
+def test_forests_ignore_early_stopping(tmp_path):
     data = learnable()
-    facts = fit(tmp_path / "a", "extra_trees", data, dials=replace(SMALL, early_stopping_rounds=3))
+    facts = fit(tmp_path / "a", "extra_trees", data, stack=replace(SMALL, early_stopping_rounds=3))
     assert "rounds" not in facts
     fit(tmp_path / "b", "extra_trees", data)
     one, two = ((tmp_path / name / "fold-1.joblib").read_bytes() for name in "ab")
@@ -97,23 +97,23 @@ def test_forests_have_no_patience(tmp_path):
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "lambdarank", "xgboost", "catboost"])
-def test_a_layer_says_nothing_on_any_thread(booster, tmp_path, capfd):
-    """LightGBM's own way of keeping silent holds on the main thread only."""
+def test_no_library_prints_on_any_thread(booster, tmp_path, capfd):
+    """LightGBM's own setting for that holds on the main thread only."""
     tables, target, fold, product = rankable()
     tables[1].values[:, 0] = np.arange(len(product)) % 400
     fit(
         tmp_path,
         booster,
         (tables, target, fold, product),
-        dials=replace(SMALL, early_stopping_rounds=3),
+        stack=replace(SMALL, early_stopping_rounds=3),
     )
     assert capfd.readouterr() == ("", "")
 
 
-def test_fits_that_share_a_gpu_are_made_one_after_the_other():
+def test_fits_that_share_a_gpu_run_one_after_the_other():
     running, most = 0, 0
 
-    def one(k, threads):
+    def work(k, threads):
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -121,6 +121,18 @@ def test_fits_that_share_a_gpu_are_made_one_after_the_other():
         running -= 1
         return k, threads
 
-    assert fold_models.side_by_side(one, 3, 4, "title", alone=True) == [(0, 4), (1, 4), (2, 4)]
+    assert oof.run_in_threads(work, 3, 4, "title", sequential=True) == [(0, 4), (1, 4), (2, 4)]
     assert most == 1
-    assert fold_models.side_by_side(one, 3, 4, "title") == [(0, 1), (1, 1), (2, 1)]
+    assert oof.run_in_threads(work, 3, 4, "title") == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_the_best_round_is_that_of_the_mean_over_the_shortest_history():
+    histories = [[0.9, 0.5, 0.4, 0.1], [0.8, 0.4, 0.6], [0.7, 0.6, 0.5, 0.0, 0.0]]
+    count, mean = oof.best_num_rounds(histories)
+    assert count == 2
+    np.testing.assert_allclose(mean, [0.8, 0.5, 0.5])
+
+
+def test_an_empty_history_is_refused():
+    with pytest.raises(ValueError, match="no rounds"):
+        oof.best_num_rounds([[0.3], []])
