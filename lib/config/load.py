@@ -30,10 +30,15 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     path, tree = Path(path), _read_extended(Path(path))
     for override in overrides:
         tree = _merge(tree, _parse_override(tree, override))
-    tree |= {"models": _model_tables(tree, str(path))}
-    config = build(Config, tree, str(path))
+    config = _build(tree, str(path))
     check(config, str(path))
     return config
+
+
+def _build(tree: Tree, origin: str) -> Config:
+    """The settings of a file or of one override, each checked alone."""
+    check_renamed(tree, origin)
+    return build(Config, tree | {"models": _model_tables(tree, origin)}, origin)
 
 
 def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> Tree:
@@ -43,8 +48,7 @@ def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> Tree:
     """
     tree = _read(path)
     base = tree.pop("extends", None)
-    check_renamed(tree, str(path))
-    build(Config, tree | {"models": _model_tables(tree, str(path))}, str(path))
+    _build(tree, str(path))
     if base is None:
         return tree
     if not isinstance(base, str):
@@ -81,7 +85,7 @@ def _parse_override(tree: Tree, override: str) -> Tree:
     setting = {last: _parse_value(text)}
     for parent in reversed(parents):
         setting = {parent: setting}
-    check_renamed(setting, f"--set {override}")
+    _build(setting, f"--set {override}")
     return setting
 
 

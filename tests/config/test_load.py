@@ -46,7 +46,9 @@ def test_a_word_without_quotes_is_a_string(config_file):
         ("train.lr", "write key=value"),
         ("=3", "write key=value"),
         ("seed.x.y=1", "seed is a value, not a table"),
-        ("train=3", "takes a table"),
+        ("train=3", "--set train=3: train takes a table"),
+        ("train.epochs=1.5", "--set train.epochs=1.5: train.epochs takes a whole number"),
+        ("models.a.lrr=1", "--set models.a.lrr=1: unknown key models.a.lrr"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(config_file, override, words):
