@@ -1,4 +1,4 @@
-"""A catalogue whose classes are told apart by colour, so that a small network learns in seconds."""
+"""A catalog whose classes differ by color, so that a small network learns it in seconds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,29 +15,28 @@ from lib.data.image_reader import ImageReader
 from lib.data.sources.bson_file import index_bson
 from lib.models import factory
 
-COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+COLORS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 PRODUCTS = 60
-ROTTEN = 50  # row of a picture that cannot be decoded
+CORRUPT = 50  # row of an image that cannot be decoded
 SIZE = (24, 20)
 
 
-def coloured(number: int, noise: int = 40) -> bytes:
-    """A picture of class `number % 3`."""
+def encode_image(number: int, noise: int = 40) -> bytes:
+    """A PNG file of class `number % 3`."""
     rng = np.random.default_rng(number)
-    picture = np.array(COLOURS[number % 3])[None, None, ::-1] + rng.integers(
-        -noise, noise, (*SIZE, 3)
-    )
-    return cv2.imencode(".png", picture.clip(0, 255).astype(np.uint8))[1].tobytes()
+    image = np.array(COLORS[number % 3])[None, None, ::-1] + rng.integers(-noise, noise, (*SIZE, 3))
+    return cv2.imencode(".png", image.clip(0, 255).astype(np.uint8))[1].tobytes()
 
 
 @pytest.fixture(scope="session")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    folder = tmp_path_factory.mktemp("coloured")
-    pictures = [coloured(i) for i in range(PRODUCTS)]
-    pictures[ROTTEN] = b"rotten"
+    """60 products of one image each, in three classes."""
+    folder = tmp_path_factory.mktemp("colors")
+    images = [encode_image(i) for i in range(PRODUCTS)]
+    images[CORRUPT] = b"corrupt"
     records = [
-        {"_id": i, "imgs": [{"picture": picture}], "category_id": 10 + i % 3}
-        for i, picture in enumerate(pictures)
+        {"_id": i, "imgs": [{"picture": image}], "category_id": 10 + i % 3}
+        for i, image in enumerate(images)
     ]
     source = folder / "train.bson"
     source.write_bytes(b"".join(bson.encode(record) for record in records))
@@ -51,6 +50,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 @pytest.fixture
 def labels(known: Catalog) -> np.ndarray:
+    """Class of each image."""
     return known.label[known.image_product]
 
 
@@ -84,7 +84,7 @@ def model() -> Model:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> list[Path]:
-    """Two untrained networks with heads of large weights, so that their answers differ."""
+    """Two untrained networks with heads of large weights, so that their predictions differ."""
     paths = []
     for seed in (1, 2):
         torch.manual_seed(seed)

@@ -47,9 +47,7 @@ def write_embeddings(
     num_images = len(reader.catalog.length)
     embedder = _Embedder(model, load_network, reader, run)
     if projection is None:
-        projection = folder / "projection.npy"
-        if not projection.exists():
-            _write_projection(projection, embedder, num_images, settings.embedding_dim)
+        projection = _ensure_projection(folder, embedder, num_images, settings.embedding_dim)
     mean_and_axes = np.load(projection)
     dims, width = mean_and_axes.shape[1], embedder.net.num_features
     progress = folder / PROGRESS
@@ -107,8 +105,20 @@ class _Embedder:
             yield features.float().cpu().numpy()
 
 
-def _write_projection(path: Path, embedder: _Embedder, num_images: int, dims: int) -> None:
-    """Write the mean and the principal axes of an evenly spaced sample of the images."""
+def _ensure_projection(folder: Path, embedder: _Embedder, num_images: int, dims: int) -> Path:
+    """The path of `projection.npy`, which is computed unless an interrupted call wrote it."""
+    path = folder / "projection.npy"
+    if not path.exists():
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.save(file, _mean_and_axes(embedder, num_images, dims))
+    return path
+
+
+def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarray:
+    """PCA of an evenly spaced sample: float32 [1 + width, dims], the projected mean, then the axes.
+
+    dims: at most; there are no more axes than features.
+    """
     sample = np.linspace(0, max(num_images - 1, 0), min(num_images, PCA_SAMPLE))
     images = np.unique(sample.astype(np.int64))
     width = embedder.net.num_features
@@ -119,8 +129,7 @@ def _write_projection(path: Path, embedder: _Embedder, num_images: int, dims: in
     axes = axes[:, ::-1][:, :dims]
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])  # eigh may flip any axis
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.vstack([mean @ axes, axes]).astype(np.float32))
+    return np.vstack([mean @ axes, axes]).astype(np.float32)
 
 
 def _title(folder: Path) -> str:

@@ -42,10 +42,7 @@ def write_topk(
     Returns the number of corrupt images in the first process, 0 in the others.
     Raises ValueError if `model_of_image` names a fold model that does not exist.
     """
-    if model_of_image is not None:
-        valid = (model_of_image >= 0) & (model_of_image < predictor.num_models)
-        if not valid.all():
-            raise ValueError("model_of_image names a fold model that does not exist")
+    _check_models(model_of_image, predictor.num_models)
     k = min(settings.top_k, predictor.num_classes)
     prefixes = ("top", "plain") if center_view else ("top",)
     shard_size = max(1, min(settings.shard_size, -(-len(images) // group.world)))
@@ -67,6 +64,13 @@ def write_topk(
             bar.update(done - bar.n)
     group.meet()
     return _merge(folder, paths, images, k, prefixes) if group.first else 0
+
+
+def _check_models(model_of_image: np.ndarray | None, num_models: int) -> None:
+    if model_of_image is None:
+        return
+    if not ((model_of_image >= 0) & (model_of_image < num_models)).all():
+        raise ValueError("model_of_image names a fold model that does not exist")
 
 
 def _shard_bounds(

@@ -16,10 +16,10 @@ from lib.models.fusion import FusionModel
 from lib.training import trained
 from lib.training.embedding_loader import EmbeddingLoader
 from tests.conftest import jpeg, product
-from tests.image_catalog import ROTTEN, SIZE
+from tests.image_catalog import CORRUPT, SIZE
 
 CPU = torch.device("cpu")
-IMAGES = np.array([1, 2, 5, 7, 8, 20, 21, ROTTEN, 53, 59])
+IMAGES = np.array([1, 2, 5, 7, 8, 20, 21, CORRUPT, 53, 59])
 CROP = (20, 16)
 CENTRE = [(2, 2, False)]
 TEN = [

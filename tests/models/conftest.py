@@ -1,4 +1,4 @@
-"""Fixtures of a small catalogue of colours, for tests of networks."""
+"""Fixtures of a small catalog of colors, for tests of networks."""
 
 from tests.image_catalog import checkpoints, known, labels, model, one_thread, reader
 
