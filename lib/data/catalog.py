@@ -175,14 +175,14 @@ def _read_category_names(source: Path) -> dict[int, list[str]]:
             columns = ", ".join(["category_id", *LEVELS])
             raise UserError(f"{source}: line 1: no column {missing[0]}; it must have {columns}")
         for row in reader:
-            place = f"{source}: line {reader.line_num}"
+            line = f"{source}: line {reader.line_num}"
             try:
                 category = int(row["category_id"])
             except (TypeError, ValueError):
                 value = row["category_id"]
-                raise UserError(f"{place}: category_id {value!r} is not an integer") from None
+                raise UserError(f"{line}: category_id {value!r} is not an integer") from None
             if category in names:
-                raise UserError(f"{place}: duplicate category_id {category}")
+                raise UserError(f"{line}: duplicate category_id {category}")
             names[category] = [row[level] or "" for level in LEVELS]
     return names
 

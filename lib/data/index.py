@@ -23,6 +23,7 @@ from lib.data.catalog import Categories, write_table
 from lib.data.records import NO_CATEGORY, CorruptRecord, RecordBatch
 from lib.data.scan_report import MAX_REPORTED, NO_BYTES, NO_FILE, NO_IMAGES, ScanReport
 from lib.errors import UserError
+from lib.utils.groups import group_starts, position_in_group
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def _write_images(
             product = product_row[first_record + record[keep]].astype(np.int32)
             columns = {
                 "product": product,
-                "position": _positions(product),
+                "position": position_in_group(product).astype(np.int16),
                 "offset": batch.offset[keep],
                 "length": batch.length[keep],
                 "md5": batch.md5[keep],
@@ -209,17 +210,10 @@ def _report_empty(
     report.add(NO_FILE, location, [source.files[file] for file in files])
 
 
-def _positions(product: np.ndarray) -> np.ndarray:
-    """int16 [I]: number of earlier images of the same product. Equal products are neighbors."""
-    rows = np.arange(len(product))
-    starts = np.flatnonzero(np.diff(product, prepend=-1))
-    return (rows - np.repeat(starts, np.diff(starts, append=len(product)))).astype(np.int16)
-
-
 def _write_files(folder: Path, source: SourceInfo, file: np.ndarray) -> None:
     """Write one row for each run of images in the same file (int32 [I])."""
     assert source.files is not None
-    starts = np.flatnonzero(np.diff(file, prepend=-1))
+    starts = group_starts(file)
     names = [source.files[number] for number in file[starts].tolist()]
     columns = {
         "first_image": starts.astype(np.int64),

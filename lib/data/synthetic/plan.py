@@ -5,8 +5,8 @@ per product; ids that ascend with gaps; runs of neighboring ids with few classes
 products); images shared by products, some of them of different classes; placeholder images that
 say nothing of the product; wrong labels. Ids of test products lie between those of train products.
 
-It takes about a hundred bytes per product. An image slot is one place of an image in a product;
-`source` says which slot's image it shows.
+It takes about a hundred bytes per product. A slot is the n-th image of a product; `source` says
+which slot's image it shows.
 """
 
 from dataclasses import dataclass
