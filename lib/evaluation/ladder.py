@@ -1,7 +1,11 @@
-"""The ladder: what each rung adds, in accuracy on the locked part (C17, B5).
+"""The ladder: accuracy of every step of the pipeline on the locked part.
 
-A rung is a rule that names one class for each product. All rungs are scored on the same products,
-in the same order, so that two of them can be compared pair by pair.
+A row is a rule that predicts one class for each product: a network, a mean of networks, a booster,
+a blend. All rows are scored on the same products, in the same order, so that any two can be
+compared product by product.
+
+    scores.json   a list of rows: name, layer, part, accuracy, low, high, n
+    ladder.txt    the same as a table, and what the submitted row gains over the others
 """
 
 import json
@@ -11,33 +15,35 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.evaluation.metrics import Estimate, accuracy, fewer_errors, gain
+from lib.evaluation.metrics import Estimate, accuracy, error_reduction, gain
 
 
 @dataclass(frozen=True)
 class LadderRow:
-    """`correct` bool [products]: whether the rung names the right class.
+    """Predictions of one step for the products of a part.
 
-    group int32 [products]: products of one are resampled together for the intervals. baseline: in
-    words, what the final rung is compared with here; "" if it is not.
+    layer: the kind of step: "cnn", "cnn tta", "cnn mean", "hash rule", "candidates", "l2", "blend",
+    "tree". correct: bool [Q], whether the predicted class is right. group: int32 [Q]; products of a
+    group are resampled together for the intervals. baseline: what this row is, in words, if the
+    submitted row is to be compared with it; else "".
     """
 
     name: str
-    layer: str  # "cnn", "cnn tta", "cnn mean", "hash rule", "candidates", "l2", "blend", "tree" ...
+    layer: str
     correct: np.ndarray
     group: np.ndarray | None = None
     baseline: str = ""
 
 
-def scores(rungs: list[LadderRow], part: str = "locked") -> list[dict[str, str | float | int]]:
-    """Machine-readable rows: name, layer, part, accuracy, low, high, n."""
-    rows: list[dict[str, str | float | int]] = []
-    for rung in rungs:
-        estimate = accuracy(rung.correct, group=rung.group)
-        rows.append(
+def to_records(rows: Sequence[LadderRow], part: str = "locked") -> list[dict[str, object]]:
+    """The content of `scores.json`."""
+    records: list[dict[str, object]] = []
+    for row in rows:
+        estimate = accuracy(row.correct, group=row.group)
+        records.append(
             {
-                "name": rung.name,
-                "layer": rung.layer,
+                "name": row.name,
+                "layer": row.layer,
                 "part": part,
                 "accuracy": round(estimate.value, 6),
                 "low": round(estimate.low, 6),
@@ -45,75 +51,80 @@ def scores(rungs: list[LadderRow], part: str = "locked") -> list[dict[str, str |
                 "n": estimate.n,
             }
         )
-    return rows
+    return records
 
 
-def text(rungs: list[LadderRow], final: str, submitted: bool = True) -> str:
-    """The ladder as a table for people. `final` is the rung that is, or would be, submitted."""
-    width = max(len(rung.name) for rung in rungs)
-    products, group = f"{len(rungs[0].correct):,} products", rungs[0].group
+def to_text(rows: Sequence[LadderRow], final: str, submitted: bool = True) -> str:
+    """The content of `ladder.txt`.
+
+    final: name of the row that is submitted, or would be if `submitted` is false.
+    """
+    width = max(len(row.name) for row in rows)
+    products, group = f"{len(rows[0].correct):,} products", rows[0].group
     if group is not None:
         products += f" in {len(np.unique(group)):,} groups"
     lines = [f"accuracy on the locked part, {products} (95 % interval)", ""]
     layer = ""
-    for rung in rungs:
-        estimate = accuracy(rung.correct, group=rung.group)
-        mark = ("  <- submitted" if submitted else "  <- final") if rung.name == final else ""
-        shown = rung.layer if rung.layer != layer else ""
-        layer = rung.layer
+    for row in rows:
+        estimate = accuracy(row.correct, group=row.group)
+        mark = ("  <- submitted" if submitted else "  <- final") if row.name == final else ""
+        heading = row.layer if row.layer != layer else ""
+        layer = row.layer
         lines.append(
-            f"  {shown:<11} {rung.name:<{width}}  {estimate.value:.4f}"
+            f"  {heading:<11} {row.name:<{width}}  {estimate.value:.4f}"
             f"  ({estimate.low:.4f} .. {estimate.high:.4f}){mark}"
         )
-    return "\n".join([*lines, "", *_comparisons(rungs, final)]) + "\n"
+    return "\n".join([*lines, "", *_comparisons(rows, final)]) + "\n"
 
 
-def best(rungs: list[LadderRow], layer: str) -> LadderRow:
-    """The most accurate rung of a layer; the first of equals."""
-    return max((r for r in rungs if r.layer == layer), key=lambda r: float(r.correct.mean()))
+def best_row(rows: Sequence[LadderRow], layer: str) -> LadderRow:
+    """The most accurate row of a layer; the first of equals."""
+    of_layer = [row for row in rows if row.layer == layer]
+    return max(of_layer, key=lambda row: float(row.correct.mean()))
 
 
-def fewer_than_single(rungs: list[LadderRow], final: str) -> tuple[LadderRow, Estimate]:
-    """The best single CNN with TTA, and how many fewer errors the final rung makes."""
-    single = best(rungs, "cnn tta")
-    chosen = next(rung for rung in rungs if rung.name == final)
-    return single, fewer_errors(chosen.correct, single.correct, group=chosen.group)
+def reduction_over_single_cnn(rows: Sequence[LadderRow], final: str) -> tuple[LadderRow, Estimate]:
+    """The best single CNN with TTA, and the fraction of its errors that the final row avoids."""
+    single = best_row(rows, "cnn tta")
+    final_row = next(row for row in rows if row.name == final)
+    return single, error_reduction(final_row.correct, single.correct, group=final_row.group)
 
 
-def _comparisons(rungs: list[LadderRow], final: str) -> list[str]:
+def write(
+    folder: Path,
+    rows: Sequence[LadderRow],
+    final: str,
+    submitted: bool = True,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write `scores.json` and `ladder.txt`; `notes` are lines at the end of the latter."""
+    (folder / "scores.json").write_text(json.dumps(to_records(rows), indent=1) + "\n")
+    lines = "".join(f"{note}\n" for note in notes)
+    (folder / "ladder.txt").write_text(to_text(rows, final, submitted) + lines)
+
+
+def _comparisons(rows: Sequence[LadderRow], final: str) -> list[str]:
+    """What the final row gains over the best single CNN, and over every baseline."""
     lines = []
-    if not best(rungs, "cnn tta").correct.all():
-        single, fewer = fewer_than_single(rungs, final)
+    if not best_row(rows, "cnn tta").correct.all():
+        single, fewer = reduction_over_single_cnn(rows, final)
         lines.append(
             f"{final}: {fewer.value:.1%} fewer errors than the best single CNN with TTA"
             f" ({single.name}; 95 % interval {fewer.low:.1%} .. {fewer.high:.1%}){_verdict(fewer)}"
         )
-    chosen = next(rung for rung in rungs if rung.name == final)
-    for rung in rungs:
-        if rung.baseline and rung.name != final:
-            more = gain(chosen.correct, rung.correct, group=chosen.group)
+    final_row = next(row for row in rows if row.name == final)
+    for row in rows:
+        if row.baseline and row.name != final:
+            more = gain(final_row.correct, row.correct, group=final_row.group)
             lines.append(
-                f"{final}: {100 * more.value:+.2f} points against {rung.layer} {rung.name},"
-                f" {rung.baseline} (95 % interval {100 * more.low:+.2f} .. {100 * more.high:+.2f})"
+                f"{final}: {100 * more.value:+.2f} points against {row.layer} {row.name},"
+                f" {row.baseline} (95 % interval {100 * more.low:+.2f} .. {100 * more.high:+.2f})"
                 f"{_verdict(more)}"
             )
     return lines
 
 
-def _verdict(gained: Estimate) -> str:
-    if gained.high < 0:
+def _verdict(difference: Estimate) -> str:
+    if difference.high < 0:
         return ": a loss"
-    return "" if gained.low > 0 else ": no gain, the interval holds zero"
-
-
-def write(
-    folder: Path,
-    rungs: list[LadderRow],
-    final: str,
-    submitted: bool = True,
-    notes: Sequence[str] = (),
-) -> None:
-    """Write `scores.json` (a list of rows) and `ladder.txt`, which ends with the `notes`."""
-    (folder / "scores.json").write_text(json.dumps(scores(rungs), indent=1) + "\n")
-    lines = "".join(f"{note}\n" for note in notes)
-    (folder / "ladder.txt").write_text(text(rungs, final, submitted) + lines)
+    return "" if difference.low > 0 else ": no gain, the interval contains zero"

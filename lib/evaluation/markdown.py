@@ -1,4 +1,4 @@
-"""Tables of reports."""
+"""Markdown tables of reports."""
 
 from collections.abc import Sequence
 from typing import Any

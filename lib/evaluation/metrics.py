@@ -1,4 +1,4 @@
-"""Accuracies with intervals (B1). Every reported figure passes through here."""
+"""Accuracies with bootstrap intervals. Every reported figure is computed here."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share of n products with the ends of its 95 % bootstrap interval over them.
+    """A fraction of n products, and the ends of its 95 % bootstrap interval.
 
-    Over their groups, where products come in groups: those of one are right or wrong together.
+    Where products come in groups that are right or wrong together, whole groups are resampled.
     """
 
     value: float
@@ -22,9 +22,12 @@ class Estimate:
 
 
 def accuracy(correct: np.ndarray, seed: int = 0, group: np.ndarray | None = None) -> Estimate:
-    """Share of true entries of bool [n], resampled by product, or by `group` int32 [n].
+    """Fraction of correct predictions.
 
-    A resample of n yes-or-no values is a binomial draw, so no index array is needed.
+    correct: bool [n].
+    group: int32 [n], resampled as a whole; None: each product by itself.
+
+    A resample of n booleans is a binomial draw, so no index array is needed.
     Raises ValueError for no products.
     """
     n = len(correct)
@@ -38,15 +41,16 @@ def accuracy(correct: np.ndarray, seed: int = 0, group: np.ndarray | None = None
     return Estimate(value, *_ends(draws), n)
 
 
-def fewer_errors(
+def error_reduction(
     correct: np.ndarray, baseline: np.ndarray, seed: int = 0, group: np.ndarray | None = None
 ) -> Estimate:
-    """Share of the baseline's errors that are gone: 1 - errors / baseline's errors.
+    """Fraction of the baseline's errors that are avoided: 1 - errors / baseline's errors.
 
-    Both bool [n] over the same products; the bootstrap draws pairs, since errors on the same
-    products go together; or groups of them, `group` int32 [n]. A value with `low` above zero is
-    a gain, anything else is none.
-    Raises ValueError where the baseline makes no error.
+    correct: bool [n] and baseline: bool [n], over the same products. The bootstrap draws pairs,
+        because errors on the same products go together.
+    group: int32 [n], resampled as a whole; None: each product by itself.
+
+    It is a gain only if `low` is above zero. Raises ValueError where the baseline makes no error.
     """
     _check_pairs(correct, baseline)
     wrong = int((~baseline).sum())
@@ -60,11 +64,11 @@ def fewer_errors(
 def gain(
     correct: np.ndarray, baseline: np.ndarray, seed: int = 0, group: np.ndarray | None = None
 ) -> Estimate:
-    """Accuracy less the baseline's, as a share of the products: 0.01 is one point in a hundred.
+    """Accuracy less the baseline's: 0.01 is one percentage point.
 
-    Both bool [n] over the same products, drawn in pairs or by `group` int32 [n] as for
-    `fewer_errors`. It is a gain if `low` is above zero, and none else.
-    Raises ValueError for no products.
+    correct, baseline, group: as for `error_reduction`.
+
+    It is a gain only if `low` is above zero. Raises ValueError for no products.
     """
     _check_pairs(correct, baseline)
     if len(correct) == 0:
@@ -87,17 +91,17 @@ def _paired(
     if group is not None:
         errors, before, size = _sums_by_group(group, seed, ~correct, ~baseline, np.ones(n))
         return errors, before, size
-    mended, broken = int((correct & ~baseline).sum()), int((~correct & baseline).sum())
+    gained, lost = int((correct & ~baseline).sum()), int((~correct & baseline).sum())
     both = int((~correct & ~baseline).sum())
     # Products of one kind are interchangeable, so a draw is one multinomial over the four kinds.
     draws = np.random.default_rng(seed).multinomial(
-        n, np.array([mended, broken, both, n - mended - broken - both]) / n, RESAMPLES
+        n, np.array([gained, lost, both, n - gained - lost - both]) / n, RESAMPLES
     )
     return draws[:, 1] + draws[:, 2], draws[:, 0] + draws[:, 2], np.full(RESAMPLES, n)
 
 
 def _sums_by_group(group: np.ndarray, seed: int, *values: np.ndarray) -> np.ndarray:
-    """Sums of each of `values` [n] over RESAMPLES draws of whole groups: [values, RESAMPLES].
+    """Sums of each of V arrays [n] over RESAMPLES draws of whole groups: [V, RESAMPLES].
 
     Groups with the same sums are interchangeable, so a draw is one multinomial over their kinds.
     """

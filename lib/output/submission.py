@@ -1,4 +1,4 @@
-"""The CSV that the competition takes (C16), or its like for other catalogues, written whole."""
+"""The submission: one class for each test product, as gzipped CSV, written and read back."""
 
 import csv
 import gzip
@@ -16,49 +16,57 @@ CHUNK = 100_000  # rows written at a time
 def write(
     path: Path, header: tuple[str, str], products: Iterable[object], classes: Iterable[object]
 ) -> None:
-    """Write rows in the order given, quoted where they must be; gzip without a time stamp, so that
-    the same answers are the same bytes."""
+    """Write rows in the order given.
+
+    header: names of the two columns.
+    products, classes: the ids or names that the source uses; text is quoted where CSV requires it.
+
+    The gzip file carries no time stamp, so that the same rows give the same bytes.
+    """
     rows = zip(products, classes, strict=True)
     with (
         path.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
     ):
         packed.write(_lines([header]))
-        while some := list(islice(rows, CHUNK)):
-            packed.write(_lines(some))
-
-
-def _lines(rows: Iterable[tuple[object, object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+        while chunk := list(islice(rows, CHUNK)):
+            packed.write(_lines(chunk))
 
 
 def check(
     path: Path, header: tuple[str, str], products: Iterable[object], classes: Iterable[object]
 ) -> int:
-    """Read a written submission back and compare it with what must be in it; returns its rows.
+    """Read a submission back and compare it with what it must contain; returns its rows.
 
-    products: all that must appear exactly once. classes: all that are known.
-    Raises UserError naming the line.
+    header: names of the two columns.
+    products: all ids that must appear exactly once.
+    classes: all classes of the catalog.
+
+    Raises UserError with the number of the first wrong line.
     """
-    wanted, known = set(map(str, products)), set(map(str, classes))
-    seen: set[str] = set()
+    expected, known = set(map(str, products)), set(map(str, classes))
+    found: set[str] = set()
     with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         if next(rows, None) != list(header):
             raise UserError(f"{path}: line 1: the header is not {','.join(header)}")
         for line, row in enumerate(rows, start=2):
             if len(row) != 2:
-                raise UserError(f"{path}: line {line}: not two fields: {row}")
+                raise UserError(f"{path}: line {line}: {len(row)} fields instead of 2: {row}")
             product, category = row
-            if product not in wanted:
-                raise UserError(f"{path}: line {line}: {product} is no product of the test file")
-            if product in seen:
-                raise UserError(f"{path}: line {line}: {product} stands twice")
+            if product not in expected:
+                raise UserError(f"{path}: line {line}: {product} is not a test product")
+            if product in found:
+                raise UserError(f"{path}: line {line}: duplicate id {product}")
             if category not in known:
                 raise UserError(f"{path}: line {line}: unknown category {category}")
-            seen.add(product)
-    if len(seen) != len(wanted):
-        raise UserError(f"{path}: {len(wanted) - len(seen)} test products have no row")
-    return len(seen)
+            found.add(product)
+    if len(found) != len(expected):
+        raise UserError(f"{path}: {len(expected) - len(found)} test products have no row")
+    return len(found)
+
+
+def _lines(rows: Iterable[tuple[object, object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

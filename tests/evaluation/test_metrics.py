@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.metrics import accuracy, fewer_errors, gain
+from lib.evaluation.metrics import accuracy, error_reduction, gain
 
 
 def test_interval_holds_the_value_and_narrows_with_n():
@@ -26,7 +26,7 @@ def test_fewer_errors_equals_an_index_bootstrap():
     rng = np.random.default_rng(2)
     before = rng.random(800) < 0.8
     after = np.where(rng.random(800) < 0.9, before, ~before) | (rng.random(800) < 0.3)
-    estimate = fewer_errors(after, before)
+    estimate = error_reduction(after, before)
     assert estimate.value == pytest.approx(1 - (~after).sum() / (~before).sum())
     draws = []
     for _ in range(2000):
@@ -80,7 +80,7 @@ def test_products_of_a_group_are_drawn_together():
         gains.append(after[rows].mean() - before[rows].mean())
     for estimate, draws in (
         (accuracy(after, group=group), shares),
-        (fewer_errors(after, before, group=group), fewer),
+        (error_reduction(after, before, group=group), fewer),
         (gain(after, before, group=group), gains),
     ):
         low, high = np.quantile(draws, [0.025, 0.975])
@@ -91,7 +91,7 @@ def test_products_of_a_group_are_drawn_together():
     together = accuracy(after, group=group)
     assert together.value == alone.value
     assert together.high - together.low > 1.3 * (alone.high - alone.low)
-    assert fewer_errors(after, before, group=group).value == fewer_errors(after, before).value
+    assert error_reduction(after, before, group=group).value == error_reduction(after, before).value
     assert gain(after, before, group=group).value == gain(after, before).value
 
 
@@ -101,6 +101,6 @@ def test_nothing_to_measure_is_an_error():
     with pytest.raises(ValueError, match="no products"):
         gain(np.zeros(0, bool), np.zeros(0, bool))
     with pytest.raises(ValueError, match="no error"):
-        fewer_errors(np.ones(3, bool), np.ones(3, bool))
+        error_reduction(np.ones(3, bool), np.ones(3, bool))
     with pytest.raises(ValueError, match="against"):
-        fewer_errors(np.ones(3, bool), np.ones(2, bool))
+        error_reduction(np.ones(3, bool), np.ones(2, bool))

@@ -25,17 +25,17 @@ def test_written_rows_pass_the_check_and_are_the_same_bytes(tmp_path):
     ("body", "words"),
     [
         ("id,category_id\n5,100\n", "line 1: the header"),
-        ("_id,category_id\n5,100\n5,100\n", "line 3: 5 stands twice"),
-        ("_id,category_id\n7,100\n", "line 2: 7 is no product"),
+        ("_id,category_id\n5,100\n5,100\n", "line 3: duplicate id 5"),
+        ("_id,category_id\n7,100\n", "line 2: 7 is not a test product"),
         ("_id,category_id\n5,300\n", "line 2: unknown category 300"),
         ("_id,category_id\n5,x\n", "line 2: unknown category x"),
-        ("_id,category_id\n5,100,1\n", "line 2: not two fields"),
-        ("_id,category_id\n05,100\n", "line 2: 05 is no product"),
+        ("_id,category_id\n5,100,1\n", "line 2: 3 fields instead of 2"),
+        ("_id,category_id\n05,100\n", "line 2: 05 is not a test product"),
         ("_id,category_id\n5,100\n", "2 test products have no row"),
         ("", "line 1: the header"),
     ],
 )
-def test_a_wrong_submission_is_refused_by_line(tmp_path, body, words):
+def test_a_wrong_submission_is_refused_with_the_number_of_the_line(tmp_path, body, words):
     path = tmp_path / "s.csv.gz"
     with gzip.open(path, "wt") as file:
         file.write(body)
