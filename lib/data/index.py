@@ -176,7 +176,7 @@ def _write_images(
             _report_empty(report, source, batch, record, wanted & empty)
             keep = wanted & ~empty
             product = product_row[first_record + record[keep]].astype(np.int32)
-            columns = {
+            columns: dict[str, np.ndarray] = {
                 "product": product,
                 "position": position_in_group(product).astype(np.int16),
                 "offset": batch.offset[keep],
