@@ -268,9 +268,9 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _format_facts(facts: dict[str, Any]) -> str:
     """The numbers among the facts, floats to four digits: ": rows 120, accuracy 0.8713"."""
-    shown = [
+    numbers = [
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in facts.items()
         if isinstance(value, int | float)
     ]
-    return f": {', '.join(shown)}" if shown else ""
+    return f": {', '.join(numbers)}" if numbers else ""

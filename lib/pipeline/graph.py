@@ -41,7 +41,7 @@ class Graph:
             self.experiment.path(name),
             build,
             config=settings or {},
-            inputs={**(files or {}), **{one: self.artifacts[one] for one in inputs}},
+            inputs={**(files or {}), **{source: self.artifacts[source] for source in inputs}},
             frozen=self.frozen or trained_before,
             **options,
         )

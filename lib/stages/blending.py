@@ -25,8 +25,8 @@ def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
     members = all_members(experiment)
     read = partial(read_scores, experiment, part=part)
     if name == "published":
-        wanted = blend.published_members(list(experiment.config.models))
-        scores = {member: read(Member(*member)) for member in wanted}
+        published = blend.published_members(list(experiment.config.models))
+        scores = {member: read(Member(*member)) for member in published}
         return blend.published(scores, experiment.config.model_weights)
     if name == "simple":
         weights = dict.fromkeys(members, 1 / len(members))

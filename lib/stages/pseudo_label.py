@@ -54,33 +54,34 @@ def declare(graph: Graph) -> list[Artifact]:
     _check_same_parts(experiment.config, experiment.teacher.config)
     first_round = _first_round_artifacts(experiment.teacher)
     artifacts = list(first_round.values())
-    test = _own_test_index(graph)
+    test = _test_index(graph)
     if test.frozen:
         artifacts.append(test)
     for model in experiment.config.models.values():
-        for fold in fold_names(model):
+        for fold in fold_names(model) if model.input == "image" else ():
             name = f"pseudo/{label_set_name(experiment.config, model, fold)}"
-            if model.input != "image" or name in graph.artifacts:
-                continue
-            predictions = _first_round_inputs(experiment, model, fold)
-            artifacts.append(
-                graph.add(
-                    name,
-                    partial(label_test_products, experiment, model.n_folds, fold),
-                    settings={
-                        "pseudo_label": as_dict(
-                            experiment.config.pseudo_label, "teacher", "loss_weight"
-                        )
-                    },
-                    inputs=["extract/train", "extract/classes", "extract/splits"],
-                    files={
-                        "extract/test": test,
-                        **{f"before/{one}": first_round[one] for one in predictions},
-                    },
-                    resumable=True,
+            if name not in graph.artifacts:
+                inputs = _first_round_inputs(experiment, model, fold)
+                files = {f"teacher/{name}": first_round[name] for name in inputs}
+                build = partial(label_test_products, experiment, model.n_folds, fold)
+                artifacts.append(
+                    _declare_labels(graph, name, build, {"extract/test": test, **files})
                 )
-            )
     return artifacts
+
+
+def _declare_labels(
+    graph: Graph, name: str, build: Any, files: dict[str, Artifact | Path]
+) -> Artifact:
+    settings = graph.experiment.config.pseudo_label
+    return graph.add(
+        name,
+        build,
+        settings={"pseudo_label": as_dict(settings, "teacher", "loss_weight")},
+        inputs=["extract/train", "extract/classes", "extract/splits"],
+        files=files,
+        resumable=True,
+    )
 
 
 def _check_same_parts(config: Config, teacher: Config) -> None:
@@ -101,13 +102,13 @@ def _first_round_artifacts(teacher: Experiment) -> dict[str, Artifact]:
     return graph.artifacts
 
 
-def _own_test_index(graph: Graph) -> Artifact:
+def _test_index(graph: Graph) -> Artifact:
     """The index of the experiment's own test products; frozen with `--new`."""
     if graph.experiment.target is None:
         return graph.artifacts["extract/test"]
-    own = Graph(replace(graph.experiment, target=None), frozen=True)
-    declare_extract(own)
-    return own.artifacts["extract/test"]
+    without_target = Graph(replace(graph.experiment, target=None), frozen=True)
+    declare_extract(without_target)
+    return without_target.artifacts["extract/test"]
 
 
 def _first_round_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:
