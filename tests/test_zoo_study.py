@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor as Threads
 
 import pytest
+import torch
 
 from lib.models import factory
 from studies import zoo as study
@@ -25,14 +26,14 @@ def test_one_size_alone_is_a_cell_of_its_own():
 
 
 def test_a_network_that_takes_a_size_and_fails_is_told(monkeypatch):
-    build = factory.create_model
+    create_model = factory.create_model
 
-    def broken(*arguments):
-        net = build(*arguments)
-        net._run = lambda body, pictures: body(pictures[:, :2])
+    def create_broken(*arguments):
+        net = create_model(*arguments)
+        net.head = torch.nn.Linear(1, 7)  # of another width than the body
         return net
 
-    monkeypatch.setattr(factory, "build", broken)
+    monkeypatch.setattr(factory, "create_model", create_broken)
     assert study.look("test_resnet", (64,)).cells == ("failed: RuntimeError",)
 
 
@@ -61,4 +62,4 @@ def test_the_table_is_markdown(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| network | parameters | width | takes | 32 |"
     assert lines[2] == "| `small` | 0.8 M | 256 | from 16 | ok |"
-    assert lines[3].startswith("| `no-net` | 0.0 M | 0 | unknown network 'no-net'")
+    assert lines[3].startswith("| `no-net` | 0.0 M | 0 | unknown model 'no-net'")

@@ -199,7 +199,7 @@ class ImageClassifier(Classifier):
         self.train(self.training)
 
     def _padded(self, images: torch.Tensor) -> torch.Tensor:
-        """Pad right and below to an accepted size with 0, the mean colour."""
+        """Pad right and below to an accepted size with 0, the mean color."""
         height, width = images.shape[-2:]
         bottom, right = (self.input_size.round_up(side) - side for side in (height, width))
         return functional.pad(images, (0, right, 0, bottom)) if bottom or right else images

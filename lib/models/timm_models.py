@@ -1,7 +1,7 @@
 """Backbones of timm: modern convolutional networks and transformers.
 
-Nothing about them is written down here. Which image sizes a backbone accepts, whether it returns a
-feature map, and how wide it is, is found by running it without data on torch's "meta" device.
+Nothing about them is written down here. A backbone runs without data on torch's "meta"
+device to find which image sizes it accepts, whether it returns a feature map, and how wide that is.
 """
 
 import copy
@@ -25,7 +25,7 @@ BEYOND_NATIVE = 33  # pixels added to the native size, so that the feature map g
 
 @dataclass(frozen=True)
 class _Properties:
-    """What `_probe` found out about a backbone.
+    """Properties of a backbone that `_probe` measures.
 
     map_channels: 0 if there is no feature map. channels_last: whether the map is [n, h, w, c].
     """
