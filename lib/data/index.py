@@ -175,23 +175,28 @@ def _write_images(
             wanted, empty = usable[first_record + record], batch.length <= 0
             _report_empty(report, source, batch, record, wanted & empty)
             keep = wanted & ~empty
-            product = product_row[first_record + record[keep]].astype(np.int32)
-            columns: dict[str, np.ndarray] = {
-                "product": product,
-                "position": position_in_group(product).astype(np.int16),
-                "offset": batch.offset[keep],
-                "length": batch.length[keep],
-                "md5": batch.md5[keep],
-            }
-            for name, values in columns.items():
+            products.append(product_row[first_record + record[keep]].astype(np.int32))
+            for name, values in _image_columns(batch, keep, products[-1]).items():
                 values.tofile(sinks[name])
-            products.append(product)
             if batch.file is not None:
                 files.append(batch.file[keep])
             first_record += len(batch.location)
     if source.files is not None:
         _write_files(folder, source, np.concatenate(files))
     return np.concatenate(products)
+
+
+def _image_columns(
+    batch: RecordBatch, keep: np.ndarray, product: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns of the images `keep` (bool [I]), which belong to `product` (int32, of these)."""
+    return {
+        "product": product,
+        "position": position_in_group(product).astype(np.int16),
+        "offset": batch.offset[keep],
+        "length": batch.length[keep],
+        "md5": batch.md5[keep],
+    }
 
 
 def _report_empty(

@@ -6,7 +6,7 @@ the tables of the index.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -157,32 +157,41 @@ def index_listing(
 def _hash_in_parallel(
     folder: Path, listing: Listing, categories: Categories, threads: int, name: str
 ) -> list[Path]:
-    """Write one file for each chunk of about CHUNK_IMAGES images, of complete products."""
+    """Write one file for each chunk of the images."""
     folder.mkdir(exist_ok=True)
-    ends = np.cumsum(listing.image_count, dtype=np.int64)
-    num_images = int(ends[-1])
-    cuts = np.searchsorted(ends, np.arange(CHUNK_IMAGES, num_images, CHUNK_IMAGES)) + 1
-    bounds = np.unique([0, *cuts.tolist(), len(ends)]).tolist()
     files = []
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=num_images, unit=" images", desc=f"hashing {name}", disable=None) as bar,
+        tqdm(
+            total=int(listing.image_count.sum(dtype=np.int64)),
+            unit=" images",
+            desc=f"hashing {name}",
+            disable=None,
+        ) as bar,
     ):
-        for first, last in pairwise(bounds):
-            start, stop = (int(ends[row - 1]) if row else 0 for row in (first, last))
-            files.append(folder / f"{first:09d}.npy")
+        for products, images in _chunks(listing):
+            files.append(folder / f"{products.start:09d}.npy")
             if is_complete(files[-1]):
-                bar.update(stop - start)
+                bar.update(images.stop - images.start)
                 continue
             hashes: list[ImageHash] = []
-            starts = range(start, stop, BLOCK_IMAGES)
-            stops = [min(stop, at + BLOCK_IMAGES) for at in starts]
+            starts = range(images.start, images.stop, BLOCK_IMAGES)
+            stops = [min(images.stop, start + BLOCK_IMAGES) for start in starts]
             for block in pool.map(listing.hash_images, starts, stops):
                 hashes += block
                 bar.update(len(block))
-            batch = _batch(listing, categories, slice(first, last), slice(start, stop), hashes)
-            save_batch(batch, files[-1])
+            save_batch(_batch(listing, categories, products, images, hashes), files[-1])
     return files
+
+
+def _chunks(listing: Listing) -> Iterator[tuple[slice, slice]]:
+    """Yield (products, images) of chunks of complete products, about CHUNK_IMAGES images each."""
+    ends = np.cumsum(listing.image_count, dtype=np.int64)
+    cuts = np.searchsorted(ends, np.arange(CHUNK_IMAGES, ends[-1], CHUNK_IMAGES)) + 1
+    bounds = np.unique([0, *cuts.tolist(), len(ends)]).tolist()
+    for first, last in pairwise(bounds):
+        start, stop = (int(ends[row - 1]) if row else 0 for row in (first, last))
+        yield slice(first, last), slice(start, stop)
 
 
 def _batch(
