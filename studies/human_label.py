@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from lib.config.load import load
-from lib.config.schema import Config
 from lib.data.catalog import PARTS, Catalog, read_categories, read_splits
 from lib.errors import UserError
 from lib.inference.topk import TopK
@@ -46,7 +45,7 @@ MAX_PEOPLE = 100
 class Session:
     """A file of labels with its task and the catalog of the task's products."""
 
-    config: Config
+    experiment: Experiment
     catalog: Catalog
     store: Store
     task: LabellingTask
@@ -56,7 +55,7 @@ class Session:
     def report(self) -> dict[str, Any]:
         """Results of persons 1 to `num_people` and of everyone else with labels in the file."""
         products, names = self.task.products, self.task.class_names
-        topks, notes = _fresh_topks(self.config, self.part)
+        topks, notes = fresh_topks(self.experiment, self.part)
         models = predicted_classes(topks, self.catalog, products, len(names))
         group = None if self.catalog.group is None else self.catalog.group[products]
         people = {*range(1, self.num_people + 1), *self.store.people()}
@@ -70,7 +69,7 @@ class Session:
         return labels
 
 
-def open_session(config: Config, store: Store, arguments: argparse.Namespace) -> Session:
+def open_session(experiment: Experiment, store: Store, arguments: argparse.Namespace) -> Session:
     """Draw the task of a new file of labels, or the one that the file belongs to.
 
     Raises UserError if the file belongs to another task.
@@ -78,30 +77,29 @@ def open_session(config: Config, store: Store, arguments: argparse.Namespace) ->
     stored = store.metadata()
     part, num_items, seed = (
         _setting(stored, arguments, key, default)
-        for key, default in (DEFAULTS | {"seed": config.seed}).items()
+        for key, default in (DEFAULTS | {"seed": experiment.config.seed}).items()
     )
-    products = read_splits(Experiment(config).path("extract/splits")).products(part)
-    catalog = catalog_of_part(Experiment(config), "train")
-    categories = read_categories(Experiment(config).path("extract/classes"))
+    products = read_splits(experiment.path("extract/splits")).products(part)
+    catalog = catalog_of_part(experiment, "train")
+    categories = read_categories(experiment.path("extract/classes"))
     task = sample_task(catalog, categories, products, int(num_items), int(seed))
     if len(task) < int(num_items) and not stored:
         print(f"{part} has only {len(task)} products with images: using all, not {num_items}")
     store.bind({"part": part, "items": num_items, "seed": seed, "task": task.digest[:16]})
-    return Session(config, catalog, store, task, part, arguments.people)
+    return Session(experiment, catalog, store, task, part, arguments.people)
 
 
-def _fresh_topks(config: Config, part: str) -> tuple[dict[str, TopK], list[str]]:
+def fresh_topks(experiment: Experiment, part: str) -> tuple[dict[str, TopK], list[str]]:
     """Predictions of a part by model, and a sentence for each model with none, or stale ones."""
-    experiment = Experiment(config)
     stages = declare_all(experiment)
-    states = status_all([*stages["extract"], *stages["train"], *stages["predict"]])
+    statuses = status_all([*stages["extract"], *stages["train"], *stages["predict"]])
     topks, notes = {}, []
-    for name in config.models:
-        state = states.get(experiment.path(f"predictions/{name}/{part}"))
-        if state is not None and state.fresh:
+    for name in experiment.config.models:
+        status = statuses.get(experiment.path(f"predictions/{name}/{part}"))
+        if status is not None and status.fresh:
             topks[name] = read_topk(experiment, name, part)
         else:
-            notes.append(f"{name} is left out: its predictions of {part} are {state or 'none'}.")
+            notes.append(f"{name} is left out: its predictions of {part} are {status or 'none'}.")
     return topks, notes
 
 
@@ -137,17 +135,17 @@ def serve(session: Session, port: int) -> None:
         images.close()
 
 
-def check_indexed(config: Config, needs_images: bool) -> None:
+def check_indexed(experiment: Experiment, needs_images: bool) -> None:
     """Raise UserError if stage 01 has not run.
 
     Where images are shown, its artifacts must also match the current settings and files.
     """
     for artifact in ("classes", "train", "splits"):
-        folder = Experiment(config).path(f"extract/{artifact}")
+        folder = experiment.path(f"extract/{artifact}")
         if not folder.is_dir():
             raise UserError(f"{folder} is missing; run 01_extract.py first")
     if needs_images:
-        for path, status in status_all(declare_all(Experiment(config))["extract"]).items():
+        for path, status in status_all(declare_all(experiment)["extract"]).items():
             if not status.fresh and path.name != "test":
                 raise UserError(f"{path} is {status}; run 01_extract.py first")
 
@@ -183,13 +181,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--people {arguments.people}: must be from 1 to {MAX_PEOPLE}")
     if arguments.items is not None and arguments.items < 1:
         raise UserError(f"--items {arguments.items}: must be at least 1")
-    config = load(arguments.config, arguments.set)
-    path = arguments.data or Experiment(config).folder / "labels.sqlite"
+    experiment = Experiment(load(arguments.config, arguments.set))
+    path = arguments.data or experiment.folder / "labels.sqlite"
     if arguments.report and not path.exists():
         raise UserError(f"{path}: no labels yet; leave out --report to start labelling")
-    check_indexed(config, needs_images=not arguments.report)
+    check_indexed(experiment, needs_images=not arguments.report)
     with Store(path) as store:
-        session = open_session(config, store, arguments)
+        session = open_session(experiment, store, arguments)
         if not arguments.report:
             serve(session, arguments.port)
         results = session.report()

@@ -1,11 +1,11 @@
-"""Models side by side, of one config or of several on the same catalogue (B1, T2, T4).
+"""Accuracy of the models of one config, or of several configs on the same catalog.
 
     python -m studies.models --config configs/fashion_frozen.toml
     python -m studies.models --config configs/mine.toml configs/mine_round2.toml --first lite0
 
-What stage 03 has left is read, nothing is trained. A product's answer is the mean over its pictures
-and views; out-of-fold it is that of the networks that never saw it. Gains are over the first model,
-or the one that `--first` names, on the same products.
+Reads the predictions of stage 03; nothing is trained. The prediction of a product is the mean over
+its images and views. Out-of-fold it comes from the networks that were trained without the product.
+Gains are over the first model, or over the one that `--first` names, on the same products.
 """
 
 import argparse
@@ -15,57 +15,66 @@ from pathlib import Path
 
 from lib.config.load import load
 from lib.config.schema import Config
-from lib.data.catalog import read_catalog, read_categories, read_splits
+from lib.data.catalog import read_catalog, read_splits
 from lib.errors import UserError
 from lib.features.network import best_classes
 from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
-from lib.stages.read import read_topk
-from studies.tables import Answers, lines_of, markdown
+from lib.stages.read import num_classes, read_topk
+from studies import tables
+from studies.tables import Outcome
 
 
-def answers(config: Config, model: str) -> Answers:
-    """Whether each product's class comes first. Raises UserError where stage 03 has not run."""
-    known = read_catalog(Experiment(config).path("extract/train"), Path(config.data.root))
-    splits = read_splits(Experiment(config).path("extract/splits"))
-    classes = len(read_categories(Experiment(config).path("extract/classes")))
-    right = []
-    for part in ("locked", config.stack_part):
-        folder = Experiment(config).path(f"predictions/{model}/{part}")
+def read_outcome(experiment: Experiment, model: str) -> Outcome:
+    """Correct predictions of a model. Raises UserError if stage 03 has not run."""
+    catalog = read_catalog(experiment.path("extract/train"), Path(experiment.config.data.root))
+    splits = read_splits(experiment.path("extract/splits"))
+    correct = []
+    for part in ("locked", experiment.config.stack_part):
+        folder = experiment.path(f"predictions/{model}/{part}")
         if not folder.is_dir():
             raise UserError(f"{folder} is missing; run 03_predict_tta.py")
-        asked = make_query(known, splits.products(part))
-        dump = read_topk(Experiment(config), model, part)
-        right.append(best_classes(asked, [dump], [1.0], classes) == known.label[asked.products])
-    return Answers(*right)
+        query = make_query(catalog, splits.products(part))
+        topk = read_topk(experiment, model, part)
+        predicted = best_classes(query, [topk], [1.0], num_classes(experiment))
+        correct.append(predicted == catalog.label[query.products])
+    return Outcome(*correct)
 
 
 def compare(configs: Sequence[Config], first: str) -> str:
-    """A table, in Markdown. Raises UserError for catalogues of other parts, or no such model."""
-    found = {
-        (model if len(configs) == 1 else f"{config.name}, {model}"): answers(config, model)
+    """The table in Markdown, gains over the model `first` ("": the first one).
+
+    Raises UserError if there is no such model, or if the configs have different products.
+    """
+    outcomes = {
+        (model if len(configs) == 1 else f"{config.name}, {model}"): read_outcome(
+            Experiment(config), model
+        )
         for config in configs
         for model in config.models
     }
-    start = next((name for name in found if name == first or name.endswith(f", {first}")), None)
-    if first and start is None:
-        raise UserError(f"no model {first!a}; there are: {', '.join(found)}")
-    ordered = dict(sorted(found.items(), key=lambda item: item[0] != start)) if start else found
-    if len({(len(one.locked), len(one.oof)) for one in ordered.values()}) > 1:
-        raise UserError("these configs have other locked products; compare those of one catalogue")
+    matches = [name for name in outcomes if name == first or name.endswith(f", {first}")]
+    if first and not matches:
+        raise UserError(f"no model {first!a}; choose one of: {', '.join(outcomes)}")
+    if first:
+        outcomes = {matches[0]: outcomes[matches[0]]} | outcomes
+    if len({(len(outcome.locked), len(outcome.oof)) for outcome in outcomes.values()}) > 1:
+        raise UserError("the configs have different locked products; compare one catalog's configs")
     title = ", ".join(config.name for config in configs)
-    return markdown(title, lines_of({name: [one] for name, one in ordered.items()}))
+    rows = tables.compare({name: [outcome] for name, outcome in outcomes.items()})
+    return tables.to_markdown(title, rows)
 
 
 def main() -> int:
+    """Exit status: 0, or 2 after a user error."""
     parser = argparse.ArgumentParser(
         prog="python -m studies.models",
-        description="Models side by side, with what each gains over the first.",
+        description="Accuracy of models, and the gain of each over the first.",
         epilog="example: python -m studies.models --config configs/fashion_frozen.toml",
     )
     parser.add_argument("--config", nargs="+", default=["configs/fashion.toml"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--first", default="", help="the model that others are compared with")
+    parser.add_argument("--first", default="", help="the model that gains are over")
     arguments = parser.parse_args()
     try:
         configs = [load(path, arguments.set) for path in arguments.config]

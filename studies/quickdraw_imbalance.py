@@ -1,12 +1,11 @@
-"""What a rare category loses, and what gives it back (Q6, the report's Figure 9).
+"""Accuracy of a rare category, and remedies (Figure 9 of the Quick, Draw! report).
 
     python -m studies.quickdraw_imbalance
     python -m studies.quickdraw_imbalance --set data.train=bitmap28_large --set data.classes=[] \\
         --set data.max_per_class=0 --set name=quickdraw_large --majority shoe --minority spoon
 
-All drawings of one category against fewer and fewer of another; asked about locked drawings, as
-many of the one as of the other. Beside the plain network what is meant to help: altered drawings,
-the rare ones drawn more often, a loss that looks at what is wrong.
+Trains on all drawings of one category and on fewer and fewer of another; evaluates on as many
+locked drawings of each. The remedies: augmentation, class-balanced sampling, focal loss.
 """
 
 import argparse
@@ -23,162 +22,184 @@ from lib.config.model import Augment, Loss, Model, Sampling
 from lib.config.schema import Config
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
-from studies import cells, pages
-from studies.cells import Cell, Known, Outcome
+from lib.pipeline.experiment import Experiment
+from studies import pages, trials
+from studies.trials import Drawings, Trial, TrialResult
 
-SHARES = (0.002, 0.02, 0.1, 0.2, 0.5, 1.0)
-LEAST = 2  # drawings of the rare category that a share must leave
-REPORT = {0.002: 43, 0.02: 81, 0.1: 88, 0.2: 94, 0.5: 95, 1.0: 98}  # % right of the rare
-ALTERED = Augment(min_area=0.7, max_rotation=12.0)
-PLAIN = "plain"
+FRACTIONS = (0.002, 0.02, 0.1, 0.2, 0.5, 1.0)
+MIN_DRAWINGS = 2  # of the rare category; smaller fractions are left out
+REPORT = {0.002: 43, 0.02: 81, 0.1: 88, 0.2: 94, 0.5: 95, 1.0: 98}  # accuracy of the rare one, %
+AUGMENT = Augment(min_area=0.7, max_rotation=12.0)
+BASELINE = "baseline"
 REMEDIES: dict[str, dict[str, Any]] = {
-    PLAIN: {},
-    "altered": {"augment": ALTERED, "flip": True},
+    BASELINE: {},
+    "augmented": {"augment": AUGMENT, "flip": True},
     "balanced": {"sampling": Sampling(class_balance=1.0)},
     "focal": {"loss": Loss(label_smoothing=0.0, focal_gamma=2.0)},
-    "balanced and altered": {
+    "balanced and augmented": {
         "sampling": Sampling(class_balance=1.0),
-        "augment": ALTERED,
+        "augment": AUGMENT,
         "flip": True,
     },
 }
 
 
-def study(arguments: argparse.Namespace, config: Config, known: Known) -> None:
-    pair = [known.named(arguments.majority), known.named(arguments.minority)]
-    plain = replace(cells.model_of(config, arguments.model), epochs=arguments.epochs)
-    least = min(len(known.of(known.fit, [one])) for one in pair)
-    shares = [share for share in SHARES if round(share * least) >= LEAST]
-    asked = [
-        _cell(known, plain, pair, least, share, remedy, seed)
+def study(arguments: argparse.Namespace, experiment: Experiment, data: Drawings) -> None:
+    """Run the trials; write the CSV, the figure and the section of the page."""
+    pair = [data.class_id(arguments.majority), data.class_id(arguments.minority)]
+    model = replace(trials.find_model(experiment, arguments.model), epochs=arguments.epochs)
+    num_common = data.smallest_size(pair)
+    fractions = [f for f in FRACTIONS if round(f * num_common) >= MIN_DRAWINGS]
+    planned = [
+        make_trial(data, model, pair, num_common, fraction, remedy, seed)
         for seed in range(arguments.seeds)
-        for share in shares
+        for fraction in fractions
         for remedy in REMEDIES
     ]
-    found = cells.compute(config, asked)
-    rows = lines(asked, found, shares, least)
-    out = Path(arguments.out)
-    name = f"imbalance_{config.name}"
+    results = trials.run_trials(experiment, planned)
+    rows = summarize(planned, results, fractions, num_common)
+    out, name = Path(arguments.out), f"imbalance_{experiment.config.name}"
     pages.write_csv(out / "quickdraw" / f"{name}.csv", rows)
     _draw(out / "quickdraw" / f"{name}.png", rows, arguments)
-    text = section(config, rows, least, len(asked[0].test) // 2, arguments)
-    pages.put(out / "quickdraw.md", name.replace("_", " "), f"{text}![](quickdraw/{name}.png)")
+    text = section(experiment.config, rows, num_common, len(planned[0].test) // 2, arguments)
+    key = name.replace("_", " ")
+    pages.write_section(out / "quickdraw.md", key, f"{text}![](quickdraw/{name}.png)")
     print(text)
 
 
-def _cell(
-    known: Known, plain: Model, pair: list[int], least: int, share: float, remedy: str, seed: int
-) -> Cell:
-    major = known.some(known.fit, pair[:1], least, seed)
-    minor = known.some(known.fit, pair[1:], round(share * least), seed)
-    asked = min(len(known.of(known.locked, [one])) for one in pair)
-    return Cell(
-        _name(share, remedy),
-        replace(plain, **REMEDIES[remedy]),
-        np.sort(np.concatenate([major, minor])),
-        known.some(known.locked, pair, asked, 0),
-        known.numbered(pair),
+def make_trial(
+    data: Drawings,
+    model: Model,
+    pair: list[int],
+    num_common: int,
+    fraction: float,
+    remedy: str,
+    seed: int,
+) -> Trial:
+    """Train on `num_common` drawings of the first class and a fraction of that of the second.
+
+    pair: class ids of the common and of the rare category.
+    """
+    common = data.sample(data.train, pair[:1], num_common, seed)
+    rare = data.sample(data.train, pair[1:], round(fraction * num_common), seed)
+    num_test = min(len(data.of_classes(data.locked, [class_id])) for class_id in pair)
+    return Trial(
+        trial_name(fraction, remedy),
+        replace(model, **REMEDIES[remedy]),
+        np.sort(np.concatenate([common, rare])),
+        data.sample(data.locked, pair, num_test, 0),
+        data.labels(pair),
         len(pair),
         seed,
     )
 
 
-def _name(share: float, remedy: str) -> str:
-    return f"imbalance-{share:g}-{remedy.replace(' ', '-')}"
+def trial_name(fraction: float, remedy: str) -> str:
+    """The name of the trials of a fraction and a remedy, the same for all seeds."""
+    return f"imbalance-{fraction:g}-{remedy.replace(' ', '-')}"
 
 
-def lines(
-    asked: Sequence[Cell], found: Sequence[Outcome], shares: Sequence[float], least: int
+def summarize(
+    planned: Sequence[Trial],
+    results: Sequence[TrialResult],
+    fractions: Sequence[float],
+    num_common: int,
 ) -> list[dict[str, Any]]:
-    """A row for each share and remedy: accuracies in all, of the common and of the rare."""
+    """A row for each fraction and remedy: accuracies in all, of the common and of the rare."""
     rows = []
-    for share in shares:
-        plain = _right(asked, found, _name(share, PLAIN))
+    for fraction in fractions:
+        baseline, *_ = _correct(planned, results, trial_name(fraction, BASELINE))
         for remedy in REMEDIES:
-            right, rare, product = _right(asked, found, _name(share, remedy))
+            correct, rare, group = _correct(planned, results, trial_name(fraction, remedy))
+            common = ~rare
             row: dict[str, Any] = {
-                "share": share,
-                "common": least,
-                "rare": round(share * least),
+                "fraction": fraction,
+                "common": num_common,
+                "rare": round(fraction * num_common),
                 "remedy": remedy,
-                **pages.flat("all", accuracy(right, group=product)),
-                **pages.flat("common_right", accuracy(right[~rare], group=product[~rare])),
-                **pages.flat("rare_right", accuracy(right[rare], group=product[rare])),
-                **pages.flat("gain", gain(right, plain[0], group=product)),
-                **pages.flat("rare_gain", gain(right[rare], plain[0][rare], group=product[rare])),
+                **pages.csv_columns("accuracy", accuracy(correct, group=group)),
+                **pages.csv_columns(
+                    "common_accuracy", accuracy(correct[common], group=group[common])
+                ),
+                **pages.csv_columns("rare_accuracy", accuracy(correct[rare], group=group[rare])),
+                **pages.csv_columns("gain", gain(correct, baseline, group=group)),
+                **pages.csv_columns(
+                    "rare_gain", gain(correct[rare], baseline[rare], group=group[rare])
+                ),
             }
             rows.append(row)
     return rows
 
 
-def _right(
-    asked: Sequence[Cell], found: Sequence[Outcome], name: str
+def _correct(
+    planned: Sequence[Trial], results: Sequence[TrialResult], name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of all seeds, one after the other: bool right, bool rare, int64 which drawing it is."""
-    runs = [(c, o) for c, o in zip(asked, found, strict=True) if c.name == name]
-    right = np.concatenate([o.right(c) for c, o in runs])
-    rare = np.concatenate([c.labels[c.test] == 1 for c, _ in runs])
-    return right, rare, np.concatenate([np.arange(len(c.test)) for c, _ in runs])
+    """All seeds in a row: whether correct (bool), whether rare (bool), the drawing (int64)."""
+    runs = [(t, r) for t, r in zip(planned, results, strict=True) if t.name == name]
+    correct = np.concatenate([result.correct(trial) for trial, result in runs])
+    rare = np.concatenate([trial.labels[trial.test] == 1 for trial, _ in runs])
+    return correct, rare, np.concatenate([np.arange(len(trial.test)) for trial, _ in runs])
 
 
 def section(
     config: Config,
     rows: Sequence[dict[str, Any]],
-    least: int,
-    asked: int,
+    num_common: int,
+    num_test: int,
     arguments: argparse.Namespace,
 ) -> str:
-    shown = []
+    """The heading, settings and table of the page's section."""
+    lines = []
     for row in rows:
-        plain = row["remedy"] == PLAIN
-        shown.append(
+        baseline = row["remedy"] == BASELINE
+        lines.append(
             [
-                row["rare"] if plain else "",
+                row["rare"] if baseline else "",
                 row["remedy"],
-                pages.percent(pages.estimate(row, "all")),
-                pages.percent(pages.estimate(row, "common_right")),
-                pages.percent(pages.estimate(row, "rare_right")),
-                "" if plain else pages.points(pages.estimate(row, "rare_gain")),
-                "" if plain else pages.points(pages.estimate(row, "gain")),
-                REPORT.get(row["share"], "") if plain else "",
+                pages.percent(pages.from_columns(row, "accuracy")),
+                pages.percent(pages.from_columns(row, "common_accuracy")),
+                pages.percent(pages.from_columns(row, "rare_accuracy")),
+                "" if baseline else pages.points(pages.from_columns(row, "rare_gain")),
+                "" if baseline else pages.points(pages.from_columns(row, "gain")),
+                REPORT.get(row["fraction"], "") if baseline else "",
             ]
         )
-    header = ["rare ones", "", "right in all", "of the common", "of the rare", "gain, rare"]
-    header += ["gain in all", "report, of the rare"]
+    header = ["rare drawings", "remedy", "accuracy, %", "common, %", "rare, %", "gain, rare"]
+    header += ["gain", "report: rare, %"]
     return (
         f"### A rare category: {config.name}\n\n"
-        f"{least:,} drawings of {arguments.majority} to learn from, and fewer and fewer of"
+        f"Trained on {num_common:,} drawings of {arguments.majority} and on fewer and fewer of"
         f" {arguments.minority} (the report: 50,000 of fork, and 100 to 50,000 of hammer);"
-        f" asked about {asked:,} locked ones of each. `{arguments.model}`, {arguments.epochs}"
-        f" epochs, {arguments.seeds} seeds. Gains are against the plain network.\n\n"
-        f"{table(header, shown)}\n\n"
+        f" evaluated on {num_test:,} locked drawings of each. `{arguments.model}`,"
+        f" {arguments.epochs} epochs, {arguments.seeds} seeds. Gains are over the baseline.\n\n"
+        f"{table(header, lines)}\n\n"
     )
 
 
 def _draw(path: Path, rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
-    made, axes = pages.figure()
-    for remedy, colour in zip(REMEDIES, pages.COLOURS, strict=False):
-        some = [row for row in rows if row["remedy"] == remedy]
-        counts = [row["rare"] for row in some]
-        axes.plot(
-            counts, [100 * row["rare_right"] for row in some], "o-", color=colour, label=remedy
-        )
-        common = [100 * row["common_right"] for row in some]
-        axes.plot(counts, common, ":", color=colour)
-    pages.counted(axes, sorted({row["rare"] for row in rows}))
-    axes.set_xlabel(f"drawings of {arguments.minority} to learn from")
-    axes.set_ylabel(f"% right of {arguments.minority} (dotted: of {arguments.majority})")
+    figure, axes = pages.subplots()
+    for remedy, color in zip(REMEDIES, pages.COLORS, strict=False):
+        of_remedy = [row for row in rows if row["remedy"] == remedy]
+        counts = [row["rare"] for row in of_remedy]
+        rare = [100 * row["rare_accuracy"] for row in of_remedy]
+        common = [100 * row["common_accuracy"] for row in of_remedy]
+        axes.plot(counts, rare, "o-", color=color, label=remedy)
+        axes.plot(counts, common, ":", color=color)
+    pages.log_scale(axes, sorted({row["rare"] for row in rows}))
+    axes.set_xlabel(f"training drawings of {arguments.minority}")
+    axes.set_ylabel(f"accuracy of {arguments.minority}, % (dotted: {arguments.majority})")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    pages.save(made, path)
+    pages.save(figure, path)
 
 
 def main() -> int:
-    parser = cells.parser("A rare category and remedies (Figure 9).", "quickdraw_imbalance")
+    """Exit status: 0, or 2 after a user error."""
+    parser = trials.argument_parser("A rare category and remedies.", "quickdraw_imbalance")
     parser.add_argument("--majority", default="fork", help="(%(default)s)")
     parser.add_argument("--minority", default="hammer", help="(%(default)s)")
-    cells.of_one_model(parser)
+    trials.add_model_arguments(parser)
     arguments = parser.parse_args()
-    return cells.run(arguments, partial(study, arguments))
+    return trials.run_study(arguments, partial(study, arguments))
 
 
 if __name__ == "__main__":

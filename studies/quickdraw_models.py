@@ -1,17 +1,17 @@
-"""The networks of the report on the same drawings: what each gets right, and how soon (Q3, Q4).
+"""The networks of the Quick, Draw! report on the same drawings: accuracy and training time.
 
     python -m studies.quickdraw_models
     python -m studies.quickdraw_models --set data.train=bitmap28_large --set data.classes=[] \\
         --set data.max_per_class=0 --set name=quickdraw_large
 
-All models of the config learn from `fit` and are asked about `locked`; the first is what the others
-are compared with. Times are seconds of one core, and how soon is: the time of the first until its
-own best accuracy, over that of another until it first is as good.
+Trains all models of the config and evaluates them on the locked part; the first is the baseline.
+Times are seconds of one core. "Speed-up" is the time until the baseline reaches its best accuracy,
+divided by the time until the other model first reaches the same accuracy.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ import torch
 
 from lib.config.schema import Config
 from lib.evaluation.markdown import table
-from lib.evaluation.metrics import Estimate, accuracy, gain
+from lib.evaluation.metrics import accuracy, gain
 from lib.models import factory
-from studies import cells, pages
-from studies.cells import Cell, Known, Outcome
+from lib.pipeline.experiment import Experiment
+from studies import pages, trials
+from studies.tables import over_seeds
+from studies.trials import Drawings, Trial, TrialResult
 
 REPORT = {
     "draw_dense": "struggles less than expected",
@@ -32,140 +34,145 @@ REPORT = {
 }
 
 
-def study(arguments: argparse.Namespace, config: Config, known: Known) -> None:
-    asked = [
-        _cell(known, config, name, seed)
+def study(arguments: argparse.Namespace, experiment: Experiment, data: Drawings) -> None:
+    """Run the trials one by one; write the CSV, the figure and the section of the page."""
+    planned = [
+        make_trial(data, experiment.config, name, seed)
         for seed in range(arguments.seeds)
-        for name in config.models
+        for name in experiment.config.models
     ]
-    found = cells.compute(config, asked, side_by_side=False)
-    rows = lines(list(config.models), asked, found)
+    results = trials.run_trials(experiment, planned, parallel=False)
+    rows = summarize(list(experiment.config.models), planned, results)
     out = Path(arguments.out)
-    pages.write_csv(out / "quickdraw" / f"models_{config.name}.csv", rows)
-    _draw(out / "quickdraw" / f"models_{config.name}.png", list(config.models), asked, found)
-    text = section(config, known, rows, arguments.seeds)
-    pages.put(out / "quickdraw.md", f"models {config.name}", text)
+    pages.write_csv(out / "quickdraw" / f"models_{experiment.config.name}.csv", rows)
+    figure = out / "quickdraw" / f"models_{experiment.config.name}.png"
+    _draw(figure, list(experiment.config.models), planned, results)
+    text = section(experiment.config, data, rows, arguments.seeds)
+    pages.write_section(out / "quickdraw.md", f"models {experiment.config.name}", text)
     print(text)
 
 
-def _cell(known: Known, config: Config, name: str, seed: int) -> Cell:
-    label, classes = known.catalogue.label, len(known.classes)
-    return Cell(name, config.models[name], known.fit, known.locked, label, classes, seed)
+def make_trial(data: Drawings, config: Config, name: str, seed: int) -> Trial:
+    """Train a model on all training drawings, evaluate it on all locked ones."""
+    label, num_classes = data.catalog.label, len(data.categories)
+    return Trial(name, config.models[name], data.train, data.locked, label, num_classes, seed)
 
 
-def lines(
-    names: Sequence[str], asked: Sequence[Cell], found: Sequence[Outcome]
+def summarize(
+    names: Sequence[str], planned: Sequence[Trial], results: Sequence[TrialResult]
 ) -> list[dict[str, Any]]:
-    """A row for each model, over the seeds; the first is the base."""
-    by_name = {
-        name: [(c, o) for c, o in zip(asked, found, strict=True) if c.name == name]
+    """A row for each model, over the seeds; gains and speed-ups are over the first model."""
+    runs = {
+        name: [(t, r) for t, r in zip(planned, results, strict=True) if t.name == name]
         for name in names
     }
-    base = by_name[names[0]]
-    rows = []
-    for name, runs in by_name.items():
-        cell, _ = runs[0]
-        net = factory.create_model(cell.model.arch, cell.classes, "none")
-        ratios = [soon(first, other) for (_, first), (_, other) in zip(base, runs, strict=True)]
-        rows.append(
-            {
-                "model": name,
-                "network": cell.model.arch,
-                "parameters": sum(p.numel() for p in net.parameters()),
-                "epochs": cell.model.epochs,
-                "train_accuracy": round(_mean(o.history[-1]["accuracy"] for _, o in runs), 4),
-                **pages.flat("accuracy", _over_seeds(accuracy, runs)),
-                **pages.flat("gain", _over_seeds(gain, runs, base)),
-                "seconds": round(_mean(o.history and seconds(o)[-1] for _, o in runs), 2),
-                "images_per_second": round(
-                    _mean(len(c.train) * len(o.history) / seconds(o)[-1] for c, o in runs)
-                ),
-                "times_sooner": round(float(np.median(ratios)), 2),
-            }
-        )
-    return rows
+    return [_row(name, runs[name], runs[names[0]]) for name in names]
 
 
-def _mean(values: Any) -> float:
+def _row(
+    name: str,
+    runs: Sequence[tuple[Trial, TrialResult]],
+    baseline: Sequence[tuple[Trial, TrialResult]],
+) -> dict[str, Any]:
+    trial, _ = runs[0]
+    network = factory.create_model(trial.model.arch, trial.num_classes, "none")
+    correct = [result.correct(trial) for trial, result in runs]
+    baseline_correct = [result.correct(trial) for trial, result in baseline]
+    speed_ups = [speed_up(b, r) for (_, b), (_, r) in zip(baseline, runs, strict=True)]
+    return {
+        "model": name,
+        "arch": trial.model.arch,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "epochs": trial.model.epochs,
+        "train_accuracy": round(_mean(r.history[-1]["accuracy"] for _, r in runs), 4),
+        **pages.csv_columns("accuracy", over_seeds(accuracy, correct)),
+        **pages.csv_columns("gain", over_seeds(gain, correct, baseline_correct)),
+        "seconds": round(_mean(seconds(r)[-1] for _, r in runs), 2),
+        "images_per_second": round(
+            _mean(len(t.train) * len(r.history) / seconds(r)[-1] for t, r in runs)
+        ),
+        "speed_up": round(float(np.median(speed_ups)), 2),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _over_seeds(figure: Any, *several: Sequence[tuple[Cell, Outcome]]) -> Estimate:
-    """A product's answers of several seeds are drawn together: they are no several products."""
-    right = [np.concatenate([o.right(c) for c, o in runs]) for runs in several]
-    (cell, _), *_ = several[0]
-    return figure(*right, group=np.tile(np.arange(len(cell.test)), len(several[0])))
+def seconds(result: TrialResult) -> np.ndarray:
+    """float64 [epochs]: CPU seconds of training until the end of each epoch."""
+    return np.cumsum([epoch["cpu_seconds"] for epoch in result.history])
 
 
-def seconds(outcome: Outcome) -> np.ndarray:
-    """float [epochs]: of training, to the end of each; other work on the machine is left out."""
-    return np.cumsum([line["cpu_seconds"] for line in outcome.history])
+def speed_up(baseline: TrialResult, other: TrialResult) -> float:
+    """Time until the best accuracy of `baseline`, divided by the time until `other` reaches it.
 
-
-def soon(first: Outcome, other: Outcome) -> float:
-    """Time of `first` until its best accuracy, over that of `other` until it is as good; NaN if it
-    never is."""
+    NaN if `other` never reaches it.
+    """
     best, reached = (
-        np.array([line["valid_accuracy"] for line in o.history]) for o in (first, other)
+        np.array([epoch["valid_accuracy"] for epoch in result.history])
+        for result in (baseline, other)
     )
     as_good = np.flatnonzero(reached >= best.max())
     if not len(as_good):
         return float("nan")
-    return float(seconds(first)[best.argmax()] / seconds(other)[as_good[0]])
+    return float(seconds(baseline)[best.argmax()] / seconds(other)[as_good[0]])
 
 
-def section(config: Config, known: Known, rows: list[dict[str, Any]], seeds: int) -> str:
-    shown = [
+def section(config: Config, data: Drawings, rows: list[dict[str, Any]], seeds: int) -> str:
+    """The heading, settings and table of the page's section."""
+    lines = [
         [
-            f"{row['model']} ({row['network']})",
+            f"{row['model']} ({row['arch']})",
             f"{row['parameters']:,}",
             row["epochs"],
             f"{100 * row['train_accuracy']:.1f}",
-            pages.percent(pages.estimate(row, "accuracy")),
-            pages.points(pages.estimate(row, "gain")) if row is not rows[0] else "",
+            pages.percent(pages.from_columns(row, "accuracy")),
+            pages.points(pages.from_columns(row, "gain")) if row is not rows[0] else "",
             f"{row['images_per_second']:,}",
-            "" if row is rows[0] else _times(row["times_sooner"]),
-            REPORT.get(row["network"], ""),
+            "" if row is rows[0] else _times(row["speed_up"]),
+            REPORT.get(row["arch"], ""),
         ]
         for row in rows
     ]
-    header = ["", "parameters", "epochs", "train %", "locked %", f"against {rows[0]['model']}"]
-    header += ["images/s", "sooner as good", "the report"]
+    header = ["", "parameters", "epochs", "train %", "locked %", f"gain over {rows[0]['model']}"]
+    header += ["images/s", "speed-up", "the report"]
     return (
-        f"### The networks: {config.name}\n\n"
-        f"{len(known.classes)} categories, {len(known.fit):,} drawings to learn from,"
-        f" {len(known.locked):,} locked ones asked; {seeds} seeds; images a second, one core.\n\n"
-        f"{table(header, shown)}\n\n"
+        f"### Networks: {config.name}\n\n"
+        f"{len(data.categories)} categories, {len(data.train):,} training drawings,"
+        f" {len(data.locked):,} locked drawings; {seeds} seeds; images per second on one core.\n\n"
+        f"{table(header, lines)}\n\n"
         f"![accuracy by time](quickdraw/models_{config.name}.png)"
     )
 
 
 def _times(ratio: float) -> str:
-    return "never as good" if np.isnan(ratio) else f"{ratio:.1f} times"
+    return "never reached" if np.isnan(ratio) else f"{ratio:.1f} times"
 
 
 def _draw(
-    path: Path, names: Sequence[str], asked: Sequence[Cell], found: Sequence[Outcome]
+    path: Path, names: Sequence[str], planned: Sequence[Trial], results: Sequence[TrialResult]
 ) -> None:
-    made, axes = pages.figure()
-    for name, colour in zip(names, pages.COLOURS, strict=False):
-        runs = [o for c, o in zip(asked, found, strict=True) if c.name == name]
-        for number, one in enumerate(runs):
-            reached = [100 * line["valid_accuracy"] for line in one.history]
-            axes.plot(seconds(one), reached, color=colour, label=None if number else name)
+    figure, axes = pages.subplots()
+    for name, color in zip(names, pages.COLORS, strict=False):
+        runs = [r for t, r in zip(planned, results, strict=True) if t.name == name]
+        for number, run in enumerate(runs):
+            reached = [100 * epoch["valid_accuracy"] for epoch in run.history]
+            axes.plot(seconds(run), reached, color=color, label=None if number else name)
     axes.set_xscale("log")
     axes.set_xlabel("seconds of one core")
-    axes.set_ylabel("% of locked drawings right")
+    axes.set_ylabel("accuracy on locked drawings, %")
     axes.legend(frameon=False)
-    pages.save(made, path)
+    pages.save(figure, path)
 
 
 def main() -> int:
+    """Exit status: 0, or 2 after a user error."""
     torch.set_num_threads(1)
-    parser = cells.parser("The networks of the report, and a modern one.", "quickdraw_models")
-    arguments = parser.parse_args()
+    description = "The networks of the Quick, Draw! report, and a modern one."
+    arguments = trials.argument_parser(description, "quickdraw_models").parse_args()
     arguments.set.append("run.threads=1")
-    return cells.run(arguments, partial(study, arguments))
+    return trials.run_study(arguments, partial(study, arguments))
 
 
 if __name__ == "__main__":

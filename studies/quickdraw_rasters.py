@@ -1,10 +1,10 @@
-"""Whether strokes made into pixels are what the published bitmaps are, as a network sees it (Q1).
+"""Whether a network tells bitmaps from rasterized strokes apart.
 
     python -m studies.quickdraw_rasters
 
-The same network learns once from bitmaps and once from strokes that `strokes.raster` made into
-pixels, as many of each category, and both are asked about locked drawings of both kinds. If the
-rule is the right one, a network does not notice the difference.
+Trains one network on published bitmaps and one on strokes that `lib.data.strokes` rasterizes, with
+the same number of drawings of each category, and evaluates both on locked drawings of both kinds.
+If the rasterization follows the rule of the bitmaps, the accuracies do not depend on the kind.
 """
 
 import argparse
@@ -19,125 +19,123 @@ import torch
 
 from lib.config.load import load
 from lib.config.model import Model
-from lib.config.schema import Config
 from lib.data.image_reader import ImageReader
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy
 from lib.pipeline.experiment import Experiment
 from lib.stages import extract
 from lib.stages.order import build_stage
-from studies import cells, pages
-from studies.cells import Cell, Known
+from studies import pages, trials
+from studies.tables import over_seeds
+from studies.trials import Drawings, Trial
 
 KINDS = ("bitmaps", "strokes")
-SHOWN = 9  # categories in the picture
+NUM_SHOWN = 9  # categories in the figure
 
 
-def study(arguments: argparse.Namespace, bitmaps: Config, known: Known) -> None:
-    names = [known.classes.key(number) for number in range(len(known.classes))]
-    only = f"data.classes={json.dumps(names)}"
-    drawn = load(
-        arguments.strokes,
-        [only, f"work={Experiment(bitmaps).folder.parent}", "name=quickdraw_drawn"],
-    )
-    build_stage(extract, Experiment(drawn), arguments.rebuild)
-    sides = {"bitmaps": (bitmaps, known), "strokes": (drawn, cells.known(drawn))}
-    rows = min(_fewest(one) for _, one in sides.values())
-    model = cells.model_of(bitmaps, arguments.model)
-    found = lines(sides, model, rows, arguments.seeds)
+def study(arguments: argparse.Namespace, experiment: Experiment, data: Drawings) -> None:
+    """Train and evaluate; write the CSV, the figure and the section of the page."""
+    names = data.names(range(len(data.categories)))
+    sources = {
+        "bitmaps": (experiment, data),
+        "strokes": _load_strokes(arguments, experiment, names),
+    }
+    size = min(other.smallest_size(range(len(names))) for _, other in sources.values())
+    model = trials.find_model(experiment, arguments.model)
+    rows = evaluate(sources, model, size, arguments.seeds)
     out = Path(arguments.out)
-    pages.write_csv(out / "quickdraw" / "rasters.csv", found)
-    _draw(out / "quickdraw" / "rasters.png", sides)
-    text = section(found, rows, len(names), arguments)
-    pages.put(out / "quickdraw.md", "rasters", text)
+    pages.write_csv(out / "quickdraw" / "rasters.csv", rows)
+    _draw(out / "quickdraw" / "rasters.png", sources)
+    text = section(rows, size, len(names), arguments)
+    pages.write_section(out / "quickdraw.md", "rasters", text)
     print(text)
 
 
-def _fewest(known: Known) -> int:
-    """Drawings to learn from, of the category with the fewest."""
-    return int(np.bincount(known.catalogue.label[known.fit], minlength=len(known.classes)).min())
+def _load_strokes(
+    arguments: argparse.Namespace, bitmaps: Experiment, names: list[str]
+) -> tuple[Experiment, Drawings]:
+    """The strokes of the same categories, in a work folder beside that of the bitmaps."""
+    changes = [f"data.classes={json.dumps(names)}", f"work={bitmaps.folder.parent}"]
+    strokes = Experiment(load(arguments.strokes, [*changes, "name=quickdraw_drawn"]))
+    build_stage(extract, strokes, arguments.rebuild)
+    return strokes, trials.load_drawings(strokes)
 
 
-def lines(
-    sides: dict[str, tuple[Config, Known]], model: Model, rows: int, seeds: int
+def evaluate(
+    sources: dict[str, tuple[Experiment, Drawings]], model: Model, size: int, seeds: int
 ) -> list[dict[str, Any]]:
-    """A row for each kind that is learnt from and each that is asked, over the seeds."""
-    found = []
-    for learnt in KINDS:
-        right: dict[str, list[np.ndarray]] = {asked: [] for asked in KINDS}
+    """A row for each kind to train on and each to evaluate on, over the seeds."""
+    rows = []
+    for trained_on in KINDS:
+        correct: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
         for seed in range(seeds):
-            config, known = sides[learnt]
-            cell = _cell(known, model, rows, seed)
-            folder = cells.place(config, cell).with_suffix("")
-            cells.teach(config, cell, folder)
-            for asked, (other, of_other) in sides.items():
-                probs = cells.ask(other, cell.model, folder / "last.pt", of_other.locked)
-                truth = of_other.catalogue.label[of_other.locked]
-                right[asked].append(probs.argmax(1).numpy() == truth)
-        for asked, answers in right.items():
-            product = np.tile(np.arange(len(answers[0])), len(answers))
-            figure = accuracy(np.concatenate(answers), group=product)
-            row = {"learnt_from": learnt, "asked_about": asked, "drawings": len(answers[0])}
-            found.append(row | pages.flat("accuracy", figure))
-    return found
+            experiment, data = sources[trained_on]
+            trial = make_trial(data, model, size, seed)
+            folder = trials.result_path(experiment, trial).with_suffix("")
+            trials.train_network(experiment, trial, folder)
+            for kind, (other_experiment, other) in sources.items():
+                checkpoint = folder / "last.pt"
+                probs = trials.predict_probs(
+                    other_experiment, trial.model, checkpoint, other.locked
+                )
+                truth = other.catalog.label[other.locked]
+                correct[kind].append(probs.argmax(1).numpy() == truth)
+        for kind, by_seed in correct.items():
+            row = {"trained_on": trained_on, "evaluated_on": kind, "drawings": len(by_seed[0])}
+            rows.append(row | pages.csv_columns("accuracy", over_seeds(accuracy, by_seed)))
+    return rows
 
 
-def _cell(known: Known, model: Model, rows: int, seed: int) -> Cell:
-    classes = len(known.classes)
-    taught = known.some(known.fit, range(classes), rows, seed)
-    label = known.catalogue.label
-    return Cell("rasters", model, taught, known.locked, label, classes, seed)
+def make_trial(data: Drawings, model: Model, size: int, seed: int) -> Trial:
+    """Train on `size` drawings of every category."""
+    num_classes = len(data.categories)
+    train = data.sample(data.train, range(num_classes), size, seed)
+    return Trial("rasters", model, train, data.locked, data.catalog.label, num_classes, seed)
 
 
 def section(
-    rows: list[dict[str, Any]], each: int, classes: int, arguments: argparse.Namespace
+    rows: list[dict[str, Any]], size: int, num_classes: int, arguments: argparse.Namespace
 ) -> str:
-    shown = [
-        [
-            f"learnt from {kind}",
-            *(
-                pages.percent(pages.estimate(row, "accuracy"))
-                for row in rows
-                if row["learnt_from"] == kind
-            ),
-        ]
-        for kind in KINDS
-    ]
-    header = ["", *(f"asked about {kind}" for kind in KINDS)]
+    """The heading, settings and table of the page's section."""
+    lines = []
+    for kind in KINDS:
+        of_kind = [row for row in rows if row["trained_on"] == kind]
+        cells = [pages.percent(pages.from_columns(row, "accuracy")) for row in of_kind]
+        lines.append([f"trained on {kind}", *cells])
+    header = ["", *(f"evaluated on {kind}" for kind in KINDS)]
     return (
-        "### Strokes made into pixels\n\n"
-        f"{classes} categories, {each} drawings of each to learn from, {arguments.seeds} seeds; %"
-        " of locked drawings right.\n\n"
-        f"{table(header, shown)}\n\n"
-        "A locked drawing of each of nine categories: bitmaps above, strokes made into pixels"
-        " below.\n\n"
-        "![](quickdraw/rasters.png)"
+        "### Bitmaps and rasterized strokes\n\n"
+        f"{num_classes} categories, {size} training drawings of each, {arguments.seeds} seeds;"
+        " accuracy on locked drawings in percent.\n\n"
+        f"{table(header, lines)}\n\n"
+        "One locked drawing of each of nine categories: bitmaps above, rasterized strokes below."
+        "\n\n![](quickdraw/rasters.png)"
     )
 
 
-def _draw(path: Path, sides: dict[str, tuple[Config, Known]]) -> None:
-    """Drawings of either kind, to be compared by eye."""
-    made, grid = pages.figure(SHOWN, len(KINDS), high=2.0)
+def _draw(path: Path, sources: dict[str, tuple[Experiment, Drawings]]) -> None:
+    figure, grid = pages.subplots(NUM_SHOWN, len(KINDS), height=2.0)
     for line, kind in zip(grid, KINDS, strict=True):
-        known = sides[kind][1]
-        with ImageReader(known.catalogue, (28, 28), 1) as reader:
-            for number, axes in enumerate(line):
+        _, data = sources[kind]
+        with ImageReader(data.catalog, (28, 28), 1) as reader:
+            for class_id, axes in enumerate(line):
                 axes.axis("off")
-                some = known.of(known.locked, [number])
-                if len(some):
-                    axes.imshow(reader.decode(int(some[0])), interpolation="nearest")
-    pages.save(made, path)
+                drawings = data.of_classes(data.locked, [class_id])
+                if len(drawings):
+                    axes.imshow(reader.decode(int(drawings[0])), interpolation="nearest")
+    pages.save(figure, path)
 
 
 def main() -> int:
-    parser = cells.parser("Bitmaps against strokes made into pixels.", "quickdraw_rasters")
+    """Exit status: 0, or 2 after a user error."""
+    parser = trials.argument_parser("Bitmaps against rasterized strokes.", "quickdraw_rasters")
     parser.add_argument(
         "--strokes", default="configs/quickdraw_strokes.toml", help="config (%(default)s)"
     )
-    parser.add_argument("--model", default="modern", help="of the config (%(default)s)")
+    parser.add_argument("--model", default="modern", help="name in the config (%(default)s)")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # more wait for each other longer than they work, on networks so small
-    return cells.run(arguments, partial(study, arguments))
+    torch.set_num_threads(1)  # such small networks are slower with more threads
+    return trials.run_study(arguments, partial(study, arguments))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""How soon a drawing is recognised, by the way of its pen and by its pixels (Q8).
+"""Recognizing a drawing while it is being drawn, from the path of the pen or from pixels.
 
     python -m studies.quickdraw_strokes
     python -m studies.quickdraw_strokes --seeds 1 --categories 50
 
-Two networks of the one loop: convolutions along the points of the pen, and `draw_modern` on what
-these points become as pixels. Each learns once from drawings that have begun, a tenth to all of
-their way, and once from whole ones; all are asked about the same locked drawings, of which a tenth,
-two tenths, ... have been drawn.
+Two networks: convolutions along the points of the pen, and `draw_modern` on the same points as
+pixels. Each is trained once on partial drawings (a tenth to all of the path) and once on complete
+ones. All are evaluated on the same locked drawings after 10 %, 20 %, ... of the path.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.config.schema import Config
+from lib.config.model import Model
 from lib.data.byte_reader import ByteReader
 from lib.errors import UserError
 from lib.evaluation.markdown import table
@@ -37,185 +37,198 @@ from lib.training.dataset import TrainingSet
 from lib.training.stroke_loader import StrokeLoader, pixels, points
 from lib.training.trainer import train
 from lib.utils.files import atomic_write
-from studies import cells, pages
-from studies.cells import Cell, Known
+from studies import pages, trials
+from studies.tables import over_seeds
+from studies.trials import Drawings, Trial
 
-SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))
-POINTS = 128  # of a drawing, at most: nine in ten have fewer
-ASKED = 512  # drawings at a time
-TAUGHT = {"begun": (0.1, 1.0), "whole": (1.0, 1.0)}  # least and largest share that is learnt from
-TAUGHT_WORDS = {"begun": "drawings that have begun", "whole": "whole ones"}
-SEEN = ("pen", "pixels")
+FRACTIONS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))
+MAX_POINTS = 128  # of a drawing; nine drawings in ten have fewer
+BATCH_SIZE = 512  # for evaluation
+INPUTS = ("pen", "pixels")
+# The smallest and the largest fraction of a drawing to train on.
+TRAINED_ON = {"partial": (0.1, 1.0), "complete": (1.0, 1.0)}
 
 
-def study(arguments: argparse.Namespace, config: Config, known: Known) -> None:
-    if config.data.source != "strokes":
+@dataclass(frozen=True)
+class StrokeTrial:
+    """A trial with its kind of input and the drawings that it is trained on."""
+
+    trial: Trial
+    input: str
+    trained_on: str
+
+
+def study(arguments: argparse.Namespace, experiment: Experiment, data: Drawings) -> None:
+    """Run the trials; write the CSV, the figure and the section of the page."""
+    source = experiment.config.data.source
+    if source != "strokes":
         raise UserError(
-            f"{arguments.config}: data.source is {config.data.source}; this study needs strokes"
+            f'{arguments.config}: data.source is "{source}"; this study needs "strokes"'
         )
-    classes = known.largest(arguments.categories or len(known.classes))
-    model = replace(cells.model_of(config, arguments.model), epochs=arguments.epochs)
-    runs = [
-        (
-            Cell(
-                f"strokes-{seen}-{taught}",
-                model,
-                known.of(known.fit, classes),
-                known.of(known.locked, classes),
-                known.numbered(classes),
-                len(classes),
-                seed,
-            ),
-            seen,
-            taught,
+    class_ids = data.largest_classes(arguments.categories or len(data.categories))
+    model = replace(trials.find_model(experiment, arguments.model), epochs=arguments.epochs)
+    planned = [
+        StrokeTrial(
+            make_trial(data, model, class_ids, f"{kind}-{trained_on}", seed), kind, trained_on
         )
         for seed in range(arguments.seeds)
-        for seen in SEEN
-        for taught in TAUGHT
+        for kind in INPUTS
+        for trained_on in TRAINED_ON
     ]
-    right = _compute(config, runs)
-    rows = lines(runs, right)
-    out, name = Path(arguments.out), f"strokes_{config.name}_{len(classes)}"
+    rows = summarize(planned, run_trials(experiment, planned))
+    out, name = Path(arguments.out), f"strokes_{experiment.config.name}_{len(class_ids)}"
     pages.write_csv(out / "quickdraw" / f"{name}.csv", rows)
     _draw(out / "quickdraw" / f"{name}.png", rows)
-    text = section(rows, runs[0][0], arguments)
-    pages.put(out / "quickdraw.md", name.replace("_", " "), f"{text}![](quickdraw/{name}.png)")
+    text = section(rows, planned[0].trial, arguments)
+    key = name.replace("_", " ")
+    pages.write_section(out / "quickdraw.md", key, f"{text}![](quickdraw/{name}.png)")
     print(text)
 
 
-def _compute(config: Config, runs: list[tuple[Cell, str, str]]) -> list[np.ndarray]:
-    """Of each run bool [shares, drawings]: whether each is recognised."""
-    places = [cells.place(config, cell, seen, TAUGHT[taught]) for cell, seen, taught in runs]
-    missing = [i for i, path in enumerate(places) if not path.exists()]
+def make_trial(data: Drawings, model: Model, class_ids: list[int], name: str, seed: int) -> Trial:
+    """Train on all training drawings of the classes, evaluate on all locked ones."""
+    train, test = (data.of_classes(part, class_ids) for part in (data.train, data.locked))
+    labels = data.labels(class_ids)
+    return Trial(f"strokes-{name}", model, train, test, labels, len(class_ids), seed)
+
+
+def run_trials(experiment: Experiment, planned: Sequence[StrokeTrial]) -> list[np.ndarray]:
+    """For each trial bool [FRACTIONS, drawings]: whether the predicted class is the true one."""
+    paths = [
+        trials.result_path(experiment, t.trial, t.input, TRAINED_ON[t.trained_on]) for t in planned
+    ]
+    missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
-        workers = min(num_threads(config.run), len(missing))
+        workers = min(num_threads(experiment.config.run), len(missing))
         with process_pool(workers) as pool:
-            for task in as_completed(
-                [pool.submit(_fill, config, *runs[i], places[i]) for i in missing]
-            ):
+            tasks = [pool.submit(_run_trial, experiment, planned[i], paths[i]) for i in missing]
+            for task in as_completed(tasks):
                 task.result()
-    found = [np.array(json.loads(path.read_text())["answers"]) for path in places]
-    return [one == cell.labels[cell.test] for one, (cell, _, _) in zip(found, runs, strict=True)]
+    predicted = [np.array(json.loads(path.read_text())["predicted"]) for path in paths]
+    return [p == t.trial.labels[t.trial.test] for p, t in zip(predicted, planned, strict=True)]
 
 
-def _fill(config: Config, cell: Cell, seen: str, taught: str, path: Path) -> None:
-    torch.set_num_threads(num_threads(config.run))
+def _run_trial(experiment: Experiment, planned: StrokeTrial, path: Path) -> None:
+    torch.set_num_threads(num_threads(experiment.config.run))
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    with closing(ByteReader(catalog_of_part(Experiment(config), "train"))) as originals:
-        answers = learn(config, cell, seen, taught, originals, folder)
+    with closing(ByteReader(catalog_of_part(experiment, "train"))) as reader:
+        predicted = train_and_predict(experiment, planned, reader, folder)
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({"answers": answers.tolist()}))
+        temporary.write_text(json.dumps({"predicted": predicted.tolist()}))
 
 
-def learn(
-    config: Config, cell: Cell, seen: str, taught: str, originals: ByteReader, folder: Path
+def train_and_predict(
+    experiment: Experiment, planned: StrokeTrial, reader: ByteReader, folder: Path
 ) -> np.ndarray:
-    """int [shares, drawings]: the class that comes first, when so much has been drawn."""
-    shape = partial(points, most=POINTS) if seen == "pen" else partial(pixels, side=28)
-    threads = num_threads(config.run)
-    fed = partial(StrokeLoader, originals, shape, threads=threads)
-    model = replace(cell.model, arch="strokes" if seen == "pen" else cell.model.arch)
+    """int64 [FRACTIONS, drawings]: the most probable class after each fraction of the path."""
+    trial, pen = planned.trial, planned.input == "pen"
+    shape = partial(points, most=MAX_POINTS) if pen else partial(pixels, side=28)
+    loader = partial(StrokeLoader, reader, shape, threads=num_threads(experiment.config.run))
+    model = replace(trial.model, arch="strokes") if pen else trial.model
 
     def build(weights: str) -> Classifier:
-        if seen == "pen":
-            return StrokeNetwork(cell.classes)
-        return factory.create_from_config(model, cell.classes, weights)
+        if pen:
+            return StrokeNetwork(trial.num_classes)
+        return factory.create_from_config(model, trial.num_classes, weights)
 
-    lesson = TrainingSet(  # a drawing is a product of one picture: rows are both
-        fed(shares=TAUGHT[taught]),
+    dataset = TrainingSet(  # one image for each product: a row is both
+        loader(shares=TRAINED_ON[planned.trained_on]),
         build,
-        cell.labels,
-        np.arange(len(cell.labels)),
-        cell.train,
-        cell.test,
-        cell.classes,
+        trial.labels,
+        np.arange(len(trial.labels)),
+        trial.train,
+        trial.test,
+        trial.num_classes,
     )
-    train(folder, model, lesson, cell.seed, config.run)
-    net = build("none")
-    saved: dict[str, Any] = torch.load(folder / "last.pt", weights_only=True)
-    net.load_state_dict(saved["model"])
-    net.eval()
-    return np.stack([_asked(net, fed(watched=share), cell.test) for share in SHARES])
+    train(folder, model, dataset, trial.seed, experiment.config.run)
+    network = build("none")
+    checkpoint: dict[str, Any] = torch.load(folder / "last.pt", weights_only=True)
+    network.load_state_dict(checkpoint["model"])
+    network.eval()
+    return np.stack([_predict(network, loader(watched=f), trial.test) for f in FRACTIONS])
 
 
 @torch.inference_mode()
-def _asked(net: Classifier, feed: StrokeLoader, rows: np.ndarray) -> np.ndarray:
-    answers = [
-        net(net.normalise(torch.from_numpy(inputs))).argmax(1)
-        for _, inputs in feed.plain(rows, ASKED)
+def _predict(network: Classifier, loader: StrokeLoader, rows: np.ndarray) -> np.ndarray:
+    classes = [
+        network(network.normalise(torch.from_numpy(inputs))).argmax(1)
+        for _, inputs in loader.plain(rows, BATCH_SIZE)
     ]
-    return torch.cat(answers).numpy()
+    return torch.cat(classes).numpy()
 
 
-def lines(runs: list[tuple[Cell, str, str]], right: list[np.ndarray]) -> list[dict[str, Any]]:
-    """A row for each share: accuracies, and what the pen has over the pixels; of all seeds."""
+def summarize(
+    planned: Sequence[StrokeTrial], correct: Sequence[np.ndarray]
+) -> list[dict[str, Any]]:
+    """A row for each fraction: accuracies over all seeds, and the gain of the pen over pixels."""
     rows = []
-    for place, share in enumerate(SHARES):
-        by_run: dict[tuple[str, str], list[np.ndarray]] = {}
-        for (_, seen, taught), found in zip(runs, right, strict=True):
-            by_run.setdefault((seen, taught), []).append(found[place])
-        together = {key: np.concatenate(found) for key, found in by_run.items()}
-        product = np.tile(np.arange(right[0].shape[1]), len(by_run[SEEN[0], "begun"]))
-        row: dict[str, Any] = {"share": share}
-        for (seen, taught), found in together.items():
-            row |= pages.flat(f"{seen}_{taught}", accuracy(found, group=product))
-        pen, raster = (together[seen, "begun"] for seen in SEEN)
-        rows.append(row | pages.flat("gain", gain(pen, raster, group=product)))
+    for number, fraction in enumerate(FRACTIONS):
+        by_kind: dict[tuple[str, str], list[np.ndarray]] = {}
+        for trial, of_trial in zip(planned, correct, strict=True):
+            by_kind.setdefault((trial.input, trial.trained_on), []).append(of_trial[number])
+        row: dict[str, Any] = {"fraction": fraction}
+        for (kind, trained_on), seeds in by_kind.items():
+            row |= pages.csv_columns(f"{kind}_{trained_on}", over_seeds(accuracy, seeds))
+        pen, raster = (by_kind[kind, "partial"] for kind in INPUTS)
+        rows.append(row | pages.csv_columns("gain", over_seeds(gain, pen, raster)))
     return rows
 
 
-def section(rows: list[dict[str, Any]], cell: Cell, arguments: argparse.Namespace) -> str:
-    shown = [
+def section(rows: list[dict[str, Any]], trial: Trial, arguments: argparse.Namespace) -> str:
+    """The heading, settings and table of the page's section."""
+    lines = [
         [
-            f"{100 * row['share']:.0f} %",
-            *(pages.percent(pages.estimate(row, f"{seen}_begun")) for seen in SEEN),
-            pages.points(pages.estimate(row, "gain")),
-            *(pages.percent(pages.estimate(row, f"{seen}_whole")) for seen in SEEN),
+            f"{100 * row['fraction']:.0f} %",
+            *(pages.percent(pages.from_columns(row, f"{kind}_partial")) for kind in INPUTS),
+            pages.points(pages.from_columns(row, "gain")),
+            *(pages.percent(pages.from_columns(row, f"{kind}_complete")) for kind in INPUTS),
         ]
         for row in rows
     ]
-    header = ["drawn so far", "pen", "pixels", "pen against pixels"]
-    header += ["pen, learnt from whole ones", "pixels, learnt from whole ones"]
-    pen = sum(p.numel() for p in StrokeNetwork(cell.classes).parameters())
-    raster = sum(
-        p.numel() for p in factory.create_model(cell.model.arch, cell.classes, "none").parameters()
+    header = ["drawn so far", "pen", "pixels", "gain of the pen"]
+    header += ["pen, trained on complete drawings", "pixels, trained on complete drawings"]
+    raster = factory.create_model(trial.model.arch, trial.num_classes, "none")
+    pen_parameters, raster_parameters = (
+        sum(p.numel() for p in network.parameters())
+        for network in (StrokeNetwork(trial.num_classes), raster)
     )
     return (
-        f"### While it is being drawn: {cell.classes} categories\n\n"
-        f"{len(cell.train):,} drawings to learn from, {len(cell.test):,} locked ones asked,"
-        f" {arguments.epochs} epochs, {arguments.seeds} seeds. The pen's network has {pen:,}"
-        f" parameters, that of the pixels {raster:,}. What has been drawn is enlarged to its square"
-        f" before it is shown.\n\n{table(header, shown)}\n\n"
+        f"### Partial drawings: {trial.num_classes} categories\n\n"
+        f"{len(trial.train):,} training drawings, {len(trial.test):,} locked ones,"
+        f" {arguments.epochs} epochs, seeds: {arguments.seeds}. The network on the pen's path has"
+        f" {pen_parameters:,} parameters, the network on pixels {raster_parameters:,}. A partial"
+        f" drawing is enlarged to the full square.\n\n{table(header, lines)}\n\n"
     )
 
 
 def _draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    made, axes = pages.figure()
-    drawn = [100 * row["share"] for row in rows]
-    for seen, colour in zip(SEEN, pages.COLOURS, strict=False):
-        for taught, style in (("begun", "o-"), ("whole", "o:")):
-            reached = [100 * row[f"{seen}_{taught}"] for row in rows]
-            label = f"{seen}, learnt from {TAUGHT_WORDS[taught]}"
-            axes.plot(drawn, reached, style, color=colour, label=label)
-    axes.set_xlabel("% of the drawing seen")
-    axes.set_ylabel("% of locked drawings right")
+    figure, axes = pages.subplots()
+    percent = [100 * row["fraction"] for row in rows]
+    for kind, color in zip(INPUTS, pages.COLORS, strict=False):
+        for trained_on, style in (("partial", "o-"), ("complete", "o:")):
+            values = [100 * row[f"{kind}_{trained_on}"] for row in rows]
+            label = f"{kind}, trained on {trained_on} drawings"
+            axes.plot(percent, values, style, color=color, label=label)
+    axes.set_xlabel("part of the drawing, %")
+    axes.set_ylabel("accuracy on locked drawings, %")
     axes.legend(frameon=False)
-    pages.save(made, path)
+    pages.save(figure, path)
 
 
 def main() -> int:
-    parser = cells.parser(
-        "Recognising a drawing while it is being drawn.",
+    """Exit status: 0, or 2 after a user error."""
+    parser = trials.argument_parser(
+        "Recognizing a drawing while it is being drawn.",
         "quickdraw_strokes",
         "configs/quickdraw_strokes.toml",
         "--seeds 1 --categories 50",
     )
-    parser.add_argument("--categories", type=int, default=0, help="the largest; 0 = all")
-    cells.of_one_model(parser, "modern")
+    parser.add_argument("--categories", type=int, default=0, help="the largest; 0: all")
+    trials.add_model_arguments(parser, "modern")
     parser.set_defaults(seeds=1)
     arguments = parser.parse_args()
-    return cells.run(arguments, partial(study, arguments))
+    return trials.run_study(arguments, partial(study, arguments))
 
 
 if __name__ == "__main__":

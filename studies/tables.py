@@ -1,95 +1,105 @@
-"""Answers of variants against those of the first one, as tables with intervals (B1, B5).
+"""Tables that compare variants with the first one, with intervals.
 
 Each figure is given twice: on the locked part, and out-of-fold on the part that trains the
 boosters, which has many times the products.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.config.schema import Config
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import Estimate, accuracy, gain
 from lib.pipeline.experiment import Experiment
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Whether the right class was first: bool [products] of the locked and of the stack part."""
+class Outcome:
+    """Correct predictions of one variant and seed.
+
+    locked, oof: bool [products], whether the best class is the true one, for the locked part and
+    out-of-fold for the part that trains the boosters.
+    """
 
     locked: np.ndarray
     oof: np.ndarray
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row of a table: figures of a variant, and what it differs by from the first row."""
+class Row:
+    """One row of a table: accuracies of a variant and its gains over the first row.
+
+    gain_by_seed: out-of-fold gains, one for each seed; empty for a single seed.
+    """
 
     name: str
     locked: Estimate
     oof: Estimate
     locked_gain: Estimate | None = None
     oof_gain: Estimate | None = None
-    by_seed: tuple[float, ...] = ()  # gains out-of-fold, where there are several seeds
+    gain_by_seed: tuple[float, ...] = ()
 
 
-def lines_of(found: dict[str, list[Answers]]) -> list[Line]:
-    """A row for each variant, by name, of as many seeds each; the first is what they differ from.
+def compare(outcomes: dict[str, list[Outcome]]) -> list[Row]:
+    """A row for each variant, by name, over its seeds; gains are over the first variant.
 
-    Raises ValueError for other numbers of seeds.
+    Raises ValueError if variants have different numbers of seeds.
     """
-    (_, first), *_ = found.items()
-    if {len(seeds) for seeds in found.values()} != {len(first)}:
-        raise ValueError("variants of different numbers of seeds are not compared")
+    (_, baseline), *_ = outcomes.items()
+    if {len(seeds) for seeds in outcomes.values()} != {len(baseline)}:
+        raise ValueError("variants have different numbers of seeds")
     return [
-        _line(name, seeds, None if place == 0 else first)
-        for place, (name, seeds) in enumerate(found.items())
+        _row(name, seeds, baseline if number else None)
+        for number, (name, seeds) in enumerate(outcomes.items())
     ]
 
 
-def _line(name: str, seeds: list[Answers], first: list[Answers] | None) -> Line:
-    locked, oof = [one.locked for one in seeds], [one.oof for one in seeds]
-    line = Line(name, _accuracy(locked), _accuracy(oof))
-    if first is None:
-        return line
-    base = [one.oof for one in first]
-    gains = [float(a.mean() - b.mean()) for a, b in zip(oof, base, strict=True)]
+def _row(name: str, seeds: list[Outcome], baseline: list[Outcome] | None) -> Row:
+    locked, oof = [seed.locked for seed in seeds], [seed.oof for seed in seeds]
+    row = Row(name, over_seeds(accuracy, locked), over_seeds(accuracy, oof))
+    if baseline is None:
+        return row
+    baseline_oof = [seed.oof for seed in baseline]
+    gains = [float(a.mean() - b.mean()) for a, b in zip(oof, baseline_oof, strict=True)]
     return replace(
-        line,
-        locked_gain=_gain(locked, [one.locked for one in first]),
-        oof_gain=_gain(oof, base),
-        by_seed=tuple(gains) if len(gains) > 1 else (),
+        row,
+        locked_gain=over_seeds(gain, locked, [seed.locked for seed in baseline]),
+        oof_gain=over_seeds(gain, oof, baseline_oof),
+        gain_by_seed=tuple(gains) if len(gains) > 1 else (),
     )
 
 
-def _accuracy(seeds: Sequence[np.ndarray]) -> Estimate:
-    return accuracy(np.concatenate(seeds), group=_same_product(seeds))
+def over_seeds(metric: Callable[..., Estimate], *correct: Sequence[np.ndarray]) -> Estimate:
+    """`metrics.accuracy` of one variant, or `metrics.gain` of two, over all seeds.
+
+    correct: for each variant one bool [products] for each seed. The bootstrap draws a product with
+    its predictions of all seeds together, since they are not independent products.
+    """
+    num_seeds, num_products = len(correct[0]), len(correct[0][0])
+    product = np.tile(np.arange(num_products), num_seeds)
+    return metric(*(np.concatenate(seeds) for seeds in correct), group=product)
 
 
-def _gain(seeds: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> Estimate:
-    return gain(np.concatenate(seeds), np.concatenate(first), group=_same_product(seeds))
+def to_markdown(title: str, rows: Sequence[Row]) -> str:
+    """A heading and the table of `compare`; gains in percentage points."""
+    by_seed = any(row.gain_by_seed for row in rows)
+    header = ["", "locked", "gain", "out-of-fold", "gain"] + ["seed by seed"] * by_seed
+    lines = []
+    for row in rows:
+        cells = [_share(row.locked), _points(row.locked_gain)]
+        cells += [_share(row.oof), _points(row.oof_gain)]
+        seeds = " ".join(f"{100 * value:+.2f}" for value in row.gain_by_seed)
+        lines.append([row.name, *cells] + [seeds] * by_seed)
+    return f"### {title}\n\n{table(header, lines)}"
 
 
-def _same_product(seeds: Sequence[np.ndarray]) -> np.ndarray:
-    """A product's answers of several seeds are drawn together: they are no several products."""
-    return np.tile(np.arange(len(seeds[0])), len(seeds))
+def verdict(gain: Estimate) -> str:
+    """ ": none" if the interval of a gain contains zero, else ""."""
+    return "" if gain.low > 0 or gain.high < 0 else ": none"
 
 
-def markdown(title: str, lines: Sequence[Line]) -> str:
-    several = any(line.by_seed for line in lines)
-    header = ["", "locked", "gain", "out-of-fold", "gain"] + ["seed by seed"] * several
-    rows = []
-    for line in lines:
-        locked, oof = _figure(line.locked), _figure(line.oof)
-        cells = [line.name, locked, _points(line.locked_gain), oof, _points(line.oof_gain)]
-        seeds = " ".join(f"{100 * gained:+.2f}" for gained in line.by_seed)
-        rows.append(cells + [seeds] * several)
-    return f"### {title}\n\n{table(header, rows)}"
-
-
-def _figure(estimate: Estimate) -> str:
+def _share(estimate: Estimate) -> str:
     return f"{estimate.value:.4f} ({estimate.low:.4f}..{estimate.high:.4f})"
 
 
@@ -97,21 +107,18 @@ def _points(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-    verdict = "" if low > 0 or high < 0 else ": none"
-    return f"{value:+.2f} ({low:+.2f}..{high:+.2f}){verdict}"
+    return f"{value:+.2f} ({low:+.2f}..{high:+.2f}){verdict(estimate)}"
 
 
-def share(config: Config, variant: Config, taken: Sequence[str]) -> None:
-    """Put links to the stages that the variant takes from the experiment as they lie."""
-    Experiment(variant).folder.mkdir(parents=True, exist_ok=True)
-    for name in taken:
-        link, source = (
-            Experiment(variant).folder / name,
-            (Experiment(config).folder / name).resolve(),
-        )
+def link_stages(experiment: Experiment, variant: Experiment, stages: Sequence[str]) -> None:
+    """Create symbolic links to the stages that a variant shares with the experiment."""
+    variant.folder.mkdir(parents=True, exist_ok=True)
+    for name in stages:
+        link, source = variant.folder / name, (experiment.folder / name).resolve()
         if source.is_dir() and not link.exists():
             link.symlink_to(source)
 
 
 def slug(name: str) -> str:
+    """A variant's name as a folder name."""
     return name.replace(",", "").replace(" ", "-")

@@ -7,7 +7,6 @@ from pathlib import Path
 import flask
 import pytest
 
-from lib import fill, jobs
 from lib.config.load import load
 from lib.config.schema import Config
 from lib.data.catalog import Catalog, read_categories, read_splits
@@ -15,6 +14,10 @@ from lib.labelling.app import create_app
 from lib.labelling.images import ProductImages
 from lib.labelling.items import LabellingTask, sample_task
 from lib.labelling.store import Store
+from lib.pipeline.experiment import Experiment
+from lib.stages import extract
+from lib.stages.order import build_stage
+from lib.stages.read import catalog_of_part
 
 TINY = """
 name = "tiny"
@@ -42,7 +45,7 @@ def index_sample(folder: Path, num_classes: int) -> tuple[Path, Config]:
     path = folder / "tiny.toml"
     path.write_text(f'work = "{folder}"\n' + TINY.format(num_classes=num_classes))
     config = load(path)
-    jobs.ensure_all(config, "extract", False, lambda _: None)
+    build_stage(extract, Experiment(config), rebuild=False)
     return path, config
 
 
@@ -62,9 +65,10 @@ def make_task(
     config: Config, num_items: int, seed: int | None = None
 ) -> tuple[Catalog, LabellingTask]:
     """The task that the study draws, by default with the config's seed."""
-    catalog = fill.catalogue(config, "train")
-    categories = read_categories(config.at("extract/classes"))
-    locked = read_splits(config.at("extract/splits")).products("locked")
+    experiment = Experiment(config)
+    catalog = catalog_of_part(experiment, "train")
+    categories = read_categories(experiment.path("extract/classes"))
+    locked = read_splits(experiment.path("extract/splits")).products("locked")
     seed = config.seed if seed is None else seed
     return catalog, sample_task(catalog, categories, locked, num_items, seed)
 

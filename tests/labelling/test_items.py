@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lib.data.catalog import Categories, read_splits
 from lib.errors import UserError
 from lib.labelling.items import display_names, sample_task
+from lib.pipeline.experiment import Experiment
 from tests.labelling.conftest import make_task
 
 
@@ -20,7 +21,7 @@ def categories(*names, keys=None):
 def test_a_task_is_a_random_sample_of_the_part(four_classes):
     _, config = four_classes
     catalog, task = make_task(config, 20)
-    locked = read_splits(config.at("extract/splits")).products("locked")
+    locked = read_splits(Experiment(config).path("extract/splits")).products("locked")
     assert len(task) == len(set(task.products.tolist())) == 20
     assert np.isin(task.products, locked).all()
     assert np.array_equal(task.truth, catalog.label[task.products])

@@ -1,5 +1,76 @@
-"""Fixtures of the labelling tests for the study of human labels."""
+"""Ten-line catalogs of drawings after stage 01, and what the studies write."""
 
+import csv
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.config.load import load
+from lib.pipeline.experiment import Experiment
+from lib.stages import extract
+from lib.stages.order import build_stage
+from tests.conftest import ROOT
 from tests.labelling.conftest import four_classes
 
 __all__ = ["four_classes"]
+
+CATEGORIES = ("bar", "dot", "ring", "wave")
+NUM_DRAWINGS = 50  # of each category
+
+
+def bitmaps(number: int) -> np.ndarray:
+    """uint8 [NUM_DRAWINGS, 784]: noise, and a bright band whose rows depend on `number`."""
+    rng = np.random.default_rng(number)
+    drawings = rng.integers(0, 60, (NUM_DRAWINGS, 28, 28), np.uint8)
+    drawings[:, 7 * number : 7 * number + 7] = 255
+    return drawings.reshape(NUM_DRAWINGS, -1)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """Bitmaps of four categories, the models of configs/quickdraw.toml for two epochs."""
+    (tmp_path / "drawn").mkdir()
+    for number, name in enumerate(CATEGORIES):
+        np.save(tmp_path / "drawn" / f"{name}.npy", bitmaps(number))
+    changes = [f"work={tmp_path}", f'data.root="{tmp_path}"', 'data.train="drawn"']
+    changes += ["data.classes=[]", "train.epochs=2", "models.modern.epochs=2"]
+    changes += ["train.batch_size=8", "run.workers=1"]
+    made = Experiment(load(ROOT / "configs/quickdraw.toml", changes))
+    build_stage(extract, made, rebuild=False)
+    return made
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> Callable[..., Namespace]:
+    """The arguments of a study that writes into `tmp_path`/docs."""
+
+    def make(**more: object) -> Namespace:
+        common = {"seeds": 2, "out": str(tmp_path / "docs"), "model": "cnn2", "epochs": 2}
+        return Namespace(**(common | more))
+
+    return make
+
+
+@pytest.fixture
+def read_csv(tmp_path: Path) -> Callable[[str], list[dict[str, str]]]:
+    """The rows of a CSV file that a study wrote."""
+
+    def read(name: str) -> list[dict[str, str]]:
+        with (tmp_path / "docs" / "quickdraw" / f"{name}.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+def write_ndjson(path: Path, first_key: int, drawings: list) -> None:
+    """A file of stroke drawings in the form of Quick, Draw!."""
+    path.parent.mkdir(exist_ok=True)
+    lines = [
+        json.dumps({"key_id": str(first_key + number), "drawing": drawing})
+        for number, drawing in enumerate(drawings)
+    ]
+    path.write_text("\n".join(lines))

@@ -10,6 +10,7 @@ import pytest
 
 from lib.errors import UserError
 from lib.labelling.store import Store
+from lib.pipeline.experiment import Experiment
 from studies import human_label
 from tests.labelling.conftest import make_task
 from tests.labelling.running_page import run_study, running_page
@@ -138,9 +139,15 @@ def test_a_part_with_fewer_products_is_used_whole(four_classes, tmp_path, capsys
     common = ["--config", str(path), "--data", str(tmp_path / "l.sqlite"), "--items", "1000"]
     with Store(tmp_path / "l.sqlite") as store:
         arguments = human_label.argument_parser().parse_args(common)
-        session = human_label.open_session(config, store, arguments)
+        session = human_label.open_session(Experiment(config), store, arguments)
         assert len(session.task) == num_locked
     assert (
         f"locked has only {num_locked} products with images: using all, not 1000"
         in capsys.readouterr().out
     )
+
+
+def test_a_model_without_predictions_is_left_out_with_a_note(four_classes):
+    topks, notes = human_label.fresh_topks(Experiment(four_classes[1]), "locked")
+    assert topks == {}
+    assert notes == ["a is left out: its predictions of locked are missing."]
