@@ -22,7 +22,7 @@ from lib.data.catalog import (
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from tests.conftest import jpeg
-from tests.features.toy_catalog import catalogue as random_catalog
+from tests.features.toy_catalog import random_catalog
 
 HEADER = "category_id,category_level1,category_level2,category_level3\n"
 

@@ -15,7 +15,7 @@ from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
 from lib.features.hash_kernels import ImageLabelCounts
 from lib.features.hash_lookup import ReferenceProducts, lookup_images
 from lib.features.query import Query, make_query
-from tests.features.toy_catalog import catalogue, relabelled
+from tests.features.toy_catalog import random_catalog, with_labels
 
 CLASSES = 14
 
@@ -31,10 +31,12 @@ def asked(known: Catalog, fold: np.ndarray, hash_k: int = 2) -> tuple[Query, Ima
     return query, found
 
 
-def counters(query: Query, known: ImageLabelCounts, slot: int) -> list[Counter]:
+def counters(query: Query, known: ImageLabelCounts, query_row: int) -> list[Counter]:
     """Class -> products, of each picture of the product that somebody holds."""
     found = []
-    for image in range(query.image_start[slot], query.image_start[slot] + query.image_count[slot]):
+    for image in range(
+        query.image_start[query_row], query.image_start[query_row] + query.image_count[query_row]
+    ):
         counts = known.count_of(np.full(CLASSES, image), np.arange(CLASSES)).tolist()
         if sum(counts):
             found.append(Counter(dict(enumerate(counts))))
@@ -48,18 +50,18 @@ def majority(pictures: list[Counter]) -> int | None:
 def l1(pictures: list[Counter]) -> int | None:
     score: Counter = Counter()
     for count in pictures:
-        for cls, products in count.items():
-            score[cls] += Fraction(products, count.total())
+        for class_id, products in count.items():
+            score[class_id] += Fraction(products, count.total())
     return first_of(score)
 
 
 def unanimous(pictures: list[Counter]) -> int | None:
-    classes = {cls for count in pictures for cls, products in count.items() if products}
+    classes = {class_id for count in pictures for class_id, products in count.items() if products}
     return classes.pop() if len(classes) == 1 else None
 
 
 def first_of(score: Counter) -> int | None:
-    return min(score, key=lambda cls: (-score[cls], cls)) if score else None
+    return min(score, key=lambda class_id: (-score[class_id], class_id)) if score else None
 
 
 @pytest.mark.parametrize(
@@ -69,26 +71,26 @@ def first_of(score: Counter) -> int | None:
 @given(seed=st.integers(0, 2**32 - 1), pictures=st.sampled_from([4, 25, 150]))
 def test_equal_to_exact_sums(rule: Callable, exact: Callable, seed: int, pictures: int) -> None:
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, 60, pictures, CLASSES, placeholder=0.1)
+    known = random_catalog(rng, 60, pictures, CLASSES, placeholder=0.1)
     if seed % 2:  # classes that agree, for the unanimous rule
         word = (known.md5[:, 0] % np.uint64(CLASSES)).astype(np.int16)
         label = known.label.copy()
         label[known.image_product] = word
-        known = relabelled(known, label)
+        known = with_labels(known, label)
     query, found = asked(known, rng.integers(-1, 3, 60).astype(np.int8))
     fallback = rng.integers(0, CLASSES, 60).astype(np.int16)
     before = fallback.copy()
     answer = rule(query, found, fallback)
     assert answer.dtype == np.int16
     np.testing.assert_array_equal(fallback, before)
-    for slot in range(60):
-        expected = exact(counters(query, found, slot))
-        assert answer[slot] == (fallback[slot] if expected is None else expected)
+    for query_row in range(60):
+        expected = exact(counters(query, found, query_row))
+        assert answer[query_row] == (fallback[query_row] if expected is None else expected)
 
 
 def held_by(*pictures: list[int]) -> tuple[Query, ImageLabelCounts]:
     """Product 0 has these pictures; each is held by one more product of each listed class."""
-    label = np.array([0, *(cls for classes in pictures for cls in classes)], np.int16)
+    label = np.array([0, *(class_id for classes in pictures for class_id in classes)], np.int16)
     product = np.array([0] * len(pictures) + list(range(1, len(label))), np.int32)
     number = [*range(len(pictures)), *(i for i, held in enumerate(pictures) for _ in held)]
     count = np.bincount(product)
@@ -131,7 +133,7 @@ def test_equal_sums_of_shares_go_to_the_smaller_class() -> None:
 
 def test_silent_where_nobody_holds_a_picture() -> None:
     rng = np.random.default_rng(1)
-    known = catalogue(rng, 1, 5)
+    known = random_catalog(rng, 1, 5)
     query, found = asked(known, np.full(1, -1, np.int8))
     for rule in (by_majority, by_l1, by_unanimous):
         assert rule(query, found, np.array([5], np.int16)).tolist() == [5]

@@ -12,18 +12,18 @@ from lib.features import build as module
 from lib.features import table as table_module
 from lib.features.build import recall_table
 from lib.features.table import FeatureTable
-from tests.features.toy_catalog import CLASSES, catalogue, dump
-from tests.features.toy_features import DIALS, build, sourced, toy
+from tests.features.toy_catalog import CLASSES, random_catalog, random_topk
+from tests.features.toy_features import SETTINGS, build, build_source_table, toy
 
 
 def test_rows_targets_and_recall(tmp_path: Path) -> None:
     data = toy(7)
     built = build(tmp_path, data, "fit")
-    key = built.product.astype(np.int64) * CLASSES + built.cls
+    key = built.product.astype(np.int64) * CLASSES + built.class_id
     assert (np.diff(key) > 0).all()
     np.testing.assert_array_equal(np.unique(built.product), data.splits.products("fit"))
     target = np.load(tmp_path / "target.npy")
-    np.testing.assert_array_equal(target, built.cls == data.labelled.label[built.product])
+    np.testing.assert_array_equal(target, built.class_id == data.labelled.label[built.product])
     np.testing.assert_array_equal(built.fold, data.splits.fold[built.product])
     assert built.facts["recall"] == pytest.approx(target.sum() / len(np.unique(built.product)))
     assert built.facts["rows"] == len(key)
@@ -42,23 +42,23 @@ def test_only_the_part_that_trains_has_folds(tmp_path: Path) -> None:
 def test_every_candidate_has_a_reason(tmp_path: Path) -> None:
     """In a dump, under the hash, or near; or the product has no picture and nothing near."""
     data = toy(11)
-    dials = Features(top_k=2, id_neighbors=0, id_windows=(4,))
-    built = build(tmp_path, data, "locked", dials)
-    query_images = data.dumps["locked"][0].image
+    features = Features(top_k=2, id_neighbors=0, id_windows=(4,))
+    built = build(tmp_path, data, "locked", features)
+    query_images = data.topks["locked"][0].image
     for product in np.unique(built.product):
         images = np.flatnonzero(data.labelled.image_product[query_images] == product)
-        listed = {int(c) for t in data.dumps["locked"] for c in t.classes[images, :2].ravel()}
+        listed = {int(c) for t in data.topks["locked"] for c in t.classes[images, :2].ravel()}
         rows = built.product == product
-        under_hash = set(built.cls[rows & (built.column("hash_count_sum") > 0)].tolist())
+        under_hash = set(built.class_id[rows & (built.column("hash_count_sum") > 0)].tolist())
         if len(images):
-            assert set(built.cls[rows].tolist()) == listed | under_hash
+            assert set(built.class_id[rows].tolist()) == listed | under_hash
         else:
             assert rows.sum() == 5
 
 
 def test_columns_by_position_are_nan_without_a_picture(tmp_path: Path) -> None:
     data = toy(13)
-    columns = sourced(tmp_path, data, "fit", ["small"])
+    columns = build_source_table(tmp_path, data, "fit", ["small"])
     built = build(tmp_path / "candidates", data, "fit")
     count = data.labelled.image_count[built.product]
     assert {0, 5} <= set(count.tolist())  # the toy has both ends
@@ -75,10 +75,10 @@ def test_columns_by_position_are_nan_without_a_picture(tmp_path: Path) -> None:
 
 def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
     data = toy(17)
-    columns = sourced(tmp_path, data, "locked", ["first", "second"])
+    columns = build_source_table(tmp_path, data, "locked", ["first", "second"])
     product = np.load(tmp_path / "candidates" / "product.npy")
-    cls = np.load(tmp_path / "candidates" / "cls.npy")
-    for name, topk in zip(("first", "second"), data.dumps["locked"], strict=True):
+    class_id = np.load(tmp_path / "candidates" / "cls.npy")
+    for name, topk in zip(("first", "second"), data.topks["locked"], strict=True):
         table = {
             column: columns.values[:, columns.names.index(f"{name}_{column}")]
             for column in ("mean", "max", "geometric", "rank", "of_best", "rest", "prob_1")
@@ -91,7 +91,7 @@ def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
             probs = np.empty((len(rows), len(images)))
             for i, row in enumerate(rows):
                 for j, image in enumerate(images):
-                    at = np.flatnonzero(topk.classes[image] == cls[row])
+                    at = np.flatnonzero(topk.classes[image] == class_id[row])
                     floor = min(topk.rest[image] / (CLASSES - 5), topk.probs[image, -1])
                     probs[i, j] = topk.probs[image, at[0]] if len(at) else floor
             average = probs.mean(axis=1)
@@ -112,13 +112,13 @@ def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
     built = build(tmp_path, data, "test")
     known, test = data.labelled, data.test
     words = [tuple(word) for word in known.md5.tolist()]
-    for row in range(len(built.cls)):
+    for row in range(len(built.class_id)):
         images = np.flatnonzero(test.image_product == built.product[row])
         counts, shares, totals, distinct = [], [], [], []
         for image in images:
             held = [i for i, word in enumerate(words) if word == tuple(test.md5[image].tolist())]
             label = known.label[np.unique(known.image_product[held])] if held else np.empty(0)
-            counts.append(int((label == built.cls[row]).sum()))
+            counts.append(int((label == built.class_id[row]).sum()))
             totals.append(len(label))
             distinct.append(len(np.unique(label)))
             if len(label):
@@ -140,18 +140,18 @@ def test_local_shares_use_the_capped_window(tmp_path: Path) -> None:
     assert built.facts["windows"] == {"4": 4, "50000": references // 4}
     rows = np.flatnonzero(data.splits.part != 2)
     ids, label = data.labelled.product_id, data.labelled.label
-    for row in range(len(built.cls)):
+    for row in range(len(built.class_id)):
         gap = np.abs(ids[rows] - ids[built.product[row]])
         by_distance = rows[np.lexsort((ids[rows], gap))]
         for window, size in ((4, 4), (50_000, references // 4)):
-            share = np.mean(label[by_distance[:size]] == built.cls[row])
+            share = np.mean(label[by_distance[:size]] == built.class_id[row])
             assert built.column(f"near_{window}_share")[row] == pytest.approx(share)
 
 
 def test_the_80_raw_columns(tmp_path: Path) -> None:
     """C8: 4 pictures x (5 probabilities + 5 hash frequencies), and as many classes."""
-    data, dials = toy(29), Features()
-    columns = sourced(tmp_path, data, "fit", ["mean"], dials)
+    data, features = toy(29), Features()
+    columns = build_source_table(tmp_path, data, "fit", ["mean"], features)
     common = FeatureTable.load(tmp_path / "candidates")
     names = common.names + columns.names
     raw = [n for n in names if "_top_" in n or n.startswith(("hash_freq_", "hash_class_"))]
@@ -162,7 +162,7 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
     assert "candidate_class" in common.categorical
     # And what they hold: the dump itself, at the row's first picture.
     product = np.load(tmp_path / "candidates" / "product.npy")
-    topk = data.dumps["fit"][0]
+    topk = data.topks["fit"][0]
     has = data.labelled.image_count[product] > 0
     at = np.searchsorted(topk.image, data.labelled.first_image[product[has]])
     for rank in range(5):
@@ -176,7 +176,7 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
 
 def test_without_raw_there_are_none(tmp_path: Path) -> None:
     data = toy(29)
-    columns = sourced(tmp_path, data, "fit", ["mean"], Features(use_raw_topk=False))
+    columns = build_source_table(tmp_path, data, "fit", ["mean"], Features(use_raw_topk=False))
     common = FeatureTable.load(tmp_path / "candidates")
     assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
     assert common.categorical == ["candidate_class"]
@@ -184,20 +184,20 @@ def test_without_raw_there_are_none(tmp_path: Path) -> None:
 
 def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_path: Path) -> None:
     data = toy(11)
-    dials = replace(DIALS, use_md5=False, id_neighbors=0)
-    built = build(tmp_path, data, "locked", dials)
+    features = replace(SETTINGS, use_md5=False, id_neighbors=0)
+    built = build(tmp_path, data, "locked", features)
     assert not [name for name in built.columns.names if "hash" in name]
     assert "recall_hash" not in built.facts
-    images = data.dumps["locked"][0].image
+    images = data.topks["locked"][0].image
     for product in np.unique(data.labelled.image_product[images]):
         own = data.labelled.image_product[images] == product
-        listed = {int(c) for t in data.dumps["locked"] for c in t.classes[own, :3].ravel()}
+        listed = {int(c) for t in data.topks["locked"] for c in t.classes[own, :3].ravel()}
         assert set(built.of(product)[0]) == listed
 
 
 def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> None:
     data = toy(11)
-    built = build(tmp_path, data, "locked", replace(DIALS, id_windows=(), id_neighbors=0))
+    built = build(tmp_path, data, "locked", replace(SETTINGS, id_windows=(), id_neighbors=0))
     assert not [name for name in built.columns.names if "near" in name]
     assert "global_prior" in built.columns.names
     assert "recall_near" not in built.facts
@@ -206,14 +206,14 @@ def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> Non
 
 def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
     data = toy(7, products=150)
-    whole = build(tmp_path / "a", data, "fit", DIALS)
-    capped = build(tmp_path / "b", data, "fit", replace(DIALS, max_candidates=2))
+    whole = build(tmp_path / "a", data, "fit", SETTINGS)
+    capped = build(tmp_path / "b", data, "fit", replace(SETTINGS, max_candidates=2))
     assert capped.facts["recall_without_cap"] == whole.facts["recall"]
     assert capped.facts["rows_without_cap"] == whole.facts["rows"]
     assert capped.facts["recall"] < whole.facts["recall"]
     assert np.bincount(capped.product).max() == 2
     target = np.load(tmp_path / "b" / "target.npy")
-    np.testing.assert_array_equal(target, capped.cls == data.labelled.label[capped.product])
+    np.testing.assert_array_equal(target, capped.class_id == data.labelled.label[capped.product])
 
 
 def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
@@ -225,8 +225,8 @@ def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
     ]
     setting = {"networks": "top_k", "hash": "hash_k", "near": "id_neighbors"}
     for row in table:
-        dials = replace(DIALS, **{setting[row["source"]]: row["k"]})
-        built = build(tmp_path / f"{row['source']}{row['k']}", data, "fit", dials)
+        features = replace(SETTINGS, **{setting[row["source"]]: row["k"]})
+        built = build(tmp_path / f"{row['source']}{row['k']}", data, "fit", features)
         assert built.facts["recall"] == pytest.approx(row["recall"], abs=1e-6)
         assert built.facts["rows_per_product"] == pytest.approx(row["rows_per_product"], abs=1e-3)
         alone = built.facts[f"recall_{row['source']}"]
@@ -237,8 +237,8 @@ def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:
     """A dump of two classes still gives five raw ranks."""
     data = toy(31)
     rng = np.random.default_rng(0)
-    data.dumps["fit"] = [dump(rng, data.dumps["fit"][0].image, k=2)[0]]
-    columns = sourced(tmp_path, data, "fit", ["mean"], Features())
+    data.topks["fit"] = [random_topk(rng, data.topks["fit"][0].image, k=2)[0]]
+    columns = build_source_table(tmp_path, data, "fit", ["mean"], Features())
     lost = [columns.names.index(f"mean_top_{kind}_0_4") for kind in ("prob", "class")]
     assert np.isnan(columns.values[:, lost[0]]).all()
     assert (columns.values[:, lost[1]] == -1).all()
@@ -246,10 +246,10 @@ def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:
 
 def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = toy(37)
-    whole = sourced(tmp_path / "a", data, "fit", ["x", "y"])
+    whole = build_source_table(tmp_path / "a", data, "fit", ["x", "y"])
     monkeypatch.setattr(module, "CHUNK", 3)
     monkeypatch.setattr(table_module, "BLOCK", 5)
-    pieces = sourced(tmp_path / "b", data, "fit", ["x", "y"])
+    pieces = build_source_table(tmp_path / "b", data, "fit", ["x", "y"])
     np.testing.assert_array_equal(whole.values, pieces.values)
     one, other = (FeatureTable.load(tmp_path / side / "candidates").values for side in "ab")
     np.testing.assert_array_equal(one, other)
@@ -257,7 +257,7 @@ def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     for side in "ab":
-        sourced(tmp_path / side, toy(41), "fit", ["x"])
+        build_source_table(tmp_path / side, toy(41), "fit", ["x"])
     for path in sorted((tmp_path / "a").rglob("*.*")):
         twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
         assert path.read_bytes() == twin.read_bytes(), path
@@ -267,9 +267,9 @@ def test_a_test_file_without_products_or_pictures(tmp_path: Path) -> None:
     data = toy(43)
     rng = np.random.default_rng(0)
     for products, most_images, side in ((0, 3, "a"), (4, 0, "b")):
-        data.test = catalogue(rng, products, 5, most_images=most_images)
-        data.dumps["test"] = [dump(rng, np.empty(0, np.int64))[0]]
-        columns = sourced(tmp_path / side, data, "test", ["x"], Features())
+        data.test = random_catalog(rng, products, 5, most_images=most_images)
+        data.topks["test"] = [random_topk(rng, np.empty(0, np.int64))[0]]
+        columns = build_source_table(tmp_path / side, data, "test", ["x"], Features())
         assert len(columns.values) == products * 5
 
 

@@ -15,7 +15,7 @@ from lib.features.candidates import (
     unique_candidates,
 )
 from lib.features.query import make_query
-from tests.features.toy_catalog import CLASSES, catalogue
+from tests.features.toy_catalog import CLASSES, random_catalog
 
 untimed = settings(deadline=None)  # the machine may be busy
 
@@ -26,14 +26,16 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seeds, st.integers(0, 25), st.booleans(), st.integers(1, 30))
 def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> None:
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, products, 10, most_images=3)
+    known = random_catalog(rng, products, 10, most_images=3)
     query = make_query(known, np.flatnonzero(rng.random(products) < 0.7))
     lists = [rng.integers(-1, CLASSES, (len(query.images), k)).astype(np.int16) for k in (3, 2)]
     of_product = rng.integers(-1, CLASSES, (len(query.products), 2)).astype(np.int16)
     fallback = np.tile(np.array([5, 1], np.int16), (len(query.products), 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
-        slot, cls = unique_candidates(query, lists, [of_product] if near else [], fallback, CLASSES)
+        query_row, class_id = unique_candidates(
+            query, lists, [of_product] if near else [], fallback, CLASSES
+        )
     expected = []
     for place, product in enumerate(query.products):
         images = np.flatnonzero(known.image_product[query.images] == product)
@@ -41,8 +43,8 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
         some |= set(of_product[place].tolist()) if near else set()
         some -= {-1}
         expected += [(place, c) for c in sorted(some or {5, 1})]
-    assert list(zip(slot.tolist(), cls.tolist(), strict=True)) == expected
-    assert cls.dtype == np.int16
+    assert list(zip(query_row.tolist(), class_id.tolist(), strict=True)) == expected
+    assert class_id.dtype == np.int16
 
 
 def test_fallback_is_chosen_without_the_own_fold() -> None:
@@ -55,23 +57,23 @@ def test_fallback_is_chosen_without_the_own_fold() -> None:
 @given(seeds, st.integers(1, 4))
 def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, 12, 20)
+    known = random_catalog(rng, 12, 20)
     query = make_query(known, np.arange(12))
     lists = [distinct_lists(rng, len(query.images)) for _ in range(2)]
     of_product = distinct_lists(rng, 12)
     fallback = np.zeros((12, 1), np.int16)
-    slot, cls = unique_candidates(query, lists, [of_product], fallback, CLASSES)
-    kept = cap_candidates(query, lists, [of_product], slot, cls, cap, CLASSES)
+    query_row, class_id = unique_candidates(query, lists, [of_product], fallback, CLASSES)
+    kept = cap_candidates(query, lists, [of_product], query_row, class_id, cap, CLASSES)
     for place in range(12):
         images = np.flatnonzero(known.image_product == place)
-        score = dict.fromkeys(cls[slot == place].tolist(), 0.0)
+        score = dict.fromkeys(class_id[query_row == place].tolist(), 0.0)
         for listed, rows in ((lists[0], images), (lists[1], images), (of_product, [place])):
             for row in rows:
                 for rank, one in enumerate(listed[row].tolist()):
                     if one >= 0:
                         score[one] += 1 / (1 + rank) / len(rows)
         best = sorted(score, key=lambda one: (-round(score[one], 9), one))[:cap]
-        assert cls[(slot == place) & kept].tolist() == sorted(best)
+        assert class_id[(query_row == place) & kept].tolist() == sorted(best)
 
 
 def distinct_lists(rng: np.random.Generator, rows: int) -> np.ndarray:
@@ -81,9 +83,9 @@ def distinct_lists(rng: np.random.Generator, rows: int) -> np.ndarray:
     return listed
 
 
-def drawn(seed: int):
+def random_case(seed: int):
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, 20, 10)
+    known = random_catalog(rng, 20, 10)
     query = make_query(known, np.flatnonzero(rng.random(20) < 0.8))
 
     def listed(rows: int, k: int) -> np.ndarray:
@@ -107,20 +109,20 @@ def named(lists: Proposals, query, names, k: int) -> list[set[int]]:
             for image, row in enumerate(listed[:, :k].tolist()):
                 found[owner[image]] |= set(row)
         if name in lists.by_product:
-            for slot, row in enumerate(lists.by_product[name][:, :k].tolist()):
-                found[slot] |= set(row)
+            for query_row, row in enumerate(lists.by_product[name][:, :k].tolist()):
+                found[query_row] |= set(row)
     return [classes - {-1} for classes in found]
 
 
 def share(found: list[set[int]], truth: np.ndarray) -> float:
-    hits = sum(int(cls) in classes for cls, classes in zip(truth, found, strict=True))
+    hits = sum(int(class_id) in classes for class_id, classes in zip(truth, found, strict=True))
     return hits / max(int((truth >= 0).sum()), 1)
 
 
 @untimed
 @given(st.integers(0, 2**32 - 1))
 def test_recall_of_each_source_and_of_all(seed: int) -> None:
-    lists, query, truth = drawn(seed)
+    lists, query, truth = random_case(seed)
     facts = recall_by_source(lists, query, truth, CLASSES)
     for name in ("networks", "hash", "near"):
         expected = share(named(lists, query, [name], 9), truth)
@@ -132,7 +134,7 @@ def test_recall_of_each_source_and_of_all(seed: int) -> None:
 @untimed
 @given(st.integers(0, 2**32 - 1))
 def test_recall_by_k_alone_and_beside_what_is_used(seed: int) -> None:
-    lists, query, truth = drawn(seed)
+    lists, query, truth = random_case(seed)
     used = lists.head(1)
     table = recall_by_k(lists, used, query, truth, CLASSES, 3)
     assert len(table) == 9

@@ -14,79 +14,79 @@ from lib.features.embedding_knn import (
 )
 from lib.features.query import make_query
 from lib.features.similar_ids import similar_id_features
-from tests.features.toy_catalog import CLASSES, catalogue, relabelled, splits
+from tests.features.toy_catalog import CLASSES, random_catalog, splits, with_labels
 
 FOLDS, PRODUCTS = 2, 300
 
 
 def toy(seed: int, part: str, folds: int = FOLDS):
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, PRODUCTS, 30, most_images=3)
+    known = random_catalog(rng, PRODUCTS, 30, most_images=3)
     parts = splits(rng, PRODUCTS, folds=4)
     asked = make_query(known, parts.products(part))
-    seen = [rng.normal(size=(len(known.image_product), 5)).astype(np.float16) for _ in range(folds)]
-    galleries = [
+    embeddings_ = [
+        rng.normal(size=(len(known.image_product), 5)).astype(np.float16) for _ in range(folds)
+    ]
+    indexes = [
         FoldIndex(one, one, *role)
         for one, role in zip(
-            seen, fold_assignments(parts, folds, part, asked.products), strict=True
+            embeddings_, fold_assignments(parts, folds, part, asked.products), strict=True
         )
     ]
-    slot = np.repeat(np.arange(len(asked.products)), CLASSES)
-    cls = np.tile(np.arange(CLASSES, dtype=np.int16), len(asked.products))
-    return known, parts, asked, galleries, slot, cls
+    query_row = np.repeat(np.arange(len(asked.products)), CLASSES)
+    class_id = np.tile(np.arange(CLASSES, dtype=np.int16), len(asked.products))
+    return known, parts, asked, indexes, query_row, class_id
 
 
-def columns(known, asked, galleries, slot, cls):
-    return knn_features(galleries, known, asked, slot, cls, "m", Run()) | similar_id_features(
-        galleries, known, known, asked, slot, cls, (3, 9), "m"
-    )
+def columns(known, asked, indexes, query_row, class_id):
+    return knn_features(
+        indexes, known, asked, query_row, class_id, "m", Run()
+    ) | similar_id_features(indexes, known, known, asked, query_row, class_id, (3, 9), "m")
 
 
 @pytest.mark.parametrize("part", ["fit", "holdout", "locked"])
 def test_no_network_is_asked_about_what_it_has_seen(part: str) -> None:
-    _, parts, asked, galleries, _, _ = toy(1, part)
+    _, parts, asked, indexes, _, _ = toy(1, part)
     times = np.zeros(len(asked.products), int)
-    for net, gallery in enumerate(galleries):
-        assert not np.intersect1d(
-            asked.products[gallery.query_rows], gallery.reference_products
-        ).size
-        assert (parts.part[gallery.reference_products] == 0).all()
-        assert (parts.fold[gallery.reference_products] % FOLDS != net).all()
-        times[gallery.query_rows] += 1
+    for net, index in enumerate(indexes):
+        assert not np.intersect1d(asked.products[index.query_rows], index.reference_products).size
+        assert (parts.part[index.reference_products] == 0).all()
+        assert (parts.fold[index.reference_products] % FOLDS != net).all()
+        times[index.query_rows] += 1
     assert (times == (1 if part == "fit" else FOLDS)).all()
 
 
 def test_a_model_of_one_network_answers_with_all_of_fit() -> None:
-    _, parts, asked, galleries, _, _ = toy(2, "holdout", folds=1)
-    np.testing.assert_array_equal(galleries[0].reference_products, parts.products("fit"))
-    np.testing.assert_array_equal(galleries[0].query_rows, np.arange(len(asked.products)))
+    _, parts, asked, indexes, _, _ = toy(2, "holdout", folds=1)
+    np.testing.assert_array_equal(indexes[0].reference_products, parts.products("fit"))
+    np.testing.assert_array_equal(indexes[0].query_rows, np.arange(len(asked.products)))
 
 
 def test_a_row_sees_no_label_of_its_fold_nor_of_locked() -> None:
-    known, parts, asked, galleries, slot, cls = toy(3, "fit")
-    before = columns(known, asked, galleries, slot, cls)
+    known, parts, asked, indexes, query_row, class_id = toy(3, "fit")
+    before = columns(known, asked, indexes, query_row, class_id)
     rng = np.random.default_rng(0)
     for fold in range(4):
         label = known.label.copy()
         hidden = ((parts.part == 0) & (parts.fold == fold)) | (parts.part != 0)
         label[hidden] = rng.integers(0, CLASSES, hidden.sum())
-        after = columns(relabelled(known, label), asked, galleries, slot, cls)
-        own = parts.fold[asked.products[slot]] == fold
+        after = columns(with_labels(known, label), asked, indexes, query_row, class_id)
+        own = parts.fold[asked.products[query_row]] == fold
         for name in before:
             np.testing.assert_array_equal(before[name][own], after[name][own], err_msg=name)
         assert any((before[name][~own] != after[name][~own]).any() for name in before)
 
 
 def test_columns_equal_loops() -> None:
-    known, _, asked, galleries, slot, cls = toy(4, "locked")
-    table = columns(known, asked, galleries, slot, cls)
+    known, _, asked, indexes, query_row, class_id = toy(4, "locked")
+    table = columns(known, asked, indexes, query_row, class_id)
 
     def unit(vectors: np.ndarray) -> np.ndarray:
         vectors = vectors.astype(np.float64)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     for place in range(len(asked.products)):
-        rows = np.flatnonzero(slot == place)
+        rows = np.flatnonzero(query_row == place)
         images = asked.images[
             asked.image_start[place] : asked.image_start[place] + asked.image_count[place]
         ]
@@ -94,12 +94,11 @@ def test_columns_equal_loops() -> None:
             assert all(np.isnan(table[name][rows]).all() for name in table)
             continue
         score, cos = np.zeros(CLASSES), np.zeros(CLASSES)
-        for gallery in galleries:
-            reference = known.images_of(gallery.reference_products)
+        for index in indexes:
+            reference = known.images_of(index.reference_products)
             label = known.label[known.image_product[reference]]
             cosine = (
-                unit(gallery.query_embeddings[images])
-                @ unit(gallery.labelled_embeddings[reference]).T
+                unit(index.query_embeddings[images]) @ unit(index.labelled_embeddings[reference]).T
             )
             for one in range(CLASSES):
                 five = -np.sort(-cosine[:, label == one], axis=1)[:, :5]
@@ -118,20 +117,20 @@ def test_columns_equal_loops() -> None:
 
 @pytest.mark.parametrize("part", ["fit", "locked"])
 def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
-    known, _, asked, galleries, _, _ = toy(5, part)
-    found = propose_classes(galleries, known, asked, 2, Run())
+    known, _, asked, indexes, _, _ = toy(5, part)
+    found = propose_classes(indexes, known, asked, 2, Run())
     assert found.shape == (len(asked.images), 2)
-    slot = asked.query_row_of_image()
-    for row in range(len(slot)):
+    query_row = asked.query_row_of_image()
+    for row in range(len(query_row)):
         votes: dict[int, float] = {}
-        for gallery in galleries:
-            if slot[row] not in gallery.query_rows:
+        for index in indexes:
+            if query_row[row] not in index.query_rows:
                 continue
-            reference = known.images_of(gallery.reference_products)
-            seen = gallery.labelled_embeddings[reference].astype(np.float64)
-            seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-            own = gallery.query_embeddings[asked.images[row]].astype(np.float64)
-            cosine = seen @ own / np.linalg.norm(own)
+            reference = known.images_of(index.reference_products)
+            embeddings_ = index.labelled_embeddings[reference].astype(np.float64)
+            embeddings_ /= np.linalg.norm(embeddings_, axis=1, keepdims=True)
+            own = index.query_embeddings[asked.images[row]].astype(np.float64)
+            cosine = embeddings_ @ own / np.linalg.norm(own)
             for place in np.argsort(-cosine)[:2]:
                 one = int(known.label[known.image_product[reference[place]]])
                 votes[one] = votes.get(one, 0.0) + ((1 + cosine[place]) / 2) ** 35
@@ -140,17 +139,17 @@ def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
 
 
 def test_which_network_is_asked_has_no_say_in_the_places() -> None:
-    known, _, asked, galleries, _, _ = toy(7, "fit")
-    found = propose_classes(galleries, known, asked, 3, Run())
-    slot = asked.query_row_of_image()
-    for gallery in galleries:
-        mine = np.isin(slot, gallery.query_rows)
-        assert mine.any()
-        assert (found[mine, 0] >= 0).all()
+    known, _, asked, indexes, _, _ = toy(7, "fit")
+    found = propose_classes(indexes, known, asked, 3, Run())
+    query_row = asked.query_row_of_image()
+    for index in indexes:
+        own_rows = np.isin(query_row, index.query_rows)
+        assert own_rows.any()
+        assert (found[own_rows, 0] >= 0).all()
 
 
 def test_names_lie_near_no_number() -> None:
-    known, _, asked, galleries, slot, cls = toy(6, "locked")
+    known, _, asked, indexes, query_row, class_id = toy(6, "locked")
     named = replace(known, keys=np.array(["a"] * PRODUCTS))
-    table = similar_id_features(galleries, known, named, asked, slot, cls, (3,), "m")
+    table = similar_id_features(indexes, known, named, asked, query_row, class_id, (3,), "m")
     assert all(np.isnan(column).all() for column in table.values())

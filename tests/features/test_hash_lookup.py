@@ -14,8 +14,8 @@ from lib.errors import UserError
 from lib.features import hash_lookup, key_kernels
 from lib.features.hash_kernels import ImageLabelCounts
 from lib.features.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
-from tests.features.toy_catalog import catalogue as toy
-from tests.features.toy_catalog import relabelled
+from tests.features.toy_catalog import random_catalog as toy
+from tests.features.toy_catalog import with_labels
 
 untimed = settings(deadline=None)  # the machine may be busy
 
@@ -24,7 +24,7 @@ CLASSES = 14  # more than a placeholder needs
 FIGURES = ("classes", "total", "distinct", "entropy", "placeholder")
 
 
-def catalogue(
+def random_catalog(
     rng: np.random.Generator, products: int, pictures: int, placeholder: float = 0.0
 ) -> Catalog:
     return toy(rng, products, pictures, CLASSES, placeholder=placeholder)
@@ -108,17 +108,17 @@ def assert_says(found: ImageLabelCounts, row: int, counts: Counter, placeholder:
         assert found.entropy[row] == pytest.approx(entropy, abs=1e-5)
         assert (found.entropy[row] == 0) == (len(counts) == 1)
     looked_up = found.count_of(np.full(CLASSES, row), np.arange(CLASSES))
-    assert looked_up.tolist() == [counts[cls] for cls in range(CLASSES)]
+    assert looked_up.tolist() == [counts[class_id] for class_id in range(CLASSES)]
 
 
 @untimed
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 40), st.booleans())
 def test_equal_to_a_loop(seed: int, products: int, pictures: int, same: bool) -> None:
     rng = np.random.default_rng(seed)
-    labelled = catalogue(rng, products, pictures, placeholder=0.2)
+    labelled = random_catalog(rng, products, pictures, placeholder=0.2)
     reference = rng.random(products) < 0.7
     fold = np.where(reference, rng.integers(-1, 3, products), -1).astype(np.int8)
-    query = labelled if same else catalogue(rng, 20, pictures, placeholder=0.2)
+    query = labelled if same else random_catalog(rng, 20, pictures, placeholder=0.2)
     found = ask(labelled, reference, fold, query, same)
     words = [tuple(word) for word in labelled.md5.tolist()]
     for image, asked in enumerate(query.md5.tolist()):
@@ -142,10 +142,10 @@ def sets_of(known: Catalog) -> list[frozenset]:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80), st.integers(1, 5), st.booleans())
 def test_sets_equal_a_loop(seed: int, products: int, pictures: int, same: bool) -> None:
     rng = np.random.default_rng(seed)
-    labelled = catalogue(rng, products, pictures, placeholder=0.8)
+    labelled = random_catalog(rng, products, pictures, placeholder=0.8)
     reference = rng.random(products) < 0.8
     fold = np.where(reference, rng.integers(-1, 3, products), -1).astype(np.int8)
-    query = labelled if same else catalogue(rng, 20, pictures, placeholder=0.5)
+    query = labelled if same else random_catalog(rng, 20, pictures, placeholder=0.5)
     found = ask_sets(labelled, reference, fold, query, same)
     known = sets_of(labelled)
     for product, asked in enumerate(sets_of(query)):
@@ -157,7 +157,7 @@ def test_sets_equal_a_loop(seed: int, products: int, pictures: int, same: bool) 
 def test_the_toy_reaches_both_sides_of_a_crowd() -> None:
     """Else the comparison above would never see a fold left out."""
     rng = np.random.default_rng(0)
-    labelled = catalogue(rng, 80, 3, placeholder=0.8)
+    labelled = random_catalog(rng, 80, 3, placeholder=0.8)
     whole = np.ones(80, bool)
     fold = rng.integers(0, 3, 80).astype(np.int8)
     for found in (
@@ -174,14 +174,14 @@ def test_the_toy_reaches_both_sides_of_a_crowd() -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 200]))
 def test_the_own_label_changes_nothing_of_the_own_rows(seed: int, pictures: int) -> None:
     rng = np.random.default_rng(seed)
-    labelled = catalogue(rng, 80, pictures)
+    labelled = random_catalog(rng, 80, pictures)
     fold = rng.integers(0, 3, 80).astype(np.int8)
     changed = int(rng.integers(80))
     label = labelled.label.copy()
     label[changed] = (label[changed] + 1) % CLASSES
     whole = np.ones(80, bool)
     before = ask(labelled, whole, fold, labelled, same=True)
-    other = relabelled(labelled, label)
+    other = with_labels(labelled, label)
     after = ask(other, whole, fold, other, same=True)
     own = labelled.image_product == changed
     assert_equal(before, after, own)
@@ -194,7 +194,7 @@ def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
     """The counts of a placeholder may not differ by the row's own label."""
     products = hash_lookup.CROWD * 4
     rng = np.random.default_rng(3)
-    labelled = catalogue(rng, products, pictures=1)
+    labelled = random_catalog(rng, products, pictures=1)
     fold = (np.arange(products) % 2).astype(np.int8)
     found = ask(labelled, np.ones(products, bool), fold, labelled, same=True)
     for some in (0, 1):
@@ -206,12 +206,12 @@ def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
 
 def test_a_crowd_with_a_class_in_common_is_no_placeholder() -> None:
     rng = np.random.default_rng(3)
-    labelled = catalogue(rng, 100, pictures=1)
+    labelled = random_catalog(rng, 100, pictures=1)
     label = labelled.label.copy()
     label[:60] = 5
-    labelled = relabelled(labelled, label)
+    labelled = with_labels(labelled, label)
     found = ask(
-        labelled, np.ones(100, bool), np.full(100, -1, np.int8), catalogue(rng, 5, 1), False
+        labelled, np.ones(100, bool), np.full(100, -1, np.int8), random_catalog(rng, 5, 1), False
     )
     assert (found.distinct >= 10).all()
     assert not found.placeholder.any()
@@ -220,7 +220,7 @@ def test_a_crowd_with_a_class_in_common_is_no_placeholder() -> None:
 def test_another_key_tells_pictures_apart() -> None:
     """Pairs of pictures with one key are one picture; the MD5s play no part."""
     rng = np.random.default_rng(5)
-    labelled, query = catalogue(rng, 60, 40), catalogue(rng, 20, 40)
+    labelled, query = random_catalog(rng, 60, 40), random_catalog(rng, 20, 40)
     keys = {
         name: np.stack([known.md5[:, 0], np.zeros(len(known.md5), np.uint64)], axis=1)
         for name, known in (("labelled", labelled), ("query", query))
@@ -243,8 +243,8 @@ def test_another_key_tells_pictures_apart() -> None:
 
 def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
     rng = np.random.default_rng(0)
-    labelled = catalogue(rng, 40, pictures=2)
-    query = catalogue(rng, 10, pictures=4)  # 2 and 3 share their second words with 0 and 1
+    labelled = random_catalog(rng, 40, pictures=2)
+    query = random_catalog(rng, 10, pictures=4)  # 2 and 3 share their second words with 0 and 1
     found = ask(labelled, np.ones(40, bool), np.full(40, -1, np.int8), query, same=False)
     picture = (query.md5[:, 0] - np.uint64(10)) * 2 + query.md5[:, 1] - np.uint64(2**63)
     assert (found.total[picture >= 2] == 0).all()
@@ -259,8 +259,8 @@ def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.booleans())
 def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
     rng = np.random.default_rng(seed)
-    labelled = catalogue(rng, 60, 30, placeholder=0.3)
-    query = labelled if same else catalogue(rng, 20, 30, placeholder=0.3)
+    labelled = random_catalog(rng, 60, 30, placeholder=0.3)
+    query = labelled if same else random_catalog(rng, 20, 30, placeholder=0.3)
     fold = rng.integers(-1, 3, 60).astype(np.int8)
     images = np.arange(len(query.md5))
     query_fold = fold[query.image_product] if same else np.full(len(images), -1, np.int8)
@@ -275,7 +275,7 @@ def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
 
 
 def test_more_pictures_than_can_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = catalogue(np.random.default_rng(0), 40, 9)
+    known = random_catalog(np.random.default_rng(0), 40, 9)
     monkeypatch.setattr(hash_lookup, "MAX_COUNT", len(known.md5))
     with pytest.raises(UserError, match=r"toy\.bson.*features\.use_md5 = false"):
         ask(known, np.ones(40, bool), np.full(40, -1, np.int8), known, same=True)

@@ -15,7 +15,7 @@ from lib.data.catalog import Splits
 from lib.features import build as module
 from lib.features import hash_lookup, id_priors
 from lib.features.visibility import LabelVisibility
-from tests.features.toy_catalog import CLASSES, catalogue, dump, relabelled, splits
+from tests.features.toy_catalog import CLASSES, random_catalog, random_topk, splits, with_labels
 from tests.features.toy_features import Toy, build, toy
 
 slow_folder = settings(
@@ -33,10 +33,10 @@ def test_labels_of_locked_rows_reach_no_feature(tmp_path: Path, seed: int) -> No
     label = data.labelled.label.copy()
     locked = data.splits.products("locked")
     label[locked] = rng.permutation(label[locked])
-    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    other = Toy(with_labels(data.labelled, label), data.splits, data.test, data.topks)
     for part in ("fit", "holdout", "locked"):
         before, after = build(tmp_path / "a", data, part), build(tmp_path / "b", other, part)
-        np.testing.assert_array_equal(before.cls, after.cls)
+        np.testing.assert_array_equal(before.class_id, after.class_id)
         np.testing.assert_array_equal(before.columns.values, after.columns.values)
 
 
@@ -50,7 +50,7 @@ def test_a_row_that_trains_never_sees_its_own_label(tmp_path: Path, seed: int, p
     changed = int(rng.choice(products))
     label = data.labelled.label.copy()
     label[changed] = (label[changed] + rng.integers(1, CLASSES)) % CLASSES
-    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    other = Toy(with_labels(data.labelled, label), data.splits, data.test, data.topks)
     before = build(tmp_path / "a", data, part, stack_part=part).of(changed)
     after = build(tmp_path / "b", other, part, stack_part=part).of(changed)
     assert before[0] == after[0]
@@ -64,10 +64,10 @@ def grouped(seed: int) -> Toy:
     group = rng.integers(0, 20, len(data.labelled.label)).astype(np.int32)
     _, first, member = np.unique(group, return_index=True, return_inverse=True)
     parts = Splits(data.splits.part[first][member], data.splits.fold[first][member])
-    dumps = dict(data.dumps)
+    topks = dict(data.topks)
     for part in ("fit", "holdout", "locked"):
-        dumps[part] = [dump(rng, data.labelled.images_of(parts.products(part)))[0]]
-    return Toy(replace(data.labelled, group=group), parts, data.test, dumps)
+        topks[part] = [random_topk(rng, data.labelled.images_of(parts.products(part)))[0]]
+    return Toy(replace(data.labelled, group=group), parts, data.test, topks)
 
 
 @slow_folder
@@ -80,7 +80,7 @@ def test_a_row_never_sees_labels_of_its_own_group(tmp_path: Path, seed: int, par
     own = np.flatnonzero(data.labelled.group == data.labelled.group[rng.choice(products)])
     label = data.labelled.label.copy()
     label[own] = rng.integers(0, CLASSES, len(own))
-    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    other = Toy(with_labels(data.labelled, label), data.splits, data.test, data.topks)
     before = build(tmp_path / "a", data, part, stack_part=part)
     after = build(tmp_path / "b", other, part, stack_part=part)
     for product in own.tolist():
@@ -91,12 +91,12 @@ def test_a_row_never_sees_labels_of_its_own_group(tmp_path: Path, seed: int, par
 def test_without_its_groups_a_catalogue_shows_a_row_its_siblings(tmp_path: Path) -> None:
     """Proof that the test above can fail: the same rows, told nothing of groups."""
     data = grouped(3)
-    blind = Toy(replace(data.labelled, group=None), data.splits, data.test, data.dumps)
+    blind = Toy(replace(data.labelled, group=None), data.splits, data.test, data.topks)
     label = data.labelled.label.copy()
     own = data.splits.products("fit")
     own = own[data.splits.fold[own] == data.splits.fold[own[0]]]
     label[own] = (label[own] + 1) % CLASSES
-    other = Toy(relabelled(blind.labelled, label), blind.splits, blind.test, blind.dumps)
+    other = Toy(with_labels(blind.labelled, label), blind.splits, blind.test, blind.topks)
     before, after = build(tmp_path / "a", blind, "fit"), build(tmp_path / "b", other, "fit")
     same = [
         before.of(p)[0] == after.of(p)[0]
@@ -112,7 +112,7 @@ def test_a_changed_label_is_seen_by_others(tmp_path: Path) -> None:
     changed = int(data.splits.products("fit")[0])
     label = data.labelled.label.copy()
     label[changed] = (label[changed] + 1) % CLASSES
-    other = Toy(relabelled(data.labelled, label), data.splits, data.test, data.dumps)
+    other = Toy(with_labels(data.labelled, label), data.splits, data.test, data.topks)
     before, after = build(tmp_path / "a", data, "locked"), build(tmp_path / "b", other, "locked")
     assert (before.column("global_prior") != after.column("global_prior")).any()
 
@@ -125,7 +125,7 @@ def test_global_shares_come_from_other_folds(tmp_path: Path) -> None:
     for row in range(len(prior)):
         own = fold[built.product[row]]
         counted = (part == 1) | ((part == 0) & (fold != own))
-        assert prior[row] == pytest.approx(np.mean(label[counted] == built.cls[row]), rel=1e-5)
+        assert prior[row] == pytest.approx(np.mean(label[counted] == built.class_id[row]), rel=1e-5)
 
 
 def test_local_shares_of_rows_that_train_come_from_other_folds(tmp_path: Path) -> None:
@@ -137,11 +137,11 @@ def test_local_shares_of_rows_that_train_come_from_other_folds(tmp_path: Path) -
         data.splits.part,
         data.splits.fold,
     )
-    for row in range(len(built.cls)):
+    for row in range(len(built.class_id)):
         product = built.product[row]
         rows = np.flatnonzero((part == 1) | ((part == 0) & (fold != fold[product])))
         near = rows[np.lexsort((ids[rows], np.abs(ids[rows] - ids[product])))][:4]
-        share = np.mean(label[near] == built.cls[row])
+        share = np.mean(label[near] == built.class_id[row])
         assert built.column("near_4_share")[row] == pytest.approx(share)
 
 
@@ -149,7 +149,7 @@ def out_of_fold_auc(folder: Path, data: Toy) -> float:
     """Of a booster on the common columns of `fit`; 0.5 is chance."""
     built = build(folder, data, "fit", Features())
     values = np.asarray(built.columns.values)
-    target = (data.labelled.label[built.product] == built.cls).astype(int)
+    target = (data.labelled.label[built.product] == built.class_id).astype(int)
     score = np.zeros(len(target))
     for left_out in np.unique(built.fold):
         held = built.fold == left_out
@@ -164,9 +164,9 @@ def out_of_fold_auc(folder: Path, data: Toy) -> float:
 def noise() -> Toy:
     """2,000 products with random labels, a placeholder on 15 % of the images."""
     rng = np.random.default_rng(0)
-    labelled = catalogue(rng, 2000, 1500, most_images=3, placeholder=0.15)
+    labelled = random_catalog(rng, 2000, 1500, most_images=3, placeholder=0.15)
     parts = splits(rng, 2000, folds=4)
-    topk, _ = dump(rng, labelled.images_of(parts.products("fit")))
+    topk, _ = random_topk(rng, labelled.images_of(parts.products("fit")))
     return Toy(labelled, parts, labelled, {"fit": [topk]})
 
 

@@ -18,7 +18,7 @@ def nearest_by_hand(ids: np.ndarray, query: int, window: int, own: int) -> list[
     return sorted(rows, key=lambda row: (abs(int(ids[row]) - query), ids[row]))[:window]
 
 
-class Drawn:
+class RandomCase:
     """References with ids of their own, and queries that are references or strangers."""
 
     def __init__(self, seed: int, references: int, spread: int) -> None:
@@ -33,12 +33,14 @@ class Drawn:
         self.classes = rng.integers(0, CLASSES, len(self.query_ids)).astype(np.int16)
 
 
-drawn = st.builds(Drawn, st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(1, 3))
+random_case = st.builds(
+    RandomCase, st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(1, 3)
+)
 
 
 @untimed
-@given(drawn, st.integers(0, 45))
-def test_nearest_counts_equal_a_sort(data: Drawn, window: int) -> None:
+@given(random_case, st.integers(0, 45))
+def test_nearest_counts_equal_a_sort(data: RandomCase, window: int) -> None:
     found = data.order.nearest_counts(data.query_ids, data.classes, window, data.own)
     for row, query in enumerate(data.query_ids):
         near = nearest_by_hand(data.ids, int(query), window, data.own[row])
@@ -46,8 +48,8 @@ def test_nearest_counts_equal_a_sort(data: Drawn, window: int) -> None:
 
 
 @untimed
-@given(drawn, st.integers(0, 8))
-def test_nearest_classes_equal_a_sort(data: Drawn, count: int) -> None:
+@given(random_case, st.integers(0, 8))
+def test_nearest_classes_equal_a_sort(data: RandomCase, count: int) -> None:
     found = data.order.nearest_classes(data.query_ids, count, data.own)
     for row, query in enumerate(data.query_ids):
         near = nearest_by_hand(data.ids, int(query), count, data.own[row])
@@ -56,8 +58,8 @@ def test_nearest_classes_equal_a_sort(data: Drawn, count: int) -> None:
 
 
 @untimed
-@given(drawn)
-def test_nearest_distance_equals_a_minimum(data: Drawn) -> None:
+@given(random_case)
+def test_nearest_distance_equals_a_minimum(data: RandomCase) -> None:
     found = data.order.nearest_distance(data.query_ids, data.classes, data.own)
     for row, query in enumerate(data.query_ids):
         gaps = [
@@ -72,8 +74,8 @@ def test_nearest_distance_equals_a_minimum(data: Drawn) -> None:
 
 
 @untimed
-@given(drawn, st.integers(1, 10))
-def test_without_own_rows_nothing_is_left_out(data: Drawn, window: int) -> None:
+@given(random_case, st.integers(1, 10))
+def test_without_own_rows_nothing_is_left_out(data: RandomCase, window: int) -> None:
     none = np.full(len(data.own), -1)
     given_none = data.order.nearest_counts(data.query_ids, data.classes, window)
     given_minus = data.order.nearest_counts(data.query_ids, data.classes, window, none)
@@ -108,8 +110,8 @@ def test_an_own_product_with_another_id_is_refused() -> None:
 
 
 @untimed
-@given(drawn, st.integers(1, 10), st.integers(0, 2**32 - 1))
-def test_the_order_of_the_rows_changes_nothing(data: Drawn, window: int, seed: int) -> None:
+@given(random_case, st.integers(1, 10), st.integers(0, 2**32 - 1))
+def test_the_order_of_the_rows_changes_nothing(data: RandomCase, window: int, seed: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(len(data.query_ids))
     asked = data.query_ids, data.classes, data.own
     other = [column[shuffled] for column in asked]
@@ -131,7 +133,7 @@ def test_global_prior_equals_a_loop(seed: int, products: int) -> None:
     for left_out in [*range(fold.max() + 1), -1]:
         kept = reference & ((fold != left_out) | (left_out < 0))
         if kept.any():
-            expected = [np.mean(label[kept] == cls) for cls in range(CLASSES)]
+            expected = [np.mean(label[kept] == class_id) for class_id in range(CLASSES)]
             np.testing.assert_allclose(found[left_out], expected, rtol=1e-6)
         else:
             assert np.isnan(found[left_out]).all()

@@ -20,11 +20,11 @@ def case(seed: int, references: int, pairs: int) -> tuple[np.ndarray, ...]:
     asked = rng.normal(size=(7, DIMS)).astype(np.float16)
     asked[0] = 0
     of_class = rng.integers(0, CLASSES - 1, references).astype(np.int16)  # the last has none
-    image, cls = rng.integers(0, 7, pairs), rng.integers(0, CLASSES, pairs).astype(np.int16)
-    return known, reference, of_class, asked, image, cls
+    image, class_id = rng.integers(0, 7, pairs), rng.integers(0, CLASSES, pairs).astype(np.int16)
+    return known, reference, of_class, asked, image, class_id
 
 
-def expected(known, reference, of_class, asked, image, cls):
+def expected(known, reference, of_class, asked, image, class_id):
     score, best = np.zeros(len(image)), np.full(len(image), np.nan)
 
     def unit(vector: np.ndarray) -> np.ndarray:
@@ -33,7 +33,7 @@ def expected(known, reference, of_class, asked, image, cls):
 
     for pair in range(len(image)):
         own = unit(asked[image[pair]])
-        cosine = [float(own @ unit(known[row])) for row in reference[of_class == cls[pair]]]
+        cosine = [float(own @ unit(known[row])) for row in reference[of_class == class_id[pair]]]
         five = sorted(cosine, reverse=True)[:5]
         score[pair] = sum(((1 + one) / 2) ** 35 for one in five)
         best[pair] = five[0] if five else np.nan

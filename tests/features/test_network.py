@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.features import network
-from lib.features.network import best_classes, lookup_probs, weighted_mean
+from lib.features.network import best_classes, lookup_probs, network_features, weighted_mean
 from lib.features.query import Query, make_query
 from lib.inference.topk import TopK
-from tests.features.toy_catalog import CLASSES, catalogue, dump
+from tests.features.toy_catalog import CLASSES, random_catalog, random_topk
 
 untimed = settings(deadline=None)  # the machine may be busy
 
@@ -30,9 +30,9 @@ def dense_from(topk: TopK) -> np.ndarray:
 @given(seeds, st.integers(1, CLASSES))
 def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    topk, dense = dump(rng, np.arange(9), k)
-    row, cls = np.divmod(np.arange(9 * CLASSES), CLASSES)
-    found = lookup_probs(topk, row, cls, CLASSES).reshape(9, CLASSES)
+    topk, dense = random_topk(rng, np.arange(9), k)
+    row, class_id = np.divmod(np.arange(9 * CLASSES), CLASSES)
+    found = lookup_probs(topk, row, class_id, CLASSES).reshape(9, CLASSES)
     np.testing.assert_allclose(found, dense_from(topk), rtol=1e-5)
     listed = np.zeros((9, CLASSES), bool)
     np.put_along_axis(listed, topk.classes.astype(np.int64), True, axis=1)
@@ -47,10 +47,10 @@ def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None
 def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
     """With every class listed there is no floor, so the mean is exact."""
     rng = np.random.default_rng(seed)
-    dumps = [dump(rng, np.arange(6), CLASSES) for _ in range(models)]
+    topks = [random_topk(rng, np.arange(6), CLASSES) for _ in range(models)]
     weights = rng.random(models) + 0.1
-    found = weighted_mean([topk for topk, _ in dumps], weights.tolist(), CLASSES)
-    exact = np.average([dense for _, dense in dumps], axis=0, weights=weights)
+    found = weighted_mean([topk for topk, _ in topks], weights.tolist(), CLASSES)
+    exact = np.average([dense for _, dense in topks], axis=0, weights=weights)
     np.testing.assert_allclose(dense_from(found), exact, rtol=1e-4, atol=1e-6)
     assert (np.diff(found.probs, axis=1) <= 0).all()
 
@@ -59,21 +59,21 @@ def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
 @given(seeds, st.integers(1, 4))
 def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    topks = [dump(rng, np.arange(6), k)[0] for _ in range(3)]
+    topks = [random_topk(rng, np.arange(6), k)[0] for _ in range(3)]
     found = weighted_mean(topks, [1, 2, 3], CLASSES)
     assert found.classes.shape == (6, k)
     dense = np.average([dense_from(topk) for topk in topks], axis=0, weights=[1, 2, 3])
     for row in range(6):
-        union = sorted({int(cls) for topk in topks for cls in topk.classes[row]})
+        union = sorted({int(class_id) for topk in topks for class_id in topk.classes[row]})
         assert len(set(found.classes[row].tolist())) == k
-        best = sorted((dense[row, cls] for cls in union), reverse=True)[:k]
+        best = sorted((dense[row, class_id] for class_id in union), reverse=True)[:k]
         np.testing.assert_allclose(found.probs[row], best, rtol=1e-5)
         np.testing.assert_allclose(dense[row, found.classes[row]], best, rtol=1e-5)
         assert found.rest[row] == pytest.approx(1 - sum(best), abs=1e-5)
 
 
 def test_mean_of_one_dump_is_that_dump() -> None:
-    topk, _ = dump(np.random.default_rng(0), np.arange(50))
+    topk, _ = random_topk(np.random.default_rng(0), np.arange(50))
     found = weighted_mean([topk], [4.0], CLASSES)
     np.testing.assert_array_equal(found.classes, topk.classes)
     np.testing.assert_allclose(found.probs, topk.probs, rtol=1e-6)
@@ -83,23 +83,23 @@ def test_mean_of_one_dump_is_that_dump() -> None:
 @given(seeds, st.sampled_from(["arithmetic", "geometric"]), st.integers(1, CLASSES))
 def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, 12, 30)
+    known = random_catalog(rng, 12, 30)
     query = make_query(known, np.flatnonzero(rng.random(12) < 0.8))
-    topks = [dump(rng, query.images, k)[0] for _ in range(2)]
+    topks = [random_topk(rng, query.images, k)[0] for _ in range(2)]
     found = best_classes(query, topks, [3, 1], CLASSES, how)
     dense = [dense_from(topk) for topk in topks]
-    for slot, product in enumerate(query.products):
+    for query_row, product in enumerate(query.products):
         images = np.flatnonzero(known.image_product[query.images] == product)
         if not len(images):
-            assert found[slot] == -1
+            assert found[query_row] == -1
             continue
         listed = np.unique([topk.classes[images] for topk in topks])
         stacked = np.array([part[images] for part in dense])
         if how == "geometric":
             stacked = np.log(np.maximum(stacked, network.MIN_PROB))
         score = np.average(stacked.mean(axis=1), axis=0, weights=[3, 1])
-        assert found[slot] in listed
-        assert score[found[slot]] == pytest.approx(score[listed].max(), rel=1e-5)
+        assert found[query_row] in listed
+        assert score[found[query_row]] == pytest.approx(score[listed].max(), rel=1e-5)
 
 
 def test_the_two_means_differ() -> None:
@@ -115,9 +115,66 @@ def test_the_two_means_differ() -> None:
 
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    topks = [dump(rng, np.arange(40))[0] for _ in range(2)]
+    topks = [random_topk(rng, np.arange(40))[0] for _ in range(2)]
     whole = weighted_mean(topks, [1, 1], CLASSES)
     monkeypatch.setattr(network, "CHUNK", 7)
     pieces = weighted_mean(topks, [1, 1], CLASSES)
     np.testing.assert_array_equal(whole.classes, pieces.classes)
     np.testing.assert_array_equal(whole.probs, pieces.probs)
+
+
+@untimed
+@given(seeds, st.sampled_from([0.0, 1e-4, 1e-3, 30.0]))
+def test_rounding_to_float16_puts_no_unlisted_class_before_a_listed_one(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, spread: float
+) -> None:
+    """Nearly uniform or very sharp predictions, as they come back from disk."""
+    rng = np.random.default_rng(seed)
+    num_classes, k = 1000, 5
+    logits = rng.normal(size=(20, num_classes)) * spread
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    classes = np.argsort(-probs, axis=1, kind="stable")[:, :k].astype(np.int16)
+    listed = np.take_along_axis(probs, classes.astype(np.int64), axis=1)
+    folder = tmp_path_factory.mktemp("topk")
+    TopK(np.arange(20), classes, listed, 1 - listed.sum(axis=1)).save(folder)
+    topk = TopK.load(folder)
+    for mean in (topk, weighted_mean([topk, topk], [1, 1], num_classes)):
+        row, class_id = np.divmod(np.arange(20 * num_classes), num_classes)
+        prob = lookup_probs(mean, row, class_id, num_classes).reshape(20, num_classes)
+        is_listed = np.zeros(prob.shape, bool)
+        np.put_along_axis(is_listed, mean.classes.astype(np.int64), True, axis=1)
+        assert (prob.max(axis=1, where=~is_listed, initial=0) <= mean.probs[:, -1]).all()
+
+
+def test_the_rest_alone_would_put_an_unlisted_class_first() -> None:
+    """The second probability was rounded to zero, the rest was not."""
+    classes = np.array([[4, 2]], np.int16)
+    probs, rest = np.array([[1.0, 0.0]], np.float32), np.array([1e-4], np.float32)
+    topk = TopK(np.arange(1), classes, probs, rest)
+    prob = lookup_probs(topk, np.zeros(CLASSES, int), np.arange(CLASSES), CLASSES)
+    np.testing.assert_array_equal(prob, np.arange(CLASSES) == 4)
+    other = TopK(np.arange(1), np.array([[4, 3]], np.int16), probs, rest)
+    averaged = weighted_mean([topk, other], [1, 1], CLASSES)
+    np.testing.assert_array_equal(averaged.classes, [[4, 2]])
+    np.testing.assert_array_equal(averaged.probs, [[1, 0]])
+
+
+@untimed
+@given(seeds)
+def test_rank_and_best_of_a_product_equal_a_sort(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    catalog = random_catalog(rng, 12, 30)
+    query = make_query(catalog, np.arange(12))
+    topk, _ = random_topk(rng, query.images)
+    query_row = np.repeat(np.arange(12), CLASSES)
+    class_id = np.tile(np.arange(CLASSES, dtype=np.int16), 12)
+    columns = network_features(query, topk, "m", query_row, class_id, CLASSES)
+    for product in range(12):
+        rows = np.flatnonzero(query_row == product)
+        mean = columns["m_mean"][rows]
+        if query.image_count[product] == 0:
+            assert all(np.isnan(column[rows]).all() for column in columns.values())
+            continue
+        order = sorted(range(CLASSES), key=lambda row: (-mean[row], row))
+        assert columns["m_rank"][rows[order]].tolist() == list(range(CLASSES))
+        np.testing.assert_array_equal(columns["m_of_best"][rows], mean / mean.max())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lib.errors import UserError
 from lib.features.query import check_topks, make_query
-from tests.features.toy_catalog import catalogue, dump
+from tests.features.toy_catalog import random_catalog, random_topk
 
 untimed = settings(deadline=None)  # the machine may be busy
 
@@ -18,30 +18,32 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seeds)
 def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    known = catalogue(rng, 15, 10)
+    known = random_catalog(rng, 15, 10)
     query = make_query(known, np.flatnonzero(rng.random(15) < 0.6))
-    slot = np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
-    slot = slot.astype(np.int64)
-    row, image = query.row_image_pairs(slot)
-    products = query.products[slot]
+    query_row = (
+        np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
+    )
+    query_row = query_row.astype(np.int64)
+    row, image = query.row_image_pairs(query_row)
+    products = query.products[query_row]
     assert (known.image_product[query.images[image]] == products[row]).all()
     np.testing.assert_array_equal(
-        np.bincount(row, minlength=len(slot)), known.image_count[products]
+        np.bincount(row, minlength=len(query_row)), known.image_count[products]
     )
     assert len(set(zip(row.tolist(), image.tolist(), strict=True))) == len(row)
     for position in range(6):
-        at = query.image_at(slot, position)
-        there = at >= 0
-        np.testing.assert_array_equal(there, known.image_count[products] > position)
-        assert (known.image_position[query.images[at[there]]] == position).all()
-        assert (known.image_product[query.images[at[there]]] == products[there]).all()
+        at = query.image_at(query_row, position)
+        exists = at >= 0
+        np.testing.assert_array_equal(exists, known.image_count[products] > position)
+        assert (known.image_position[query.images[at[exists]]] == position).all()
+        assert (known.image_product[query.images[at[exists]]] == products[exists]).all()
 
 
 def test_dumps_of_other_pictures_are_refused() -> None:
-    known = catalogue(np.random.default_rng(0), 15, 10)
+    known = random_catalog(np.random.default_rng(0), 15, 10)
     query = make_query(known, np.arange(5))
-    good, _ = dump(np.random.default_rng(0), query.images)
+    good, _ = random_topk(np.random.default_rng(0), query.images)
     check_topks(query, [good], ["small"])
-    bad, _ = dump(np.random.default_rng(0), query.images + 1)
+    bad, _ = random_topk(np.random.default_rng(0), query.images + 1)
     with pytest.raises(UserError, match=r"predictions of other.*03_predict_tta"):
         check_topks(query, [good, bad], ["small", "other"])

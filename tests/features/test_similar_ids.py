@@ -32,7 +32,7 @@ def case(seed: int, references: int, asked: int) -> dict:
     labels = rng.integers(0, CLASSES, references).astype(np.int16)
     by_id = np.argsort(ids, kind="stable")
     sizes = rng.integers(1, CLASSES + 1, asked)
-    cls = [np.sort(rng.permutation(CLASSES)[:size]) for size in sizes]
+    class_id = [np.sort(rng.permutation(CLASSES)[:size]) for size in sizes]
     return {
         "order": build_id_index(ids, labels),
         "reference": rows[by_id],
@@ -41,7 +41,7 @@ def case(seed: int, references: int, asked: int) -> dict:
         "asked": rng.permutation(asked + 2)[:asked],
         "query": album(rng, asked + 2),
         "bounds": np.concatenate([[0], np.cumsum(sizes)]),
-        "cls": np.concatenate([np.empty(0, int), *cls]).astype(np.int16),
+        "cls": np.concatenate([np.empty(0, int), *class_id]).astype(np.int16),
         "window": int(rng.integers(1, 8)),
     }
 
@@ -73,9 +73,9 @@ def expected(c: dict) -> np.ndarray:
         near = np.lexsort((c["order"].ids, gap))[: c["window"]]
         best = {}
         for place in near:
-            there = pictures(c["known"], c["reference"][place])
-            if there:
-                best[place] = max(float(a @ b) for a in own for b in there)
+            exists = pictures(c["known"], c["reference"][place])
+            if exists:
+                best[place] = max(float(a @ b) for a in own for b in exists)
         for row in range(c["bounds"][i], c["bounds"][i + 1]):
             of_class = [p for p in best if c["order"].labels[p] == c["cls"][row]]
             found[row, 0] = max((best[p] for p in of_class), default=np.nan)

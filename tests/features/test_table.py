@@ -30,10 +30,10 @@ def test_class_codes_become_the_prior_of_the_rows_own_product(seed, products):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 6, products)
     product = np.repeat(np.arange(products, dtype=np.int32) * 3, sizes)
-    cls = np.concatenate([np.sort(rng.choice(CLASSES, size, replace=False)) for size in sizes])
+    class_id = np.concatenate([np.sort(rng.choice(CLASSES, size, replace=False)) for size in sizes])
     of_product = rng.random((products, CLASSES))  # as if each product had a fold of its own
     common = FeatureTable(
-        np.column_stack([cls, of_product[product // 3, cls]]).astype(np.float32),
+        np.column_stack([class_id, of_product[product // 3, class_id]]).astype(np.float32),
         ["candidate_class", "global_prior"],
         ["candidate_class"],
     )
@@ -45,14 +45,14 @@ def test_class_codes_become_the_prior_of_the_rows_own_product(seed, products):
     assert replaced.categorical == []
     rows = rng.integers(0, len(product), 15)
     read = table.JoinedTables([replaced, common]).read(rows)
-    pairs = zip(product.tolist(), cls.tolist(), strict=True)
+    pairs = zip(product.tolist(), class_id.tolist(), strict=True)
     known = dict(zip(pairs, common.values[:, 1], strict=True))
     for at, row in enumerate(rows):
         for place in range(2):
             expected = known.get((product[row], int(coded[row, place])), np.nan)
             np.testing.assert_equal(read[at, place], expected)
         assert read[at, 2] == number[row, 0]
-        assert read[at, 3] == cls[row]
+        assert read[at, 3] == class_id[row]
     assert np.array_equal(raw.values[:, :2], coded)
 
 

@@ -11,7 +11,7 @@ from lib.inference.topk import TopK
 CLASSES = 7
 
 
-def catalogue(
+def random_catalog(
     rng: np.random.Generator,
     products: int,
     pictures: int,
@@ -52,7 +52,7 @@ def splits(rng: np.random.Generator, products: int, folds: int = 3) -> Splits:
     return Splits(part, fold)
 
 
-def dump(
+def random_topk(
     rng: np.random.Generator, images: np.ndarray, k: int = 5, classes: int = CLASSES
 ) -> tuple[TopK, np.ndarray]:
     """A top-k dump and the dense probabilities float32 [n, classes] that it was cut from."""
@@ -64,5 +64,5 @@ def dump(
     return TopK(images.astype(np.int64), order, probs, rest), dense
 
 
-def relabelled(known: Catalog, label: np.ndarray) -> Catalog:
+def with_labels(known: Catalog, label: np.ndarray) -> Catalog:
     return replace(known, label=label.astype(np.int16))

@@ -12,9 +12,9 @@ from lib.features.build import build_candidates, build_source
 from lib.features.table import FeatureTable
 from lib.features.visibility import PartInputs
 from lib.inference.topk import TopK
-from tests.features.toy_catalog import CLASSES, catalogue, dump, splits
+from tests.features.toy_catalog import CLASSES, random_catalog, random_topk, splits
 
-DIALS = Features(top_k=3, hash_k=5, id_neighbors=2, id_windows=(4, 50_000))
+SETTINGS = Features(top_k=3, hash_k=5, id_neighbors=2, id_windows=(4, 50_000))
 
 
 @dataclass
@@ -22,59 +22,61 @@ class Toy:
     labelled: Catalog
     splits: Splits
     test: Catalog
-    dumps: dict[str, list[TopK]]
+    topks: dict[str, list[TopK]]
 
     def query(self, part: str) -> Catalog:
         return self.test if part == "test" else self.labelled
 
-    def inputs(self, part: str, dials: Features = DIALS) -> PartInputs:
+    def inputs(self, part: str, features: Features = SETTINGS) -> PartInputs:
         return PartInputs(
-            dials, part, self.labelled, self.splits, self.query(part), CLASSES, self.dumps[part]
+            features, part, self.labelled, self.splits, self.query(part), CLASSES, self.topks[part]
         )
 
 
 def toy(seed: int, products: int = 60) -> Toy:
     rng = np.random.default_rng(seed)
-    labelled = catalogue(rng, products, 40, placeholder=0.15)
+    labelled = random_catalog(rng, products, 40, placeholder=0.15)
     parts = splits(rng, products)
-    test = catalogue(rng, 15, 40, placeholder=0.15)
+    test = random_catalog(rng, 15, 40, placeholder=0.15)
     images = {p: labelled.images_of(parts.products(p)) for p in ("fit", "holdout", "locked")}
     images["test"] = np.arange(len(test.image_product))
-    dumps = {part: [dump(rng, rows)[0] for _ in range(2)] for part, rows in images.items()}
-    return Toy(labelled, parts, test, dumps)
+    topks = {part: [random_topk(rng, rows)[0] for _ in range(2)] for part, rows in images.items()}
+    return Toy(labelled, parts, test, topks)
 
 
 @dataclass
 class Built:
     product: np.ndarray
-    cls: np.ndarray
+    class_id: np.ndarray
     fold: np.ndarray
     columns: FeatureTable
     facts: dict
 
     def of(self, product: int) -> tuple[list[int], np.ndarray]:
         rows = self.product == product
-        return self.cls[rows].tolist(), np.asarray(self.columns.values[rows])
+        return self.class_id[rows].tolist(), np.asarray(self.columns.values[rows])
 
     def column(self, name: str) -> np.ndarray:
         return np.asarray(self.columns.values[:, self.columns.names.index(name)])
 
 
 def build(
-    folder: Path, data: Toy, part: str, dials: Features = DIALS, stack_part: str = "fit"
+    folder: Path, data: Toy, part: str, features: Features = SETTINGS, stack_part: str = "fit"
 ) -> Built:
     folder.mkdir(parents=True, exist_ok=True)
-    facts = build_candidates(folder, data.inputs(part, dials), stack_part)
-    product, cls, fold = (np.load(folder / f"{name}.npy") for name in ("product", "cls", "fold"))
-    return Built(product, cls, fold, FeatureTable.load(folder), facts)
+    facts = build_candidates(folder, data.inputs(part, features), stack_part)
+    product, class_id, fold = (
+        np.load(folder / f"{name}.npy") for name in ("product", "cls", "fold")
+    )
+    return Built(product, class_id, fold, FeatureTable.load(folder), facts)
 
 
-def sourced(
-    folder: Path, data: Toy, part: str, names: Sequence[str], dials: Features = DIALS
+def build_source_table(
+    folder: Path, data: Toy, part: str, names: Sequence[str], features: Features = SETTINGS
 ) -> FeatureTable:
-    build(folder / "candidates", data, part, dials)
+    build(folder / "candidates", data, part, features)
     (folder / "source").mkdir(exist_ok=True)
-    topks = data.dumps[part][: len(names)]
+    topks = data.topks[part][: len(names)]
     query = data.query(part)
-    build_source(folder / "source", dials, folder / "candidates", query, topks, names, CLASSES)
+    build_source(folder / "source", features, folder / "candidates", query, topks, names, CLASSES)
     return FeatureTable.load(folder / "source")

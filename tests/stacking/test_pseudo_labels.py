@@ -4,15 +4,15 @@ import pytest
 from lib.features.query import make_query
 from lib.stacking import pseudo_labels
 from lib.stacking.pseudo_labels import BY_CONFIDENCE, BY_HASH, PseudoLabels
-from tests.features.toy_catalog import CLASSES, catalogue, dump
+from tests.features.toy_catalog import CLASSES, random_catalog, random_topk
 
 
 @pytest.fixture
 def case():
     rng = np.random.default_rng(4)
-    known = catalogue(rng, 40, 99)
+    known = random_catalog(rng, 40, 99)
     query = make_query(known, np.arange(0, 40, 2))
-    return rng, query, [dump(rng, query.images, k=CLASSES) for _ in range(2)]
+    return rng, query, [random_topk(rng, query.images, k=CLASSES) for _ in range(2)]
 
 
 def test_answers_are_those_of_the_mean(case):

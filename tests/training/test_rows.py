@@ -5,7 +5,7 @@ import pytest
 
 from lib.config.model import Model, Mosaic
 from lib.training import rows
-from tests.features.toy_catalog import catalogue
+from tests.features.toy_catalog import random_catalog
 
 NETWORK, MOSAIC = Model(), Model(input="mosaic")
 
@@ -13,7 +13,7 @@ NETWORK, MOSAIC = Model(), Model(input="mosaic")
 @pytest.fixture(scope="module")
 def known():
     """Products of 0 to 6 pictures, several of each."""
-    made = catalogue(np.random.default_rng(1), 40, 30)
+    made = random_catalog(np.random.default_rng(1), 40, 30)
     counts = (np.arange(40) % 7).astype(np.int16)
     owner = np.repeat(np.arange(40), counts).astype(np.int32)
     first = np.cumsum(counts) - counts

@@ -1,0 +1,111 @@
+"""Which labels the rows of each part may see."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.config.schema import Features
+from lib.features.query import make_query
+from lib.features.visibility import LabelVisibility, PartInputs, build_visibility, ids_comparable
+from tests.features.toy_features import SETTINGS, toy
+
+PARTS = {"fit": 0, "holdout": 1, "locked": 2}
+
+
+def visibility_of(inputs: PartInputs) -> LabelVisibility:
+    return build_visibility(inputs, make_query(inputs.catalog, inputs.products))
+
+
+def reference_ids(part: str, features: Features = SETTINGS, unlabelled: int = 0) -> set[int]:
+    data = toy(3)
+    data.labelled.label[:unlabelled] = -1
+    return set(visibility_of(data.inputs(part, features)).id_index.ids.tolist())
+
+
+def ids_of(*parts: str) -> set[int]:
+    data = toy(3)
+    return set(data.labelled.product_id[data.splits.products(*parts)].tolist())
+
+
+@pytest.mark.parametrize("part", ["fit", "holdout", "locked"])
+def test_labelled_parts_see_labels_of_fit_and_holdout(part: str) -> None:
+    assert reference_ids(part) == ids_of("fit", "holdout")
+
+
+def test_test_rows_see_locked_labels_only_if_configured() -> None:
+    unlocked = replace(SETTINGS, test_uses_locked=False)
+    assert reference_ids("test", unlocked) == ids_of("fit", "holdout")
+    assert reference_ids("test") == ids_of("fit", "holdout", "locked")
+
+
+def test_products_without_a_class_are_no_references() -> None:
+    data = toy(3)
+    unlabelled = set(data.labelled.product_id[:10].tolist())
+    assert reference_ids("test", unlabelled=10) == ids_of(*PARTS) - unlabelled
+
+
+@pytest.mark.parametrize("part", ["fit", "holdout"])
+def test_each_row_of_a_training_part_can_leave_itself_out(part: str) -> None:
+    visibility = visibility_of(toy(3).inputs(part))
+    assert visibility.reference_row is not None
+    position = visibility.id_index.position[visibility.reference_row]
+    np.testing.assert_array_equal(visibility.id_index.ids[position], visibility.ids)
+
+
+def test_locked_rows_are_no_references() -> None:
+    visibility = visibility_of(toy(3).inputs("locked"))
+    assert visibility.reference_row is not None
+    assert (visibility.reference_row == -1).all()
+    assert (visibility.fold == -1).all()
+
+
+def test_a_catalog_with_groups_leaves_out_whole_folds() -> None:
+    data = toy(3)
+    data.labelled = replace(data.labelled, group=np.zeros(60, np.int32))
+    visibility = visibility_of(data.inputs("fit"))
+    assert visibility.reference_row is None
+    for rows, index, reference_row in visibility.id_indexes(np.arange(len(visibility.ids))):
+        assert reference_row is None
+        assert not np.isin(visibility.ids[rows], index.ids).any()
+
+
+@pytest.mark.parametrize("part", ["fit", "holdout", "locked", "test"])
+def test_indexes_without_folds_cover_every_row_once(part: str) -> None:
+    data = toy(3)
+    visibility = visibility_of(data.inputs(part))
+    query_row = np.repeat(np.arange(len(visibility.ids)), 2)
+    times = np.zeros(len(query_row), int)
+    labels_of_other_parts = data.splits.part != PARTS.get(part, -1)
+    for rows, index in visibility.id_indexes_without_fold(query_row):
+        times[rows] += 1
+        fold = np.unique(visibility.fold[query_row[rows]])
+        assert len(fold) == 1
+        is_visible = labels_of_other_parts | (data.splits.fold != fold[0])
+        assert is_visible[np.isin(data.labelled.product_id, index.ids)].all()
+    assert (times == 1).all()
+
+
+def test_sources_propose_under_their_names() -> None:
+    data = toy(3)
+    inputs = data.inputs("fit")
+    keys = data.labelled.md5
+    nearest = np.zeros((len(inputs.topks[0].image), 2), np.int16)
+    inputs = replace(inputs, perceptual_hashes=(keys, keys), knn_classes=[nearest])
+    visibility = visibility_of(inputs)
+    proposals = visibility.proposals(SETTINGS, inputs.topks, inputs.knn_classes)
+    assert proposals.names == ["networks", "hash", "alike", "neighbours", "near"]
+    for by_md5, by_phash in zip(
+        visibility.hashes[0].images[:-1], visibility.hashes[1].images[:-1], strict=True
+    ):
+        np.testing.assert_array_equal(by_md5, by_phash)
+
+
+def test_names_as_ids_are_not_compared_with_numbers() -> None:
+    data = toy(3)
+    named = replace(data.test, keys=np.array(["a"] * 15))
+    assert ids_comparable(data.labelled, data.test)
+    assert not ids_comparable(data.labelled, named)
+    data.test = named
+    visibility = visibility_of(data.inputs("test"))
+    assert "near" not in visibility.proposals(SETTINGS, [], []).names
