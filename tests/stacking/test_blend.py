@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import LinearConstraint, minimize
 
@@ -54,6 +54,7 @@ def test_the_published_blend_refuses_weights_without_a_positive_sum(weights):
         blend.published(y, weights)
 
 
+@settings(deadline=None)
 @given(candidate_rows())
 def test_the_argmax_of_a_product_is_its_best_row_and_the_lower_class_of_equals(rows):
     product, class_id, _, rng = rows
@@ -90,15 +91,16 @@ def test_no_rows_have_no_argmax():
     assert (len(products), len(best)) == (0, 0)
 
 
+@settings(deadline=None)
 @given(candidate_rows(least_products=4), st.sampled_from(blend.METHODS))
-def test_weights_are_fitted_on_the_shares_of_the_true_candidates(rows, how):
+def test_weights_are_fitted_on_the_shares_of_the_true_candidates(rows, method):
     """Against `fit_share_weights` on shares that are computed one product at a time."""
     product, _, target, rng = rows
     fold = (product % 3).astype(np.int8)
     members = rng.integers(0, 3, (3, len(product))).astype(np.float32)  # whole products of zeros
     if not target.any():
         with pytest.raises(ValueError, match="no product"):
-            blend.fit_weights(members, product, target, fold, how)
+            blend.fit_weights(members, product, target, fold, method)
         return
     shares = []
     for row in np.flatnonzero(target):
@@ -107,10 +109,10 @@ def test_weights_are_fitted_on_the_shares_of_the_true_candidates(rows, how):
         share = np.where(total > 0, members[:, row] / np.where(total > 0, total, 1), 1)
         shares.append(np.where(total > 0, share, 1 / mine.shape[1]))
     shares = np.maximum(np.array(shares, np.float32).T.astype(float), blend.MIN_SHARE)
-    expected = blend.fit_share_weights(how, shares, fold[target == 1], blend.GREEDY_STEPS)
-    found = blend.fit_weights(members, product, target, fold, how)
-    # Losses, not weights: members that differ by rounding alone are as good as each other.
-    losses = [blend.log_loss(weight @ shares) for weight in (found, expected)]
+    expected = blend.fit_share_weights(method, shares, fold[target == 1], blend.GREEDY_STEPS)
+    result = blend.fit_weights(members, product, target, fold, method)
+    # Losses, not weights: members that differ only by rounding are as good as each other.
+    losses = [blend.log_loss(weight @ shares) for weight in (result, expected)]
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
@@ -129,36 +131,36 @@ def test_the_weighted_mean_adds_shares_and_not_scores():
     product = np.array([0, 0, 1, 1], np.int32)
     small = np.array([0.1, 0.3, 0, 0], np.float32)
     large = np.array([3, 1, 2, 6], np.float32)
-    unread = np.full(4, np.nan, np.float32)
-    found = blend.weighted_mean([small, unread, large], np.array([0.5, 0, 0.5]), product)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [0.5, 0.5, 0.375, 0.625])
+    not_read = np.full(4, np.nan, np.float32)
+    result = blend.weighted_mean([small, not_read, large], np.array([0.5, 0, 0.5]), product)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [0.5, 0.5, 0.375, 0.625])
 
 
-@pytest.mark.parametrize("how", blend.METHODS)
-def test_cross_fitted_rows_do_not_depend_on_labels_of_their_fold(how):
+@pytest.mark.parametrize("method", blend.METHODS)
+def test_cross_fitted_rows_do_not_depend_on_labels_of_their_fold(method):
     product, target, fold, members = many_rows(np.random.default_rng(5), products=240, members=4)
-    before = blend.cross_fit(members, product, target, fold, how)
+    before = blend.cross_fit(members, product, target, fold, method)
     changed = target.copy()
     for number in np.unique(product[fold == 1]):
         rows = np.flatnonzero(product == number)
         changed[rows] = 0
         changed[rows[np.argmin(members[0][rows])]] = 1  # the truth is now what member 0 denies
-    after = blend.cross_fit(members, product, changed, fold, how)
+    after = blend.cross_fit(members, product, changed, fold, method)
     assert np.array_equal(before[fold == 1], after[fold == 1])
-    if how not in ("simple", "best"):  # which may stay as they are
+    if method not in ("simple", "best"):  # which may stay as they are
         assert not np.array_equal(before[fold != 1], after[fold != 1])
 
 
 def test_cross_fitting_blends_each_fold_with_weights_of_the_others():
     product, target, fold, members = many_rows(np.random.default_rng(6), products=90, members=3)
-    found = blend.cross_fit(members, product, target, fold, "convex")
+    result = blend.cross_fit(members, product, target, fold, "convex")
     for k in range(3):
-        other, own = fold != k, fold == k
+        other, in_fold = fold != k, fold == k
         fitted = blend.fit_weights(members[:, other], product[other], target[other], fold, "convex")
-        shares = [group_normalize(score, product)[own] for score in members]
-        np.testing.assert_allclose(found[own], fitted @ np.stack(shares), rtol=1e-5)
-    total = np.add.reduceat(found, group_starts(product))
+        shares = [group_normalize(score, product)[in_fold] for score in members]
+        np.testing.assert_allclose(result[in_fold], fitted @ np.stack(shares), rtol=1e-5)
+    total = np.add.reduceat(result, group_starts(product))
     np.testing.assert_allclose(total, 1, rtol=1e-6)
 
 
@@ -166,7 +168,7 @@ NO_FOLDS = np.zeros(0, np.int8)
 
 
 @st.composite
-def some_shares(draw, most_members=4, most_products=30, fewest_products=1):
+def random_shares(draw, most_members=4, most_products=30, fewest_products=1):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     members = draw(st.integers(1, most_members))
     products = draw(st.integers(fewest_products, most_products))
@@ -176,28 +178,29 @@ def some_shares(draw, most_members=4, most_products=30, fewest_products=1):
     return np.minimum(shares, 1)
 
 
-def loss(own, shares):
+def loss(fitted, shares):
     """One product at a time, written as it is defined."""
-    return np.mean([-np.log(np.dot(own, shares[:, i])) for i in range(shares.shape[1])])
+    return np.mean([-np.log(np.dot(fitted, shares[:, i])) for i in range(shares.shape[1])])
 
 
-@given(some_shares(), st.sampled_from(blend.METHODS))
-def test_weights_of_every_method_lie_on_the_simplex(shares, how):
+@settings(deadline=None)
+@given(random_shares(), st.sampled_from(blend.METHODS))
+def test_weights_of_every_method_lie_on_the_simplex(shares, method):
     fold = np.arange(shares.shape[1]) % 3
-    own = blend.fit_share_weights(how, shares, fold, 5)
-    assert own.shape == (len(shares),)
-    assert own.dtype == np.float64
-    assert (own >= 0).all()
-    assert own.sum() == pytest.approx(1)
-    assert not ((own > 0) & (own < blend.MIN_WEIGHT / 2)).any()
-    np.testing.assert_array_equal(own, blend.fit_share_weights(how, shares, fold, 5))
+    fitted = blend.fit_share_weights(method, shares, fold, 5)
+    assert fitted.shape == (len(shares),)
+    assert fitted.dtype == np.float64
+    assert (fitted >= 0).all()
+    assert fitted.sum() == pytest.approx(1)
+    assert not ((fitted > 0) & (fitted < blend.MIN_WEIGHT / 2)).any()
+    np.testing.assert_array_equal(fitted, blend.fit_share_weights(method, shares, fold, 5))
 
 
 def greedy_by_hand(shares, steps):
     counts = np.zeros(len(shares))
     best, best_loss = counts, np.inf
     for step in range(1, steps + 1):
-        tried = [loss((counts + one) / step, shares) for one in np.eye(len(shares))]
+        tried = [loss((counts + unit) / step, shares) for unit in np.eye(len(shares))]
         tied = [m for m, value in enumerate(tried) if value <= min(tried) + blend.TIE]
         chosen = next((m for m in tied if counts[m]), tied[0])
         counts[chosen] += 1
@@ -206,12 +209,15 @@ def greedy_by_hand(shares, steps):
     return best / best.sum()
 
 
-@given(some_shares(), st.integers(1, 6))
+@settings(deadline=None)
+@given(random_shares(), st.integers(1, 6))
 def test_greedy_against_brute_force(shares, steps):
-    own = blend.fit_greedy(shares, steps)
+    fitted = blend.fit_greedy(shares, steps)
     # Sums in another order may turn a near tie, so losses are compared and not the weights.
-    assert loss(own, shares) == pytest.approx(loss(greedy_by_hand(shares, steps), shares), abs=1e-6)
-    assert loss(own, shares) <= min(loss(one, shares) for one in np.eye(len(shares))) + 1e-9
+    assert loss(fitted, shares) == pytest.approx(
+        loss(greedy_by_hand(shares, steps), shares), abs=1e-6
+    )
+    assert loss(fitted, shares) <= min(loss(unit, shares) for unit in np.eye(len(shares))) + 1e-9
 
 
 def test_greedy_on_a_tie_selects_fewer_members():
@@ -224,31 +230,33 @@ def test_greedy_combines_members_that_complement_each_other():
     np.testing.assert_allclose(blend.fit_greedy(shares, 10), [0, 0.5, 0.5])
 
 
-@given(some_shares(most_members=3))
+@settings(deadline=None)
+@given(random_shares(most_members=3))
 def test_no_weights_of_a_grid_are_better_than_the_simplex_fit(shares):
-    own = blend.fit_simplex(shares)
+    fitted = blend.fit_simplex(shares)
     ticks = np.linspace(0, 1, 21)
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*[ticks] * len(shares))])
     grid = grid[:, grid.sum(axis=0) > 0]
     of_grid = -np.log((grid / grid.sum(axis=0)).T @ shares).mean(axis=1)
-    assert loss(own, shares) <= of_grid.min() + 1e-6
+    assert loss(fitted, shares) <= of_grid.min() + 1e-6
 
 
-@given(some_shares(most_members=8))
+@settings(deadline=None)
+@given(random_shares(most_members=8))
 def test_the_simplex_fit_has_no_direction_of_lower_loss(shares):
     """The slope towards each member: none upwards, and none at all for members with weight."""
-    own = blend.fit_simplex(shares)
-    slope = (shares / (own @ shares)).mean(axis=1) - 1
+    fitted = blend.fit_simplex(shares)
+    slope = (shares / (fitted @ shares)).mean(axis=1) - 1
     assert slope.max() < 1e-4  # what cutting off weights below LEAST_WEIGHT may cost
-    assert np.abs(slope * own).max() < 1e-4
+    assert np.abs(slope * fitted).max() < 1e-4
 
 
 def test_the_simplex_fit_equals_an_interior_point_solver_and_em():
     rng = np.random.default_rng(1)
     shares = np.clip(rng.beta(2, 1, (6, 400)) + rng.normal(0, 0.1, 400), 0.01, 1)
     shares[5] = 0.7 * shares[0]
-    own = blend.fit_simplex(shares)
-    assert (own > 0).tolist() == [True] * 5 + [False]
+    fitted = blend.fit_simplex(shares)
+    assert (fitted > 0).tolist() == [True] * 5 + [False]
     free = minimize(
         lambda w: -np.log(w @ shares).mean(),
         np.full(6, 1 / 6),
@@ -258,23 +266,23 @@ def test_the_simplex_fit_equals_an_interior_point_solver_and_em():
         constraints=LinearConstraint(np.ones((1, 6)), 1, 1),
         options={"gtol": 1e-10, "xtol": 1e-12, "maxiter": 2000},
     )
-    np.testing.assert_allclose(own, free.x, atol=2e-3)
-    assert loss(own, shares) <= free.fun + 1e-7
+    np.testing.assert_allclose(fitted, free.x, atol=2e-3)
+    assert loss(fitted, shares) <= free.fun + 1e-7
     em, losses = np.full(6, 1 / 6), []
     for _ in range(3000):
         losses.append(blend.log_loss(em @ shares))
         em = em * (shares / (em @ shares)).mean(axis=1)
     assert (np.diff(losses) < 1e-12).all()
-    assert loss(own, shares) == pytest.approx(losses[-1], abs=1e-6)
+    assert loss(fitted, shares) == pytest.approx(losses[-1], abs=1e-6)
 
 
 @pytest.mark.parametrize("members", [np.arange(3), np.array([0, 1, 2, 0, 0, 1])])
 def test_duplicate_members_do_not_change_the_simplex_fit(members):
     shares = np.random.default_rng(2).beta(2, 1, (3, 200))
-    alone, together = blend.fit_simplex(shares), blend.fit_simplex(shares[members])
-    assert loss(together, shares[members]) == pytest.approx(loss(alone, shares), abs=1e-7)
-    summed = np.bincount(members, together, 3)
-    np.testing.assert_allclose(summed, alone, atol=1e-3)
+    without, with_duplicates = blend.fit_simplex(shares), blend.fit_simplex(shares[members])
+    assert loss(with_duplicates, shares[members]) == pytest.approx(loss(without, shares), abs=1e-7)
+    summed = np.bincount(members, with_duplicates, 3)
+    np.testing.assert_allclose(summed, without, atol=1e-3)
 
 
 def noisy(products=600, seed=3):
@@ -285,12 +293,12 @@ def noisy(products=600, seed=3):
     return np.stack([*good, rng.random(products) * 0.4]), rng.integers(0, 4, products)
 
 
-@pytest.mark.parametrize("how", ["greedy", "convex", "selected", "best"])
-def test_a_member_that_guesses_has_weight_zero(how):
+@pytest.mark.parametrize("method", ["greedy", "convex", "selected", "best"])
+def test_a_member_that_guesses_has_weight_zero(method):
     shares, fold = noisy()
-    own = blend.fit_share_weights(how, shares, fold, 20)
-    assert own[2] == 0
-    assert how == "best" or (own[:2] > 0.4).all()
+    fitted = blend.fit_share_weights(method, shares, fold, 20)
+    assert fitted[2] == 0
+    assert method == "best" or (fitted[:2] > 0.4).all()
 
 
 def test_a_member_that_helps_one_fold_and_hurts_the_others_is_dropped():
@@ -304,13 +312,14 @@ def test_a_member_that_helps_one_fold_and_hurts_the_others_is_dropped():
 
 def test_one_of_two_equal_members_is_selected():
     shares, fold = noisy()
-    own = blend.select_members(shares[[0, 1, 1, 2]], fold)
-    assert own[0] > 0.4
-    assert own[3] == 0
-    assert sorted(own[1:3] > 0) == [False, True]
+    fitted = blend.select_members(shares[[0, 1, 1, 2]], fold)
+    assert fitted[0] > 0.4
+    assert fitted[3] == 0
+    assert sorted(fitted[1:3] > 0) == [False, True]
 
 
-@given(some_shares(most_products=60, fewest_products=60), st.integers(2, 4))
+@settings(deadline=None)
+@given(random_shares(most_products=60, fewest_products=60), st.integers(2, 4))
 def test_selected_members_are_not_worse_on_folds_than_all(shares, folds):
     # With many products and no extreme share, few weights are of least loss on the other folds.
     shares, fold = np.maximum(shares, 1e-3), np.arange(60) % folds
@@ -326,7 +335,8 @@ def test_selected_members_are_not_worse_on_folds_than_all(shares, folds):
     assert loss_on_folds(shares[selected]) <= loss_on_folds(shares) + 1e-6
 
 
-@given(some_shares())
+@settings(deadline=None)
+@given(random_shares())
 def test_with_one_fold_all_members_are_fitted(shares):
     fold = np.zeros(shares.shape[1], np.int8)
     selected, fitted = blend.select_members(shares, fold), blend.fit_simplex(shares)

@@ -1,4 +1,4 @@
-"""Softmax and temperatures against references, and thresholds that keep their promise."""
+"""Softmax and temperatures against references, and thresholds that reach their precision."""
 
 import json
 
@@ -30,6 +30,7 @@ def loss(temperature, score, product, target):
     return np.mean(losses)
 
 
+@settings(deadline=None)
 @given(candidate_rows(least_products=2), st.sampled_from([0.3, 1, 4]))
 def test_no_temperature_of_a_grid_is_better(rows, spread):
     product, _, target, rng = rows
@@ -39,28 +40,28 @@ def test_no_temperature_of_a_grid_is_better(rows, spread):
         with pytest.raises(ValueError, match="no product"):
             fit_calibration(score, product, target)
         return
-    found = fit_calibration(score, product, target)
-    assert 1 / calibration.MAX_TEMPERATURE <= found.temperature <= calibration.MAX_TEMPERATURE
-    best = loss(found.temperature, score, product, target)
+    fitted = fit_calibration(score, product, target)
+    assert 1 / calibration.MAX_TEMPERATURE <= fitted.temperature <= calibration.MAX_TEMPERATURE
+    best = loss(fitted.temperature, score, product, target)
     grid = np.geomspace(1 / calibration.MAX_TEMPERATURE, calibration.MAX_TEMPERATURE, 60)
     assert best <= min(loss(t, score, product, target) for t in grid) + 1e-5
     products, with_truth = len(np.unique(product)), int(target.sum())
-    assert found.recall == pytest.approx((with_truth + 1) / (products + 2))
+    assert fitted.recall == pytest.approx((with_truth + 1) / (products + 2))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_scores_that_are_too_sure_or_too_shy_are_mended(temperature):
+def test_overconfident_and_underconfident_scores_are_calibrated(temperature):
     product, target, _, members = many_rows(np.random.default_rng(0), products=4000, members=1)
     score = group_normalize(members[0], product) ** temperature
-    found = fit_calibration(score.astype(np.float32), product, target)
-    assert found.temperature == pytest.approx(temperature, rel=0.1)
+    fitted = fit_calibration(score.astype(np.float32), product, target)
+    assert fitted.temperature == pytest.approx(temperature, rel=0.1)
     top = group_argmax(score, product)
 
     def error(scores):
         return reliability(scores[top], target[top] == 1)[1]
 
-    mended = error(found.apply(score, product))
-    assert mended < 0.02 < error(group_normalize(score, product))
+    calibrated = error(fitted.apply(score, product))
+    assert calibrated < 0.02 < error(group_normalize(score, product))
 
 
 def test_the_temperature_is_1_where_it_changes_nothing():
@@ -69,7 +70,7 @@ def test_the_temperature_is_1_where_it_changes_nothing():
     assert fit_calibration(score, product, target).temperature == 1
 
 
-def test_scores_that_are_always_right_are_sharpened_to_the_bound():
+def test_scores_that_are_always_right_have_the_lowest_temperature():
     product, target = np.array([0, 0, 1, 1], np.int32), np.array([1, 0, 0, 1], np.int8)
     score = np.array([0.6, 0.4, 0.1, 0.9], np.float32)
     coldest = 1 / calibration.MAX_TEMPERATURE
@@ -77,22 +78,23 @@ def test_scores_that_are_always_right_are_sharpened_to_the_bound():
     assert fit_calibration(1 - score, product, target).temperature == calibration.MAX_TEMPERATURE
 
 
+@settings(deadline=None)
 @given(candidate_rows(), st.sampled_from([0.2, 1.0, 3.0]), st.floats(0.01, 1))
-def test_probabilities_sum_to_found_and_keep_the_order(rows, temperature, found):
+def test_probabilities_sum_to_the_recall_and_keep_the_order(rows, temperature, found):
     product, _, _, rng = rows
     score = rng.integers(0, 4, len(product)).astype(np.float32)  # many ties, many zeros
     probability = Calibration(temperature, found).apply(score, product)
     assert probability.dtype == np.float32
     for number in np.unique(product):
-        mine = product == number
-        assert probability[mine].sum() == pytest.approx(found, rel=1e-5)
-        steps = np.sign(np.subtract.outer(score[mine], score[mine]))
-        kept = np.sign(np.subtract.outer(probability[mine], probability[mine]))
+        rows = product == number
+        assert probability[rows].sum() == pytest.approx(found, rel=1e-5)
+        steps = np.sign(np.subtract.outer(score[rows], score[rows]))
+        kept = np.sign(np.subtract.outer(probability[rows], probability[rows]))
         assert (kept[steps != 0] == steps[steps != 0]).all()
         np.testing.assert_allclose(kept[steps == 0], 0)
 
 
-def test_temperature_1_leaves_shares_and_scale_does_not_count():
+def test_temperature_1_keeps_shares_and_scale_does_not_matter():
     product = np.array([3, 3, 9, 9], np.int32)
     score = np.array([3, 1, 0, 0], np.float32)
     for scale in (1, 1e-6, 1e6):
@@ -101,17 +103,17 @@ def test_temperature_1_leaves_shares_and_scale_does_not_count():
     assert len(Calibration(1.0, 0.8).apply(score[:0], product[:0])) == 0
 
 
-@pytest.mark.parametrize("wrong", [np.nan, -0.1])
-def test_unscored_and_negative_rows_are_refused(wrong):
+@pytest.mark.parametrize("bad", [np.nan, -0.1])
+def test_unscored_and_negative_rows_are_refused(bad):
     product, target = np.zeros(2, np.int32), np.array([1, 0], np.int8)
-    score = np.array([0.5, wrong], np.float32)
+    score = np.array([0.5, bad], np.float32)
     with pytest.raises(ValueError, match="unscored or below 0"):
         fit_calibration(score, product, target)
     with pytest.raises(ValueError, match="unscored or below 0"):
         Calibration(1, 1).apply(score, product)
 
 
-def test_json_there_and_back():
+def test_a_calibration_is_read_from_json_as_it_was_written():
     fitted = Calibration(1.25, 0.5)
     data = {**json.loads(json.dumps(fitted.to_dict())), "threshold": None}
     assert Calibration.from_dict(data) == fitted
@@ -136,8 +138,8 @@ def misses(choose, draws, products, chance, true_precision):
     return count
 
 
-def test_a_threshold_breaks_its_promise_in_at_most_1_of_20_draws():
-    """Every threshold is just not good enough, so each one that is found is a mistake."""
+def test_a_threshold_misses_the_precision_in_at_most_1_of_20_draws():
+    """Every threshold is just not good enough, so each one that is returned is a mistake."""
     draws = 400
     case = (draws, 1500, lambda c: np.full(len(c), 0.8999), lambda t: 0.8999)
     allowed = draws * 0.05 + 3 * np.sqrt(draws * 0.05 * 0.95)
@@ -156,14 +158,14 @@ def test_a_threshold_on_calibrated_confidences_is_valid_and_near_the_best():
     assert 0.8 <= found < 0.84  # 0.8 is the best that there is
 
 
-def test_one_mistake_at_the_top_does_not_end_all():
+def test_one_mistake_at_the_top_does_not_end_the_search():
     confidence = np.linspace(1, 0, 2000)
     correct = np.ones(2000, bool)
     correct[:2] = False
     assert fit_threshold(confidence, correct, 0.95) == 0
 
 
-def test_products_of_one_confidence_are_accepted_together():
+def test_products_of_equal_confidence_are_accepted_together():
     confidence = np.repeat([0.9, 0.5], 500).astype(np.float32)
     correct = np.ones(1000, bool)
     correct[500:750] = False  # the first of the 0.5 look bad, the last of them good
@@ -171,7 +173,7 @@ def test_products_of_one_confidence_are_accepted_together():
     assert fit_threshold(confidence, correct[::-1], 0.95) is None
 
 
-def test_few_products_show_nothing():
+def test_few_products_show_no_precision():
     """0.95 ** 59 is the first power below 0.05."""
     for count, found in ((0, None), (58, None), (59, 0.5), (100, 0.5), (200, 0.5)):
         confidence, correct = np.full(count, 0.5), np.ones(count, bool)
@@ -179,7 +181,7 @@ def test_few_products_show_nothing():
     assert fit_threshold(np.full(1000, 0.5), np.zeros(1000, bool), 0.01) is None
 
 
-def test_thresholds_refuse_what_they_cannot_read():
+def test_a_threshold_of_invalid_confidences_is_refused():
     confidence, correct = np.full(3, 0.5), np.ones(3, bool)
     with pytest.raises(ValueError, match="above 0 and below 1"):
         fit_threshold(confidence, correct, 1.0)
@@ -189,7 +191,7 @@ def test_thresholds_refuse_what_they_cannot_read():
         fit_threshold(np.array([0.1, np.nan, 0.3]), correct, 0.9)
 
 
-def test_reliability_by_hand():
+def test_reliability_equals_a_calculation_by_hand():
     confidence = np.array([0.05, 0.15, 0.1, 1.0, 0.95], np.float32)
     correct = np.array([False, True, False, True, True])
     rows, error = reliability(confidence, correct)
@@ -204,12 +206,12 @@ def test_reliability_by_hand():
     json.dumps(rows)
 
 
-def test_reliability_refuses_what_is_no_probability():
+def test_reliability_refuses_values_that_are_not_probabilities():
     with pytest.raises(ValueError, match="no products"):
         reliability(np.empty(0), np.empty(0, bool))
-    for wrong in (np.nan, 1.5, -0.1):
+    for bad in (np.nan, 1.5, -0.1):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            reliability(np.array([wrong]), np.ones(1, bool))
+            reliability(np.array([bad]), np.ones(1, bool))
 
 
 def drawn(seed, products, scale=1.0, temperature=1.0):
@@ -230,7 +232,7 @@ def drawn(seed, products, scale=1.0, temperature=1.0):
 @given(
     st.integers(0, 10_000), st.integers(1, 30), st.sampled_from([1e-3, 1, 50]), st.floats(0.1, 9)
 )
-def test_each_product_is_scipys_softmax(seed, products, scale, temperature):
+def test_the_softmax_of_each_product_is_that_of_scipy(seed, products, scale, temperature):
     logits, product, _ = drawn(seed, products, scale)
     share = calibration.softmax(logits, product, temperature)
     assert share.dtype == np.float32
@@ -246,7 +248,7 @@ def test_huge_scores_do_not_overflow():
     assert share.tolist() == [1, 0, 1]
 
 
-def test_no_rows_are_no_shares():
+def test_no_rows_have_no_probabilities():
     assert calibration.softmax(np.empty(0), np.empty(0, np.int32)).shape == (0,)
 
 
@@ -265,14 +267,14 @@ def test_the_temperature_has_the_least_loss(seed, scale):
     assert loss(np.log(found)) <= reference.fun + 1e-6
 
 
-def test_the_temperature_is_that_of_the_draw():
+def test_the_temperature_of_the_draw_is_found():
     for temperature in (0.5, 3.0):
         logits, product, target = drawn(1, 5_000, 2.0, temperature)
         found = calibration.fit_temperature(logits, product, target)
         assert found == pytest.approx(temperature, rel=0.08)
 
 
-def test_products_without_their_truth_have_no_say():
+def test_products_without_their_true_class_do_not_count():
     logits, product, target = drawn(2, 200)
     with_others = np.concatenate([logits, [9, -3, 40]]).astype(np.float32)
     more = np.concatenate([product, [1000, 1000, 1001]]).astype(np.int32)
@@ -285,16 +287,16 @@ def test_products_without_their_truth_have_no_say():
 def test_scores_that_are_always_or_never_right_end_at_a_bound():
     product = np.repeat(np.arange(5, dtype=np.int32), 2)
     logits = np.tile([2.0, 0.0], 5)
-    right, wrong = np.tile([1, 0], 5).astype(np.int8), np.tile([0, 1], 5).astype(np.int8)
+    right, bad = np.tile([1, 0], 5).astype(np.int8), np.tile([0, 1], 5).astype(np.int8)
     assert calibration.fit_temperature(logits, product, right) == pytest.approx(
         2 / calibration.MAX_SCALE
     )
-    assert calibration.fit_temperature(logits, product, wrong) == pytest.approx(
+    assert calibration.fit_temperature(logits, product, bad) == pytest.approx(
         2 * calibration.MAX_SCALE
     )
 
 
-def test_equal_scores_have_no_temperature():
+def test_equal_scores_have_temperature_1():
     product = np.array([0, 0, 1], np.int32)
     assert calibration.fit_temperature(np.ones(3), product, np.array([1, 0, 1], np.int8)) == 1
 
@@ -306,7 +308,7 @@ def test_the_loss_is_that_of_the_true_rows():
     assert loss == pytest.approx(-np.log(0.8), rel=1e-6)
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_scores_and_targets_are_refused():
     product = np.array([0, 0, 1], np.int32)
     with pytest.raises(ValueError, match="1 rows are unscored"):
         calibration.softmax(np.array([1, np.nan, 2]), product)

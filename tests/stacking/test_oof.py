@@ -1,4 +1,4 @@
-"""Layers of boosters: out-of-fold means out-of-fold, and noise stays noise."""
+"""Out-of-fold scores equal scikit-learn's, and wrong folds and columns are refused."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.stacking.toy_layers import SMALL, fit, learnable, rankable
 
 
 class Estimator(ClassifierMixin, BaseEstimator):
-    """A booster in scikit-learn's clothes, so that its own splitting can be the reference."""
+    """A booster as a scikit-learn estimator, so that scikit-learn's splitting is the reference."""
 
     def __init__(self, name="lightgbm"):
         self.name = name
@@ -39,7 +39,7 @@ class Estimator(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize("booster", ["random_forest", "extra_trees"])
-def test_a_layer_equals_cross_val_predict_on_the_same_splits(booster, tmp_path):
+def test_oof_scores_equal_cross_val_predict_on_the_same_splits(booster, tmp_path):
     """The reference is a plain scikit-learn pipeline and knows nothing of this project's folds."""
     tables, target, fold, product = data = learnable()
     x = np.column_stack([table.values for table in tables])
@@ -53,7 +53,7 @@ def test_a_layer_equals_cross_val_predict_on_the_same_splits(booster, tmp_path):
 
 
 @pytest.mark.parametrize("booster", ["xgboost", "lightgbm", "catboost"])
-def test_a_layer_equals_cross_val_predict_with_group_folds(booster, tmp_path):
+def test_oof_scores_equal_cross_val_predict_with_group_folds(booster, tmp_path):
     tables, target, _, product = learnable()
     x = np.column_stack([table.values for table in tables])
     fold = np.empty(len(x), np.int8)
@@ -68,12 +68,12 @@ def test_a_layer_equals_cross_val_predict_with_group_folds(booster, tmp_path):
 
 def test_labels_of_a_fold_do_not_reach_its_own_scores(tmp_path):
     tables, target, fold, product = learnable()
-    mixed = np.where(fold == 1, 1 - target, target).astype(np.int8)
+    flipped = np.where(fold == 1, 1 - target, target).astype(np.int8)
     fit(tmp_path / "a", "lightgbm", (tables, target, fold, product))
-    fit(tmp_path / "b", "lightgbm", (tables, mixed, fold, product))
-    one, two = (np.load(tmp_path / name / "oof.npy") for name in "ab")
-    assert np.array_equal(one[fold == 1], two[fold == 1])
-    assert not np.array_equal(one[fold != 1], two[fold != 1])
+    fit(tmp_path / "b", "lightgbm", (tables, flipped, fold, product))
+    before, after = (np.load(tmp_path / name / "oof.npy") for name in "ab")
+    assert np.array_equal(before[fold == 1], after[fold == 1])
+    assert not np.array_equal(before[fold != 1], after[fold != 1])
 
 
 def test_scores_of_new_rows_are_the_mean_of_the_fold_models(tmp_path, monkeypatch):
@@ -97,10 +97,10 @@ def test_scores_of_a_ranker_are_probabilities_of_its_products(booster, tmp_path,
     monkeypatch.setattr(base, "CHUNK", 30)  # cuts products in two
     tables, target, fold, product = data = rankable()
     facts = fit(tmp_path, booster, data)
-    own = np.load(tmp_path / "oof.npy")
+    scores_oof = np.load(tmp_path / "oof.npy")
     new, _, _, _ = rankable(seed=8)
     other = oof.predict_mean(tmp_path, booster, new, product)
-    for scores in (own, other):
+    for scores in (scores_oof, other):
         assert scores.dtype == np.float32
         sums = np.add.reduceat(scores.astype(float), np.arange(0, len(product), 4))
         np.testing.assert_allclose(sums, 1, atol=1e-6)
@@ -108,12 +108,12 @@ def test_scores_of_a_ranker_are_probabilities_of_its_products(booster, tmp_path,
     assert facts["accuracy"] > 0.4
     temperature = json.loads((tmp_path / "calibration.json").read_text())["temperature"]
     x = np.column_stack([table.values for table in tables])
-    margin = np.empty(len(x), np.float32)
+    logits = np.empty(len(x), np.float32)
     for k in range(4):
         model = registry.load(booster, next(tmp_path.glob(f"fold-{k}.*")))
-        margin[fold == k] = model.predict(x[fold == k])
-    assert fit_temperature(margin, product, target) == temperature
-    assert np.array_equal(softmax(margin, product, temperature), own)
+        logits[fold == k] = model.predict(x[fold == k])
+    assert fit_temperature(logits, product, target) == temperature
+    assert np.array_equal(softmax(logits, product, temperature), scores_oof)
     x = np.column_stack([table.values for table in new])
     each = []
     for k in range(4):
@@ -135,9 +135,9 @@ def test_importances_are_shares_by_name_the_highest_first(booster, tmp_path):
     assert kept["a"] == pytest.approx(np.mean(shares), abs=1e-6)
 
 
-def test_facts_say_how_good_the_layer_is(tmp_path):
+def test_the_facts_hold_accuracy_and_log_loss(tmp_path):
     tables, _, fold, product = learnable()
-    # Two rows of each product are told apart by the first column, so that every one is won.
+    # Two rows of each product are told apart by the first column, so that every product is won.
     target = (np.arange(len(product)) % 4 == 2).astype(np.int8)
     tables[0].values[:, 0] = target
     facts = fit(tmp_path, "lightgbm", (tables, target, fold, product))
@@ -179,7 +179,7 @@ def test_folds_that_cannot_be_fitted_are_named(broken, tmp_path):
         fit(tmp_path, "catboost", (tables, target, fold, product))
 
 
-def test_a_fold_with_nothing_to_watch_is_named(tmp_path):
+def test_a_fold_without_a_true_candidate_cannot_stop_early(tmp_path):
     tables, target, fold, product = rankable()
     target[fold == 2] = 0
     data = tables, target, fold, product
@@ -190,7 +190,7 @@ def test_a_fold_with_nothing_to_watch_is_named(tmp_path):
     fit(tmp_path, "lambdarank", data)
 
 
-def test_other_columns_than_the_fits_are_refused(tmp_path):
+def test_other_columns_than_those_of_the_fit_are_refused(tmp_path):
     data = learnable()
     fit(tmp_path, "lightgbm", data)
     renamed = FeatureTable(data[0][0].values, ["a", "b", "other"], [])

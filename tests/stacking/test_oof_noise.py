@@ -9,7 +9,7 @@ from lib.stacking import oof
 from lib.utils.groups import group_argmax
 from tests.stacking.toy_layers import CLASSES, candidates
 
-# Noise in, noise out. Every product has five candidates and a label drawn among them at random.
+# Every product has five candidates and a label drawn among them at random.
 # The columns are made the way the features are: counts of labels, with the row's own left out.
 
 PRODUCTS, PER_PRODUCT = 1500, 5
@@ -17,45 +17,45 @@ NOISE = Stack(n_estimators=40, forest_n_estimators=30, num_leaves=16, min_data_i
 
 
 def random_labels(seed):
-    """Two halves, trained on and held out, of products whose labels say nothing."""
-    product, cls, rng = candidates(PRODUCTS, PER_PRODUCT, seed)
+    """Two halves, trained on and held out, of products with random labels."""
+    product, class_id, rng = candidates(PRODUCTS, PER_PRODUCT, seed)
     target = np.zeros(len(product), np.int8)
     target[np.arange(PRODUCTS) * PER_PRODUCT + rng.integers(0, PER_PRODUCT, PRODUCTS)] = 1
     fold = rng.integers(0, 4, PRODUCTS).astype(np.int8)[product]
-    return product, cls, target, fold, rng
+    return product, class_id, target, fold, rng
 
 
-def honest_columns(cls, target, fold, train_cls, train_target, rng):
-    """Noise, a picture group's count without the row's own product, and the prior of other folds.
+def honest_columns(class_id, target, fold, train_class_id, train_target, rng):
+    """Noise, an image group's count without the row's own product, and the prior of other folds.
 
     fold None: held-out rows, for which all labels of the training rows count.
     """
-    counts = np.bincount(train_cls, train_target, CLASSES)
-    prior = np.empty(len(cls), np.float32)
+    counts = np.bincount(train_class_id, train_target, CLASSES)
+    prior = np.empty(len(class_id), np.float32)
     if fold is None:
-        prior[:] = counts[cls] / counts.sum()
+        prior[:] = counts[class_id] / counts.sum()
     else:
         for k in range(4):
-            others = np.bincount(cls[fold != k], target[fold != k], CLASSES)
-            prior[fold == k] = (others / others.sum())[cls[fold == k]]
-    probability = rng.random(len(cls))
-    hash_count = rng.poisson(0.3, len(cls))  # labels of other products that share a picture
-    values = np.column_stack([cls, prior, probability, hash_count])
+            others = np.bincount(class_id[fold != k], target[fold != k], CLASSES)
+            prior[fold == k] = (others / others.sum())[class_id[fold == k]]
+    probability = rng.random(len(class_id))
+    hash_count = rng.poisson(0.3, len(class_id))  # labels of other products that share an image
+    values = np.column_stack([class_id, prior, probability, hash_count])
     names = ["candidate_class", "global_prior", "probability", "hash_count"]
     return FeatureTable(values.astype(np.float32), names, ["candidate_class"])
 
 
 def climbed(folder, leak, seed=0):
-    """(AUC, accuracy) of L2 and L3, out-of-fold and held out, over labels without any sense."""
-    product, cls, target, fold, rng = random_labels(seed)
-    other_product, other_cls, other_target, _, _ = random_labels(seed + 1000)
-    seen = [honest_columns(cls, target, fold, cls, target, rng)]
-    held = [honest_columns(other_cls, None, None, cls, target, rng)]
+    """(AUC, accuracy) of L2 and L3, out-of-fold and held out, of random labels."""
+    product, class_id, target, fold, rng = random_labels(seed)
+    other_product, other_class_id, other_target, _, _ = random_labels(seed + 1000)
+    seen = [honest_columns(class_id, target, fold, class_id, target, rng)]
+    held = [honest_columns(other_class_id, None, None, class_id, target, rng)]
     if leak:
-        # What must never be: a count over all labels less the row's own tells the row's label.
-        counts = np.bincount(cls, target, CLASSES)
-        for tables, of_class, own in ((seen, cls, target), (held, other_cls, 0)):
-            left_out = (counts[of_class] - own).astype(np.float32)
+        # A leak on purpose: a count over all labels less the row's own reveals the row's label.
+        counts = np.bincount(class_id, target, CLASSES)
+        for tables, classes, own in ((seen, class_id, target), (held, other_class_id, 0)):
+            left_out = (counts[classes] - own).astype(np.float32)
             tables.append(FeatureTable(left_out[:, None], ["leave_one_out"], []))
     measured = {}
     below, other_below = {}, {}
@@ -106,7 +106,7 @@ def slack(part):
     return HELD_OUT_SLACK if part == "held out" else FOLD_SLACK
 
 
-def test_noise_is_scored_at_chance(tmp_path):
+def test_random_labels_are_scored_at_chance(tmp_path):
     draws = [climbed(tmp_path / str(seed), leak=False, seed=seed) for seed in range(4)]
     for layer, part in draws[0]:
         auc, accuracy = np.mean([draw[layer, part] for draw in draws], axis=0)
@@ -114,8 +114,8 @@ def test_noise_is_scored_at_chance(tmp_path):
         assert abs(accuracy - CHANCE) < slack(part), (layer, part)
 
 
-def test_the_noise_test_sees_a_leak(tmp_path):
-    """Out-of-fold scores soar on a leave-one-out count; on rows held out they must not."""
+def test_a_leak_is_seen_out_of_fold_and_not_on_held_out_rows(tmp_path):
+    """Out-of-fold scores rise on a leave-one-out count; those of held-out rows must not."""
     measured = climbed(tmp_path, leak=True)
     for layer in ("l2", "l3"):
         auc, accuracy = measured[layer, "oof"]

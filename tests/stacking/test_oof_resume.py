@@ -16,17 +16,17 @@ from tests.stacking.toy_layers import SMALL, fit, learnable, rankable
 @pytest.mark.parametrize("booster", [*BOOSTERS_L2, *RANKERS])
 def test_an_interrupted_fit_resumes_to_the_same_bytes(booster, tmp_path):
     data = rankable(products=60)
-    fit(tmp_path / "whole", booster, data, threads=2)
-    (tmp_path / "cut").mkdir()
+    fit(tmp_path / "uninterrupted", booster, data, threads=2)
+    (tmp_path / "interrupted").mkdir()
     ending = registry.extension(booster)
-    kept = tmp_path / "cut" / f"fold-2.{ending}"
-    kept.write_bytes((tmp_path / "whole" / f"fold-2.{ending}").read_bytes())
-    (tmp_path / "cut" / f".fold-0.{ending}.tmp").write_bytes(b"half a model")
-    before = kept.stat().st_mtime_ns
-    fit(tmp_path / "cut", booster, data, threads=1)
-    assert kept.stat().st_mtime_ns == before
-    for path in (tmp_path / "whole").iterdir():
-        assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes(), path.name
+    stored = tmp_path / "interrupted" / f"fold-2.{ending}"
+    stored.write_bytes((tmp_path / "uninterrupted" / f"fold-2.{ending}").read_bytes())
+    (tmp_path / "interrupted" / f".fold-0.{ending}.tmp").write_bytes(b"half a model")
+    before = stored.stat().st_mtime_ns
+    fit(tmp_path / "interrupted", booster, data, threads=1)
+    assert stored.stat().st_mtime_ns == before
+    for path in (tmp_path / "uninterrupted").iterdir():
+        assert (tmp_path / "interrupted" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost", "lambdarank"])
@@ -34,8 +34,8 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(booster, tmp_path):
 def test_early_stopping_resumes_after_a_kill_at_any_step(booster, killed, tmp_path, monkeypatch):
     data = rankable(products=60)
     stack = replace(SMALL, n_estimators=30, early_stopping_rounds=2, learning_rate=0.5)
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    facts = fit(whole, booster, data, stack=stack)
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
+    facts = fit(uninterrupted, booster, data, stack=stack)
 
     class Killed(Exception):
         pass
@@ -53,20 +53,20 @@ def test_early_stopping_resumes_after_a_kill_at_any_step(booster, killed, tmp_pa
     steps = {
         "fitting": (registry, "fit", 2),
         "choosing": (oof, "best_num_rounds", 0),
-        "cutting": (oof.FoldModels, "save", 6),  # after four models, at the third cut
+        "cutting": (oof.FoldModels, "save", 6),  # after four models, at the third interrupted
         "clearing": (oof.FoldModels, "predict_oof", 0),
     }
     owner, name, count = steps[killed]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, die_at(count, getattr(owner, name)))
         with pytest.raises(Killed):
-            fit(cut, booster, data, stack=stack)
-    assert fit(cut, booster, data, stack=stack) == facts
-    assert sorted(path.name for path in cut.iterdir()) == sorted(
-        path.name for path in whole.iterdir()
+            fit(interrupted, booster, data, stack=stack)
+    assert fit(interrupted, booster, data, stack=stack) == facts
+    assert sorted(path.name for path in interrupted.iterdir()) == sorted(
+        path.name for path in uninterrupted.iterdir()
     )
-    for path in whole.iterdir():
-        assert (cut / path.name).read_bytes() == path.read_bytes(), path.name
+    for path in uninterrupted.iterdir():
+        assert (interrupted / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost", *RANKERS])
@@ -74,17 +74,17 @@ def test_all_folds_are_trimmed_to_one_number_of_rounds(booster, tmp_path):
     """Each model is the one that as many trees, without early stopping, would have given."""
     data = rankable()
     stack = replace(SMALL, n_estimators=40, early_stopping_rounds=3, learning_rate=0.4)
-    facts = fit(tmp_path / "watched", booster, data, stack=stack)
-    kept = json.loads((tmp_path / "watched" / "rounds.json").read_text())
-    assert facts["rounds"] == kept["rounds"] == int(np.argmin(kept["loss"])) + 1
+    facts = fit(tmp_path / "early", booster, data, stack=stack)
+    stored = json.loads((tmp_path / "early" / "rounds.json").read_text())
+    assert facts["rounds"] == stored["rounds"] == int(np.argmin(stored["loss"])) + 1
     assert 1 <= facts["rounds"] < 40
-    as_many = replace(stack, n_estimators=facts["rounds"], early_stopping_rounds=0)
-    plain = fit(tmp_path / "plain", booster, data, stack=as_many)
-    watched, alone = (np.load(tmp_path / name / "oof.npy") for name in ("watched", "plain"))
-    np.testing.assert_allclose(watched, alone, rtol=1e-4)
+    fixed = replace(stack, n_estimators=facts["rounds"], early_stopping_rounds=0)
+    plain = fit(tmp_path / "plain", booster, data, stack=fixed)
+    early, plain_scores = (np.load(tmp_path / name / "oof.npy") for name in ("early", "plain"))
+    np.testing.assert_allclose(early, plain_scores, rtol=1e-4)
     assert "rounds" not in plain
     if booster not in RANKERS:
-        assert kept["loss"][facts["rounds"] - 1] == pytest.approx(facts["log_loss"], abs=0.01)
+        assert stored["loss"][facts["rounds"] - 1] == pytest.approx(facts["log_loss"], abs=0.01)
 
 
 def test_forests_ignore_early_stopping(tmp_path):
@@ -92,8 +92,8 @@ def test_forests_ignore_early_stopping(tmp_path):
     facts = fit(tmp_path / "a", "extra_trees", data, stack=replace(SMALL, early_stopping_rounds=3))
     assert "rounds" not in facts
     fit(tmp_path / "b", "extra_trees", data)
-    one, two = ((tmp_path / name / "fold-1.joblib").read_bytes() for name in "ab")
-    assert one == two
+    first, second = ((tmp_path / name / "fold-1.joblib").read_bytes() for name in "ab")
+    assert first == second
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "lambdarank", "xgboost", "catboost"])
@@ -111,18 +111,18 @@ def test_no_library_prints_on_any_thread(booster, tmp_path, capfd):
 
 
 def test_fits_that_share_a_gpu_run_one_after_the_other():
-    running, most = 0, 0
+    running, highest = 0, 0
 
     def work(k, threads):
-        nonlocal running, most
+        nonlocal running, highest
         running += 1
-        most = max(most, running)
+        highest = max(highest, running)
         time.sleep(0.01)
         running -= 1
         return k, threads
 
     assert oof.run_in_threads(work, 3, 4, "title", sequential=True) == [(0, 4), (1, 4), (2, 4)]
-    assert most == 1
+    assert highest == 1
     assert oof.run_in_threads(work, 3, 4, "title") == [(0, 1), (1, 1), (2, 1)]
 
 

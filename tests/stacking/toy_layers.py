@@ -1,4 +1,4 @@
-"""Small tables of candidate rows that boosters can learn from, and a layer fitted on them."""
+"""Small tables of candidate rows that boosters can learn from, and a booster fitted on them."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ CLASSES = 30
 
 
 def candidates(products, per_product, seed, classes=CLASSES):
-    """(product, cls) of every product with its own candidates, sorted."""
+    """(product, class_id) of every product with its own candidates, sorted."""
     rng = np.random.default_rng(seed)
     product = np.repeat(np.arange(products, dtype=np.int32), per_product)
     drawn = [np.sort(rng.choice(classes, per_product, replace=False)) for _ in range(products)]
@@ -19,11 +19,13 @@ def candidates(products, per_product, seed, classes=CLASSES):
 
 
 def learnable(products=200, folds=4, seed=0):
-    """Two tables over the same rows, with a class column, and truth that hangs on the first."""
-    product, cls, rng = candidates(products, 4, seed)
+    """Two tables over the same rows, with a class column, and truth that depends on the first."""
+    product, class_id, rng = candidates(products, 4, seed)
     first = rng.normal(size=(len(product), 3)).astype(np.float32)
     first[rng.random(first.shape) < 0.1] = np.nan
-    second = np.column_stack([cls, rng.integers(-1, CLASSES, len(cls))]).astype(np.float32)
+    second = np.column_stack([class_id, rng.integers(-1, CLASSES, len(class_id))]).astype(
+        np.float32
+    )
     odds = 2 * np.nan_to_num(first[:, 0]) - 1
     target = (rng.random(len(product)) < 1 / (1 + np.exp(-odds))).astype(np.int8)
     fold = rng.integers(0, folds, products).astype(np.int8)[product]
@@ -35,7 +37,7 @@ def learnable(products=200, folds=4, seed=0):
 
 
 def rankable(products=200, folds=4, seed=0):
-    """The same, but with at most one truth a product; every ninth has none."""
+    """The same, but with at most one true class a product; every ninth has none."""
     tables, target, fold, product = learnable(products, folds, seed)
     noise = np.random.default_rng(seed).gumbel(size=(products, 4))
     odds = 3 * np.nan_to_num(tables[0].values[:, 0]).reshape(products, 4) + noise

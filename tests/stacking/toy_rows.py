@@ -1,4 +1,4 @@
-"""Candidate rows without a catalogue behind them."""
+"""Candidate rows without a catalog."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 
 @st.composite
 def candidate_rows(draw, least_products=1):
-    """(product, cls, target) sorted; some products have no truth among their candidates."""
+    """(product, class_id, target) sorted; some products have no truth among their candidates."""
     sizes = draw(st.lists(st.integers(1, 5), min_size=least_products, max_size=12))
     seed = draw(st.integers(0, 10_000))
     rng = np.random.default_rng(seed)
     ids = np.sort(rng.choice(1000, len(sizes), replace=False)).astype(np.int32)
     product = np.repeat(ids, sizes)
-    cls = np.concatenate([np.sort(rng.choice(50, size, replace=False)) for size in sizes])
+    class_id = np.concatenate([np.sort(rng.choice(50, size, replace=False)) for size in sizes])
     target = np.zeros(len(product), np.int8)
     for number in ids:
         rows = np.flatnonzero(product == number)
         if rng.random() < 0.8:
             target[rng.choice(rows)] = 1
-    return product, cls.astype(np.int16), target, rng
+    return product, class_id.astype(np.int16), target, rng
 
 
 def many_rows(rng, products, members, folds=3):
