@@ -86,7 +86,7 @@ def _create_backbone(name: str) -> Backbone:
         return quickdraw_models.create_backbone(name)
     if name in efficientnet_lite.NAMES:
         return efficientnet_lite.create_backbone(name)
-    if name in pretrainedmodels_zoo.list_models():
+    if not name.startswith(timm_models.PREFIX) and name in pretrainedmodels_zoo.list_models():
         return pretrainedmodels_zoo.create_backbone(name)
     if timm_models.is_model(name):
         return timm_models.create_backbone(name)

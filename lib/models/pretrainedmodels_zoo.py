@@ -1,4 +1,7 @@
-"""Backbones of pretrainedmodels (2018, unmaintained), without classifiers and fixed pools."""
+"""Backbones of pretrainedmodels (2018, unmaintained), without classifiers and fixed pools.
+
+Optional: models whose name begins with "timm/" never import this package.
+"""
 
 import copy
 import re
@@ -9,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lib.errors import UserError
 from lib.models import weights, workarounds
 from lib.models.backbone import Backbone, InputSize, InputStats, StateDict
 
@@ -28,7 +32,7 @@ SIZE_PATTERN = {
 
 
 def list_models() -> list[str]:
-    """All model names of pretrainedmodels."""
+    """All model names of pretrainedmodels. Raises UserError if it is not installed."""
     return list(_pretrained_settings())
 
 
@@ -84,8 +88,13 @@ def input_size(name: str) -> InputSize:
 def _pretrained_settings() -> dict[str, dict]:
     workarounds.import_torchvision()
     with torch.random.fork_rng(devices=[]):  # the import creates models from torch's generator
-        from pretrainedmodels.models import utils
-
+        try:
+            from pretrainedmodels.models import utils
+        except ImportError:
+            raise UserError(
+                "models of pretrainedmodels: pip install pretrainedmodels==0.7.4,"
+                ' or use timm\'s: arch = "timm/..."'
+            ) from None
     return utils.pretrained_settings
 
 

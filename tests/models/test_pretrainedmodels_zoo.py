@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import pytest
@@ -67,3 +68,10 @@ def test_input_stats_are_on_the_scale_of_bytes(name):
     assert stats.bgr == (name == "bninception")
     for values, key in ((stats.mean, "mean"), (stats.std, "std")):
         assert list(values) == pytest.approx([scale * settings[key][i] for i in order])
+
+
+def test_without_the_package_its_models_name_the_remedy_and_timm_s_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pretrainedmodels.models", None)  # as if not installed
+    with pytest.raises(UserError, match="pip install pretrainedmodels"):
+        create_model("resnet18", 3, "none")
+    assert create_model("timm/test_resnet", 3, "none").num_classes == 3
