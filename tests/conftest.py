@@ -1,7 +1,8 @@
 """Small real parts for all tests: BSON files, JPEGs, and the shared data where it is at hand."""
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import bson
@@ -14,6 +15,35 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as lib.cli does
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+TORCHRUN = {
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "4",
+    "MASTER_ADDR": "localhost",
+}
+
+
+@pytest.fixture
+def by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of one of four processes that torchrun starts on a machine."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Undo `configure_logging`: pytest sees only records that reach the root logger."""
+    logger = logging.getLogger("lib")
+    level, propagate, handlers = logger.level, logger.propagate, logger.handlers[:]
+    yield
+    for handler in set(logger.handlers) - set(handlers):
+        handler.close()
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logger.propagate = propagate
 
 
 @pytest.fixture(scope="session")

@@ -5,24 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lib.stages.order import STAGES
 from tests.conftest import ROOT
 
-ALL = """
+SCRIPTS = {stage.NAME: stage.SCRIPT for stage in STAGES}
+
+ALL_STAGES = """
 import sys
-from lib.cli import SCRIPTS, run_stage
-for stage in SCRIPTS:
-    status = run_stage(stage, "x", sys.argv[1:])
-    if status:
-        sys.exit(status)
+from lib.cli import run_stage
+from lib.stages.order import STAGES
+for stage in STAGES:
+    exit_status = run_stage(stage, sys.argv[1:])
+    if exit_status:
+        sys.exit(exit_status)
 """
 
 
 def run_all(*arguments: str) -> subprocess.CompletedProcess:
-    """All six, one after the other until one fails; in one process, which imports once."""
-    return _run(["-c", ALL, *arguments], ROOT)
+    """All six stages in order until one fails, in one process that imports the libraries once."""
+    return _run(["-c", ALL_STAGES, *arguments], ROOT)
 
 
 def run_script(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    """One numbered script."""
     return _run([str(ROOT / script), *arguments], cwd)
 
 

@@ -16,10 +16,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lib.artifacts import read_manifest, status
 from torch import nn
 
-from lib import jobs, pipeline
 from lib.config.load import load
 from lib.config.model import Augment, Fusion, Loss, LRSchedule, Model, Sampling, WeightAveraging
 from lib.config.schema import Run
@@ -28,8 +26,13 @@ from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.inference.topk import TopK
 from lib.models import factory, fusion
+from lib.pipeline.artifact import status
+from lib.pipeline.experiment import Experiment
+from lib.pipeline.manifest import read_manifest
 from lib.runtime import distributed
 from lib.runtime.distributed import ProcessGroup
+from lib.stages import extract, predict
+from lib.stages.order import build_stage, declare_all
 from lib.training import trainer as training
 from lib.training.dataset import TrainingSet
 from lib.training.embedding_loader import EmbeddingLoader
@@ -345,10 +348,10 @@ batch_size = 16
 
 def test_torchrun_starts_the_scripts(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
-    config = load(tmp_path / "tiny.toml", [f"work={tmp_path}"])
-    jobs.ensure_all(config, "extract", False, lambda _: None)
+    experiment = Experiment(load(tmp_path / "tiny.toml", [f"work={tmp_path}"]))
+    build_stage(extract, experiment, rebuild=False)
     torchrun(tmp_path, "02_train_cnn.py", "train: 2 built, 0 fresh")
-    for artifact in pipeline.stages(config)["train"]:
+    for artifact in declare_all(experiment)["train"]:
         assert status(artifact).state == "fresh"
         manifest = read_manifest(artifact.path)
         assert manifest is not None
@@ -357,7 +360,7 @@ def test_torchrun_starts_the_scripts(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
     shared = tmp_path / "tiny" / "predictions"
     shared.rename(tmp_path / "shared")
-    jobs.ensure_all(config, "predict", False, lambda _: None)
+    build_stage(predict, experiment, rebuild=False)
     for part in ("fit", "locked", "test"):
         one, two = (TopK.load(path / "a" / part) for path in (shared, tmp_path / "shared"))
         assert len(one.image) > 20

@@ -1,4 +1,7 @@
-"""Whole runs of catalogues that are not BSON, from the table or folder to the answer."""
+"""Whole runs of catalogs that are not BSON, from the table or folder to the submission.
+
+They cover `lib/stages/source.py` and the branches of `lib/stages/extract.py` for such sources.
+"""
 
 import csv
 import gzip
@@ -10,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from lib.artifacts import status
 
-from lib import pipeline
-from lib.config.load import load
+from lib.pipeline.artifact import status
+from lib.pipeline.experiment import load_experiment
+from lib.stages.order import declare_all
 from tests import scripts
 
 TINY = """
@@ -46,27 +49,28 @@ def run_all(config: Path, *extra: str) -> subprocess.CompletedProcess:
     return scripts.run_all("--config", str(config), *extra)
 
 
-def settings(folder: Path, **data: str) -> Path:
+def write_config(folder: Path, **data: str) -> Path:
     path = folder / "tiny.toml"
     lines = [f'{key} = "{value}"' for key, value in {"root": str(folder), **data}.items()]
     path.write_text(f'work = "{folder}/work"\n{TINY}[data]\n' + "\n".join(lines))
     return path
 
 
-def picture(path: Path, shade: int, seed: int) -> str:
-    """A picture of nearly one shade; its name."""
+def write_image(path: Path, shade: int, seed: int) -> str:
+    """Write an image of nearly one shade; returns its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 40, (24, 24, 3), np.uint8)
     assert cv2.imwrite(str(path), noise + np.uint8(shade))
     return path.name
 
 
-def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
 
 
-def answers(folder: Path) -> list[list[str]]:
+def submission(folder: Path) -> list[list[str]]:
+    """The rows of the submission, its header first."""
     packed = folder / "work" / "tiny" / "submit" / "submission.csv.gz"
     with gzip.open(packed, "rt", newline="") as file:
         return list(csv.reader(file))
@@ -75,21 +79,23 @@ def answers(folder: Path) -> list[list[str]]:
 CLASSES = ["Bags, small", "Men/Tops", "Men/Tops/Tees/Red"]
 
 
-def test_a_table_from_products_to_answers(tmp_path):
+def test_a_csv_table_gives_a_submission(tmp_path):
     rows = []
     for number in range(90):
         style, of_class = number // 3, number // 3 % 3
         names = [
-            picture(tmp_path / "photos" / f"{number}-{i}.png", 60 * of_class, number)
+            write_image(tmp_path / "photos" / f"{number}-{i}.png", 60 * of_class, number)
             for i in (0, 1)
         ]
         rows.append([f"sku {number:03d}", f"style {style}", CLASSES[of_class], "|".join(names)])
     rows[7][3] = "nowhere.png"
-    table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
-    asked = [f"new, {i}" for i in range(9)]
-    new = [picture(tmp_path / "photos" / f"new{i}.png", 60 * (i % 3), 500 + i) for i in range(9)]
-    table(tmp_path / "new.csv", ["sku", "files"], list(zip(asked, new, strict=True)))
-    config = settings(
+    write_table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
+    test_ids = [f"new, {i}" for i in range(9)]
+    new = [
+        write_image(tmp_path / "photos" / f"new{i}.png", 60 * (i % 3), 500 + i) for i in range(9)
+    ]
+    write_table(tmp_path / "new.csv", ["sku", "files"], list(zip(test_ids, new, strict=True)))
+    config = write_config(
         tmp_path,
         source="csv",
         train="train.csv",
@@ -103,52 +109,52 @@ def test_a_table_from_products_to_answers(tmp_path):
     result = run_all(config)
     assert result.returncode == 0, result.stderr
     assert "1 x image file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
-    header, *answered = answers(tmp_path)
+    header, *predicted = submission(tmp_path)
     assert header == ["sku", "kind"]
-    assert [row[0] for row in answered] == asked
-    assert {row[1] for row in answered} <= set(CLASSES)
+    assert [row[0] for row in predicted] == test_ids
+    assert {row[1] for row in predicted} <= set(CLASSES)
 
     again = run_all(config)
     assert again.returncode == 0
     assert "building" not in again.stderr
 
-    rows[0][1] = "another style"  # a change of the table reaches all that is made of it
-    table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
+    rows[0][1] = "another style"  # a change of the table reaches everything downstream
+    write_table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
     refused = run_all(config)
     assert refused.returncode == 2
     assert "input train has changed" in refused.stderr.splitlines()[-1]
 
 
-def test_arrays_without_products_to_classify(tmp_path):
+def test_arrays_without_test_products_give_scores_alone(tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "train").mkdir()
     for shade, name in enumerate(["cat", "dog", "ox"]):
         drawings = rng.integers(0, 60, (30, 400), np.uint8) + np.uint8(80 * shade)
         np.save(tmp_path / "train" / f"{name}.npy", drawings)
-    config = settings(tmp_path, source="npy", train="train", test="")
+    config = write_config(tmp_path, source="npy", train="train", test="")
     result = run_all(config)
     assert result.returncode == 0, result.stderr
     assert "no submission: data.test names no products" in result.stderr
-    made = tmp_path / "work" / "tiny"
-    submitted = sorted(p.name for p in (made / "submit").glob("[!_]*"))
+    folder = tmp_path / "work" / "tiny"
+    submitted = sorted(p.name for p in (folder / "submit").glob("[!_]*"))
     assert submitted == ["calibration.json", "ladder.txt", "scores.json"]
-    assert not list(made.rglob("test"))
-    assert "<- final" in (made / "submit" / "ladder.txt").read_text()
-    scores = json.loads((made / "submit" / "scores.json").read_text())
+    assert not list(folder.rglob("test"))
+    assert "<- final" in (folder / "submit" / "ladder.txt").read_text()
+    scores = json.loads((folder / "submit" / "scores.json").read_text())
     assert {row["n"] for row in scores} == {18}
 
     np.save(tmp_path / "new.npy", rng.integers(0, 60, (4, 20, 20), np.uint8))
-    named = run_all(config, "--set", "data.test=new.npy", "--rebuild")
-    assert named.returncode == 0, named.stderr
-    rebuilt = [line.split(":")[0] for line in named.stderr.splitlines() if ": building" in line]
+    with_test = run_all(config, "--set", "data.test=new.npy", "--rebuild")
+    assert with_test.returncode == 0, with_test.stderr
+    rebuilt = [line.split(":")[0] for line in with_test.stderr.splitlines() if ": building" in line]
     assert all(name.endswith(("/test", "/submit")) for name in rebuilt), rebuilt
-    header, *answered = answers(tmp_path)
+    header, *predicted = submission(tmp_path)
     assert header == ["path", "category"]
-    assert [row[0] for row in answered] == [f"new.npy:{row}" for row in range(4)]
-    assert {row[1] for row in answered} <= {"cat", "dog", "ox"}
+    assert [row[0] for row in predicted] == [f"new.npy:{row}" for row in range(4)]
+    assert {row[1] for row in predicted} <= {"cat", "dog", "ox"}
 
 
-def test_packed_drawings_from_strokes_to_answers(tmp_path):
+def test_compressed_drawings_give_a_submission(tmp_path):
     rng = np.random.default_rng(0)
     for folder, names, count in (("train", ["flat", "steep", "left out"], 40), ("new", ["x"], 5)):
         (tmp_path / folder).mkdir()
@@ -159,14 +165,14 @@ def test_packed_drawings_from_strokes_to_answers(tmp_path):
                     stroke = wave if name == "steep" else wave[::-1]
                     key = 1000 * len(name) + number
                     file.write(json.dumps({"key_id": str(key), "drawing": [stroke]}) + "\n")
-    config = settings(tmp_path, source="strokes", train="train", test="new")
+    config = write_config(tmp_path, source="strokes", train="train", test="new")
     chosen = ["--set", 'data.classes=["flat", "steep"]', "--set", "data.max_per_class=30"]
     result = run_all(config, *chosen)
     assert result.returncode == 0, result.stderr
-    header, *answered = answers(tmp_path)
+    header, *predicted = submission(tmp_path)
     assert header == ["key_id", "category"]
-    assert sorted(row[0] for row in answered) == [str(1000 + number) for number in range(5)]
-    assert {row[1] for row in answered} == {"flat"}
+    assert sorted(row[0] for row in predicted) == [str(1000 + number) for number in range(5)]
+    assert {row[1] for row in predicted} == {"flat"}
     unpacked = tmp_path / "work" / "tiny" / "extract" / "unpacked"
     assert sorted(p.name for p in (unpacked / "train").glob("*.ndjson")) == [
         "flat.ndjson",
@@ -179,22 +185,25 @@ def test_packed_drawings_from_strokes_to_answers(tmp_path):
         assert {row["class_1"] for row in csv.DictReader(file)} == {"steep"}
 
 
-def test_a_picture_more_makes_a_folder_stale(tmp_path):
+def test_a_new_image_makes_the_index_of_its_folder_stale(tmp_path):
     for number in range(30):
-        picture(tmp_path / "train" / f"class {number % 3}" / f"{number}.png", 60, number)
-        picture(tmp_path / "new" / f"{number}.png", 60, 100 + number)
-    config = load(settings(tmp_path, source="folders", train="train", test="new"))
+        write_image(tmp_path / "train" / f"class {number % 3}" / f"{number}.png", 60, number)
+        write_image(tmp_path / "new" / f"{number}.png", 60, 100 + number)
+    config = write_config(tmp_path, source="folders", train="train", test="new")
     script = ["01_extract.py", "--config", str(tmp_path / "tiny.toml")]
     first = scripts.run_script(*script, "--strict")
     assert first.returncode == 0, first.stderr
-    picture(tmp_path / "train" / "class 0" / "more.png", 60, 1)
-    states = {one.path.name: status(one) for one in pipeline.stages(config)["extract"]}
+    write_image(tmp_path / "train" / "class 0" / "more.png", 60, 1)
+    states = {
+        artifact.path.name: status(artifact)
+        for artifact in declare_all(load_experiment(config))["extract"]
+    }
     assert states["test"].state == "fresh"
     assert states["train"].reasons == states["classes"].reasons == ("input train has changed",)
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         ({"source": "csv", "train": "none.csv", "test": ""}, "none.csv: no such file"),
         (
@@ -206,9 +215,9 @@ def test_a_picture_more_makes_a_folder_stale(tmp_path):
         ({"source": "folders", "train": "tiny.toml", "test": ""}, "not a folder"),
     ],
 )
-def test_a_wrong_place_is_one_line(tmp_path, data, words):
+def test_a_wrong_path_is_one_line(tmp_path, data, message):
     (tmp_path / "photos").mkdir()
-    result = scripts.run_script("01_extract.py", "--config", str(settings(tmp_path, **data)))
+    result = scripts.run_script("01_extract.py", "--config", str(write_config(tmp_path, **data)))
     assert result.returncode == 2
-    assert words in result.stderr.splitlines()[-1]
+    assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr

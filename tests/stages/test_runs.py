@@ -1,4 +1,7 @@
-"""The six scripts on a tiny generated catalogue: whole runs, second runs, changes and kills."""
+"""The six scripts on a tiny generated catalog: whole runs, second runs, changes and kills.
+
+These runs cover `lib/stages/{extract,train,predict,scoring,images,features,stack,submit}.py`.
+"""
 
 import gzip
 import json
@@ -11,15 +14,17 @@ import sys
 import time
 from pathlib import Path
 
+import bson
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from lib import pipeline
-from lib.cli import SCRIPTS
-from lib.config.load import load
-from lib.config.schema import Config
+from lib.data.catalog import read_splits, read_table, write_table
+from lib.pipeline.experiment import Experiment, load_experiment
+from lib.stages.order import declare_all
+from lib.stages.read import read_candidates
 from tests.conftest import ROOT, jpeg, product
-from tests.scripts import run_script
+from tests.scripts import SCRIPTS, run_script
 
 TINY = """
 name = "tiny"
@@ -74,8 +79,8 @@ def manifests(folder: Path) -> dict[str, str]:
     return {str(p.parent.relative_to(root)): p.read_text() for p in root.rglob("_manifest.json")}
 
 
-def settings(folder: Path) -> Config:
-    return load(folder / "tiny.toml", [f"work={folder}"])
+def experiment_in(folder: Path) -> Experiment:
+    return load_experiment(folder / "tiny.toml", [f"work={folder}"])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ def copied(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")
 
 
-def test_the_submission_and_the_ladder(finished):
+def test_a_run_writes_a_submission_and_a_ladder(finished):
     submit = finished / "tiny" / "submit"
     lines = gzip.decompress((submit / "submission.csv.gz").read_bytes()).decode().splitlines()
     assert lines[0] == "_id,category_id"
@@ -117,8 +122,8 @@ def test_a_second_call_builds_nothing_and_loads_no_torch(finished):
     assert "building" not in result.stderr
     assert manifests(finished) == before
     probe = (
-        "import sys; from lib.cli import run_stage;"
-        f"run_stage('stack', 'x', ['--config', '{finished}/tiny.toml',"
+        "import sys; from lib.cli import run_stage; from lib.stages import stack;"
+        f"run_stage(stack, ['--config', '{finished}/tiny.toml',"
         f"'--set', 'work={finished}']);"
         "sys.exit('torch' in sys.modules or 'lightgbm' in sys.modules)"
     )
@@ -140,19 +145,19 @@ def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
     assert done.returncode == 0, done.stderr
     after = manifests(copied)
     assert before.keys() == after.keys()
-    remade = {name.split("/")[0] for name in before if before[name] != after[name]}
-    assert remade == {"stack", "scores", "blend", "calibration", "submit"}
+    rebuilt = {name.split("/")[0] for name in before if before[name] != after[name]}
+    assert rebuilt == {"stack", "scores", "blend", "calibration", "submit"}
     kept = [name for name in before if name.startswith("stack/") and before[name] == after[name]]
     assert kept == []
 
 
-def test_settings_of_the_run_touch_nothing(copied):
+def test_settings_of_the_run_invalidate_nothing(copied):
     result = run(copied, extra=("--set", "run.threads=2", "--set", "run.predict_batch_size=8"))
     assert result.returncode == 0
     assert "building" not in result.stderr
 
 
-def test_networks_side_by_side_are_the_same_networks(copied):
+def test_networks_trained_in_parallel_are_the_same(copied):
     nets = sorted((copied / "tiny" / "cnn").rglob("*.pt"))
     before = [path.read_bytes() for path in nets]
     assert len(before) == 8
@@ -161,7 +166,7 @@ def test_networks_side_by_side_are_the_same_networks(copied):
     result = run(copied, "train", extra=("--set", "run.workers=2"))
     assert result.returncode == 0, result.stderr
     assert [path.read_bytes() for path in nets] == before
-    # Other seconds do not make another artifact, so that nothing after it is stale.
+    # Times are no part of an artifact, so that nothing downstream is stale.
     assert [path.read_text() for path in sorted(copied.rglob("_times.jsonl"))] != seconds
     later = run(copied, "predict", extra=("--dry-run",))
     assert later.stdout.count(": fresh") == 6 + 4
@@ -176,27 +181,20 @@ def test_a_stage_refuses_to_run_before_its_inputs(copied):
 
 
 def test_no_product_crosses_parts_or_folds(finished):
-    from lib.stages.ranking_stage import candidate_rows
-
-    from lib.data.catalog import read_splits
-
-    config = settings(finished)
-    splits = read_splits(finished / "tiny" / "extract" / "splits")
-    seen: set[int] = set()
+    experiment = experiment_in(finished)
+    splits = read_splits(experiment.path("extract/splits"))
+    earlier: set[int] = set()
     for part in ("fit", "locked"):
-        products = candidate_rows(config, part)["product"]
+        products = read_candidates(experiment, part).product
         assert set(products) == set(splits.products(part))
-        assert not seen & set(products.tolist())
-        seen |= set(products.tolist())
-    rows = candidate_rows(config, "fit")
-    assert (rows["fold"] == splits.fold[rows["product"]]).all()
+        assert not earlier & set(products.tolist())
+        earlier |= set(products.tolist())
+    rows = read_candidates(experiment, "fit")
+    assert (rows.fold == splits.fold[rows.product]).all()
 
 
-def test_locked_labels_reach_no_fit(copied):
-    """Other labels on the locked part: every network, booster and weight stays to the byte."""
-    import pyarrow as pa
-
-    from lib.data.catalog import read_splits, read_table, write_table
+def test_labels_of_the_locked_part_reach_no_fit(copied):
+    """With other labels on the locked part, all networks, boosters and weights stay the same."""
 
     def trained() -> dict[str, bytes]:
         root = copied / "tiny"
@@ -227,15 +225,15 @@ def test_locked_labels_reach_no_fit(copied):
 @pytest.mark.parametrize("stage", ["extract", "train", "predict", "features", "stack", "submit"])
 def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage):
     folder = shutil.copytree(finished, tmp_path / "copy")
-    wanted = (finished / "tiny" / "submit" / "submission.csv.gz").read_bytes()
+    expected = (finished / "tiny" / "submit" / "submission.csv.gz").read_bytes()
     later = list(SCRIPTS)[list(SCRIPTS).index(stage) :]
-    stages = pipeline.stages(settings(folder))
+    stages = declare_all(experiment_in(folder))
     for name in later:
         for artifact in stages[name]:
             shutil.rmtree(artifact.path)
     command = [sys.executable, SCRIPTS[stage], "--config", str(folder / "tiny.toml")]
     process = subprocess.Popen(
-        # Side by side where a stage can: the kill must take the children along.
+        # In parallel where a stage can: worker processes must die with their parent.
         [*command, "--set", f"work={folder}", "--set", "run.workers=2"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -251,10 +249,10 @@ def test_kill_9_then_a_second_call_gives_the_same_file(finished, tmp_path, stage
     process.stderr.close()
     result = run(folder, *later)
     assert result.returncode == 0, result.stderr
-    assert (folder / "tiny" / "submit" / "submission.csv.gz").read_bytes() == wanted
+    assert (folder / "tiny" / "submit" / "submission.csv.gz").read_bytes() == expected
 
 
-def test_strict_stops_at_what_is_passed_over(tmp_path, write_bson, write_categories):
+def test_strict_stops_at_a_record_that_cannot_be_used(tmp_path, write_bson, write_categories):
     write_categories([10, 20])
     write_bson([product(i, [jpeg(i)], 10 + 10 * (i % 2)) for i in [*range(40), 7]])
     write_bson([product(50, [jpeg(50)])], "test.bson")
@@ -270,9 +268,9 @@ def test_strict_stops_at_what_is_passed_over(tmp_path, write_bson, write_categor
     assert "--strict: 1 x duplicate _id; the first at byte" in strict.stderr.splitlines()[-1]
 
 
-def test_bad_input_is_one_line_and_status_2(tmp_path):
+def test_a_user_error_is_one_line_and_exit_status_2(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
-    for extra, words in (
+    for extra, message in (
         (("--set", "train.epoch=3"), "did you mean train.epochs?"),
         (("--set", "data.source=bson", "--set", f"data.root={tmp_path}"), "no such file"),
         (("--set", 'train.arch="resnet8"'), "resnet8"),
@@ -281,7 +279,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path):
         assert result.returncode == 2, result.stderr
         last = result.stderr.splitlines()[-1]
         assert last.startswith("error: ")
-        assert words in last
+        assert message in last
         assert "Traceback" not in result.stderr
 
 
@@ -306,7 +304,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_the_next_call_goes_on(small_disk):
+def test_a_full_disk_is_one_line_and_the_next_call_resumes(small_disk):
     (small_disk / "tiny.toml").write_text(TINY)
     result = run(small_disk, "extract")
     assert result.returncode == 2
@@ -317,10 +315,8 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(small_disk):
     assert result.returncode == 0, result.stderr
 
 
-def test_rotten_pictures_are_counted_and_the_run_goes_on(copied):
-    """A catalogue with a rotten picture, a product without pictures and an unknown category."""
-    import bson
-
+def test_corrupt_images_are_counted_and_the_run_continues(copied):
+    """A catalog with a corrupt image, a product without images and an unknown category."""
     root = copied / "data"
     shutil.copytree(copied / "tiny" / "extract" / "sample", root)
     for name in ("train.bson", "test.bson"):
