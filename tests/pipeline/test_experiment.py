@@ -81,7 +81,7 @@ def test_new_products_are_the_target_of_an_experiment(tmp_path):
 
 
 def test_no_setting_of_the_config_names_new_products(tmp_path):
-    for key in ("target", "new", "asked"):
+    for key in ("target", "asked"):
         (tmp_path / "x.toml").write_text(f'{key} = "x"\n')
         with pytest.raises(UserError, match=f"unknown key {key}"):
             load_experiment(tmp_path / "x.toml")

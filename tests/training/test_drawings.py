@@ -16,7 +16,7 @@ from lib.models.quickdraw_models import StrokeNetwork
 from lib.training import trainer
 from lib.training.dataset import TrainingSet
 from lib.training.stroke_loader import StrokeLoader, pixels, points
-from tests.data.sources.test_csv_table import indexed
+from tests.data.source_index import index_source
 
 L = [np.array([[0, 0], [0, 255], [100, 255]], np.int16)]
 CROSS = [np.array([[0, 0], [255, 255]], np.int16), np.array([[255, 0], [0, 255]], np.int16)]
@@ -36,7 +36,7 @@ def known(tmp_path_factory):
             lines.append(json.dumps({"key_id": str(number + 100 * turned), "drawing": [stroke]}))
         (folder / "train" / f"{name}.ndjson").write_text("\n".join(lines))
     source = folder / "train"
-    return indexed(folder / "i", source, source, list_strokes(source, True, 28))[1]
+    return index_source(folder / "i", source, source, list_strokes(source, True, 28))[1]
 
 
 def test_points():
