@@ -43,18 +43,18 @@ class KeptFeed:
         allocate = devices.pinned_buffer(device)
         self.kept: list[tuple[np.ndarray, np.ndarray]] = []
         seeds = np.random.SeedSequence(0)
-        for some, pictures in feed.altered(rows[: batch * KEPT], batch, seeds, 0, 1):
+        for some, pictures in feed.train_batches(rows[: batch * KEPT], batch, seeds, 0, 1):
             count, channels, height, width = pictures.shape
             own = allocate((count, height, width, channels)).transpose(0, 3, 1, 2)
             own[:] = pictures
             self.kept.append((some, own))
 
-    def altered(
+    def train_batches(
         self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
     ) -> Batches:
-        return self.plain(rows, batch)
+        return self.eval_batches(rows, batch)
 
-    def plain(self, rows: np.ndarray, batch: int) -> Batches:
+    def eval_batches(self, rows: np.ndarray, batch: int) -> Batches:
         for number in range(len(rows) // batch):
             yield self.kept[number % len(self.kept)]
 
@@ -79,9 +79,11 @@ def trained(folder: Path, model: Model, steps: int, kept: bool) -> Callable[[], 
                 product=known.image_product,
                 train_rows=shown,
                 valid_rows=np.zeros(0, np.int64),
-                classes=classes,
+                num_classes=classes,
             )
-            return float(trainer.train(Path(name), model, lesson, 1, Run())["images_per_second"])
+            return float(
+                trainer.train_model(Path(name), model, lesson, 1, Run())["images_per_second"]
+            )
 
     return work
 

@@ -34,8 +34,8 @@ from lib.pipeline.experiment import Experiment
 from lib.runtime.workers import num_threads, process_pool
 from lib.stages.read import catalog_of_part
 from lib.training.dataset import TrainingSet
-from lib.training.stroke_loader import StrokeLoader, pixels, points
-from lib.training.trainer import train
+from lib.training.stroke_loader import StrokeLoader, drawing_bitmap, drawing_points
+from lib.training.trainer import train_model
 from lib.utils.files import atomic_write
 from studies import pages, trials
 from studies.tables import over_seeds
@@ -123,7 +123,9 @@ def train_and_predict(
 ) -> np.ndarray:
     """int64 [FRACTIONS, drawings]: the most probable class after each fraction of the path."""
     trial, pen = planned.trial, planned.input == "pen"
-    shape = partial(points, most=MAX_POINTS) if pen else partial(pixels, side=28)
+    shape = (
+        partial(drawing_points, max_points=MAX_POINTS) if pen else partial(drawing_bitmap, size=28)
+    )
     loader = partial(StrokeLoader, reader, shape, threads=num_threads(experiment.config.run))
     model = replace(trial.model, arch="strokes") if pen else trial.model
 
@@ -133,7 +135,7 @@ def train_and_predict(
         return factory.create_from_config(model, trial.num_classes, weights)
 
     dataset = TrainingSet(  # one image for each product: a row is both
-        loader(shares=TRAINED_ON[planned.trained_on]),
+        loader(train_shares=TRAINED_ON[planned.trained_on]),
         build,
         trial.labels,
         np.arange(len(trial.labels)),
@@ -141,19 +143,19 @@ def train_and_predict(
         trial.test,
         trial.num_classes,
     )
-    train(folder, model, dataset, trial.seed, experiment.config.run)
+    train_model(folder, model, dataset, trial.seed, experiment.config.run)
     network = build("none")
     checkpoint: dict[str, Any] = torch.load(folder / "last.pt", weights_only=True)
     network.load_state_dict(checkpoint["model"])
     network.eval()
-    return np.stack([_predict(network, loader(watched=f), trial.test) for f in FRACTIONS])
+    return np.stack([_predict(network, loader(eval_share=f), trial.test) for f in FRACTIONS])
 
 
 @torch.inference_mode()
 def _predict(network: Classifier, loader: StrokeLoader, rows: np.ndarray) -> np.ndarray:
     classes = [
         network(network.normalise(torch.from_numpy(inputs))).argmax(1)
-        for _, inputs in loader.plain(rows, BATCH_SIZE)
+        for _, inputs in loader.eval_batches(rows, BATCH_SIZE)
     ]
     return torch.cat(classes).numpy()
 

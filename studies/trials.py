@@ -37,7 +37,7 @@ from lib.stages.order import build_stage
 from lib.stages.read import catalog_of_part
 from lib.training.dataset import TrainingSet
 from lib.training.loader import ImageLoader
-from lib.training.trainer import train
+from lib.training.trainer import train_model
 from lib.utils.files import atomic_write
 
 LARGE = (
@@ -277,7 +277,7 @@ def train_network(experiment: Experiment, trial: Trial, folder: Path) -> None:
             trial.test,
             trial.num_classes,
         )
-        train(folder, model, dataset, trial.seed, experiment.config.run)
+        train_model(folder, model, dataset, trial.seed, experiment.config.run)
 
 
 def predict_probs(

@@ -15,7 +15,7 @@ from lib.config.schema import Predict, Run
 from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
 from lib.runtime import device as devices
-from lib.training import trained
+from lib.training.checkpoint import load_classifier, load_fusion_model
 from lib.training.embedding_loader import EmbeddingLoader
 
 
@@ -78,7 +78,7 @@ class ImagePredictor:
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
         self.views = tta_crops(model.resize, model.crop, settings.tta_views, model.flip)
-        self._nets = [trained.network(path, model, self.device) for path in checkpoints]
+        self._nets = [load_classifier(path, model, self.device) for path in checkpoints]
         self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
 
     @property
@@ -129,7 +129,7 @@ class FusionPredictor:
         self.geometric = settings.tta_mean == "geometric"
         self.loaders = list(loaders)
         self._nets = [
-            trained.fused(path, model, loader.width, self.device)
+            load_fusion_model(path, model, loader.width, self.device)
             for path, loader in zip(checkpoints, loaders, strict=True)
         ]
         self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
@@ -139,7 +139,7 @@ class FusionPredictor:
     @torch.inference_mode()
     def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
         """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
-        batches = [self.loaders[i].plain(rows, self.batch_size) for i in models]
+        batches = [self.loaders[i].eval_batches(rows, self.batch_size) for i in models]
         for inputs_of_models in zip(*batches, strict=True):
             mean: torch.Tensor | float = 0.0
             for (_, inputs), i in zip(inputs_of_models, models, strict=True):

@@ -45,13 +45,13 @@ def write_topk(
     _check_models(model_of_image, predictor.num_models)
     k = min(settings.top_k, predictor.num_classes)
     prefixes = ("top", "plain") if center_view else ("top",)
-    shard_size = max(1, min(settings.shard_size, -(-len(images) // group.world)))
+    shard_size = max(1, min(settings.shard_size, -(-len(images) // group.world_size)))
     bounds = list(pairwise(_shard_bounds(images, predictor.row_of_image, shard_size)))
     # The name contains the bounds, so that a shard of another size is not mistaken for this one.
     paths = [folder / f"shard-{start:09}-{stop:09}.npz" for start, stop in bounds]
-    own = slice(group.rank, None, group.world)
+    own = slice(group.rank, None, group.world_size)
     total, done = sum(stop - start for start, stop in bounds[own]), 0
-    hide_bar = None if group.first else True
+    hide_bar = None if group.is_primary else True
     with tqdm(total=total, unit=" images", desc=_title(folder), disable=hide_bar) as bar:
         for path, (start, stop) in zip(paths[own], bounds[own], strict=True):
             if not path.exists():
@@ -62,8 +62,8 @@ def write_topk(
                     np.savez(file, **shard)  # type: ignore[arg-type]
             done += stop - start
             bar.update(done - bar.n)
-    group.meet()
-    return _merge(folder, paths, images, k, prefixes) if group.first else 0
+    group.barrier()
+    return _merge(folder, paths, images, k, prefixes) if group.is_primary else 0
 
 
 def _check_models(model_of_image: np.ndarray | None, num_models: int) -> None:

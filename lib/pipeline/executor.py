@@ -51,14 +51,14 @@ def run_on_ranks(run: Run, work: Callable[[], int]) -> int:
     """
     if not workers.is_distributed():
         return work()
-    from lib.runtime.distributed import joined
+    from lib.runtime.distributed import init_process_group
 
-    with joined(run) as group:
-        if group.first:
+    with init_process_group(run) as group:
+        if group.is_primary:
             exit_status = work()
-            group.said(None)
+            group.broadcast(None)
             return exit_status
-        while call := group.said(None):
+        while call := group.broadcast(None):
             build, folder = call
             build(folder)
         return 0
@@ -136,7 +136,7 @@ def _on_ranks(artifact: Artifact) -> Artifact:
 
 
 def _broadcast_build(build: Callable[[Path], Any], folder: Path) -> Any:
-    from lib.runtime.distributed import here
+    from lib.runtime.distributed import current
 
-    here().said((build, folder))
+    current().broadcast((build, folder))
     return build(folder)

@@ -1,17 +1,17 @@
-"""This process among several that train one network together, as torchrun starts them.
+"""Several processes that train one network together, started by torchrun.
 
     torchrun --nproc-per-node 4 02_train_cnn.py --config configs/fashion.toml
 
-Each of these ranks works on its part of every batch, and all take the same step (torch's DDP); so
-`batch` stays that of one process, and so does the network, up to the order in which numbers are
-added. It differs where numbers are drawn or measured over the pictures of a batch:
+Each rank works on its shard of every batch, and all ranks take the same step (torch's
+DistributedDataParallel). The batch size stays that of one process. The trained network stays the
+same too, up to the order in which numbers are added, with two exceptions:
 
-- dropout draws other numbers, and mixup mixes the pictures of a part with each other;
-- batch norms measure the whole batch on GPUs (SyncBatchNorm). On CPUs, where torch has none, they
-  measure the part; what they keep is then the mean over the ranks, after every step.
+- dropout draws other numbers, and mixup mixes only the images of one shard with each other;
+- batch norms measure the whole batch on GPUs (SyncBatchNorm). Torch has none for CPUs: there they
+  measure the shard, and their running statistics are averaged over the ranks after every step.
 
-What a rank says of itself (losses, counts, decisions) passes as numbers on the CPU, by gloo; GPUs
-exchange gradients and batch norms alone, by NCCL.
+Losses, counts and decisions are exchanged as numbers on the CPU, by gloo. GPUs exchange only
+gradients and batch norm statistics, by NCCL.
 """
 
 import os
@@ -31,146 +31,156 @@ from lib.config.schema import Run
 from lib.errors import UserError
 from lib.runtime import device as devices
 
-# Others wait while the first builds what it alone can; if one dies, torchrun ends them all.
-LONGEST = timedelta(days=7)
+# The other ranks wait while the primary builds alone. If one dies, torchrun ends them all.
+TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The rank of this process, from 0, among `world` of them."""
+    """This process, `rank` from 0, among `world_size` processes."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the rank that writes and speaks."""
+    def is_primary(self) -> bool:
+        """Whether this rank writes files and reports progress."""
         return self.rank == 0
 
-    def part(self, count: int) -> slice:
-        """What this rank works on of `count` rows: neighbours; all, if there are fewer than ranks.
+    def shard(self, count: int) -> slice:
+        """The consecutive rows of `count` that this rank works on.
 
-        So nobody has nothing to do, which torch's layers are not made for.
+        If there are fewer rows than ranks, every rank gets all of them: torch's layers do not
+        accept empty batches.
         """
-        if count < self.world:
+        if count < self.world_size:
             return slice(0, count)
-        each, more = divmod(count, self.world)
-        start = self.rank * each + min(self.rank, more)
-        return slice(start, start + each + (self.rank < more))
+        base, extra = divmod(count, self.world_size)
+        start = self.rank * base + min(self.rank, extra)
+        return slice(start, start + base + (self.rank < extra))
 
-    def weight(self, count: int) -> float:
-        """Of a mean over `part(count)`: then the mean over the ranks is that over all rows."""
-        if count < self.world:
+    def shard_weight(self, count: int) -> float:
+        """The factor for a mean over `shard(count)` that makes the mean over ranks exact.
+
+        The mean over the ranks of `shard_weight(count) * mean(shard)` is the mean of all rows.
+        """
+        if count < self.world_size:
             return 1.0
-        part = self.part(count)
-        return self.world * (part.stop - part.start) / count
+        shard = self.shard(count)
+        return self.world_size * (shard.stop - shard.start) / count
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Over the ranks: of numbers of the same shape in each, the same result in all."""
-        return self._reduced(values, dist.ReduceOp.SUM) / self.world
+    def all_reduce_mean(self, values: np.ndarray) -> np.ndarray:
+        """Mean over the ranks, value by value; values: of the same shape in every rank."""
+        return self._all_reduce(values, dist.ReduceOp.SUM) / self.world_size
 
-    def highest(self, values: np.ndarray) -> np.ndarray:
-        """Over the ranks, value by value."""
-        return self._reduced(values, dist.ReduceOp.MAX)
+    def all_reduce_max(self, values: np.ndarray) -> np.ndarray:
+        """Maximum over the ranks, value by value; values: of the same shape in every rank."""
+        return self._all_reduce(values, dist.ReduceOp.MAX)
 
-    def _reduced(self, values: np.ndarray, how: Any) -> np.ndarray:
-        if self.world == 1:
+    def _all_reduce(self, values: np.ndarray, op: Any) -> np.ndarray:
+        if self.world_size == 1:
             return values
-        shared = torch.from_numpy(values.copy())
-        dist.all_reduce(shared, how)
-        return shared.numpy()
+        reduced = torch.from_numpy(values.copy())
+        dist.all_reduce(reduced, op)
+        return reduced.numpy()
 
-    def said(self, value: Any) -> Any:
-        """What the first rank gives here, in all ranks; plain data."""
-        if self.world == 1:
+    def broadcast(self, value: Any) -> Any:
+        """The primary's `value`, in every rank; value: plain data."""
+        if self.world_size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def meet(self) -> None:
-        """Wait until all ranks are here."""
-        self.mean(np.zeros(1))
+    def barrier(self) -> None:
+        """Wait until every rank has called this."""
+        self.all_reduce_mean(np.zeros(1))
 
-    def norms_of_all(self, net: nn.Module) -> None:
-        """On a GPU, have the batch norms of `net` measure the batches of all ranks as one."""
-        if self.world == 1:
+    def sync_bn(self, model: nn.Module) -> None:
+        """On a GPU, make the batch norms of `model` measure the batches of all ranks as one.
+
+        Done in place, because `timm.layers.convert_sync_batchnorm` puts new modules into the
+        parents, and models also list their layers in `units` for freezing. The class adds no
+        weights or buffers, so the state dict keeps its keys.
+        """
+        if self.world_size == 1 or not next(model.parameters()).is_cuda:
             return
-        for module in net.modules():
-            kind = _synchronised(module)
-            if kind and next(net.parameters()).is_cuda:
-                # In place: networks know their layers by more than one name. The class adds no
-                # weights or buffers, so the state is the same.
-                module.__class__ = kind
+        for module in model.modules():
+            sync_class = _sync_bn_class(module)
+            if sync_class:
+                module.__class__ = sync_class
                 module.process_group = None  # type: ignore[assignment]
 
-    def wrap(self, net: Any) -> Any:
-        """`net`, whose gradients become the mean over the ranks; anew whenever others train."""
-        if self.world == 1:
-            return net
-        # A head on the map leaves out what pools it in the body, and that may have weights.
-        on_map = getattr(getattr(net, "head", None), "takes_map", False)
+    def wrap_ddp(self, model: Any) -> Any:
+        """Wrap `model` so that its gradients are averaged over the ranks.
+
+        Wrap it again whenever other parameters train.
+        """
+        if self.world_size == 1:
+            return model
+        # A head on the map skips the pooling layers of the body, which may have weights.
+        takes_map = getattr(getattr(model, "head", None), "takes_map", False)
         return DistributedDataParallel(
-            net, forward_sync_buffers=False, find_unused_parameters=on_map
+            model, forward_sync_buffers=False, find_unused_parameters=takes_map
         )
 
-    def hold(self, wrapped: Any, held: bool) -> AbstractContextManager:
-        """While `held`, gradients add up in this rank; the next pass without shares them all."""
-        return wrapped.no_sync() if held and self.world > 1 else nullcontext()
+    def no_sync(self, ddp_model: Any, skip: bool) -> AbstractContextManager:
+        """If `skip`, gradients only add up in this rank; the next pass without it shares them."""
+        return ddp_model.no_sync() if skip and self.world_size > 1 else nullcontext()
 
     @torch.no_grad()
-    def settle(self, net: nn.Module) -> None:
-        """Where batch norms measure the parts: keep the mean of what they have measured."""
-        if self.world == 1:
+    def average_bn_stats(self, model: nn.Module) -> None:
+        """Average the running statistics of batch norms that measure shards over the ranks."""
+        if self.world_size == 1:
             return
-        kept = [
+        stats = [
             value
-            for module in net.modules()
+            for module in model.modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
             if not isinstance(module, nn.SyncBatchNorm)
             for value in (module.running_mean, module.running_var)
             if value is not None
         ]
-        if kept:
-            flat = torch.cat(kept)
-            dist.all_reduce(flat)
-            for value, mean in zip(kept, flat.split([len(v) for v in kept]), strict=True):
-                value.copy_(mean / self.world)
+        if stats:
+            total = torch.cat(stats)
+            dist.all_reduce(total)
+            for value, part in zip(stats, total.split([len(v) for v in stats]), strict=True):
+                value.copy_(part / self.world_size)
 
 
 SINGLE = ProcessGroup()
 
 
-def here() -> ProcessGroup:
-    """This process, once `joined` is entered; alone before and without."""
+def current() -> ProcessGroup:
+    """The process group inside `init_process_group`; a single process outside of it."""
     if not dist.is_available() or not dist.is_initialized():
         return SINGLE
     return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
 @contextmanager
-def joined(run: Run) -> Iterator[ProcessGroup]:
-    """Meet the other ranks, as torchrun's environment tells; each takes a GPU of its own.
+def init_process_group(run: Run) -> Iterator[ProcessGroup]:
+    """Join the ranks that torchrun's environment describes; each takes one GPU of its machine.
 
-    Raises UserError where there are more ranks than GPUs.
+    Raises UserError if there are more ranks than GPUs.
     """
     on_gpu = devices.uses_gpu(run)
     if on_gpu:
-        local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local >= count:
+        local_rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= num_gpus:
             raise UserError(
-                f"torchrun started process {local + 1} on a machine with {count} GPU(s);"
-                f" start it with --nproc-per-node {count}"
+                f"torchrun started process {local_rank + 1} on a machine with {num_gpus} GPU(s);"
+                f" start it with --nproc-per-node {num_gpus}"
             )
-        torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=LONGEST)
-    yield here()
-    # Not after an error: another rank may be waiting, and so would this one.
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    yield current()
+    # Not after an error: another rank may be waiting, and then this one would wait too.
     dist.destroy_process_group()
 
 
-def _synchronised(module: nn.Module) -> type[nn.Module] | None:
-    """The kind that measures all ranks' batches, of what is a batch norm of a known kind."""
+def _sync_bn_class(module: nn.Module) -> type[nn.Module] | None:
+    """The synchronised class of a batch norm of a known class, else None."""
     if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
         return nn.SyncBatchNorm
     if type(module).__name__ == "BatchNormAct2d":

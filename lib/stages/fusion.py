@@ -49,7 +49,7 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
     from lib.stages.read import catalog_of_part
     from lib.training.dataset import TrainingSet
     from lib.training.embedding_loader import embedding_mean_std
-    from lib.training.trainer import train
+    from lib.training.trainer import train_model
 
     config, model = experiment.config, experiment.config.models[name]
     catalog = catalog_of_part(experiment, "train")
@@ -68,10 +68,10 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
         product=np.arange(len(catalog.label)),
         train_rows=train_rows,
         valid_rows=valid_rows,
-        classes=len(categories),
+        num_classes=len(categories),
         levels=categories.levels(),
     )
-    return train(folder, model, training_set, config.seed + model.seed, config.run)
+    return train_model(folder, model, training_set, config.seed + model.seed, config.run)
 
 
 def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -
     from lib.inference.predictor import FusionPredictor
     from lib.inference.topk_writer import write_topk
     from lib.runtime import device as devices
-    from lib.runtime.distributed import here
+    from lib.runtime.distributed import current
     from lib.stages.read import catalog_of_part
 
     config, model = experiment.config, experiment.config.models[name]
@@ -94,7 +94,9 @@ def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -
             config.run,
             catalog.image_product,
         )
-        write_topk(folder, predictor, config.predict, images, fold_of_image, part != "test", here())
+        write_topk(
+            folder, predictor, config.predict, images, fold_of_image, part != "test", current()
+        )
     return {"images": len(images)}
 
 

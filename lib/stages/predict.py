@@ -118,11 +118,12 @@ def _load_network(
 ) -> "ImageClassifier":
     """A trained network of a model, or a backbone with its pretrained weights."""
     from lib.models import factory
-    from lib.training import trained
+    from lib.training import checkpoint
 
     config = experiment.config
     if name in config.models:
         path = checkpoint_path(experiment, name, fold)
-        return trained.network(path, config.models[name], device)
+        return checkpoint.load_classifier(path, config.models[name], device)
     backbone = config.backbones[name]
-    return trained.ready(factory.create_model(backbone.arch, 2, backbone.weights), device)
+    model = factory.create_model(backbone.arch, 2, backbone.weights)
+    return checkpoint.prepare_for_inference(model, device)

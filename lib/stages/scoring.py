@@ -84,15 +84,16 @@ def score_images(
     from lib.inference.predictor import ImagePredictor
     from lib.inference.topk_writer import write_topk
     from lib.runtime import device as devices
-    from lib.runtime.distributed import SINGLE, here
-    from lib.training import rows
+    from lib.runtime.distributed import SINGLE, current
+    from lib.training.dataset import row_of_image
 
     predict, run = experiment.config.predict, experiment.config.run
     advice = devices.predict_oom_advice(run)
     with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
-        row_of_image = rows.speaking(model, catalog)
-        predictor = ImagePredictor(model, predict, checkpoints, reader, run, row_of_image)
-        group = here() if on_ranks else SINGLE
+        predictor = ImagePredictor(
+            model, predict, checkpoints, reader, run, row_of_image(model, catalog)
+        )
+        group = current() if on_ranks else SINGLE
         corrupt = write_topk(folder, predictor, predict, images, fold_of_image, center_view, group)
         warn_corrupt(reader)
     return {"images": len(images), "rotten": corrupt, "views": len(predictor.views)}

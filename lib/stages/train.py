@@ -103,10 +103,9 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     from lib.models import factory
     from lib.stages.read import catalog_of_part
     from lib.stages.scoring import open_images, warn_corrupt
-    from lib.training import rows
-    from lib.training.dataset import TrainingSet
+    from lib.training.dataset import TrainingSet, product_of_row, training_rows
     from lib.training.loader import ImageLoader
-    from lib.training.trainer import train
+    from lib.training.trainer import train_model
 
     config, model = experiment.config, experiment.config.models[name]
     train_products, valid_products = train_valid_products(experiment, model, fold)
@@ -116,10 +115,10 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     if experiment.teacher:
         catalog, pseudo_products = add_pseudo_labels(experiment, model, fold, catalog)
         train_products = np.append(train_products, pseudo_products)
-    product = rows.products(model, catalog)
+    product = product_of_row(model, catalog)
     if experiment.teacher:
         weights = np.where(product < num_labelled, 1.0, config.pseudo_label.loss_weight)
-    train_rows = rows.taught(model, catalog, train_products)
+    train_rows = training_rows(model, catalog, train_products)
     _check_enough(name, model, len(train_rows))
     with open_images(experiment, model, catalog) as reader:
         training_set = TrainingSet(
@@ -128,12 +127,12 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
             labels=catalog.label[product],
             product=product,
             train_rows=train_rows,
-            valid_rows=rows.taught(model, catalog, valid_products),
-            classes=len(categories),
+            valid_rows=training_rows(model, catalog, valid_products),
+            num_classes=len(categories),
             levels=categories.levels(),
             weights=weights,
         )
-        facts = train(folder, model, training_set, config.seed + model.seed, config.run)
+        facts = train_model(folder, model, training_set, config.seed + model.seed, config.run)
         warn_corrupt(reader)
     return facts
 

@@ -1,9 +1,9 @@
-"""Training pictures altered at random (C4, T4): place, mirror, zoom, turn, colour, a blot.
+"""Random augmentation of training images: crop, flip, zoom, rotation, color, erasing.
 
-All random numbers of a batch are drawn at once, one row for each use, so that no setting changes
-the numbers of another, and pictures do not depend on which thread makes them. A picture passes
-through at most two calls of OpenCV, both of which release the interpreter: one affine map for all
-that moves, one linear map of the colours. What needs neither is a copy of a part of the picture.
+All random numbers of a batch are drawn at once, in a fixed layout, so that no setting changes the
+numbers of another one and images do not depend on the thread that makes them. An image passes
+through at most two calls of OpenCV, which both release the interpreter lock: one affine map for
+the geometry, one linear map of the colors. An image that needs neither is copied from its crop.
 """
 
 from dataclasses import dataclass
@@ -14,51 +14,56 @@ import numpy as np
 from lib.config.model import Augment
 from lib.data.image_reader import GRAY
 
-BLOT = 0.02, 0.2  # area of a blot, least and most, as a share of the crop
-BLOT_RATIO = 2.0  # height to width of a blot, at most; its inverse at least
-LUMA = np.array([0.299, 0.587, 0.114])  # of R, G, B in how bright a colour looks (ITU-R BT.601)
+ERASE_AREA = 0.02, 0.2  # lowest and highest share of the crop that an erased box covers
+ERASE_MAX_ASPECT = 2.0  # highest height to width of an erased box; its inverse is the lowest
+LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G, B in the gray value (ITU-R BT.601)
 QUARTER_COS, QUARTER_SIN = np.array([[1.0, 0, -1, 0], [0, 1, 0, -1]])  # exact, unlike np.cos
 
 
-def strength(settings: Augment, epoch: int, epochs: int) -> float:
-    """Of an epoch of `epochs`, from 0, both of the body; one of the head alone is below 0."""
-    if epoch >= epochs - settings.no_aug_epochs:
+def augment_strength(settings: Augment, epoch: int, num_epochs: int) -> float:
+    """Strength in [0, 1] at body epoch `epoch` (0-based, of `num_epochs`).
+
+    epoch: below 0 in head-only epochs.
+    """
+    if epoch >= num_epochs - settings.no_aug_epochs:
         return 0.0
-    grown = max(epoch, 0)
-    if grown >= settings.ramp_epochs:
+    ramped = max(epoch, 0)
+    if ramped >= settings.ramp_epochs:
         return 1.0
-    return settings.ramp_start + (1 - settings.ramp_start) * grown / settings.ramp_epochs
+    return settings.ramp_start + (1 - settings.ramp_start) * ramped / settings.ramp_epochs
 
 
 @dataclass(frozen=True)
 class ImageTransforms:
-    """What is done to each of b pictures beside its place and mirror image.
+    """Changes of b images beyond the random crop and flip.
 
-    maps float64 [b, 2, 3]: from (x, y, 1) of the crop to (x, y) of the picture, place and mirror
-    image included; mapped bool [b]: whether that is more than these two.
-    factors float64 [b, 3]: of brightness, contrast, saturation; coloured bool [b]: whether any
-    is not 1. blots int64 [b, 4]: top, left, height, width; of height 0 where there is none.
+    matrices: float64 [b, 2, 3], from (x, y, 1) of the crop to (x, y) of the image; includes the
+        crop and the flip.
+    warped: bool [b], whether the matrix is more than crop and flip.
+    color_factors: float64 [b, 3], of brightness, contrast, saturation.
+    recolored: bool [b], whether any factor is not 1.
+    erase_boxes: int64 [b, 4], top, left, height, width of the crop; height 0 for none.
     """
 
-    maps: np.ndarray
-    mapped: np.ndarray
-    factors: np.ndarray
-    coloured: np.ndarray
-    blots: np.ndarray
+    matrices: np.ndarray
+    warped: np.ndarray
+    color_factors: np.ndarray
+    recolored: np.ndarray
+    erase_boxes: np.ndarray
 
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """Where the crop lies in each of b pictures, whether it is mirrored; None: nothing else."""
+    """Top left corner of the crop of each of b images, whether it is flipped, other changes."""
 
     tops: list[int]
     lefts: list[int]
-    mirrored: list[bool]
-    changes: ImageTransforms | None
+    flipped: list[bool]
+    transforms: ImageTransforms | None
 
 
 class RandomAugment:
-    """Cuts pictures of the size `resize` to `crop` (height, width each) and alters them."""
+    """Crops images of size `resize` to `crop` (height, width each) and augments them."""
 
     def __init__(
         self,
@@ -70,156 +75,169 @@ class RandomAugment:
     ) -> None:
         self.settings, self.resize, self.crop = settings, resize, crop
         self.flip, self.strength = flip, strength
-        unaltered = Augment(
+        no_change = Augment(
             no_aug_epochs=settings.no_aug_epochs,
             ramp_epochs=settings.ramp_epochs,
             ramp_start=settings.ramp_start,
         )
-        self.plain = strength == 0 or settings == unaltered
+        self.only_crop = strength == 0 or settings == no_change
 
     def draw(self, count: int, rng: np.random.Generator) -> AugmentParams:
-        """For `count` pictures. The first three draws are those of the plain crop."""
+        """Random parameters of `count` images. Crop and flip are drawn first."""
         tops = rng.integers(0, self.resize[0] - self.crop[0] + 1, count)
         lefts = rng.integers(0, self.resize[1] - self.crop[1] + 1, count)
-        mirrored = np.logical_and(rng.random(count) < 0.5, self.flip)
-        changes = None if self.plain else self._changes(tops, lefts, mirrored, rng)
-        return AugmentParams(tops.tolist(), lefts.tolist(), mirrored.tolist(), changes)
+        flipped = np.logical_and(rng.random(count) < 0.5, self.flip)
+        transforms = None if self.only_crop else self._transforms(tops, lefts, flipped, rng)
+        return AugmentParams(tops.tolist(), lefts.tolist(), flipped.tolist(), transforms)
 
-    def _changes(
-        self, tops: np.ndarray, lefts: np.ndarray, mirrored: np.ndarray, rng: np.random.Generator
+    def _transforms(
+        self, tops: np.ndarray, lefts: np.ndarray, flipped: np.ndarray, rng: np.random.Generator
     ) -> ImageTransforms:
         count = len(tops)
-        windows, angles, turns = rng.random((4, count)), rng.random(count), rng.random((2, count))
-        factors = self._factors(rng.random((3, count)), rng.random(count))
-        blots = self._blots(rng.random(count), rng.random((4, count)))
-        window = self._windows(tops, lefts, windows)
-        turned = self._turns(turns)
-        tilted = self.strength * self.settings.max_rotation * (2 * angles - 1)
-        zoomed = (window[2] != self.crop[0]) | (window[3] != self.crop[1])
+        for_boxes, for_angles = rng.random((4, count)), rng.random(count)
+        for_rot90 = rng.random((2, count))
+        color_factors = self._color_factors(rng.random((3, count)), rng.random(count))
+        erase_boxes = self._erase_boxes(rng.random(count), rng.random((4, count)))
+        boxes = self._crop_boxes(tops, lefts, for_boxes)
+        rot90 = self._rot90(for_rot90)
+        rotation = self.strength * self.settings.max_rotation * (2 * for_angles - 1)
+        zoomed = (boxes[2] != self.crop[0]) | (boxes[3] != self.crop[1])
         return ImageTransforms(
-            self._maps(window, turned, np.deg2rad(tilted), mirrored),
-            zoomed | (turned != 0) | (tilted != 0),
-            factors,
-            (factors != 1).any(1),
-            blots,
+            self._matrices(boxes, rot90, np.deg2rad(rotation), flipped),
+            zoomed | (rot90 != 0) | (rotation != 0),
+            color_factors,
+            (color_factors != 1).any(1),
+            erase_boxes,
         )
 
-    def apply(self, picture: np.ndarray, drawn: AugmentParams, i: int, out: np.ndarray) -> None:
-        """Alter `picture` uint8 [*resize, 3] RGB as the i-th of `drawn`, into out [*crop, 3]."""
-        changes = drawn.changes
-        if changes is None:
-            self._cut(picture, drawn, i, out)
+    def apply(self, image: np.ndarray, params: AugmentParams, i: int, out: np.ndarray) -> None:
+        """Augment `image` uint8 [*resize, 3] RGB as the i-th of `params`, into out [*crop, 3]."""
+        transforms = params.transforms
+        if transforms is None:
+            self._cut(image, params, i, out)
             return
-        target = None if changes.coloured[i] else out
-        if changes.mapped[i]:
-            shown = self._map(picture, changes.maps[i], target)
+        target = None if transforms.recolored[i] else out
+        if transforms.warped[i]:
+            cropped = self._warp(image, transforms.matrices[i], target)
         else:
-            shown = self._cut(picture, drawn, i, target)
-        if changes.coloured[i]:
-            cv2.transform(shown, _colours(shown, *changes.factors[i]), dst=out)
-        top, left, height, width = changes.blots[i]
+            cropped = self._cut(image, params, i, target)
+        if transforms.recolored[i]:
+            cv2.transform(cropped, _color_map(cropped, *transforms.color_factors[i]), dst=out)
+        top, left, height, width = transforms.erase_boxes[i]
         if height:
             out[top : top + height, left : left + width] = GRAY
 
     def _cut(
-        self, picture: np.ndarray, drawn: AugmentParams, i: int, out: np.ndarray | None
+        self, image: np.ndarray, params: AugmentParams, i: int, out: np.ndarray | None
     ) -> np.ndarray:
-        """The crop as it is, or its mirror image; in `out` if there is one."""
+        """The crop or its mirror image; written into `out` if given."""
         height, width = self.crop
-        top, left = drawn.tops[i], drawn.lefts[i]
-        window = picture[top : top + height, left : left + width]
-        if drawn.mirrored[i]:
-            return cv2.flip(window, 1, dst=out)
+        top, left = params.tops[i], params.lefts[i]
+        cropped = image[top : top + height, left : left + width]
+        if params.flipped[i]:
+            return cv2.flip(cropped, 1, dst=out)
         if out is None:
-            return window
-        out[:] = window
+            return cropped
+        out[:] = cropped
         return out
 
-    def _map(
-        self, picture: np.ndarray, to_picture: np.ndarray, out: np.ndarray | None
-    ) -> np.ndarray:
+    def _warp(self, image: np.ndarray, matrix: np.ndarray, out: np.ndarray | None) -> np.ndarray:
         return cv2.warpAffine(
-            picture,
-            to_picture,
+            image,
+            matrix,
             self.crop[::-1],
             dst=out,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT_101,
         )
 
-    def _windows(
+    def _crop_boxes(
         self, tops: np.ndarray, lefts: np.ndarray, random: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """Top, left, height and width of what is shown, float64 [b]: part of the drawn crop.
+        """Top, left, height and width of the box that becomes the crop, float64 [b] each.
 
-        One that `stretch` makes longer than the crop goes beyond it, but not beyond the picture.
+        tops, lefts: int64 [b], of the random crop, which contains the box. random: float64 [4, b].
+        A box that the aspect ratio makes longer than the crop may leave it, but not the image.
         """
         area = 1 - self.strength * (1 - self.settings.min_area) * random[0]
-        most = np.log1p(self.strength * self.settings.max_stretch)
-        ratio = np.exp(most * (2 * random[1] - 1))
-        height = np.minimum(self.crop[0] * np.sqrt(area * ratio), self.resize[0])
-        width = np.minimum(self.crop[1] * np.sqrt(area / ratio), self.resize[1])
+        max_log_aspect = np.log1p(self.strength * self.settings.max_stretch)
+        aspect = np.exp(max_log_aspect * (2 * random[1] - 1))
+        height = np.minimum(self.crop[0] * np.sqrt(area * aspect), self.resize[0])
+        width = np.minimum(self.crop[1] * np.sqrt(area / aspect), self.resize[1])
         top = tops + random[2] * (self.crop[0] - height)
         left = lefts + random[3] * (self.crop[1] - width)
         top = np.clip(top, 0, self.resize[0] - height)
         left = np.clip(left, 0, self.resize[1] - width)
         return top, left, height, width
 
-    def _turns(self, random: np.ndarray) -> np.ndarray:
-        """Quarters of a turn, int64 [b]; a share of `strength` of the pictures is turned."""
+    def _rot90(self, random: np.ndarray) -> np.ndarray:
+        """Number of quarter turns, int64 [b]: drawn for a share `strength` of the images, else 0.
+
+        random: float64 [2, b].
+        """
         chosen = (random[0] < self.strength) & self.settings.rot90
         return np.where(chosen, 4 * random[1], 0).astype(np.int64)
 
-    def _maps(
+    def _matrices(
         self,
-        window: tuple[np.ndarray, ...],
-        turned: np.ndarray,
-        tilted: np.ndarray,
-        mirrored: np.ndarray,
+        boxes: tuple[np.ndarray, ...],
+        rot90: np.ndarray,
+        rotation: np.ndarray,
+        flipped: np.ndarray,
     ) -> np.ndarray:
-        """Around the middle: mirror, turn counter-clockwise by both angles, zoom to the window.
+        """Matrices float64 [b, 2, 3] from the crop to the image.
 
-        A turned crop that is not square covers as much of the picture as before, lying down; what
-        is beyond the edge is the picture's reflection.
+        They flip, rotate counter-clockwise by both angles (rotation in radians) and zoom to the
+        boxes, all around the center. A crop that is not square keeps its size when it is turned by
+        90 degrees. Beyond the edges of the image is its reflection.
         """
-        top, left, height, width = window
-        cos = QUARTER_COS[turned] * np.cos(tilted) - QUARTER_SIN[turned] * np.sin(tilted)
-        sin = QUARTER_SIN[turned] * np.cos(tilted) + QUARTER_COS[turned] * np.sin(tilted)
-        across, down = width / self.crop[1], height / self.crop[0]
-        side = np.where(mirrored, -1.0, 1.0)
-        maps = np.empty((len(turned), 2, 3))
-        maps[:, 0, 0], maps[:, 0, 1] = across * cos * side, -across * sin
-        maps[:, 1, 0], maps[:, 1, 1] = down * sin * side, down * cos
-        middle = (self.crop[1] - 1) / 2, (self.crop[0] - 1) / 2  # of pixels' centres
-        maps[:, 0, 2] = left + (width - 1) / 2 - maps[:, 0, :2] @ middle
-        maps[:, 1, 2] = top + (height - 1) / 2 - maps[:, 1, :2] @ middle
-        return maps
+        top, left, height, width = boxes
+        cos = QUARTER_COS[rot90] * np.cos(rotation) - QUARTER_SIN[rot90] * np.sin(rotation)
+        sin = QUARTER_SIN[rot90] * np.cos(rotation) + QUARTER_COS[rot90] * np.sin(rotation)
+        zoom_x, zoom_y = width / self.crop[1], height / self.crop[0]
+        flip_sign = np.where(flipped, -1.0, 1.0)
+        matrices = np.empty((len(rot90), 2, 3))
+        matrices[:, 0, 0], matrices[:, 0, 1] = zoom_x * cos * flip_sign, -zoom_x * sin
+        matrices[:, 1, 0], matrices[:, 1, 1] = zoom_y * sin * flip_sign, zoom_y * cos
+        center = (self.crop[1] - 1) / 2, (self.crop[0] - 1) / 2  # between centers of pixels
+        matrices[:, 0, 2] = left + (width - 1) / 2 - matrices[:, 0, :2] @ center
+        matrices[:, 1, 2] = top + (height - 1) / 2 - matrices[:, 1, :2] @ center
+        return matrices
 
-    def _factors(self, random: np.ndarray, uncoloured: np.ndarray) -> np.ndarray:
+    def _color_factors(self, random: np.ndarray, for_grayscale: np.ndarray) -> np.ndarray:
+        """Factors of brightness, contrast and saturation, float64 [b, 3].
+
+        random: float64 [3, b]; for_grayscale: float64 [b].
+        """
         settings = self.settings
-        spans = settings.brightness, settings.contrast, settings.saturation
-        factors = 1 + self.strength * np.array(spans) * (2 * random.T - 1)
-        factors[uncoloured < self.strength * settings.grayscale_prob, 2] = 0
+        ranges = settings.brightness, settings.contrast, settings.saturation
+        factors = 1 + self.strength * np.array(ranges) * (2 * random.T - 1)
+        factors[for_grayscale < self.strength * settings.grayscale_prob, 2] = 0
         return factors
 
-    def _blots(self, chosen: np.ndarray, random: np.ndarray) -> np.ndarray:
-        least, most = BLOT
-        area = (least + (most - least) * random[0]) * self.crop[0] * self.crop[1]
-        ratio = BLOT_RATIO ** (2 * random[1] - 1)
-        height = np.clip(np.rint(np.sqrt(area * ratio)), 1, self.crop[0])
-        width = np.clip(np.rint(np.sqrt(area / ratio)), 1, self.crop[1])
+    def _erase_boxes(self, for_choice: np.ndarray, random: np.ndarray) -> np.ndarray:
+        """Boxes to erase, int64 [b, 4]: top, left, height, width; zeros for no box.
+
+        for_choice: float64 [b]; random: float64 [4, b].
+        Source: Zhong et al., "Random Erasing Data Augmentation" (2017).
+        """
+        min_area, max_area = ERASE_AREA
+        area = (min_area + (max_area - min_area) * random[0]) * self.crop[0] * self.crop[1]
+        aspect = ERASE_MAX_ASPECT ** (2 * random[1] - 1)
+        height = np.clip(np.rint(np.sqrt(area * aspect)), 1, self.crop[0])
+        width = np.clip(np.rint(np.sqrt(area / aspect)), 1, self.crop[1])
         top = np.floor(random[2] * (self.crop[0] - height + 1))
         left = np.floor(random[3] * (self.crop[1] - width + 1))
-        blots = np.stack([top, left, height, width], 1).astype(np.int64)
-        blots[chosen >= self.strength * self.settings.erase_prob] = 0
-        return blots
+        boxes = np.stack([top, left, height, width], 1).astype(np.int64)
+        boxes[for_choice >= self.strength * self.settings.erase_prob] = 0
+        return boxes
 
 
-def _colours(
-    picture: np.ndarray, brightness: float, contrast: float, saturation: float
+def _color_map(
+    image: np.ndarray, brightness: float, contrast: float, saturation: float
 ) -> np.ndarray:
     """The three factors as one linear map float64 [3, 4] of (R, G, B, 1)."""
-    mean = LUMA @ cv2.mean(picture)[:3]
-    vivid = saturation * np.eye(3) + (1 - saturation) * LUMA  # each row the pixel's own grey
+    mean = LUMA @ cv2.mean(image)[:3]
+    saturate = saturation * np.eye(3) + (1 - saturation) * LUMA  # each row mixes in the gray value
     offset = np.full((3, 1), (1 - contrast) * mean)
-    return brightness * np.hstack([contrast * vivid, offset])
+    return brightness * np.hstack([contrast * saturate, offset])

@@ -1,9 +1,9 @@
-"""What training leaves on disk, and where a run stands.
+"""Files of a training run, and trained networks loaded from them.
 
 last.pt        {"network", "classes", "model"}; while training also what a resume needs
-best.pt        the same of the epoch with the best accuracy on the watched rows
-history.jsonl  one line an epoch: rate, losses, accuracy
-_times.jsonl   one line an epoch: its seconds, by wall and of this process's cores; decides nothing
+best.pt        the same, of the epoch with the best accuracy on the validation rows
+history.jsonl  one line per epoch: learning rate, losses, accuracies
+_times.jsonl   one line per epoch: wall-clock and CPU seconds; nothing depends on it
 """
 
 import json
@@ -14,32 +14,44 @@ from typing import Any
 
 import torch
 
+from lib.config.model import Model
+from lib.errors import UserError
+from lib.models import factory
+from lib.models.classifier import ImageClassifier
+from lib.models.fusion import FusionModel
 from lib.utils.files import atomic_write
 
 TIMES = ("images_per_second", "seconds", "cpu_seconds")  # of an epoch's line
 
 
 @dataclass
-class TrainState:
-    """Where a run stands: plain data, stored in `last.pt`."""
+class Progress:
+    """The position and the figures of a run: plain data, stored in `last.pt`."""
 
-    epoch: int = 0  # finished ones
-    segment: int = 0  # finished ones of the epoch under way
-    loss: float = 0.0  # sum over the steps of the epoch under way
-    hits: float = 0.0  # the same of the shares of pictures that were right
-    seconds: float = 0.0  # spent on the epoch under way
+    epoch: int = 0  # finished epochs
+    chunk: int = 0  # finished chunks of the current epoch
+    loss: float = 0.0  # sum over the steps of the current epoch
+    num_correct: float = 0.0  # sum over its steps of the fraction of rows that were correct
+    seconds: float = 0.0  # wall-clock time spent on the current epoch
     cpu_seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)  # finished epochs
 
     @property
-    def best(self) -> float:
+    def best_accuracy(self) -> float:
+        """Highest validation accuracy of the finished epochs; -1 before the first."""
         return max((line["valid_accuracy"] or 0.0 for line in self.history), default=-1.0)
 
     @property
     def losses(self) -> list[float]:
-        """Of the body's finished epochs: the watched loss, or the trained one without it."""
+        """Validation loss of the body's finished epochs; training loss if nothing validates."""
         body = [line for line in self.history if line["phase"] == "body"]
         return [line["loss"] if line["valid_loss"] is None else line["valid_loss"] for line in body]
+
+    def begin_next_epoch(self) -> None:
+        """Move to the start of the next epoch."""
+        self.epoch += 1
+        self.chunk, self.loss, self.num_correct = 0, 0.0, 0.0
+        self.seconds, self.cpu_seconds = 0.0, 0.0
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -49,39 +61,104 @@ def read(path: Path) -> dict[str, Any] | None:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """In one step: a kill leaves the old file or the new one."""
+def write(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint in one step: a kill leaves the old file or the new one."""
     with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(checkpoint, temporary)
 
 
-def finished(folder: Path) -> bool:
-    saved = read(folder / "last.pt")
-    return saved is not None and "progress" not in saved
+def is_finished(folder: Path) -> bool:
+    """Whether `last.pt` holds only weights, as at the end of a run."""
+    checkpoint = read(folder / "last.pt")
+    return checkpoint is not None and "progress" not in checkpoint
+
+
+def read_progress(path: Path, checkpoint: dict[str, Any]) -> Progress:
+    """The position of a run that was stopped.
+
+    Raises UserError if another version of the program wrote the checkpoint.
+    """
+    try:
+        return Progress(**checkpoint["progress"])
+    except TypeError:
+        raise UserError(
+            f"{path}: written by another version, training cannot resume; delete {path.parent}"
+        ) from None
 
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
-    learnt = [{key: line[key] for key in line if key not in TIMES} for line in history]
+    """Write `history.jsonl`, and the times apart from it, which differ from run to run."""
+    figures = [{key: line[key] for key in line if key not in TIMES} for line in history]
     times = [{key: line.get(key) for key in ("epoch", *TIMES)} for line in history]
-    for name, lines in (("history.jsonl", learnt), ("_times.jsonl", times)):
+    for name, lines in (("history.jsonl", figures), ("_times.jsonl", times)):
         with atomic_write(folder / name) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def facts(folder: Path, images: int) -> dict[str, Any]:
-    """What a finished folder says of its run, for the manifest."""
-    history = list(_lines(folder / "history.jsonl"))
+def facts(folder: Path, num_images: int) -> dict[str, Any]:
+    """Figures of a finished run for the manifest."""
+    history = list(_read_lines(folder / "history.jsonl"))
     accuracies = [h["valid_accuracy"] for h in history if h["valid_accuracy"] is not None]
     return {
-        "images": images,
+        "images": num_images,
         "epochs": len(history),
         "last_accuracy": accuracies[-1] if accuracies else None,
         "best_accuracy": max(accuracies, default=None),
-        "images_per_second": list(_lines(folder / "_times.jsonl"))[-1]["images_per_second"],
+        "images_per_second": list(_read_lines(folder / "_times.jsonl"))[-1]["images_per_second"],
     }
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def load_classifier(path: Path, model_cfg: Model, device: torch.device) -> ImageClassifier:
+    """The image network of a `last.pt` or `best.pt`, ready to predict.
+
+    Raises UserError for a file that is missing, damaged or of another network.
+    """
+    checkpoint = _require(path)
+    if checkpoint["network"] != model_cfg.arch:
+        raise UserError(f"{path} holds {checkpoint['network']}, the config says {model_cfg.arch}")
+    model = factory.create_from_config(model_cfg, checkpoint["classes"], "none")
+    model.load_state_dict(checkpoint["model"])
+    return prepare_for_inference(model, device)
+
+
+def load_fusion_model(
+    path: Path, model_cfg: Model, width: int, device: torch.device
+) -> FusionModel:
+    """The fusion network of a `last.pt` or `best.pt`, ready to predict.
+
+    width: length of the concatenated embeddings of an image.
+    Raises UserError for a file that is missing, damaged or of other embeddings or settings.
+    """
+    checkpoint = _require(path)
+    model = FusionModel(model_cfg.fusion, width, checkpoint["classes"])
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError:
+        raise UserError(
+            f"{path} is of another fusion than the config says ({width} values per image,"
+            f" hidden_sizes = {list(model_cfg.fusion.hidden_sizes)}); delete its folder"
+            " and run 02_train_cnn.py"
+        ) from None
+    return model.eval().to(device)
+
+
+def prepare_for_inference(model: ImageClassifier, device: torch.device) -> ImageClassifier:
+    """The model on the device in evaluation mode, its batch norms fused into convolutions."""
+    model.freeze_body(True)
+    return model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _require(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint; run 02_train_cnn.py first") from None
+    except Exception as error:  # a damaged zip or pickle fails in many ways
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not a readable checkpoint: {reason}") from None
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open() as file:
         for line in file:
             yield json.loads(line)

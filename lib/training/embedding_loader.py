@@ -1,39 +1,39 @@
-"""Feeds the embeddings of a product's pictures, of any number of networks side by side (T2).
+"""Batches of the embeddings of a product's images, from any number of networks side by side.
 
-A row is a product. What is read lies in memory maps that may be larger than the memory (7M products
-of 2,048 values a picture and network are 50 GB): the kernel is asked for all that a call will read,
-in stretches, and batches are gathered ahead of their use.
+A row is a product. The embeddings are memory maps that may be larger than the memory: 7M products
+with 2,048 values per image and network are 50 GB. The kernel is told which stretches of the files
+a call will read, and batches are gathered ahead of their use.
 """
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 
 from lib.data.byte_reader import GAP, fetch_ahead
-from lib.training.evaluate import spread
+from lib.training.evaluate import evenly_spaced
 from lib.training.loader import Batches
+from lib.utils.prefetch import prefetch
 
-VIEWS = 4  # pictures of a product, at most, as in the competition
-AHEAD = 4  # batches that are ready or under way
-MISSING = int(np.array(np.nan, np.float16).view(np.uint16))
-
-
+MAX_VIEWS = 4  # images of a product; Cdiscount has no product with more
+PREFETCH = 4  # batches that are loaded ahead
 STATS_PRODUCTS = 20_000  # products that mean and standard deviation are measured on
 STATS_BATCH = 512
 MIN_STD = 1e-6  # a value that varies less is a constant, and is not scaled
 
 
 class EmbeddingLoader:
-    """Batches float16 [b, views, width] of products; pictures that are not there are NaN.
+    """Batches float16 [b, views, width] of products; images that are absent are NaN.
 
-    sources: float16 [I, width_b], one for each network, I the pictures of a catalogue; memory maps
-    or arrays. width is their sum. first_image, image_count [P]: product p has the pictures from
-    first_image[p] on. Of a product with more than `views`, `plain` shows the first, `altered` any.
-    Half precision, as it is stored: half the bytes on their way, made float where it is computed.
+    sources: float16 [I, width_s] of each network, for the I images of a catalog; memory maps or
+        arrays. `width` is the sum of their widths.
+    first_image, image_count: int [P]; product p has the images from first_image[p] on.
+    views: images of a product per batch. If a product has more, `eval_batches` gives the first
+        ones and `train_batches` random ones.
+
+    Raises ValueError for a source of another type or of too few images. The values stay float16
+    as they are stored: that is half the bytes to copy, and the network converts them.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class EmbeddingLoader:
         sources: Sequence[np.ndarray],
         first_image: np.ndarray,
         image_count: np.ndarray,
-        views: int = VIEWS,
+        views: int = MAX_VIEWS,
     ) -> None:
-        end = int((first_image.astype(np.int64) + image_count).max(initial=0))
+        num_images = int((first_image.astype(np.int64) + image_count).max(initial=0))
         for number, source in enumerate(sources):
-            if source.dtype != np.float16 or source.ndim != 2 or len(source) < end:
+            if source.dtype != np.float16 or source.ndim != 2 or len(source) < num_images:
                 raise ValueError(
                     f"source {number} is {source.dtype} {source.shape};"
-                    f" float16 with {end} rows or more is needed"
+                    f" float16 with {num_images} rows or more is needed"
                 )
         self.sources = list(sources)
         self.first_image = first_image.astype(np.int64)
@@ -56,44 +56,50 @@ class EmbeddingLoader:
         self.views = views
         self.width = sum(source.shape[1] for source in sources)
 
-    def altered(
-        self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
+    def train_batches(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seeds: np.random.SeedSequence,
+        epoch: int,
+        num_epochs: int,
     ) -> Batches:
-        """To train on: a product's pictures in random order."""
-        return self._batches(rows, batch, np.random.default_rng(seeds))
+        """The images of each product in random order."""
+        draws = np.random.default_rng(seeds).random((len(rows), self.views))
+        return self._batches(rows, batch_size, draws)
 
-    def plain(self, rows: np.ndarray, batch: int) -> Batches:
-        """To watch and to predict: in the order of the catalogue."""
-        return self._batches(rows, batch, None)
+    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
+        """The images of each product in the order of the catalog."""
+        return self._batches(rows, batch_size, None)
 
-    def _batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator | None) -> Batches:
-        draws = np.empty((0, self.views)) if rng is None else rng.random((len(rows), self.views))
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(self._advise, rows)
-            coming: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-            for start in range(0, len(rows), batch):
-                piece = slice(start, start + batch)
-                coming.append((rows[piece], thread.submit(self._gather, rows[piece], draws[piece])))
-                if len(coming) > AHEAD:
-                    some, found = coming.popleft()
-                    yield some, found.result()
-            for some, found in coming:
-                yield some, found.result()
+    def _batches(self, rows: np.ndarray, batch_size: int, draws: np.ndarray | None) -> Batches:
+        slices = [slice(start, start + batch_size) for start in range(0, len(rows), batch_size)]
 
-    def _gather(self, rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        picture = np.full((len(rows), self.views), -1, np.int64)
-        _choose(self.first_image, self.image_count, rows, draws, picture)
-        found = np.empty((len(rows), self.views, self.width), np.float16)
+        def load(part: slice) -> np.ndarray:
+            return self._gather(rows[part], None if draws is None else draws[part])
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(self._fetch_ahead, rows)
+            batches = prefetch(pool, slices, load, PREFETCH)
+            for part, inputs in zip(slices, batches, strict=True):
+                yield rows[part], inputs
+
+    def _gather(self, rows: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        """Embeddings of products int64 [b]; draws: float [b, views] in [0, 1) for their order."""
+        count = self.image_count[rows, None]
+        order = np.arange(self.views) if draws is None else _random_order(count[:, 0], draws)
+        present = np.arange(self.views) < count
+        images = (self.first_image[rows, None] + order)[present]
+        inputs = np.full((len(rows), self.views, self.width), np.nan, np.float16)
         column = 0
         for source in self.sources:
-            # Numba knows no half precision on a CPU; to copy, the bits are enough.
-            bits = np.asarray(source).view(np.uint16)
-            _copy(bits, picture, found.view(np.uint16), column, MISSING)
-            column += source.shape[1]
-        return found
+            end = column + source.shape[1]
+            inputs[present, column:end] = np.take(source, images, axis=0)
+            column = end
+        return inputs
 
-    def _advise(self, rows: np.ndarray) -> None:
-        """Have the kernel fetch what these products need, near stretches joined to one."""
+    def _fetch_ahead(self, rows: np.ndarray) -> None:
+        """Have the kernel read what these products need; stretches with small gaps are joined."""
         order = np.sort(rows)
         first = self.first_image[order]
         last = first + self.image_count[order]
@@ -117,7 +123,7 @@ def embedding_mean_std(loader: EmbeddingLoader, rows: np.ndarray) -> tuple[np.nd
     rows: int64 [n], products, ascending; an even sample of STATS_PRODUCTS is read.
     Returns float64 [width] each; the deviation of a constant value is 1.
     """
-    rows = spread(rows, STATS_PRODUCTS)
+    rows = evenly_spaced(rows, STATS_PRODUCTS)
     count, total = 0, np.zeros(loader.width)
     for values in _present_embeddings(loader, rows):
         count += len(values)
@@ -132,45 +138,20 @@ def embedding_mean_std(loader: EmbeddingLoader, rows: np.ndarray) -> tuple[np.nd
 
 def _present_embeddings(loader: EmbeddingLoader, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Embeddings float64 [images, width] of the images that exist, by batches of products."""
-    for _, embeddings in loader.plain(rows, STATS_BATCH):
+    for _, embeddings in loader.eval_batches(rows, STATS_BATCH):
         yield embeddings[~np.isnan(embeddings).any(2)].astype(np.float64)
 
 
-@njit(cache=True, nogil=True)
-def _choose(
-    first_image: np.ndarray,
-    image_count: np.ndarray,
-    rows: np.ndarray,
-    draws: np.ndarray,
-    picture: np.ndarray,
-) -> None:
-    """Fill picture int64 [b, views], -1 beforehand: drawn by `draws` [b, views] in [0, 1).
+def _random_order(count: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The first places of a random permutation of range(count[i]), int64 [b, views].
 
-    Without draws, `[0, views]`, the first ones in their order.
+    count: int64 [b]. draws: float64 [b, views] in [0, 1), as in a Fisher-Yates shuffle: place j
+    changes places with one of those from j on. Places from count[i] on mean nothing.
     """
-    views = picture.shape[1]
-    for i in range(len(rows)):
-        first, count = first_image[rows[i]], image_count[rows[i]]
-        shown = min(count, views)
-        if len(draws) == 0:
-            for j in range(shown):
-                picture[i, j] = first + j
-            continue
-        left = np.arange(first, first + count)
-        for j in range(shown):
-            other = j + int(draws[i, j] * (count - j))
-            picture[i, j] = left[other]
-            left[other] = left[j]
-
-
-@njit(cache=True, nogil=True)
-def _copy(
-    source: np.ndarray, picture: np.ndarray, found: np.ndarray, column: int, missing: int
-) -> None:
-    """found[i, j, column:] = source[picture[i, j]], or `missing` where that is -1."""
-    width = source.shape[1]
-    for i in range(picture.shape[0]):
-        for j in range(picture.shape[1]):
-            row = picture[i, j]
-            for k in range(width):
-                found[i, j, column + k] = missing if row < 0 else source[row, k]
+    num_rows, views = draws.shape
+    row = np.arange(num_rows)
+    order = np.tile(np.arange(max(views, count.max(initial=0))), (num_rows, 1))
+    for j in range(views):
+        other = j + (draws[:, j] * np.maximum(count - j, 1)).astype(np.int64)
+        order[row, other], order[:, j] = order[:, j].copy(), order[row, other]
+    return order[:, :views]

@@ -1,4 +1,4 @@
-"""How well a network does on rows that it does not learn from."""
+"""Loss and accuracy of a network on rows that do not train it."""
 
 from typing import Any
 
@@ -14,42 +14,46 @@ from lib.training.loader import Loader
 from lib.training.losses import Losses
 
 
-def watch(
-    net: Classifier,
-    model: Model,
-    feed: Loader,
+def evaluate(
+    model: Classifier,
+    model_cfg: Model,
+    loader: Loader,
     rows: np.ndarray,
     labels: torch.Tensor,
     losses: Losses,
-    batch: int,
-    ranks: ProcessGroup = SINGLE,
+    batch_size: int,
+    group: ProcessGroup = SINGLE,
 ) -> dict[str, Any]:
-    """Cross-entropy and accuracy of `rows` int64 [n], and accuracy by level of the tree.
+    """Cross-entropy and accuracy of `rows`, and accuracy of each level of the category tree.
 
-    labels int64 [I]: class of each row of the feed. Without rows both are None. Each rank looks
-    at its part of the rows and finds what all do: rates and choices that follow are the same.
+    rows: int64 [n]; if empty, loss and accuracy are None.
+    labels: int64 [R], class id of each row of the loader.
+    losses: knows the levels of the tree.
+    group: each rank evaluates its shard and returns the figures of all rows, so that schedules
+        and choices that follow are the same in every rank.
     """
     if len(rows) == 0:
         return {"valid_loss": None, "valid_accuracy": None}
-    net.eval()
-    device = net.mean.device
-    own = rows[ranks.part(len(rows))]
-    loss, right, by_level = 0.0, 0, np.zeros(losses.count)
-    for some, inputs in feed.plain(own, batch):
-        truth = labels[some].to(device)
-        with torch.inference_mode(), devices.autocast(model, device):
-            logits = net(net.normalise(devices.to_device(inputs, device))).float()
-        loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
-        right += int((logits.argmax(1) == truth).sum())
-        by_level += [int(level.sum()) for level in losses.right_by_level(logits, truth)]
-    means = np.array([loss, right, *by_level]) / len(own)
-    loss, accuracy, *shares = ranks.mean(means * ranks.weight(len(rows))).tolist()
-    found = {"valid_loss": loss, "valid_accuracy": accuracy}
-    return found | {f"valid_accuracy_level{i}": share for i, share in enumerate(shares, 1)}
+    model.eval()
+    device = model.mean.device
+    shard = rows[group.shard(len(rows))]
+    loss, num_correct, correct_by_level = 0.0, 0, np.zeros(losses.num_levels)
+    for batch_rows, inputs in loader.eval_batches(shard, batch_size):
+        targets = labels[batch_rows].to(device)
+        with torch.inference_mode(), devices.autocast(model_cfg, device):
+            logits = model(model.normalise(devices.to_device(inputs, device))).float()
+        loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
+        num_correct += int((logits.argmax(1) == targets).sum())
+        correct_by_level += [int(c.sum()) for c in losses.correct_by_level(logits, targets)]
+    means = np.array([loss, num_correct, *correct_by_level]) / len(shard)
+    weighted = means * group.shard_weight(len(rows))
+    loss, accuracy, *by_level = group.all_reduce_mean(weighted).tolist()
+    metrics = {"valid_loss": loss, "valid_accuracy": accuracy}
+    return metrics | {f"valid_accuracy_level{i}": value for i, value in enumerate(by_level, 1)}
 
 
-def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the rows, evenly spread."""
-    if len(rows) <= most:
+def evenly_spaced(rows: np.ndarray, max_rows: int) -> np.ndarray:
+    """At most `max_rows` of the rows, evenly spaced."""
+    if len(rows) <= max_rows:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+    return rows[np.linspace(0, len(rows) - 1, max_rows).astype(np.int64)]

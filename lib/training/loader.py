@@ -1,4 +1,4 @@
-"""What a network is fed with: pictures, cut at random to train on, or in their middle to watch."""
+"""Batches for training (random crop) and validation (center crop), sharded by rank."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +9,7 @@ from lib.config.model import Model
 from lib.data.crops import center_crop
 from lib.data.image_reader import Augmenter, ImageReader
 from lib.runtime.distributed import SINGLE, ProcessGroup
-from lib.training.augment import RandomAugment, strength
+from lib.training.augment import RandomAugment, augment_strength
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 
@@ -17,117 +17,145 @@ Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 class Loader(Protocol):
     """Batches of (rows int64 [b], inputs [b, ...]) in the order of `rows`.
 
-    Inputs are what `normalise` of the network takes. The same seeds give the same inputs.
+    The inputs are what the network's `normalise` takes. The same seeds give the same inputs.
     """
 
-    def altered(
-        self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
+    def train_batches(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seeds: np.random.SeedSequence,
+        epoch: int,
+        num_epochs: int,
     ) -> Batches:
-        """To train on, in epoch `epoch` of `epochs`, from 0."""
+        """Batches to train on, in epoch `epoch` (0-based, of `num_epochs`)."""
         ...
 
-    def plain(self, rows: np.ndarray, batch: int) -> Batches:
-        """To watch."""
+    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
+        """Batches to evaluate on, without random changes."""
         ...
 
 
 class ImageLoader:
-    """Pictures uint8 [b, 3, h, w] of one size.
+    """Images uint8 [b, 3, h, w] of one size.
 
-    `altered` gives of each batch the part of one of `ranks`, altered as one process would.
+    `train_batches` gives this rank's shard of each batch, changed as a single process would.
     """
 
-    def __init__(self, reader: ImageReader, model: Model, ranks: ProcessGroup = SINGLE) -> None:
-        self.reader, self.model, self.ranks = reader, model, ranks
+    def __init__(self, reader: ImageReader, model_cfg: Model, group: ProcessGroup = SINGLE) -> None:
+        self.reader, self.model_cfg, self.group = reader, model_cfg, group
 
-    def altered(
-        self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
+    def train_batches(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seeds: np.random.SeedSequence,
+        epoch: int,
+        num_epochs: int,
     ) -> Batches:
-        model = self.model
-        first = model.head_only_epochs
-        much = strength(model.augment, epoch - first, epochs - first)
-        augmenter = RandomAugment(model.augment, model.resize, model.crop, model.flip, much)
-        whole = len(rows) - len(rows) % batch
-        for some, size in ((rows[:whole], batch), (rows[whole:], len(rows) - whole)):
-            if len(some):
-                part = self.ranks.part(size)
-                own = some.reshape(-1, size)[:, part].ravel()
-                altering = _ShardedAugment(augmenter, size, part.start)
-                yield from self.reader.batches(own, part.stop - part.start, altering, seeds)
+        """Random crops, flipped and augmented as the settings say."""
+        augment = self._augment(epoch, num_epochs)
+        full = len(rows) - len(rows) % batch_size
+        for part, size in ((rows[:full], batch_size), (rows[full:], len(rows) - full)):
+            if len(part):
+                shard = self.group.shard(size)
+                shard_rows = part.reshape(-1, size)[:, shard].ravel()
+                sharded = _ShardedAugment(augment, size, shard.start)
+                yield from self.reader.batches(shard_rows, shard.stop - shard.start, sharded, seeds)
 
-    def plain(self, rows: np.ndarray, batch: int) -> Batches:
-        height, width = self.model.crop
-        top, left, _ = center_crop(self.model.resize, self.model.crop)
-        for piece, pictures in self.reader.batches(rows, batch):
-            yield piece, pictures[:, :, top : top + height, left : left + width]
+    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
+        """Center crops."""
+        height, width = self.model_cfg.crop
+        top, left, _ = center_crop(self.model_cfg.resize, self.model_cfg.crop)
+        for batch_rows, images in self.reader.batches(rows, batch_size):
+            yield batch_rows, images[:, :, top : top + height, left : left + width]
+
+    def _augment(self, epoch: int, num_epochs: int) -> RandomAugment:
+        cfg = self.model_cfg
+        body_epoch, body_epochs = epoch - cfg.head_only_epochs, num_epochs - cfg.head_only_epochs
+        strength = augment_strength(cfg.augment, body_epoch, body_epochs)
+        return RandomAugment(cfg.augment, cfg.resize, cfg.crop, cfg.flip, strength)
 
 
 class _ShardedAugment:
-    """Draws for a batch of `count` pictures, and alters a part of it, which begins at `first`."""
+    """Draws for a batch of `batch_size` images, and augments a shard that starts at `first`."""
 
-    def __init__(self, augmenter: Augmenter, count: int, first: int) -> None:
-        self.augmenter, self.count, self.first = augmenter, count, first
+    def __init__(self, augmenter: Augmenter, batch_size: int, first: int) -> None:
+        self.augmenter, self.batch_size, self.first = augmenter, batch_size, first
         self.crop = augmenter.crop
 
     def draw(self, count: int, rng: np.random.Generator) -> Any:
-        return self.augmenter.draw(self.count, rng)
+        return self.augmenter.draw(self.batch_size, rng)
 
-    def apply(self, picture: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
-        self.augmenter.apply(picture, drawn, self.first + i, out)
+    def apply(self, image: np.ndarray, params: Any, i: int, out: np.ndarray) -> None:
+        self.augmenter.apply(image, params, self.first + i, out)
 
 
 class _ShardedLoader:
-    """Of each batch of any feed a rank's part; the others' is made and dropped."""
+    """A rank's shard of each batch of any loader; the other shards are loaded and dropped."""
 
-    def __init__(self, feed: Loader, ranks: ProcessGroup) -> None:
-        self.feed, self.ranks = feed, ranks
+    def __init__(self, loader: Loader, group: ProcessGroup) -> None:
+        self.loader, self.group = loader, group
 
-    def altered(
-        self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
+    def train_batches(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seeds: np.random.SeedSequence,
+        epoch: int,
+        num_epochs: int,
     ) -> Batches:
-        for some, inputs in self.feed.altered(rows, batch, seeds, epoch, epochs):
-            part = self.ranks.part(len(some))
-            yield some[part], inputs[part]
+        for batch_rows, inputs in self.loader.train_batches(
+            rows, batch_size, seeds, epoch, num_epochs
+        ):
+            shard = self.group.shard(len(batch_rows))
+            yield batch_rows[shard], inputs[shard]
 
-    def plain(self, rows: np.ndarray, batch: int) -> Batches:
-        return self.feed.plain(rows, batch)
+    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
+        return self.loader.eval_batches(rows, batch_size)
 
 
-def of_ranks(feed: Loader, ranks: ProcessGroup) -> Loader:
-    """A feed whose `altered` gives this rank's part of each batch. `plain` gives what is asked."""
-    if ranks.world == 1:
-        return feed
-    if isinstance(feed, ImageLoader):
-        return ImageLoader(feed.reader, feed.model, ranks)
-    return _ShardedLoader(feed, ranks)
+def shard_loader(loader: Loader, group: ProcessGroup) -> Loader:
+    """A loader whose `train_batches` gives this rank's shard of each batch.
+
+    `eval_batches` still gives all rows that it is called with.
+    """
+    if group.world_size == 1:
+        return loader
+    if isinstance(loader, ImageLoader):
+        return ImageLoader(loader.reader, loader.model_cfg, group)
+    return _ShardedLoader(loader, group)
 
 
 class MicroBatch(NamedTuple):
-    """What a rank works on at a time: rows int64 [b] and their inputs [b, ...].
+    """Rows that a rank passes through the network at once: int64 [b], with inputs [b, ...].
 
-    place: of these rows among all that were asked for. weight: of the mean loss, for the mean over
-    the ranks.
+    position: of these rows among all rows that were loaded. weight: factor of the mean loss of
+    this rank, so that the mean over the ranks is that of the whole micro-batch.
     """
 
     rows: np.ndarray
     inputs: np.ndarray
-    place: slice
+    position: slice
     weight: float
 
 
-def pieces(
-    feed: Loader,
-    ranks: ProcessGroup,
+def micro_batches(
+    loader: Loader,
+    group: ProcessGroup,
     rows: np.ndarray,
     size: int,
     seeds: np.random.SeedSequence,
     epoch: int,
-    epochs: int,
+    num_epochs: int,
 ) -> Iterator[MicroBatch]:
-    """`rows` in pieces of `size` over all ranks, of each this rank's part; feed: of `of_ranks`."""
-    fed = feed.altered(rows, size, seeds, epoch, epochs)
-    for start, (own, inputs) in zip(range(0, len(rows), size), fed, strict=True):
+    """`rows` in micro-batches of `size` over all ranks, this rank's shard of each.
+
+    loader: result of `shard_loader`.
+    """
+    batches = loader.train_batches(rows, size, seeds, epoch, num_epochs)
+    for start, (shard_rows, inputs) in zip(range(0, len(rows), size), batches, strict=True):
         count = min(size, len(rows) - start)
-        part = ranks.part(count)
-        place = slice(start + part.start, start + part.stop)
-        yield MicroBatch(own, inputs, place, ranks.weight(count))
+        shard = group.shard(count)
+        position = slice(start + shard.start, start + shard.stop)
+        yield MicroBatch(shard_rows, inputs, position, group.shard_weight(count))

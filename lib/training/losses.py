@@ -1,4 +1,4 @@
-"""What a step minimises (O6, T2, T6): cross-entropy, smoothed, focal, mixed, along the tree."""
+"""Training losses: cross-entropy with label smoothing, focal, hierarchical; mixup."""
 
 from collections.abc import Sequence
 
@@ -9,81 +9,96 @@ from torch.nn import functional
 
 from lib.config.model import Loss
 
-LEAST = 1e-6  # of a group's probability, whose logarithm is taken
+MIN_PROB = 1e-6  # lower bound of a probability whose logarithm or power is taken
 
 
 class Losses(nn.Module):
-    """logits float [n, classes] and truth int64 [n] -> loss of each, float [n].
+    """logits float [n, classes], targets int64 [n] -> loss of each row, float [n].
 
-    levels: for each upper level of the tree int [classes], the group that a class is of. Loss and
-    accuracy of a level are those of the probabilities added up by group.
+    levels: int [classes] for each upper level of the category tree, the group of each class.
+        Probabilities are added up by group for the loss and the accuracy of a level.
+
+    Source of the focal loss: Lin et al., "Focal Loss for Dense Object Detection" (2017).
     """
 
     def __init__(self, settings: Loss, levels: Sequence[np.ndarray] = ()) -> None:
         super().__init__()
         self.settings = settings
-        self.count = len(levels)
-        for number, level in enumerate(levels):
+        self.num_levels = len(levels)
+        for i, level in enumerate(levels):
             group = torch.from_numpy(np.asarray(level, np.int64))
-            self.register_buffer(f"group{number}", group)
-            # A product with it adds up by group, the same on every device and in every run.
-            self.register_buffer(f"member{number}", functional.one_hot(group).float())
+            self.register_buffer(f"group{i}", group)
+            # A product with the one-hot groups adds up probabilities by group. Unlike a scatter,
+            # it gives the same result on every device and in every run.
+            self.register_buffer(f"one_hot{i}", functional.one_hot(group).float())
 
-    def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of each row, float [n]."""
         smoothing = self.settings.label_smoothing
         if self.settings.focal_gamma:
-            loss = _focal(logits, truth, self.settings.focal_gamma, smoothing)
+            loss = _focal_loss(logits, targets, self.settings.focal_gamma, smoothing)
         else:
             loss = functional.cross_entropy(
-                logits, truth, label_smoothing=smoothing, reduction="none"
+                logits, targets, label_smoothing=smoothing, reduction="none"
             )
-        if self.settings.hierarchy_weight and self.count:
-            loss = loss + self.settings.hierarchy_weight * self._of_levels(logits, truth)
+        if self.settings.hierarchy_weight and self.num_levels:
+            loss = loss + self.settings.hierarchy_weight * self._hierarchical_loss(logits, targets)
         return loss
 
-    def right_by_level(self, logits: torch.Tensor, truth: torch.Tensor) -> list[torch.Tensor]:
-        """bool [n] for each level: the likeliest group is the true one."""
+    def correct_by_level(self, logits: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        """Whether the most probable group is the true one, bool [n] for each level."""
         probs = logits.softmax(1)
-        return [(probs @ member).argmax(1) == group[truth] for group, member in self._levels()]
+        return [(probs @ one_hot).argmax(1) == group[targets] for group, one_hot in self._levels()]
 
-    def _of_levels(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def _hierarchical_loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy over the upper levels, float [n]."""
         probs = logits.softmax(1)
         total = torch.zeros_like(probs[:, 0])
-        for group, member in self._levels():
-            of_truth = (probs @ member).gather(1, group[truth][:, None])[:, 0]
-            total = total - of_truth.clamp(min=LEAST).log()
-        return total / self.count
+        for group, one_hot in self._levels():
+            target_prob = (probs @ one_hot).gather(1, group[targets][:, None])[:, 0]
+            total = total - target_prob.clamp(min=MIN_PROB).log()
+        return total / self.num_levels
 
     def _levels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [
-            (self.get_buffer(f"group{number}"), self.get_buffer(f"member{number}"))
-            for number in range(self.count)
+            (self.get_buffer(f"group{i}"), self.get_buffer(f"one_hot{i}"))
+            for i in range(self.num_levels)
         ]
 
 
-def _focal(
-    logits: torch.Tensor, truth: torch.Tensor, power: float, smoothing: float
+def _focal_loss(
+    logits: torch.Tensor, targets: torch.Tensor, gamma: float, smoothing: float
 ) -> torch.Tensor:
-    """Focal loss of each row [n], class by class, so that smoothed labels keep their say.
+    """Focal loss of each row, float [n], class by class.
 
-    Were all of the smoothed loss weighed by what the true class lacks, it would be least where
-    that lacks nothing: smoothing would be undone.
+    The factor (1 - p) ** gamma belongs to each class of the smoothed label. If the true class's
+    factor weighed the whole smoothed loss, p = 1 would have the lowest loss, and smoothing would
+    have no effect.
     """
-    classes = logits.shape[1]
-    share = torch.full_like(logits, smoothing / classes)
-    share.scatter_(1, truth[:, None], 1 - smoothing + smoothing / classes)
+    num_classes = logits.shape[1]
+    soft_targets = torch.full_like(logits, smoothing / num_classes)
+    soft_targets.scatter_(1, targets[:, None], 1 - smoothing + smoothing / num_classes)
     log_probs = logits.log_softmax(1)
-    # A power below 1 has no gradient where nothing is lacking.
-    lacking = (1 - log_probs.exp()).clamp(min=LEAST)
-    return -(share * lacking**power * log_probs).sum(1)
+    # A gamma below 1 has no finite gradient at p = 1.
+    complement = (1 - log_probs.exp()).clamp(min=MIN_PROB)
+    return -(soft_targets * complement**gamma * log_probs).sum(1)
 
 
-def mixed(inputs: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Each input [n, ...] mixed with another of the batch, that other int64 [n], and the share.
+def weighted_mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """Mean over a micro-batch of loss times weight, both float [n].
 
-    share is the weight of the input itself, drawn once a batch from Beta(alpha, alpha) by torch's
-    generator.
+    The divisor is n: rows of low weight do not make the other rows count more.
+    """
+    return (loss if weight is None else loss * weight).mean()
+
+
+def mixup_batch(inputs: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Mix each input [n, ...] with another one of the batch.
+
+    Returns the mixed inputs, the index of each input's partner (int64 [n]), and the weight of the
+    input itself, drawn once per batch from Beta(alpha, alpha) by torch's generator.
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization" (2018).
     """
     share = float(torch.distributions.Beta(alpha, alpha).sample())
-    other = torch.randperm(len(inputs)).to(inputs.device)
-    return inputs * share + inputs[other] * (1 - share), other, share
+    partner = torch.randperm(len(inputs)).to(inputs.device)
+    return inputs * share + inputs[partner] * (1 - share), partner, share

@@ -1,46 +1,56 @@
-"""The steps of an optimiser: over what trains, with the rate and the momentum of the moment."""
+"""Optimizer steps: parameter groups, gradient accumulation, gradient clipping."""
 
 import torch
 from torch import nn
 
 from lib.config.model import Model
-from lib.training.rates import MOMENTUM
+from lib.training.schedule import MOMENTUM
 
 
 class OptimizerStep:
-    """Adds up gradients of the pieces of a batch, and takes a step.
+    """Accumulates the gradients of the micro-batches of a batch, and takes a step.
 
-    head: only the head trains, by Adam (T4, T5); else everything that requires a gradient now, of
-    which some may be frozen for a while. Biases and scales of norms do not decay.
+    It optimizes every parameter that requires a gradient now; some of them may be frozen later
+    for a while. Biases and the scales of norms have no weight decay.
+    head_only: only the head trains, which takes AdamW whatever the settings say.
     """
 
-    def __init__(self, net: nn.Module, model: Model, head: bool) -> None:
-        self.model = model
-        self.trained = [p for p in net.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in self.trained if p.ndim > 1], "weight_decay": model.weight_decay},
-            {"params": [p for p in self.trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+    def __init__(self, model: nn.Module, model_cfg: Model, head_only: bool) -> None:
+        self.model_cfg = model_cfg
+        self.params = [p for p in model.parameters() if p.requires_grad]
+        groups = parameter_groups(self.params, model_cfg.weight_decay)
         self.optimizer: torch.optim.Optimizer
-        if head or model.optimizer == "adamw":
-            self.optimizer = torch.optim.AdamW(groups, lr=model.lr)
+        if head_only or model_cfg.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(groups, lr=model_cfg.lr)
         else:
-            self.optimizer = torch.optim.SGD(groups, lr=model.lr, momentum=MOMENTUM, nesterov=True)
+            self.optimizer = torch.optim.SGD(
+                groups, lr=model_cfg.lr, momentum=MOMENTUM, nesterov=True
+            )
 
-    def set(self, rate: float, momentum: float) -> None:
+    def set_lr(self, lr: float, momentum: float) -> None:
+        """Set the learning rate, and the momentum of SGD or the first beta of AdamW."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
             if "momentum" in group:
                 group["momentum"] = momentum
             else:
                 group["betas"] = (momentum, group["betas"][1])
 
-    def add(self, loss: torch.Tensor) -> None:
-        """Add the gradient of one piece's mean loss; the pieces of a batch weigh the same."""
-        (loss / self.model.grad_accum_steps).backward()
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a micro-batch's mean loss; all micro-batches weigh the same."""
+        (loss / self.model_cfg.grad_accum_steps).backward()
 
     def step(self) -> None:
-        if self.model.clip_grad_norm > 0:
-            nn.utils.clip_grad_norm_(self.trained, self.model.clip_grad_norm)
+        """Clip the accumulated gradient, take a step, and clear the gradient."""
+        if self.model_cfg.clip_grad_norm > 0:
+            nn.utils.clip_grad_norm_(self.params, self.model_cfg.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def parameter_groups(params: list[nn.Parameter], weight_decay: float) -> list[dict]:
+    """The weights, which decay, and the biases and scales of norms, which do not."""
+    return [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]

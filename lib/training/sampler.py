@@ -1,17 +1,18 @@
-"""Which pictures an epoch shows (O5, T4): as they are, by class, one of a product, the hard ones.
+"""Which rows an epoch shows: class balance, one image per product, hard examples.
 
-The answer is a list of rows, some of them several times; in which order they come is
-`EpochOrder`'s. It follows from (seed, epoch) and the weights alone, so a resumed run draws it anew.
+The result is a list of rows, some of them repeated; `EpochOrder` puts them in order. It follows
+from (seed, epoch) and the weights alone, so that a resumed run draws the same rows again.
 """
 
 import numpy as np
 
 from lib.config.model import Sampling
+from lib.utils.groups import sample_one_per_group
 
-DRAW = 0x5A3B  # parts these random numbers from those of the order
+SEED_SALT = 0x5A3B  # keeps these random numbers apart from those of the order
 
 
-def rows_of_epoch(
+def sample_rows(
     sampling: Sampling,
     rows: np.ndarray,
     labels: np.ndarray,
@@ -20,53 +21,50 @@ def rows_of_epoch(
     epoch: int,
     hardness: np.ndarray,
 ) -> np.ndarray:
-    """Rows int64, ascending, repeated as often as they are shown; as many in every epoch.
+    """Rows of an epoch: int64, ascending, repeated as often as each is shown.
 
-    rows int64 [n] ascending; labels int16 and product int32 [I], indexed by row: pictures of a
-    product are neighbours. hardness float [n]: 1 - p of the true class when `rows[i]` was last
-    seen, read only if the setting asks for it.
+    rows: int64 [n], ascending, rows that train.
+    labels: int16 [R], class id of each row.
+    product: int32 [R], product of each row; rows of a product are consecutive.
+    hardness: float [n], 1 - p of the true class when `rows[i]` was last shown; read only if
+        `sampling.hard_example_weight` is set.
+
+    Every epoch has the same number of rows.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([seed, epoch, DRAW]))
+    rng = np.random.default_rng(np.random.SeedSequence([seed, epoch, SEED_SALT]))
     if sampling.one_image_per_product:
-        shown = _one_of_each(product[rows], rng)
-        rows, hardness = rows[shown], hardness[shown] if sampling.hard_example_weight else hardness
+        index = sample_one_per_group(product[rows], rng)
+        rows, hardness = rows[index], hardness[index] if sampling.hard_example_weight else hardness
+    if not sampling.class_balance and not sampling.hard_example_weight:
+        return rows
     weights = np.ones(len(rows))
     if sampling.class_balance:
         sizes = np.bincount(labels[rows])
         weights *= np.maximum(sizes, 1)[labels[rows]] ** -sampling.class_balance
     if sampling.hard_example_weight:
         weights *= 1 + sampling.hard_example_weight * hardness
-    if not sampling.class_balance and not sampling.hard_example_weight:
-        return rows
-    return np.repeat(rows, _copies(weights, rng))
+    return np.repeat(rows, _draw_counts(weights, rng))
 
 
-def count_of_epoch(sampling: Sampling, rows: np.ndarray, product: np.ndarray) -> int:
-    """How many pictures `rows_of_epoch` returns."""
+def num_rows_of_epoch(sampling: Sampling, rows: np.ndarray, product: np.ndarray) -> int:
+    """Number of rows that `sample_rows` returns."""
     return len(np.unique(product[rows])) if sampling.one_image_per_product else len(rows)
 
 
-def _one_of_each(owner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A place in each run of equal owners, drawn evenly: int64."""
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
-    size = np.diff(first, append=len(owner))
-    return first + (rng.random(len(first)) * size).astype(np.int64)
+def _draw_counts(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n rows is shown, in proportion to its weight: int64 [n] with sum n.
 
-
-def _copies(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n rows comes, int64 [n] with sum n, in proportion to the weights.
-
-    Each its share rounded up or down by chance, which varies far less than n independent draws;
-    the few that this makes too many or too few are taken or given at random.
+    Each row gets its share of n, rounded up or down at random: the counts vary far less than with
+    n independent draws. Then rows are dropped or added at random until the sum is n.
     """
     n = len(weights)
     share = weights * (n / weights.sum())
-    copies = np.floor(share + rng.random(n)).astype(np.int64)
-    surplus = int(copies.sum()) - n
+    counts = np.floor(share + rng.random(n)).astype(np.int64)
+    surplus = int(counts.sum()) - n
     if surplus > 0:
-        drawn = np.repeat(np.arange(n), copies)
-        copies -= np.bincount(drawn[rng.permutation(len(drawn))[:surplus]], minlength=n)
+        shown = np.repeat(np.arange(n), counts)
+        counts -= np.bincount(shown[rng.permutation(len(shown))[:surplus]], minlength=n)
     elif surplus < 0:
-        chosen = rng.choice(n, -surplus, p=weights / weights.sum())
-        copies += np.bincount(chosen, minlength=n)
-    return copies
+        added = rng.choice(n, -surplus, p=weights / weights.sum())
+        counts += np.bincount(added, minlength=n)
+    return counts

@@ -1,8 +1,7 @@
-"""What a network is fed with where drawings are strokes: pixels, or the way of the pen (Q8)."""
+"""Batches of Quick, Draw! drawings, as bitmaps or as the points of their strokes."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -16,82 +15,97 @@ from lib.data.strokes import (
     truncate_strokes,
 )
 from lib.training.loader import Batches
+from lib.utils.prefetch import prefetch
 
-AHEAD = 2  # batches in flight for each thread
-NOWHERE = -1  # x and y of a place that has no point
+PREFETCH = 2  # batches that are loaded ahead, for each thread
+NO_POINT = -1  # x and y of padding
 
-Shape = Callable[[Drawing], np.ndarray]
-
-
-def pixels(drawing: Drawing, side: int) -> np.ndarray:
-    """uint8 [3, side, side]."""
-    return np.repeat(rasterize(drawing, side)[None], 3, axis=0)
+Convert = Callable[[Drawing], np.ndarray]
 
 
-def points(drawing: Drawing, most: int) -> np.ndarray:
-    """int16 [most, 3]: x, y, and 1 where a line leads there from the point before.
+def drawing_bitmap(drawing: Drawing, size: int) -> np.ndarray:
+    """The drawing as three equal channels: uint8 [3, size, size]."""
+    return np.repeat(rasterize(drawing, size)[None], 3, axis=0)
 
-    Of a drawing of more points those are left out, evenly, that keep the rest within `most`.
+
+def drawing_points(drawing: Drawing, max_points: int) -> np.ndarray:
+    """The points in the order of the pen: int16 [max_points, 3], padded with NO_POINT.
+
+    A point is x, y, and 1 if a line leads to it from the point before. Of a drawing with more
+    points, `max_points` evenly spaced ones are kept.
     """
-    whole = np.concatenate([np.c_[stroke, np.arange(len(stroke)) > 0] for stroke in drawing])
-    if len(whole) > most:
-        whole = whole[np.linspace(0, len(whole) - 1, most).astype(int)]
-    found = np.full((most, 3), NOWHERE, np.int16)
-    found[: len(whole)] = whole
-    return found
+    points = np.concatenate([np.c_[stroke, np.arange(len(stroke)) > 0] for stroke in drawing])
+    if len(points) > max_points:
+        points = points[np.linspace(0, len(points) - 1, max_points).astype(int)]
+    padded = np.full((max_points, 3), NO_POINT, np.int16)
+    padded[: len(points)] = points
+    return padded
 
 
 class StrokeLoader:
-    """Rows of a catalogue of strokes, as `shape` of as much of each drawing as `shares` say.
+    """Rows of a catalog of drawings, each cut off after a share of its strokes.
 
-    shares: the least and the largest share of a drawing that is shown to train on, drawn anew for
-    every row of an epoch; watched: the share that is shown to watch. What has begun is enlarged to
-    its square (`normalize_strokes`). Raises ValueError, in words, for a line that holds no drawing.
+    convert: drawing -> input of the network.
+    train_shares: lowest and highest share of a drawing that is shown in training, drawn for each
+        row of each epoch.
+    eval_share: the share that is shown in evaluation.
+
+    A drawing that is cut off is enlarged to fill its square.
+    Raises ValueError for a line that holds no drawing.
     """
 
     def __init__(
         self,
-        originals: ByteReader,
-        shape: Shape,
-        shares: tuple[float, float] = (1.0, 1.0),
-        watched: float = 1.0,
+        reader: ByteReader,
+        convert: Convert,
+        train_shares: tuple[float, float] = (1.0, 1.0),
+        eval_share: float = 1.0,
         threads: int = 1,
     ) -> None:
-        self.originals, self.shape = originals, shape
-        self.shares, self.watched, self.threads = shares, watched, threads
+        self.reader, self.convert = reader, convert
+        self.train_shares, self.eval_share, self.threads = train_shares, eval_share, threads
 
-    def altered(
-        self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
+    def train_batches(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seeds: np.random.SeedSequence,
+        epoch: int,
+        num_epochs: int,
     ) -> Batches:
-        some = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-        drawn = [
-            np.random.default_rng(seed).uniform(*self.shares, len(piece))
-            for piece, seed in zip(some, seeds.spawn(len(some)), strict=True)
+        """Drawings cut off at random."""
+        batches = _split(rows, batch_size)
+        shares = [
+            np.random.default_rng(seed).uniform(*self.train_shares, len(batch))
+            for batch, seed in zip(batches, seeds.spawn(len(batches)), strict=True)
         ]
-        yield from self._batches(some, drawn)
+        yield from self._batches(batches, shares)
 
-    def plain(self, rows: np.ndarray, batch: int) -> Batches:
-        some = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-        yield from self._batches(some, [np.full(len(piece), self.watched) for piece in some])
+    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
+        """Drawings cut off after `eval_share`."""
+        batches = _split(rows, batch_size)
+        yield from self._batches(batches, [np.full(len(b), self.eval_share) for b in batches])
 
-    def _batches(self, some: Sequence[np.ndarray], shares: Sequence[np.ndarray]) -> Batches:
+    def _batches(self, batches: Sequence[np.ndarray], shares: Sequence[np.ndarray]) -> Batches:
+        items = list(zip(batches, shares, strict=True))
         with ThreadPoolExecutor(self.threads) as pool:
-            waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-            for piece, share in zip(some, shares, strict=True):
-                waiting.append((piece, pool.submit(self._load, piece, share)))
-                if len(waiting) > AHEAD * self.threads:
-                    rows, future = waiting.popleft()
-                    yield rows, future.result()
-            for rows, future in waiting:
-                yield rows, future.result()
+            inputs = prefetch(pool, items, self._load, PREFETCH * self.threads)
+            yield from zip(batches, inputs, strict=True)
 
-    def _load(self, rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    def _load(self, item: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         cv2.setNumThreads(0)
-        lines = self.originals.read_many(rows)
-        return np.stack([self._shown(*one) for one in zip(lines, shares.tolist(), strict=True)])
+        rows, shares = item
+        lines = self.reader.read_many(rows)
+        drawings = [parse_drawing(line)[1] for line in lines]
+        return np.stack(
+            [self._convert(d, share) for d, share in zip(drawings, shares.tolist(), strict=True)]
+        )
 
-    def _shown(self, line: bytes, share: float) -> np.ndarray:
-        _, drawing = parse_drawing(line)
+    def _convert(self, drawing: Drawing, share: float) -> np.ndarray:
         if share < 1:
             drawing = normalize_strokes(truncate_strokes(drawing, share))
-        return self.shape(drawing)
+        return self.convert(drawing)
+
+
+def _split(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]

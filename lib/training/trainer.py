@@ -1,20 +1,17 @@
-"""Trains one network: head alone, then what is not frozen (C3); `lib/training/schedule.py` says
-when.
+"""`train_model`: the training loop, read from top to bottom.
 
-Everything random follows from (seed, epoch, segment), and a checkpoint falls between segments: a
-run that was killed and resumed ends, on a CPU, with the bytes of one that was not. What it leaves
-on disk is in `lib/training/checkpoint.py`. Several processes may train it together
-(`lib/runtime/distributed.py`): all that decides is the same in each, and the first alone writes.
+An epoch consists of chunks of `CHUNK_STEPS` steps. All random numbers of a chunk follow from (seed,
+epoch, chunk), and a checkpoint is only written between two chunks. So a run that was killed and
+resumed ends, on a CPU, with the same bits as one that was not. `lib/training/checkpoint.py` lists
+the files. Several processes may train together (`lib/runtime/distributed.py`): every decision is
+the same in each of them, and only the primary writes files.
 """
 
-import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,330 +20,319 @@ from tqdm import tqdm
 from lib.config.model import Model
 from lib.config.schema import Run
 from lib.data.shuffle import EpochOrder
-from lib.errors import UserError
 from lib.runtime import device as devices
-from lib.runtime.distributed import ProcessGroup, here
+from lib.runtime import distributed
 from lib.training import checkpoint
-from lib.training.checkpoint import TrainState
+from lib.training.checkpoint import Progress
 from lib.training.dataset import TrainingSet
-from lib.training.evaluate import spread, watch
-from lib.training.loader import MicroBatch, of_ranks, pieces
-from lib.training.losses import Losses, mixed
-from lib.training.optimizer import OptimizerStep
-from lib.training.sampler import count_of_epoch, rows_of_epoch
-from lib.training.schedule import Schedule
-from lib.training.weight_averaging import BATCHES, averaged
+from lib.training.evaluate import evaluate
+from lib.training.loader import MicroBatch, micro_batches
+from lib.training.losses import mixup_batch, weighted_mean
+from lib.training.sampler import sample_rows
+from lib.training.saving import (
+    check_finite_loss,
+    check_finite_weights,
+    save_if_due,
+    save_progress,
+    save_weights,
+)
+from lib.training.state import (
+    ChunkStats,
+    TrainSetup,
+    TrainState,
+    begin_epoch,
+    begin_phase,
+    create_setup,
+    freeze_units,
+    read_clock,
+    start_or_resume,
+)
+from lib.training.weight_averaging import MAX_BN_BATCHES
 
-SEGMENT_STEPS = 250  # between two moments at which a checkpoint may be written
-SAVE_SECONDS = 120.0  # between two checkpoints within an epoch
-CHECK_STEPS = 25  # between two looks at the loss: each makes a GPU wait
-WATCHED = 5_000  # rows that are scored after an epoch, at most: half a point of error
+CHECK_STEPS = 25  # steps between two checks of the loss: each check makes a GPU wait
+
+OnStep = Callable[[TrainState, int], None]
 
 
-def train(folder: Path, model: Model, lesson: TrainingSet, seed: int, run: Run) -> dict[str, Any]:
-    """Train `model` into `folder`, from where an earlier call was stopped.
+def train_model(
+    folder: Path,
+    model_cfg: Model,
+    training_set: TrainingSet,
+    seed: int,
+    run: Run,
+    on_step: OnStep | None = None,
+) -> dict[str, Any]:
+    """Train a model into `folder`, from where an earlier call was stopped.
 
-    Returns facts, in the first rank: images, epochs, accuracy of the last and best epoch,
-    images_per_second. Raises UserError for a loss that is no number, for weights that cannot be
-    had, for a crop that the network cannot take, and where memory does not suffice.
+    on_step(state, step): called after each optimizer step; step: 0-based in its epoch. It may read
+        and change the state, and stop the training by an exception.
+
+    Returns figures for the manifest in the primary: images, epochs, accuracy of the last and best
+    epoch, images_per_second; {} in the other ranks. Raises UserError for a loss or weights that
+    are not finite, for weights that cannot be loaded, for a crop that the network does not take,
+    and if memory runs out.
     """
-    lesson.check()
-    ranks = here()
-    if not ranks.said(checkpoint.finished(folder)):
-        training = _Training(folder, model, lesson, seed, ranks)
-        with devices.catch_oom(folder, devices.oom_advice(model)):
-            training.start(devices.select_device(run, model))
-            training.run()
-    # The first may be about to rename the folder: no other looks into it any more.
-    return checkpoint.facts(folder, len(lesson.train_rows)) if ranks.first else {}
+    training_set.check()
+    group = distributed.current()
+    if not group.broadcast(checkpoint.is_finished(folder)):
+        with devices.catch_oom(folder, devices.oom_advice(model_cfg)):
+            setup = create_setup(folder, model_cfg, training_set, seed, run, group)
+            state = start_or_resume(setup)
+            with progress_bar(setup, state.progress) as bar:
+                for _ in range(state.progress.epoch, setup.schedule.num_epochs):
+                    begin_epoch(setup, state)
+                    for rows in remaining_chunks(setup, state):
+                        train_chunk(setup, state, rows, bar, on_step)
+                        save_if_due(setup, state)
+                    metrics = validate(setup, state)
+                    end_epoch(setup, state, metrics)
+            save_final_weights(setup, state)
+    # The primary may be about to rename the folder: the other ranks do not look into it any more.
+    return checkpoint.facts(folder, len(training_set.train_rows)) if group.is_primary else {}
 
 
-class _Training:
-    """The state that the steps of one run share."""
+def remaining_chunks(setup: TrainSetup, state: TrainState) -> Iterator[np.ndarray]:
+    """Rows int64 of each chunk of the current epoch that has not been trained yet."""
+    progress, schedule, data = state.progress, setup.schedule, setup.training_set
+    rows = sample_rows(
+        setup.model_cfg.sampling,
+        data.train_rows,
+        data.labels,
+        data.product,
+        setup.seed,
+        progress.epoch,
+        state.hardness[0],
+    )
+    order = EpochOrder(rows, setup.seed, progress.epoch)
+    batch_size, num_rows = schedule.batch_size(progress.epoch), schedule.num_images(progress.epoch)
+    for chunk in range(progress.chunk, schedule.num_chunks(progress.epoch)):
+        first, last = (schedule.first_step(c) * batch_size for c in (chunk, chunk + 1))
+        yield order.slice(first, min(last, num_rows))
 
-    def __init__(
-        self, folder: Path, model: Model, lesson: TrainingSet, seed: int, ranks: ProcessGroup
-    ) -> None:
-        self.folder, self.model, self.lesson, self.seed = folder, model, lesson, seed
-        self.ranks, self.feed = ranks, of_ranks(lesson.feed, ranks)
-        self.labels = torch.from_numpy(lesson.labels.astype(np.int64))
-        weights = np.ones(0) if lesson.weights is None else lesson.weights
-        self.weights = torch.from_numpy(weights.astype(np.float32))
-        self.watched = spread(lesson.valid_rows, WATCHED)
-        shown = count_of_epoch(model.sampling, lesson.train_rows, lesson.product)
-        self.plan = Schedule(model, shown)
-        self.progress = TrainState()
-        # 1 - p of the true class of each row that trains, when it was last seen: before this
-        # epoch, which decides what it shows, and up to now.
-        rows = len(lesson.train_rows) if model.sampling.hard_example_weight else 0
-        self.hardness = np.ones((2, rows), np.float32)
 
-    def start(self, device: torch.device) -> None:
-        """Build the network and its optimizer, or take them up from `last.pt`."""
-        self.device = device
-        saved = checkpoint.read(self.folder / "last.pt")
-        if saved:
-            self.progress = TrainState(**saved["progress"])
-        stand = (self.progress.epoch, self.progress.segment, len(self.lesson.train_rows))
-        if self.ranks.said(stand) != stand:
-            raise UserError(f"{self.folder}: not the same on all nodes; let them share `work`")
-        torch.manual_seed(self.seed)
-        net = self.lesson.build("none" if saved else self.model.weights)
-        if saved:
-            net.load_state_dict(saved["model"])
-        self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ranks.norms_of_all(self.net)
-        self.compiled = torch.compile(self.net) if self.model.compile else self.net
-        self.losses = Losses(self.model.loss, self.lesson.levels).to(device)
-        self.average = averaged(self.model.weight_average, self.net)
-        self._begin_phase()
-        if saved:
-            self._take_up(saved)
+def train_chunk(
+    setup: TrainSetup, state: TrainState, rows: np.ndarray, bar: tqdm, on_step: OnStep | None
+) -> None:
+    """Train on the rows int64 of one chunk."""
+    progress = state.progress
+    seeds = np.random.SeedSequence([setup.seed, progress.epoch, progress.chunk])
+    torch.manual_seed(int(seeds.generate_state(1)[0]) + setup.group.rank)  # dropout, mixup
+    state.stats = ChunkStats.zeros(len(rows), setup.device)
+    batches = load_batches(setup, progress.epoch, rows, seeds)
+    for step, batch in enumerate(batches, setup.schedule.first_step(progress.chunk)):
+        loss = training_step(setup, state, batch, step)
+        if step % CHECK_STEPS == 0:
+            mean_loss = check_finite_loss(setup, progress, loss, step)
+            bar.set_postfix_str(f"loss {mean_loss:.3f}", refresh=False)
+        bar.update(setup.schedule.batch_size(progress.epoch))
+        if on_step:
+            on_step(state, step)
+    end_chunk(setup, state, rows)
 
-    def _take_up(self, saved: dict[str, Any]) -> None:
-        self.stepper.optimizer.load_state_dict(saved["optimizer"])
-        if self.average:
-            self.average.load_state(saved["average"])
-        self.hardness = saved["hardness"].numpy()
 
-    def run(self) -> None:
-        sizes = [self.plan.steps(e) * self.plan.batch(e) for e in range(self.plan.epochs)]
-        done = sum(sizes[: self.progress.epoch])
-        title = f"{self.folder.parent.name}/{self.folder.name.removesuffix('.partial')}"
-        silent = None if self.ranks.first else True
-        shown = {"unit": " images", "desc": title, "disable": silent, "mininterval": 1}
-        with tqdm(total=sum(sizes), initial=done, **shown) as bar:
-            bar.update(self._first_step() * self.batch if self.progress.segment else 0)
-            while self.progress.epoch < self.plan.epochs:
-                self._run_epoch(bar)
-        self._finish()
+def load_batches(
+    setup: TrainSetup, epoch: int, rows: np.ndarray, seeds: np.random.SeedSequence
+) -> Iterator[list[MicroBatch]]:
+    """The batches of a chunk, each as the micro-batches whose gradients are accumulated."""
+    schedule = setup.schedule
+    loaded = micro_batches(
+        setup.loader,
+        setup.group,
+        rows,
+        schedule.micro_batch_size(epoch),
+        seeds,
+        epoch,
+        schedule.num_epochs,
+    )
+    while batch := list(islice(loaded, setup.model_cfg.grad_accum_steps)):
+        yield batch
 
-    @property
-    def batch(self) -> int:
-        return self.plan.batch(self.progress.epoch)
 
-    def _first_step(self) -> int:
-        return self.progress.segment * SEGMENT_STEPS
+def training_step(
+    setup: TrainSetup, state: TrainState, batch: list[MicroBatch], step: int
+) -> torch.Tensor:
+    """Forward, loss, backward and optimizer step of one batch.
 
-    def _begin_phase(self) -> None:
-        """A new optimizer, over all that will ever train; the epoch's own units are frozen."""
-        head = self.plan.of_head(self.progress.epoch)
-        self.net.freeze_until(self.plan.lowest_unit)
-        self.net.freeze_body(head)
-        self.stepper = OptimizerStep(self.net, self.model, head)
-        self._freeze()
+    Returns this rank's loss; its mean over the ranks is the loss of the batch.
+    """
+    lr, momentum = setup.schedule.lr_and_momentum(state.progress.epoch, step, state.progress.losses)
+    state.optimizer.set_lr(lr, momentum)
+    total = torch.zeros((), device=setup.device)
+    for number, micro_batch in enumerate(batch, 1):
+        with setup.group.no_sync(state.forward, skip=number < len(batch)):
+            loss = forward_loss(setup, state, micro_batch) * micro_batch.weight
+            state.optimizer.backward(loss)
+        total += loss.detach() / len(batch)
+    state.optimizer.step()
+    setup.group.average_bn_stats(state.model)
+    if state.average:
+        state.average.after_step()
+    state.stats.loss += total
+    return total
 
-    def _freeze(self) -> None:
-        if self.model.unfreeze_schedule and self.progress.epoch < self.plan.epochs:
-            self.net.freeze_until(self.plan.trainable_from(self.progress.epoch))
-        self.forward = self.ranks.wrap(self.compiled)
 
-    def _run_epoch(self, bar: tqdm) -> None:
-        progress, start = self.progress, _clock()
-        before = np.array([progress.seconds, progress.cpu_seconds])
-        lesson, epoch = self.lesson, progress.epoch
-        known = lesson.train_rows, lesson.labels, lesson.product
-        rows = rows_of_epoch(self.model.sampling, *known, self.seed, epoch, self.hardness[0])
-        order = EpochOrder(rows, self.seed, epoch)
-        steps = self.plan.steps(epoch)
-        segments = math.ceil(steps / SEGMENT_STEPS)
-        saved_at = start[0]
-        while progress.segment < segments:
-            first = self._first_step()
-            last = min(first + SEGMENT_STEPS, steps)
-            self._run_segment(order.slice(first * self.batch, last * self.batch), first, bar)
-            progress.segment += 1
-            now = _clock()
-            progress.seconds, progress.cpu_seconds = (before + now - start).tolist()
-            if progress.segment < segments and now[0] - saved_at > SAVE_SECONDS:
-                self._stop_if_spoilt()
-                self._save("last.pt", resume=True)
-                saved_at = now[0]
-        self._end_epoch(bar)
+def forward_loss(setup: TrainSetup, state: TrainState, micro_batch: MicroBatch) -> torch.Tensor:
+    """Mean loss of this rank's rows of a micro-batch."""
+    cfg, device, rows = setup.model_cfg, setup.device, micro_batch.rows
+    targets = setup.labels[rows].to(device, non_blocking=True)
+    weights = None if setup.weights is None else setup.weights[rows].to(device)
+    inputs = state.model.normalise(devices.to_device(micro_batch.inputs, device))
+    if cfg.loss.mixup_alpha:
+        return mixup_loss(setup, state, inputs, targets, weights)
+    logits = predict_logits(setup, state, inputs)
+    record_predictions(setup, state, micro_batch, logits.detach(), targets)
+    return weighted_mean(setup.losses(logits, targets), weights)
 
-    def _run_segment(self, rows: np.ndarray, first: int, bar: tqdm) -> None:
-        seeds = np.random.SeedSequence([self.seed, self.progress.epoch, self.progress.segment])
-        torch.manual_seed(int(seeds.generate_state(1)[0]) + self.ranks.rank)  # dropout, mixup
-        self.net.train()
-        self.right = np.zeros(len(rows), np.float32)  # p of the true class, of this rank's rows
-        total = torch.zeros((), device=self.device)
-        self.hits = torch.zeros((), device=self.device)  # sum of shares of batches that are right
-        for step, batch in enumerate(self._steps(rows, seeds), first):
-            loss = self._step(step, batch)
-            total += loss
-            bar.update(self.batch)
-            if step % CHECK_STEPS == 0:
-                bar.set_postfix_str(f"loss {self._looked_at(loss, step):.3f}", refresh=False)
-        self.progress.loss += self._looked_at(total, first + len(rows) // self.batch)
-        self.progress.hits += float(self.ranks.mean(np.array([float(self.hits)]))[0])
-        if self.model.sampling.hard_example_weight:
-            places = np.searchsorted(self.lesson.train_rows, rows)
-            self.hardness[1, places] = 1 - self.ranks.highest(self.right)
 
-    def _steps(self, rows: np.ndarray, seeds: np.random.SeedSequence) -> Iterator[list[MicroBatch]]:
-        """The batches of a segment, each in as many pieces as it passes in."""
-        epoch, size = self.progress.epoch, self.plan.piece(self.progress.epoch)
-        fed = pieces(self.feed, self.ranks, rows, size, seeds, epoch, self.plan.epochs)
-        while batch := list(islice(fed, self.model.grad_accum_steps)):
-            yield batch
+def mixup_loss(
+    setup: TrainSetup,
+    state: TrainState,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor | None,
+) -> torch.Tensor:
+    """Mean loss of inputs that are mixed with others of the micro-batch."""
+    mixed, partner, share = mixup_batch(inputs, setup.model_cfg.loss.mixup_alpha)
+    logits = predict_logits(setup, state, mixed)
+    partner_weights = None if weights is None else weights[partner]
+    partner_loss = weighted_mean(setup.losses(logits, targets[partner]), partner_weights)
+    return (
+        share * weighted_mean(setup.losses(logits, targets), weights) + (1 - share) * partner_loss
+    )
 
-    def _step(self, step: int, batch: list[MicroBatch]) -> torch.Tensor:
-        """Take a step; returns this rank's loss, whose mean over the ranks is the batch's."""
-        progress = self.progress
-        self.stepper.set(*self.plan.rate(progress.epoch, step, progress.losses))
-        total = torch.zeros((), device=self.device)
-        for number, piece in enumerate(batch, 1):
-            with self.ranks.hold(self.forward, number < len(batch)):
-                loss = self._loss(piece) * piece.weight
-                self.stepper.add(loss)
-            total += loss.detach() / len(batch)
-        self.stepper.step()
-        self.ranks.settle(self.net)
-        if self.average:
-            self.average.after_step()
-        return total
 
-    def _loss(self, piece: MicroBatch) -> torch.Tensor:
-        """Mean loss of a piece."""
-        rows = piece.rows
-        truth = self.labels[rows].to(self.device, non_blocking=True)
-        weight = self.weights[rows].to(self.device) if len(self.weights) else None
-        shown = self.net.normalise(devices.to_device(piece.inputs, self.device))
-        alpha = self.model.loss.mixup_alpha
-        if not alpha:
-            logits = self._logits(shown)
-            self._remember(piece, logits.detach(), truth)
-            return _mean(self.losses(logits, truth), weight)
-        shown, other, share = mixed(shown, alpha)
-        logits = self._logits(shown)
-        of_other = _mean(
-            self.losses(logits, truth[other]), None if weight is None else weight[other]
+def predict_logits(setup: TrainSetup, state: TrainState, inputs: torch.Tensor) -> torch.Tensor:
+    """float32 [b, classes]."""
+    with devices.autocast(setup.model_cfg, setup.device):
+        return state.forward(inputs).float()
+
+
+def record_predictions(
+    setup: TrainSetup,
+    state: TrainState,
+    micro_batch: MicroBatch,
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+) -> None:
+    """Add the accuracy of a micro-batch to the statistics, and keep what hard examples need."""
+    accuracy = (logits.argmax(1) == targets).float().mean()
+    state.stats.num_correct += accuracy * micro_batch.weight / setup.model_cfg.grad_accum_steps
+    if setup.model_cfg.sampling.hard_example_weight:
+        true_probs = logits.softmax(1).gather(1, targets[:, None])[:, 0]
+        state.stats.true_probs[micro_batch.position] = true_probs.cpu().numpy()
+
+
+def end_chunk(setup: TrainSetup, state: TrainState, rows: np.ndarray) -> None:
+    """Add a finished chunk to the figures of the epoch."""
+    progress, group, stats = state.progress, setup.group, state.stats
+    progress.chunk += 1
+    last_step = setup.schedule.first_step(progress.chunk)
+    progress.loss += check_finite_loss(setup, progress, stats.loss, last_step)
+    progress.num_correct += float(group.all_reduce_mean(np.array([float(stats.num_correct)]))[0])
+    if setup.model_cfg.sampling.hard_example_weight:
+        index = np.searchsorted(setup.training_set.train_rows, rows)
+        state.hardness[1, index] = 1 - group.all_reduce_max(stats.true_probs)
+    now = read_clock()
+    progress.seconds += float(now[0] - state.clock[0])
+    progress.cpu_seconds += float(now[1] - state.clock[1])
+    state.clock = now
+
+
+def validate(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
+    """Loss and accuracy of the validation rows; writes `best.pt` if the accuracy is the highest."""
+    cfg, progress = setup.model_cfg, state.progress
+    if state.average and not setup.schedule.is_head_only(progress.epoch):
+        state.average.after_epoch(progress.epoch - cfg.head_only_epochs, cfg.epochs)
+    check_finite_weights(setup, state)
+    with averaged_weights(setup, state):
+        metrics = evaluate(
+            state.model,
+            cfg,
+            setup.training_set.loader,
+            setup.valid_rows,
+            setup.labels,
+            setup.losses,
+            2 * setup.schedule.micro_batch_size(0),
+            setup.group,
         )
-        return share * _mean(self.losses(logits, truth), weight) + (1 - share) * of_other
-
-    def _logits(self, shown: torch.Tensor) -> torch.Tensor:
-        with devices.autocast(self.model, self.device):
-            return self.forward(shown).float()
-
-    def _remember(self, piece: MicroBatch, logits: torch.Tensor, truth: torch.Tensor) -> None:
-        hits = (logits.argmax(1) == truth).float().mean()
-        self.hits += hits * piece.weight / self.model.grad_accum_steps
-        if self.model.sampling.hard_example_weight:
-            right = logits.softmax(1).gather(1, truth[:, None])[:, 0]
-            self.right[piece.place] = right.cpu().numpy()
-
-    def _looked_at(self, of_rank: torch.Tensor, step: int) -> float:
-        """The loss over all ranks; UserError in each of them if it is no number."""
-        loss = float(self.ranks.mean(np.array([float(of_rank)]))[0])
-        if not math.isfinite(loss):
-            self._stop(f"the loss is {loss}", step)
-        return loss
-
-    def _stop_if_spoilt(self) -> None:
-        """Nothing is saved of weights that are no numbers: the loss is that of before the step."""
-        kept = [
-            *self.net.state_dict().values(),
-            *(self.average.mean.values() if self.average else ()),
-        ]
-        sums = [value.abs().sum() for value in kept if value.is_floating_point()]
-        if not bool(torch.isfinite(torch.stack(sums)).all()):
-            self._stop("weights are no numbers any more", self._first_step())
-
-    def _stop(self, what: str, step: int) -> NoReturn:
-        epoch = self.progress.epoch
-        steps, last = self.plan.steps(epoch), self.folder / "last.pt"
-        kept = (
-            f'; {last} is from before: copy it and set weights = "its new path" to go on from there'
-            if self.progress.history
-            else ""
-        )
-        raise UserError(
-            f"{self.folder}: {what} in epoch {epoch + 1}, step {min(step, steps)} of {steps}; lower"
-            f' lr ({self.model.lr}) or set precision = "float32", and training begins anew{kept}'
-        )
-
-    def _end_epoch(self, bar: tqdm) -> None:
-        progress, plan, epoch = self.progress, self.plan, self.progress.epoch
-        steps, head = plan.steps(epoch), plan.of_head(epoch)
-        if self.average and not head:
-            self.average.after_epoch(epoch - self.model.head_only_epochs, self.model.epochs)
-        self._stop_if_spoilt()
-        with self._averaged():
-            watched = self._watch()
-            accuracy = watched["valid_accuracy"]
-            if accuracy is not None and accuracy > progress.best:
-                self._save("best.pt", resume=False)
-        progress.history.append(
-            {
-                "epoch": epoch + 1,
-                "phase": "head" if head else "body",
-                "lr": plan.rate(epoch, steps - 1, progress.losses)[0],
-                "loss": progress.loss / steps,
-                # As it was met: with dropout, altered pictures, and weights that still moved.
-                "accuracy": None if self.model.loss.mixup_alpha else progress.hits / steps,
-                **watched,
-                "images_per_second": round(steps * plan.batch(epoch) / progress.seconds, 1),
-                "seconds": round(progress.seconds, 2),
-                "cpu_seconds": round(progress.cpu_seconds, 2),
-            }
-        )
-        self.hardness[0] = self.hardness[1]
-        progress.epoch += 1
-        progress.segment, progress.loss, progress.hits = 0, 0.0, 0.0
-        progress.seconds, progress.cpu_seconds = 0.0, 0.0
-        if plan.of_head(progress.epoch) != head:
-            self._begin_phase()
-        else:
-            self._freeze()
-        self._save("last.pt", resume=True)
-
-    def _averaged(self) -> AbstractContextManager:
-        """The mean of the weights in place of the last ones, where one is asked for."""
-        if not self.average or not self.average.begun:
-            return nullcontext()
-        rows, batch = self.lesson.train_rows, self.plan.piece(max(self.plan.epochs - 1, 0))
-        seeds = np.random.SeedSequence([self.seed, self.progress.epoch])
-        # Whole batches: norms take the mean over batches, where a small one would count as much.
-        batches = max(1, min(BATCHES, len(rows) // batch))
-        order = EpochOrder(rows, self.seed, self.progress.epoch).slice(0, batch * batches)
-        fed = self.feed.altered(order, batch, seeds, self.plan.epochs - 1, self.plan.epochs)
-        shown = (self.net.normalise(devices.to_device(inputs, self.device)) for _, inputs in fed)
-        return self.average.in_place(shown, self.ranks)
-
-    def _watch(self) -> dict[str, Any]:
-        judged = self.watched, self.labels, self.losses, 2 * self.plan.piece(0)
-        return watch(self.net, self.model, self.lesson.feed, *judged, self.ranks)
-
-    def _save(self, name: str, resume: bool) -> None:
-        if not self.ranks.first:
-            return
-        state: dict[str, Any] = {
-            "network": self.model.arch,
-            "classes": self.lesson.classes,
-            "model": {key: value.cpu() for key, value in self.net.state_dict().items()},
-        }
-        if resume:
-            checkpoint.write_history(self.folder, self.progress.history)
-            state["optimizer"] = self.stepper.optimizer.state_dict()
-            state["progress"] = asdict(self.progress)
-            if self.average:
-                state["average"] = self.average.state()
-            state["hardness"] = torch.from_numpy(self.hardness)
-        checkpoint.write(self.folder / name, state)
-
-    def _finish(self) -> None:
-        """Leave weights alone in last.pt, which marks the folder as finished."""
-        with self._averaged():
-            if len(self.watched) == 0:
-                self._save("best.pt", resume=False)
-            self._save("last.pt", resume=False)
+        accuracy = metrics["valid_accuracy"]
+        if accuracy is not None and accuracy > progress.best_accuracy:
+            save_weights(setup, state, "best.pt")
+    return metrics
 
 
-def _clock() -> np.ndarray:
-    """float64 [2]: seconds by wall, and of all cores that worked for this process."""
-    return np.array([time.monotonic(), time.process_time()])
+def averaged_weights(setup: TrainSetup, state: TrainState) -> AbstractContextManager:
+    """Within it the model has its averaged weights, if there are any."""
+    if not state.average or not state.average.started:
+        return nullcontext()
+    schedule, epoch, train_rows = (
+        setup.schedule,
+        state.progress.epoch,
+        setup.training_set.train_rows,
+    )
+    last_epoch = schedule.num_epochs - 1
+    # Only full batches: batch norms take the mean over batches, in which a small one would count
+    # as much as the others.
+    size = schedule.micro_batch_size(max(last_epoch, 0))
+    num_batches = max(1, min(MAX_BN_BATCHES, len(train_rows) // size))
+    rows = EpochOrder(train_rows, setup.seed, epoch).slice(0, size * num_batches)
+    seeds = np.random.SeedSequence([setup.seed, epoch])
+    batches = setup.loader.train_batches(rows, size, seeds, last_epoch, schedule.num_epochs)
+    inputs = (state.model.normalise(devices.to_device(x, setup.device)) for _, x in batches)
+    return state.average.swapped_in(inputs, setup.group)
 
 
-def _mean(loss: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-    """Of a piece: what weighs less has less of a say, and does not lend it to the others."""
-    return (loss if weight is None else loss * weight).mean()
+def end_epoch(setup: TrainSetup, state: TrainState, metrics: dict[str, Any]) -> None:
+    """Log the epoch, move to the next one, and write `last.pt`."""
+    progress, schedule = state.progress, setup.schedule
+    head_only = schedule.is_head_only(progress.epoch)
+    progress.history.append(epoch_figures(setup, progress, metrics))
+    state.hardness[0] = state.hardness[1]
+    progress.begin_next_epoch()
+    if schedule.is_head_only(progress.epoch) != head_only:
+        state.optimizer = begin_phase(setup, state.model, progress.epoch)
+    save_progress(setup, state)
+
+
+def epoch_figures(setup: TrainSetup, progress: Progress, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The epoch's line of `history.jsonl` and `_times.jsonl`."""
+    schedule, epoch = setup.schedule, progress.epoch
+    num_steps = schedule.num_steps(epoch)
+    return {
+        "epoch": epoch + 1,
+        "phase": "head" if schedule.is_head_only(epoch) else "body",
+        "lr": schedule.lr_and_momentum(epoch, num_steps - 1, progress.losses)[0],
+        "loss": progress.loss / num_steps,
+        # Of the training batches: with dropout, augmented inputs, and weights that still changed.
+        "accuracy": None if setup.model_cfg.loss.mixup_alpha else progress.num_correct / num_steps,
+        **metrics,
+        "images_per_second": round(schedule.num_images(epoch) / progress.seconds, 1),
+        "seconds": round(progress.seconds, 2),
+        "cpu_seconds": round(progress.cpu_seconds, 2),
+    }
+
+
+def save_final_weights(setup: TrainSetup, state: TrainState) -> None:
+    """Write only weights into `last.pt`, which marks the run as finished."""
+    freeze_units(setup, state)
+    with averaged_weights(setup, state):
+        if len(setup.valid_rows) == 0:
+            save_weights(setup, state, "best.pt")
+        save_weights(setup, state, "last.pt")
+
+
+def progress_bar(setup: TrainSetup, progress: Progress) -> tqdm:
+    """Images of all epochs, from those that are done; shown by the primary alone."""
+    schedule = setup.schedule
+    sizes = [schedule.num_images(epoch) for epoch in range(schedule.num_epochs)]
+    done = sum(sizes[: progress.epoch])
+    if progress.chunk:
+        done += schedule.first_step(progress.chunk) * schedule.batch_size(progress.epoch)
+    return tqdm(
+        total=sum(sizes),
+        initial=done,
+        unit=" images",
+        desc=f"{setup.folder.parent.name}/{setup.folder.name.removesuffix('.partial')}",
+        disable=None if setup.group.is_primary else True,
+        mininterval=1,
+    )

@@ -8,20 +8,20 @@ import torch
 
 from lib.config.schema import Predict, Run
 from lib.inference.embeddings import write_embeddings
-from lib.training.trained import network
+from lib.training.checkpoint import load_classifier
 from tests.image_catalog import PRODUCTS, folder_of
 
 
 def run(folder, model, checkpoint, reader, projection=None, keep_whole=False, **settings):
     settings = Predict(**({"embedding_dim": 8, "shard_size": 7} | settings))
-    net, batch = partial(network, checkpoint, model), Run(predict_batch_size=3)
+    net, batch = partial(load_classifier, checkpoint, model), Run(predict_batch_size=3)
     facts = write_embeddings(folder, model, settings, net, projection, keep_whole, reader, batch)
     return facts, np.load(folder / "embeddings.npy")
 
 
 def pooled_features(model, checkpoint, reader):
     """Input of the head for the center view, float32 [n, width], one image at a time."""
-    net = network(checkpoint, model, torch.device("cpu"))
+    net = load_classifier(checkpoint, model, torch.device("cpu"))
     rows = []
     for row in range(PRODUCTS):
         view = reader.decode(row)[2:22, 2:18]

@@ -13,7 +13,7 @@ from lib.inference.predictor import FusionPredictor, ImagePredictor
 from lib.inference.topk import TopK
 from lib.inference.topk_writer import write_topk
 from lib.models.fusion import FusionModel
-from lib.training import trained
+from lib.training.checkpoint import load_classifier, load_fusion_model
 from lib.training.embedding_loader import EmbeddingLoader
 from tests.conftest import jpeg, product
 from tests.image_catalog import CORRUPT, SIZE
@@ -46,7 +46,7 @@ def image_predictor(model, checkpoints, reader, row_of_image=None):
 
 def mean_over_views(checkpoint, model, reader, rows, views, score=lambda logits: logits.softmax(1)):
     """Mean over the views of `score` of the logits, [n, classes]."""
-    net = trained.network(checkpoint, model, CPU)
+    net = load_classifier(checkpoint, model, CPU)
     means = []
     for row in rows:
         image = reader.decode(row)
@@ -153,10 +153,10 @@ def test_each_image_has_the_prediction_of_its_product_s_embeddings(tmp_path, fus
     paths, loaders = fused
     each = []
     for path, loader in zip(paths, loaders, strict=True):
-        net = trained.fused(path, FUSED, 6, CPU)
+        net = load_fusion_model(path, FUSED, 6, CPU)
         logits = []
         for row in SOME_IMAGES:
-            _, embeddings = next(loader.plain(PRODUCT[row : row + 1], 1))
+            _, embeddings = next(loader.eval_batches(PRODUCT[row : row + 1], 1))
             with torch.inference_mode():
                 logits.append(net(net.normalise(torch.from_numpy(embeddings)))[0].numpy())
         each.append(normalised(np.array(logits)))

@@ -57,7 +57,7 @@ def run(folder, predictor, images, models=None, center_view=True, **settings):
 class Rank(ProcessGroup):
     """One of several processes that run one after the other, the first last."""
 
-    def meet(self):
+    def barrier(self):
         pass
 
 

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,18 +9,16 @@ from hypothesis import strategies as st
 from lib.config.model import Fusion, Loss, Model, WeightAveraging
 from lib.config.schema import Run
 from lib.models.fusion import FusionModel, create_fusion_model
-from lib.training import trainer as training
+from lib.training import saving, schedule
 from lib.training.dataset import TrainingSet
 from lib.training.embedding_loader import EmbeddingLoader, embedding_mean_std
-from lib.training.losses import mixed
+from lib.training.losses import mixup_batch
+from lib.training.trainer import train_model
+from tests.training.training_runs import Stop, assert_same_run, history, stop_after
 
 SMALL = Fusion(inputs=("a", "b"), hidden_sizes=(12, 8), dropout=0.2)
 PRODUCTS, CLASSES = 120, 4
 TRAIN, VALID = np.arange(0, 80), np.arange(80, 120)
-
-
-class Stop(Exception):
-    """Simulates a kill in the middle of a step."""
 
 
 def network(settings=SMALL, width=6, seed=0):
@@ -109,7 +106,7 @@ def test_mixup_of_products_mixes_their_sums():
     net = network(replace(SMALL, hidden_sizes=(), squeeze_excitation=False))
     values = net.normalise(make_embeddings([0, 1, 2, 3, 4]))
     torch.manual_seed(3)
-    both, other, share = mixed(values, 0.5)
+    both, other, share = mixup_batch(values, 0.5)
     sums = net.body(values)
     expected = sums * share + sums[other] * (1 - share)
     np.testing.assert_allclose(net.body(both), expected, rtol=1e-4, atol=1e-5)
@@ -151,15 +148,15 @@ def create(settings, loader):
     return create_fusion_model(settings, CLASSES, *embedding_mean_std(loader, TRAIN))
 
 
-def run(folder, model=MODEL, seed=1):
+def run(folder, model=MODEL, seed=1, on_step=None):
     folder.mkdir(exist_ok=True)
     labels, loader = make_loader()
 
     def build(_):
         return create(model.fusion, loader)
 
-    lesson = TrainingSet(loader, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
-    return training.train(folder, model, lesson, seed, Run())
+    data = TrainingSet(loader, build, labels, np.arange(PRODUCTS), TRAIN, VALID, CLASSES)
+    return train_model(folder, model, data, seed, Run(), on_step)
 
 
 def state_of(folder, name="last.pt"):
@@ -173,39 +170,23 @@ def test_a_class_that_needs_both_sources_is_learnt(tmp_path):
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-@pytest.mark.parametrize("steps", [3, 5, 8, 17])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, steps, mixup):
-    """5 steps an epoch in segments of 2; stops in the head, between epochs and within them."""
-    monkeypatch.setattr(training, "SEGMENT_STEPS", 2)
-    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+@pytest.mark.parametrize("num_steps", [4, 6, 9, 18])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, num_steps, mixup):
+    """5 steps an epoch in chunks of 2; stops in the head, between epochs and within them."""
+    monkeypatch.setattr(schedule, "CHUNK_STEPS", 2)
+    monkeypatch.setattr(saving, "SAVE_SECONDS", -1.0)
     model = replace(
         MODEL,
         loss=Loss(mixup_alpha=mixup),
         weight_average=WeightAveraging(kind="ema", ema_decay=0.9),
     )
-    run(tmp_path / "whole", model)
-    step, taken = training._Training._step, 0
-
-    def counted(self, *arguments):
-        nonlocal taken
-        taken += 1
-        if taken == steps + 1:
-            raise Stop
-        return step(self, *arguments)
-
-    monkeypatch.setattr(training._Training, "_step", counted)
+    run(tmp_path / "full", model)
     with pytest.raises(Stop):
-        run(tmp_path / "stopped", model)
+        run(tmp_path / "stopped", model, on_step=stop_after(num_steps))
     torch.manual_seed(999)
     run(tmp_path / "stopped", model)
-    for name in ("last.pt", "best.pt"):
-        one, other = (state_of(tmp_path / folder, name) for folder in ("whole", "stopped"))
-        assert one.keys() == other.keys()
-        for key in one:
-            assert torch.equal(one[key], other[key]), key
-    histories = [(tmp_path / f / "history.jsonl").read_text() for f in ("whole", "stopped")]
-    assert histories[0] == histories[1]
-    assert len([json.loads(line) for line in histories[0].splitlines()]) == 5
+    assert_same_run(tmp_path / "full", tmp_path / "stopped")
+    assert len(history(tmp_path / "full")) == 5
 
 
 def test_the_seed_determines_the_weights(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lib.config.model import Augment
 from lib.data.image_reader import GRAY, ImageReader
-from lib.training.augment import RandomAugment, strength
+from lib.training.augment import RandomAugment, augment_strength
 
 ALL = Augment(
     min_area=0.5,
@@ -41,37 +41,37 @@ def places(size):
 
 
 def altered(picture, augment, crop=CROP, flip=False, much=1.0, count=40, seed=1):
-    """Pictures uint8 [count, *crop, 3] of one picture, and what was drawn for them, as arrays."""
+    """Pictures uint8 [count, *crop, 3] of one picture, and what was params for them, as arrays."""
     augmenter = RandomAugment(augment, picture.shape[:2], crop, flip, much)
-    drawn = augmenter.draw(count, np.random.default_rng(seed))
+    params = augmenter.draw(count, np.random.default_rng(seed))
     out = np.full((count, *crop, 3), 77, np.uint8)
     for i in range(count):
-        augmenter.apply(picture, drawn, i, out[i])
-    return out, arrays(drawn)
+        augmenter.apply(picture, params, i, out[i])
+    return out, arrays(params)
 
 
-def arrays(drawn):
-    places = {name: np.array(getattr(drawn, name)) for name in ("tops", "lefts", "mirrored")}
-    changes = {} if drawn.changes is None else vars(drawn.changes)
+def arrays(params):
+    places = {name: np.array(getattr(params, name)) for name in ("tops", "lefts", "flipped")}
+    changes = {} if params.transforms is None else vars(params.transforms)
     return SimpleNamespace(**places, **changes)
 
 
-def cut(picture, crop, drawn, i):
+def cut(picture, crop, params, i):
     """The plain crop and mirror image."""
-    top, left = drawn.tops[i], drawn.lefts[i]
+    top, left = params.tops[i], params.lefts[i]
     window = picture[top : top + crop[0], left : left + crop[1]]
-    return window[:, ::-1] if drawn.mirrored[i] else window
+    return window[:, ::-1] if params.flipped[i] else window
 
 
-def cuts(picture, crop, drawn):
-    return np.stack([cut(picture, crop, drawn, i) for i in range(len(drawn.tops))])
+def cuts(picture, crop, params):
+    return np.stack([cut(picture, crop, params, i) for i in range(len(params.tops))])
 
 
-def corners(augmenter_crop, drawn):
+def corners(augmenter_crop, params):
     """Where the crop's outer corners fall in the picture, float64 [b, 4, (x, y)]."""
     height, width = augmenter_crop
     xy = [[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [width - 0.5, height - 0.5, 1]]
-    return np.array([*xy, [-0.5, height - 0.5, 1]]) @ drawn.maps.transpose(0, 2, 1)
+    return np.array([*xy, [-0.5, height - 0.5, 1]]) @ params.matrices.transpose(0, 2, 1)
 
 
 def areas(quadrangles):
@@ -107,16 +107,16 @@ def test_by_default_pictures_are_crops_of_these_very_places(seed, flip):
     rng = np.random.default_rng(seed)
     tops = rng.integers(0, 13, 5)
     lefts = rng.integers(0, 11, 5)
-    mirrored = (rng.random(5) < 0.5) & flip
-    plain = SimpleNamespace(tops=tops, lefts=lefts, mirrored=mirrored)
+    flipped = (rng.random(5) < 0.5) & flip
+    plain = SimpleNamespace(tops=tops, lefts=lefts, flipped=flipped)
     assert (out == cuts(noise(RESIZE), CROP, plain)).all()
 
 
 def test_pictures_that_are_left_alone_are_the_default():
     """Of a batch in which others are altered."""
     picture = noise(RESIZE)
-    out, drawn = altered(picture, Augment(erase_prob=0.5, rot90=True), flip=True)
-    alone = ~drawn.mapped & (drawn.blots[:, 2] == 0)
+    out, params = altered(picture, Augment(erase_prob=0.5, rot90=True), flip=True)
+    alone = ~params.warped & (params.erase_boxes[:, 2] == 0)
     assert 2 < alone.sum() < 20
     assert (out[alone] == altered(picture, Augment(), flip=True)[0][alone]).all()
 
@@ -135,78 +135,78 @@ def test_one_setting_does_not_change_the_numbers_of_another():
         replace(Augment(), max_rotation=20.0, grayscale_prob=1.0, erase_prob=0.5),
         flip=True,
     )
-    assert (alone.maps == other.maps).all()
-    assert (alone.mirrored == other.mirrored).all()
+    assert (alone.matrices == other.matrices).all()
+    assert (alone.flipped == other.flipped).all()
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_turn_is_that_of_a_square_crop(flip):
     picture = noise((51, 52))
-    out, drawn = altered(picture, Augment(rot90=True), SQUARE, flip, count=60)
+    out, params = altered(picture, Augment(rot90=True), SQUARE, flip, count=60)
     turns = []
     for i, got in enumerate(out):
-        top, left = drawn.tops[i], drawn.lefts[i]
+        top, left = params.tops[i], params.lefts[i]
         plain = picture[top : top + 48, left : left + 48]
         ways = [np.rot90(plain, k) for k in range(4)]
-        ways = [way[:, ::-1] if drawn.mirrored[i] else way for way in ways]
+        ways = [way[:, ::-1] if params.flipped[i] else way for way in ways]
         (turn,) = [k for k in range(4) if (ways[k] == got).all()]
         turns.append(turn)
     assert (np.bincount(turns) > 5).all()
-    assert drawn.mirrored.any() == flip
+    assert params.flipped.any() == flip
 
 
 def test_strength_is_the_share_of_pictures_that_are_turned():
-    _, drawn = altered(noise(SQUARE), Augment(rot90=True), SQUARE, much=0.4, count=2000)
-    assert 0.26 < drawn.mapped.mean() < 0.34  # a quarter of the turns are by nothing
+    _, params = altered(noise(SQUARE), Augment(rot90=True), SQUARE, much=0.4, count=2000)
+    assert 0.26 < params.warped.mean() < 0.34  # a quarter of the turns are by nothing
 
 
 def test_a_turned_crop_that_is_not_square_keeps_its_proportions():
-    out, drawn = altered(places((60, 40)), Augment(rot90=True), (30, 20), count=60)
-    assert (np.abs(drawn.maps[:, :, :2]).sum(2) == 1).all()  # a pixel is a pixel
-    quarter = np.flatnonzero(np.abs(drawn.maps[:, 0, 0]) < 0.5)
+    out, params = altered(places((60, 40)), Augment(rot90=True), (30, 20), count=60)
+    assert (np.abs(params.matrices[:, :, :2]).sum(2) == 1).all()  # a pixel is a pixel
+    quarter = np.flatnonzero(np.abs(params.matrices[:, 0, 0]) < 0.5)
     assert len(quarter) > 10
     red = out[quarter, 15, 10, 0].astype(float)  # about the middle, wherever it is turned
-    np.testing.assert_allclose(red, 4 * (drawn.lefts[quarter] + 9.5), atol=4)
+    np.testing.assert_allclose(red, 4 * (params.lefts[quarter] + 9.5), atol=4)
 
 
 def test_a_rotation_is_about_the_middle_and_within_its_range():
-    out, drawn = altered(places(RESIZE), Augment(max_rotation=30.0), count=200)
-    angles = np.rad2deg(np.arctan2(drawn.maps[:, 1, 0], drawn.maps[:, 0, 0]))
+    out, params = altered(places(RESIZE), Augment(max_rotation=30.0), count=200)
+    angles = np.rad2deg(np.arctan2(params.matrices[:, 1, 0], params.matrices[:, 0, 0]))
     assert np.abs(angles).max() <= 30
     assert angles.min() < -20
     assert angles.max() > 20
     middle = np.array([CROP[1] / 2 - 0.5, CROP[0] / 2 - 0.5, 1])
-    at = drawn.maps @ middle
-    np.testing.assert_allclose(at[:, 0], drawn.lefts + CROP[1] / 2 - 0.5)
-    np.testing.assert_allclose(at[:, 1], drawn.tops + CROP[0] / 2 - 0.5)
-    np.testing.assert_allclose(areas(corners(CROP, drawn)), CROP[0] * CROP[1])
+    at = params.matrices @ middle
+    np.testing.assert_allclose(at[:, 0], params.lefts + CROP[1] / 2 - 0.5)
+    np.testing.assert_allclose(at[:, 1], params.tops + CROP[0] / 2 - 0.5)
+    np.testing.assert_allclose(areas(corners(CROP, params)), CROP[0] * CROP[1])
     # What is seen a few pixels to the right of the middle is lower in the picture for angles > 0.
     seen = out[:, 24, 28, 1].astype(float) - out[:, 24, 12, 1]
     np.testing.assert_allclose(seen, 4 * 16 * np.sin(np.deg2rad(angles)), atol=3)
 
 
 def test_the_least_area_is_the_least_share_of_the_crop_that_is_shown():
-    out, drawn = altered(places(RESIZE), Augment(min_area=0.4), count=300)
-    shares = areas(corners(CROP, drawn)) / (CROP[0] * CROP[1])
+    out, params = altered(places(RESIZE), Augment(min_area=0.4), count=300)
+    shares = areas(corners(CROP, params)) / (CROP[0] * CROP[1])
     assert 0.4 <= shares.min() < 0.45
     assert 0.95 < shares.max() <= 1
-    at = corners(CROP, drawn)
-    assert (at[:, 0, 0] >= drawn.lefts - 0.5 - 1e-9).all()
-    assert (at[:, 0, 1] >= drawn.tops - 0.5 - 1e-9).all()
-    assert (at[:, 2, 0] <= drawn.lefts + CROP[1] - 0.5 + 1e-9).all()
-    assert (at[:, 2, 1] <= drawn.tops + CROP[0] - 0.5 + 1e-9).all()
+    at = corners(CROP, params)
+    assert (at[:, 0, 0] >= params.lefts - 0.5 - 1e-9).all()
+    assert (at[:, 0, 1] >= params.tops - 0.5 - 1e-9).all()
+    assert (at[:, 2, 0] <= params.lefts + CROP[1] - 0.5 + 1e-9).all()
+    assert (at[:, 2, 1] <= params.tops + CROP[0] - 0.5 + 1e-9).all()
     across = (out[:, 24, 39, 0].astype(float) - out[:, 24, 0, 0]) / (4 * 39)
     np.testing.assert_allclose(across, np.sqrt(shares), atol=0.02)
 
 
 def test_the_window_is_stretched_within_its_range_and_the_picture():
     _, whole = altered(noise(RESIZE), Augment(max_stretch=0.5), RESIZE, count=300)
-    _, drawn = altered(noise(RESIZE), Augment(max_stretch=0.5), count=300)
-    height, width = drawn.maps[:, 1, 1] * CROP[0], drawn.maps[:, 0, 0] * CROP[1]
+    _, params = altered(noise(RESIZE), Augment(max_stretch=0.5), count=300)
+    height, width = params.matrices[:, 1, 1] * CROP[0], params.matrices[:, 0, 0] * CROP[1]
     ratios = height / width / (CROP[0] / CROP[1])
     assert 1 / 1.5 <= ratios.min() < 0.75
     assert 1.4 < ratios.max() <= 1.5
-    for at in corners(CROP, drawn), corners(RESIZE, whole):
+    for at in corners(CROP, params), corners(RESIZE, whole):
         assert (at >= -0.5 - 1e-9).all()
         assert (at <= np.array(RESIZE[::-1]) - 0.5 + 1e-9).all()
 
@@ -217,26 +217,26 @@ def test_a_mapped_picture_is_sampled_bilinearly(seed, flip):
     rng = np.random.default_rng(seed)
     picture = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (15, 17))
     augment = Augment(min_area=0.3, max_stretch=0.5, max_rotation=90.0, rot90=True)
-    out, drawn = altered(picture, augment, (13, 9), flip, count=1, seed=seed)
-    wanted = sampled(picture, drawn.maps[0], (13, 9))
+    out, params = altered(picture, augment, (13, 9), flip, count=1, seed=seed)
+    wanted = sampled(picture, params.matrices[0], (13, 9))
     np.testing.assert_allclose(out[0], wanted, atol=4)  # OpenCV rounds places to 1/32 pixel
 
 
 def test_the_mirror_image_of_a_mapped_picture():
     picture = noise(RESIZE)
     augment = Augment(min_area=0.5, max_stretch=0.2)
-    out, drawn = altered(picture, augment, flip=True)
+    out, params = altered(picture, augment, flip=True)
     plain, _ = altered(picture, augment, flip=False)
-    assert 5 < drawn.mirrored.sum() < 35
-    for got, whole, mirrored in zip(out, plain, drawn.mirrored, strict=True):
-        same = whole[:, ::-1] if mirrored else whole
+    assert 5 < params.flipped.sum() < 35
+    for got, whole, flipped in zip(out, plain, params.flipped, strict=True):
+        same = whole[:, ::-1] if flipped else whole
         np.testing.assert_allclose(got.astype(int), same, atol=10)  # places are rounded apart
 
 
 def test_brightness_multiplies():
     picture = noise(RESIZE) // 2
-    out, drawn = altered(picture, Augment(brightness=0.5))
-    plain, factors = cuts(picture, CROP, drawn).astype(float), drawn.factors[:, 0]
+    out, params = altered(picture, Augment(brightness=0.5))
+    plain, factors = cuts(picture, CROP, params).astype(float), params.color_factors[:, 0]
     assert 0.5 <= factors.min() < 0.6
     assert 1.4 < factors.max() <= 1.5
     np.testing.assert_allclose(out, plain * factors[:, None, None, None], atol=1)
@@ -244,8 +244,8 @@ def test_brightness_multiplies():
 
 def test_contrast_is_a_distance_from_the_mean_grey():
     picture = noise(RESIZE) // 3 + 40
-    out, drawn = altered(picture, Augment(contrast=0.5))
-    plain, factors = cuts(picture, CROP, drawn).astype(float), drawn.factors[:, 1]
+    out, params = altered(picture, Augment(contrast=0.5))
+    plain, factors = cuts(picture, CROP, params).astype(float), params.color_factors[:, 1]
     mean = (plain @ (0.299, 0.587, 0.114)).mean((1, 2))[:, None, None, None]
     assert factors.std() > 0.1
     wanted = mean + factors[:, None, None, None] * (plain - mean)
@@ -254,8 +254,8 @@ def test_contrast_is_a_distance_from_the_mean_grey():
 
 def test_saturation_is_a_distance_from_the_grey_of_the_pixel():
     picture = noise(RESIZE)
-    out, drawn = altered(picture, Augment(saturation=0.6))
-    plain, factors = cuts(picture, CROP, drawn).astype(float), drawn.factors[:, 2]
+    out, params = altered(picture, Augment(saturation=0.6))
+    plain, factors = cuts(picture, CROP, params).astype(float), params.color_factors[:, 2]
     grey = (plain @ (0.299, 0.587, 0.114))[..., None]
     assert factors.std() > 0.1
     wanted = (grey + factors[:, None, None, None] * (plain - grey)).clip(0, 255)
@@ -264,10 +264,10 @@ def test_saturation_is_a_distance_from_the_grey_of_the_pixel():
 
 def test_grey_pictures_have_equal_channels():
     picture = noise(RESIZE)
-    out, drawn = altered(picture, Augment(grayscale_prob=0.4), count=300)
+    out, params = altered(picture, Augment(grayscale_prob=0.4), count=300)
     grey = (out == out[..., :1]).all((1, 2, 3))
     assert 0.3 < grey.mean() < 0.5
-    plain = cuts(picture, CROP, drawn)
+    plain = cuts(picture, CROP, params)
     assert (out[~grey] == plain[~grey]).all()
     np.testing.assert_allclose(out[grey, :, :, 0], plain[grey] @ (0.299, 0.587, 0.114), atol=1)
 
@@ -275,11 +275,11 @@ def test_grey_pictures_have_equal_channels():
 def test_a_blot_is_one_grey_rectangle():
     picture = noise(RESIZE)
     picture[picture == GRAY] = 0
-    out, drawn = altered(picture, Augment(erase_prob=0.6), count=300)
+    out, params = altered(picture, Augment(erase_prob=0.6), count=300)
     blotted = (out == GRAY).all(3)
     touched = blotted.any((1, 2))
     assert 0.5 < touched.mean() < 0.7
-    same = (out == cuts(picture, CROP, drawn)).all(3)
+    same = (out == cuts(picture, CROP, params)).all(3)
     assert (same == ~blotted).all()
     for blot in blotted[touched]:
         rows, columns = np.flatnonzero(blot.any(1)), np.flatnonzero(blot.any(0))
@@ -300,19 +300,19 @@ def test_any_size_keeps_within_its_memory(crop, margin, seed, flip, much, turns)
     resize = crop[0] + margin[0] - 1, crop[1] + margin[1] - 1
     augment = replace(ALL, rot90=turns, erase_prob=1.0)
     augmenter = RandomAugment(augment, resize, crop, flip, much)
-    drawn = augmenter.draw(3, np.random.default_rng(seed))
+    params = augmenter.draw(3, np.random.default_rng(seed))
     memory = np.full((5, *crop, 3), 9, np.uint8)
     picture = np.full((*resize, 3), 200, np.uint8)
     for i in range(3):
-        augmenter.apply(picture, drawn, i, memory[i + 1])
+        augmenter.apply(picture, params, i, memory[i + 1])
     assert (memory[[0, 4]] == 9).all()
     assert (memory[1:4] >= 70).all()  # written all over, by nothing but the picture and the blot
     assert (picture == 200).all()
-    found = arrays(drawn)
+    found = arrays(params)
     assert (found.tops + crop[0] <= resize[0]).all()
     assert (found.lefts + crop[1] <= resize[1]).all()
     if much > 0:
-        assert (found.blots[:, :2] + found.blots[:, 2:] <= crop).all()
+        assert (found.erase_boxes[:, :2] + found.erase_boxes[:, 2:] <= crop).all()
 
 
 def test_batches_do_not_depend_on_the_number_of_threads(known):
@@ -330,16 +330,16 @@ def test_batches_do_not_depend_on_the_number_of_threads(known):
 
 
 def test_strength_is_full_unless_told_otherwise():
-    assert [strength(Augment(), epoch, 3) for epoch in range(-1, 3)] == [1.0] * 4
+    assert [augment_strength(Augment(), epoch, 3) for epoch in range(-1, 3)] == [1.0] * 4
 
 
 def test_strength_grows_and_ends_clean():
     augment = Augment(ramp_epochs=4, ramp_start=0.2, no_aug_epochs=2)
-    found = [strength(augment, epoch, 8) for epoch in range(-2, 8)]
+    found = [augment_strength(augment, epoch, 8) for epoch in range(-2, 8)]
     np.testing.assert_allclose(found, [0.2, 0.2, 0.2, 0.4, 0.6, 0.8, 1, 1, 0, 0])
 
 
 def test_clean_epochs_come_before_growing_ones():
     augment = Augment(ramp_epochs=9, no_aug_epochs=1)
-    assert strength(augment, 2, 3) == 0
-    assert strength(augment, 1, 3) == pytest.approx(1 / 9)
+    assert augment_strength(augment, 2, 3) == 0
+    assert augment_strength(augment, 1, 3) == pytest.approx(1 / 9)

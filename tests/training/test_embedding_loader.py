@@ -31,7 +31,7 @@ def all_of(batches):
 
 
 def altered(feed, rows, batch, seed=1):
-    return all_of(feed.altered(rows, batch, np.random.SeedSequence(seed), 0, 1))
+    return all_of(feed.train_batches(rows, batch, np.random.SeedSequence(seed), 0, 1))
 
 
 @settings(max_examples=30, deadline=None)
@@ -39,7 +39,7 @@ def altered(feed, rows, batch, seed=1):
 def test_plain_is_the_first_pictures_in_their_order(counts, batch, views, random):
     sources = sources_of(counts)
     order = np.array([random.randrange(len(counts)) for _ in range(12)])
-    rows, seen = all_of(feed_of(counts, sources, views).plain(order, batch))
+    rows, seen = all_of(feed_of(counts, sources, views).eval_batches(order, batch))
     assert rows.tolist() == order.tolist()
     assert seen.dtype == np.float16
     expected = np.full((len(order), views, 8), np.nan, np.float16)
@@ -96,7 +96,8 @@ def test_memory_maps_are_fetched_before_they_are_read(tmp_path, monkeypatch):
     order = np.array([15_997, 1, 0])
     feed = feed_of(counts, [mapped])
     np.testing.assert_array_equal(
-        all_of(feed.plain(order, 2))[1], all_of(feed_of(counts, [source]).plain(order, 2))[1]
+        all_of(feed.eval_batches(order, 2))[1],
+        all_of(feed_of(counts, [source]).eval_batches(order, 2))[1],
     )
     begin = mapped.offset
     last = sum(counts[:15_997]) * 2
@@ -104,7 +105,7 @@ def test_memory_maps_are_fetched_before_they_are_read(tmp_path, monkeypatch):
 
 
 def test_no_rows_give_no_batches():
-    assert list(feed_of([2], sources_of([2])).plain(np.arange(0), 4)) == []
+    assert list(feed_of([2], sources_of([2])).eval_batches(np.arange(0), 4)) == []
 
 
 @pytest.mark.parametrize("source", [np.zeros((2, 4), np.float16), np.zeros((3, 4), np.float32)])

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from lib.config.model import Loss
-from lib.training.losses import Losses, mixed
+from lib.training.losses import Losses, mixup_batch
 
 LEVELS = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 3])]
 
@@ -77,7 +77,7 @@ def test_without_levels_the_tree_has_no_say(batch):
 def test_a_level_is_right_where_its_group_is(batch):
     logits, truth = batch
     probs = logits.softmax(1).numpy()
-    for level, found in zip(LEVELS, Losses(Loss(), LEVELS).right_by_level(*batch), strict=True):
+    for level, found in zip(LEVELS, Losses(Loss(), LEVELS).correct_by_level(*batch), strict=True):
         groups = np.stack([probs[:, level == g].sum(1) for g in range(level.max() + 1)], 1)
         np.testing.assert_array_equal(found.numpy(), groups.argmax(1) == level[truth.numpy()])
 
@@ -95,10 +95,10 @@ def test_a_hopeless_group_still_has_a_finite_gradient():
 def test_pictures_are_mixed_with_others_of_the_batch():
     torch.manual_seed(0)
     inputs = torch.randn(6, 3, 2, 2)
-    found, other, share = mixed(inputs, 0.4)
+    mixed, partner, share = mixup_batch(inputs, 0.4)
     assert 0 <= share <= 1
-    assert sorted(other.tolist()) == list(range(6))
-    torch.testing.assert_close(found, share * inputs + (1 - share) * inputs[other])
-    shares = [mixed(inputs, 0.4)[2] for _ in range(300)]
+    assert sorted(partner.tolist()) == list(range(6))
+    torch.testing.assert_close(mixed, share * inputs + (1 - share) * inputs[partner])
+    shares = [mixup_batch(inputs, 0.4)[2] for _ in range(300)]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
     assert np.mean([min(s, 1 - s) < 0.1 for s in shares]) > 0.3  # most often nearly one of the two

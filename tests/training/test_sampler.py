@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.model import Sampling
-from lib.training.sampler import count_of_epoch, rows_of_epoch
+from lib.training.sampler import num_rows_of_epoch, sample_rows
 
 PRODUCT = np.repeat(np.arange(600), np.arange(600) % 4 + 1)  # of each picture
 LABEL = np.repeat([0, 1, 2], [len(PRODUCT) - 200, 150, 50]).astype(np.int16)
@@ -12,7 +12,7 @@ ROWS = np.flatnonzero(np.arange(len(PRODUCT)) % 5 > 0)
 
 
 def drawn(sampling, epoch=0, seed=1, hardness=None):
-    return rows_of_epoch(sampling, ROWS, LABEL, PRODUCT, seed, epoch, hardness)
+    return sample_rows(sampling, ROWS, LABEL, PRODUCT, seed, epoch, hardness)
 
 
 def test_by_default_every_row_comes_once():
@@ -33,7 +33,7 @@ def test_as_many_in_every_epoch_ascending_and_only_of_the_rows(seed, balance, ha
     sampling = Sampling(balance, one, hard)
     hardness = np.random.default_rng(seed).random(len(ROWS))
     found = drawn(sampling, 3, seed, hardness)
-    assert len(found) == count_of_epoch(sampling, ROWS, PRODUCT)
+    assert len(found) == num_rows_of_epoch(sampling, ROWS, PRODUCT)
     assert (np.diff(found) >= 0).all()
     assert np.isin(found, ROWS).all()
 

@@ -3,7 +3,7 @@ import torch
 
 from lib.config.model import WeightAveraging
 from lib.models import factory
-from lib.training.weight_averaging import WeightAverage, averaged, measure_batch_norms
+from lib.training.weight_averaging import WeightAverage, create_average, measure_batch_norms
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def walk(net, steps):
 
 
 def test_none_is_asked_for_by_default(net):
-    assert averaged(WeightAveraging(), net) is None
+    assert create_average(WeightAveraging(), net) is None
 
 
 def test_an_exponential_mean_follows_the_steps(net):
@@ -33,9 +33,9 @@ def test_an_exponential_mean_follows_the_steps(net):
         average.after_step()
         decay = min(0.6, (1 + taken) / (10 + taken))
         expected = decay * expected + (1 - decay) * seen[-1]
-    torch.testing.assert_close(average.mean["head.weight"], expected)
+    torch.testing.assert_close(average.values["head.weight"], expected)
     average.after_epoch(0, 1)
-    torch.testing.assert_close(average.mean["head.weight"], expected)
+    torch.testing.assert_close(average.values["head.weight"], expected)
 
 
 def test_swa_is_the_mean_of_the_last_epochs(net):
@@ -44,8 +44,8 @@ def test_swa_is_the_mean_of_the_last_epochs(net):
         seen = weights
         average.after_step()
         average.after_epoch(epoch, 4)
-        assert average.begun == (epoch >= 2)
-    torch.testing.assert_close(average.mean["head.weight"], (seen[2] + seen[3]) / 2)
+        assert average.started == (epoch >= 2)
+    torch.testing.assert_close(average.values["head.weight"], (seen[2] + seen[3]) / 2)
 
 
 def test_the_own_weights_come_back(net):
@@ -53,8 +53,8 @@ def test_the_own_weights_come_back(net):
     for _ in walk(net, range(3)):
         average.after_step()
     own = {key: value.clone() for key, value in net.state_dict().items()}
-    with average.in_place([]):
-        torch.testing.assert_close(net.head.weight.detach(), average.mean["head.weight"])
+    with average.swapped_in([]):
+        torch.testing.assert_close(net.head.weight.detach(), average.values["head.weight"])
         assert not torch.equal(net.head.weight, own["head.weight"])
     for key, value in net.state_dict().items():
         assert torch.equal(value, own[key])
@@ -65,9 +65,9 @@ def test_a_stored_mean_goes_on(net):
     for _ in walk(net, range(3)):
         average.after_step()
     other = WeightAverage(WeightAveraging("ema"), net)
-    other.load_state(average.state())
-    assert other.taken == 3
-    torch.testing.assert_close(other.mean, average.mean)
+    other.load_state_dict(average.state_dict())
+    assert other.num_averaged == 3
+    torch.testing.assert_close(other.values, average.values)
 
 
 def test_batch_norms_are_measured_on_what_is_shown(net):

@@ -1,0 +1,77 @@
+"""Small training runs on the catalog of colored images, and what they leave on disk."""
+
+import json
+
+import numpy as np
+import torch
+
+from lib.config.schema import Run
+from lib.models import factory
+from lib.training.dataset import TrainingSet
+from lib.training.loader import ImageLoader
+from lib.training.trainer import train_model
+
+TRAIN, VALID = np.arange(0, 42), np.arange(42, 60)
+
+
+class Stop(Exception):
+    """Stands for a kill in the middle of an epoch."""
+
+
+def stop_after(num_steps):
+    """An `on_step` that raises Stop after the given number of steps."""
+    steps = iter(range(1, num_steps))
+
+    def on_step(state, step):
+        if next(steps, None) is None:
+            raise Stop
+
+    return on_step
+
+
+def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels=()):
+    """Rows are the images of the catalog, each of its own product."""
+    return TrainingSet(
+        ImageLoader(reader, model),
+        lambda weights: factory.create_from_config(model, classes, weights),
+        labels,
+        np.arange(len(labels)),
+        train,
+        valid,
+        classes,
+        levels,
+    )
+
+
+def train(folder, model, reader, labels, valid=VALID, seed=1, on_step=None):
+    data = training_set(reader, model, labels, valid=valid)
+    return train_model(folder, model, data, seed, Run(), on_step)
+
+
+def load(folder, name="last.pt"):
+    return torch.load(folder / name, weights_only=True)
+
+
+def history(folder):
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def assert_same_weights(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+def assert_same_run(a, b):
+    """Two folders hold the same weights and the same history, to the last bit."""
+    for name in ("last.pt", "best.pt"):
+        assert_same_weights(load(a, name)["model"], load(b, name)["model"])
+    assert history(a) == history(b)
+
+
+def assert_finite(folder):
+    """All checkpoints of the folder hold finite weights."""
+    for path in folder.glob("*.pt"):
+        saved = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(value).all() for value in saved["model"].values())
