@@ -110,14 +110,18 @@ def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
 def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
     data = toy(19)
     built = build(tmp_path, data, "test")
-    known, test = data.labelled, data.test
-    words = [tuple(word) for word in known.md5.tolist()]
+    labelled_catalog, test = data.labelled, data.test
+    words = [tuple(word) for word in labelled_catalog.md5.tolist()]
     for row in range(len(built.class_id)):
         images = np.flatnonzero(test.image_product == built.product[row])
         counts, shares, totals, distinct = [], [], [], []
         for image in images:
             held = [i for i, word in enumerate(words) if word == tuple(test.md5[image].tolist())]
-            label = known.label[np.unique(known.image_product[held])] if held else np.empty(0)
+            label = (
+                labelled_catalog.label[np.unique(labelled_catalog.image_product[held])]
+                if held
+                else np.empty(0)
+            )
             counts.append(int((label == built.class_id[row]).sum()))
             totals.append(len(label))
             distinct.append(len(np.unique(label)))

@@ -26,8 +26,8 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seeds, st.integers(0, 25), st.booleans(), st.integers(1, 30))
 def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, products, 10, most_images=3)
-    query = make_query(known, np.flatnonzero(rng.random(products) < 0.7))
+    catalog = random_catalog(rng, products, 10, most_images=3)
+    query = make_query(catalog, np.flatnonzero(rng.random(products) < 0.7))
     lists = [rng.integers(-1, CLASSES, (len(query.images), k)).astype(np.int16) for k in (3, 2)]
     of_product = rng.integers(-1, CLASSES, (len(query.products), 2)).astype(np.int16)
     fallback = np.tile(np.array([5, 1], np.int16), (len(query.products), 1))
@@ -38,7 +38,7 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
         )
     expected = []
     for place, product in enumerate(query.products):
-        images = np.flatnonzero(known.image_product[query.images] == product)
+        images = np.flatnonzero(catalog.image_product[query.images] == product)
         some = {int(c) for part in lists for c in part[images].ravel()}
         some |= set(of_product[place].tolist()) if near else set()
         some -= {-1}
@@ -57,15 +57,15 @@ def test_fallback_is_chosen_without_the_own_fold() -> None:
 @given(seeds, st.integers(1, 4))
 def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 12, 20)
-    query = make_query(known, np.arange(12))
+    catalog = random_catalog(rng, 12, 20)
+    query = make_query(catalog, np.arange(12))
     lists = [distinct_lists(rng, len(query.images)) for _ in range(2)]
     of_product = distinct_lists(rng, 12)
     fallback = np.zeros((12, 1), np.int16)
     query_row, class_id = unique_candidates(query, lists, [of_product], fallback, CLASSES)
     kept = cap_candidates(query, lists, [of_product], query_row, class_id, cap, CLASSES)
     for place in range(12):
-        images = np.flatnonzero(known.image_product == place)
+        images = np.flatnonzero(catalog.image_product == place)
         score = dict.fromkeys(class_id[query_row == place].tolist(), 0.0)
         for listed, rows in ((lists[0], images), (lists[1], images), (of_product, [place])):
             for row in rows:
@@ -83,10 +83,10 @@ def distinct_lists(rng: np.random.Generator, rows: int) -> np.ndarray:
     return listed
 
 
-def random_case(seed: int):
+def random_proposals(seed: int):
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 20, 10)
-    query = make_query(known, np.flatnonzero(rng.random(20) < 0.8))
+    catalog = random_catalog(rng, 20, 10)
+    query = make_query(catalog, np.flatnonzero(rng.random(20) < 0.8))
 
     def listed(rows: int, k: int) -> np.ndarray:
         return rng.integers(-1, CLASSES, (rows, k)).astype(np.int16)
@@ -100,7 +100,7 @@ def random_case(seed: int):
     return lists, query, truth
 
 
-def named(lists: Proposals, query, names, k: int) -> list[set[int]]:
+def classes_by_product(lists: Proposals, query, names, k: int) -> list[set[int]]:
     """Classes of each product that the first k of the named sources' lists have."""
     found: list[set[int]] = [set() for _ in query.products]
     owner = query.query_row_of_image()
@@ -114,7 +114,7 @@ def named(lists: Proposals, query, names, k: int) -> list[set[int]]:
     return [classes - {-1} for classes in found]
 
 
-def share(found: list[set[int]], truth: np.ndarray) -> float:
+def expected_recall(found: list[set[int]], truth: np.ndarray) -> float:
     hits = sum(int(class_id) in classes for class_id, classes in zip(truth, found, strict=True))
     return hits / max(int((truth >= 0).sum()), 1)
 
@@ -122,28 +122,28 @@ def share(found: list[set[int]], truth: np.ndarray) -> float:
 @untimed
 @given(st.integers(0, 2**32 - 1))
 def test_recall_of_each_source_and_of_all(seed: int) -> None:
-    lists, query, truth = random_case(seed)
+    lists, query, truth = random_proposals(seed)
     facts = recall_by_source(lists, query, truth, CLASSES)
     for name in ("networks", "hash", "near"):
-        expected = share(named(lists, query, [name], 9), truth)
+        expected = expected_recall(classes_by_product(lists, query, [name], 9), truth)
         assert facts[f"recall_{name}"] == pytest.approx(expected, abs=1e-6)
-    of_all = share(named(lists, query, lists.names, 9), truth)
+    of_all = expected_recall(classes_by_product(lists, query, lists.names, 9), truth)
     assert facts["recall_without_cap"] == pytest.approx(of_all, abs=1e-6)
 
 
 @untimed
 @given(st.integers(0, 2**32 - 1))
 def test_recall_by_k_alone_and_beside_what_is_used(seed: int) -> None:
-    lists, query, truth = random_case(seed)
+    lists, query, truth = random_proposals(seed)
     used = lists.head(1)
     table = recall_by_k(lists, used, query, truth, CLASSES, 3)
     assert len(table) == 9
     for row in table:
-        own = named(lists, query, [row["source"]], row["k"])
-        others = named(lists, query, set(lists.names) - {row["source"]}, 1)
+        own = classes_by_product(lists, query, [row["source"]], row["k"])
+        others = classes_by_product(lists, query, set(lists.names) - {row["source"]}, 1)
         both = [a | b for a, b in zip(own, others, strict=True)]
         products = max(len(own), 1)
-        assert row["recall_alone"] == pytest.approx(share(own, truth))
+        assert row["recall_alone"] == pytest.approx(expected_recall(own, truth))
         assert row["rows_alone"] == pytest.approx(sum(map(len, own)) / products)
-        assert row["recall"] == pytest.approx(share(both, truth))
+        assert row["recall"] == pytest.approx(expected_recall(both, truth))
         assert row["rows_per_product"] == pytest.approx(sum(map(len, both)) / products)

@@ -19,58 +19,58 @@ from tests.features.toy_catalog import CLASSES, random_catalog, splits, with_lab
 FOLDS, PRODUCTS = 2, 300
 
 
-def toy(seed: int, part: str, folds: int = FOLDS):
+def make_case(seed: int, part: str, folds: int = FOLDS):
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, PRODUCTS, 30, most_images=3)
+    catalog = random_catalog(rng, PRODUCTS, 30, most_images=3)
     parts = splits(rng, PRODUCTS, folds=4)
-    asked = make_query(known, parts.products(part))
-    embeddings_ = [
-        rng.normal(size=(len(known.image_product), 5)).astype(np.float16) for _ in range(folds)
+    asked = make_query(catalog, parts.products(part))
+    embeddings = [
+        rng.normal(size=(len(catalog.image_product), 5)).astype(np.float16) for _ in range(folds)
     ]
     indexes = [
         FoldIndex(one, one, *role)
         for one, role in zip(
-            embeddings_, fold_assignments(parts, folds, part, asked.products), strict=True
+            embeddings, fold_assignments(parts, folds, part, asked.products), strict=True
         )
     ]
     query_row = np.repeat(np.arange(len(asked.products)), CLASSES)
     class_id = np.tile(np.arange(CLASSES, dtype=np.int16), len(asked.products))
-    return known, parts, asked, indexes, query_row, class_id
+    return catalog, parts, asked, indexes, query_row, class_id
 
 
-def columns(known, asked, indexes, query_row, class_id):
+def all_features(catalog, asked, indexes, query_row, class_id):
     return knn_features(
-        indexes, known, asked, query_row, class_id, "m", Run()
-    ) | similar_id_features(indexes, known, known, asked, query_row, class_id, (3, 9), "m")
+        indexes, catalog, asked, query_row, class_id, "m", Run()
+    ) | similar_id_features(indexes, catalog, catalog, asked, query_row, class_id, (3, 9), "m")
 
 
 @pytest.mark.parametrize("part", ["fit", "holdout", "locked"])
 def test_no_network_is_asked_about_what_it_has_seen(part: str) -> None:
-    _, parts, asked, indexes, _, _ = toy(1, part)
+    _, parts, asked, indexes, _, _ = make_case(1, part)
     times = np.zeros(len(asked.products), int)
-    for net, index in enumerate(indexes):
+    for fold_number, index in enumerate(indexes):
         assert not np.intersect1d(asked.products[index.query_rows], index.reference_products).size
         assert (parts.part[index.reference_products] == 0).all()
-        assert (parts.fold[index.reference_products] % FOLDS != net).all()
+        assert (parts.fold[index.reference_products] % FOLDS != fold_number).all()
         times[index.query_rows] += 1
     assert (times == (1 if part == "fit" else FOLDS)).all()
 
 
 def test_a_model_of_one_network_answers_with_all_of_fit() -> None:
-    _, parts, asked, indexes, _, _ = toy(2, "holdout", folds=1)
+    _, parts, asked, indexes, _, _ = make_case(2, "holdout", folds=1)
     np.testing.assert_array_equal(indexes[0].reference_products, parts.products("fit"))
     np.testing.assert_array_equal(indexes[0].query_rows, np.arange(len(asked.products)))
 
 
 def test_a_row_sees_no_label_of_its_fold_nor_of_locked() -> None:
-    known, parts, asked, indexes, query_row, class_id = toy(3, "fit")
-    before = columns(known, asked, indexes, query_row, class_id)
+    catalog, parts, asked, indexes, query_row, class_id = make_case(3, "fit")
+    before = all_features(catalog, asked, indexes, query_row, class_id)
     rng = np.random.default_rng(0)
     for fold in range(4):
-        label = known.label.copy()
+        label = catalog.label.copy()
         hidden = ((parts.part == 0) & (parts.fold == fold)) | (parts.part != 0)
         label[hidden] = rng.integers(0, CLASSES, hidden.sum())
-        after = columns(with_labels(known, label), asked, indexes, query_row, class_id)
+        after = all_features(with_labels(catalog, label), asked, indexes, query_row, class_id)
         own = parts.fold[asked.products[query_row]] == fold
         for name in before:
             np.testing.assert_array_equal(before[name][own], after[name][own], err_msg=name)
@@ -78,8 +78,8 @@ def test_a_row_sees_no_label_of_its_fold_nor_of_locked() -> None:
 
 
 def test_columns_equal_loops() -> None:
-    known, _, asked, indexes, query_row, class_id = toy(4, "locked")
-    table = columns(known, asked, indexes, query_row, class_id)
+    catalog, _, asked, indexes, query_row, class_id = make_case(4, "locked")
+    table = all_features(catalog, asked, indexes, query_row, class_id)
 
     def unit(vectors: np.ndarray) -> np.ndarray:
         vectors = vectors.astype(np.float64)
@@ -95,8 +95,8 @@ def test_columns_equal_loops() -> None:
             continue
         score, cos = np.zeros(CLASSES), np.zeros(CLASSES)
         for index in indexes:
-            reference = known.images_of(index.reference_products)
-            label = known.label[known.image_product[reference]]
+            reference = catalog.images_of(index.reference_products)
+            label = catalog.label[catalog.image_product[reference]]
             cosine = (
                 unit(index.query_embeddings[images]) @ unit(index.labelled_embeddings[reference]).T
             )
@@ -117,39 +117,39 @@ def test_columns_equal_loops() -> None:
 
 @pytest.mark.parametrize("part", ["fit", "locked"])
 def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
-    known, _, asked, indexes, _, _ = toy(5, part)
-    found = propose_classes(indexes, known, asked, 2, Run())
-    assert found.shape == (len(asked.images), 2)
+    catalog, _, asked, indexes, _, _ = make_case(5, part)
+    proposed = propose_classes(indexes, catalog, asked, 2, Run())
+    assert proposed.shape == (len(asked.images), 2)
     query_row = asked.query_row_of_image()
     for row in range(len(query_row)):
         votes: dict[int, float] = {}
         for index in indexes:
             if query_row[row] not in index.query_rows:
                 continue
-            reference = known.images_of(index.reference_products)
-            embeddings_ = index.labelled_embeddings[reference].astype(np.float64)
-            embeddings_ /= np.linalg.norm(embeddings_, axis=1, keepdims=True)
+            reference = catalog.images_of(index.reference_products)
+            embeddings = index.labelled_embeddings[reference].astype(np.float64)
+            embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
             own = index.query_embeddings[asked.images[row]].astype(np.float64)
-            cosine = embeddings_ @ own / np.linalg.norm(own)
+            cosine = embeddings @ own / np.linalg.norm(own)
             for place in np.argsort(-cosine)[:2]:
-                one = int(known.label[known.image_product[reference[place]]])
+                one = int(catalog.label[catalog.image_product[reference[place]]])
                 votes[one] = votes.get(one, 0.0) + ((1 + cosine[place]) / 2) ** 35
-        wanted = sorted(votes, key=lambda one: -votes[one])[:2]
-        assert found[row].tolist() == wanted + [-1] * (2 - len(wanted))
+        expected = sorted(votes, key=lambda one: -votes[one])[:2]
+        assert proposed[row].tolist() == expected + [-1] * (2 - len(expected))
 
 
 def test_which_network_is_asked_has_no_say_in_the_places() -> None:
-    known, _, asked, indexes, _, _ = toy(7, "fit")
-    found = propose_classes(indexes, known, asked, 3, Run())
+    catalog, _, asked, indexes, _, _ = make_case(7, "fit")
+    proposed = propose_classes(indexes, catalog, asked, 3, Run())
     query_row = asked.query_row_of_image()
     for index in indexes:
-        own_rows = np.isin(query_row, index.query_rows)
-        assert own_rows.any()
-        assert (found[own_rows, 0] >= 0).all()
+        is_queried = np.isin(query_row, index.query_rows)
+        assert is_queried.any()
+        assert (proposed[is_queried, 0] >= 0).all()
 
 
 def test_names_lie_near_no_number() -> None:
-    known, _, asked, indexes, query_row, class_id = toy(6, "locked")
-    named = replace(known, keys=np.array(["a"] * PRODUCTS))
-    table = similar_id_features(indexes, known, named, asked, query_row, class_id, (3,), "m")
+    catalog, _, asked, indexes, query_row, class_id = make_case(6, "locked")
+    named = replace(catalog, keys=np.array(["a"] * PRODUCTS))
+    table = similar_id_features(indexes, catalog, named, asked, query_row, class_id, (3,), "m")
     assert all(np.isnan(column).all() for column in table.values())

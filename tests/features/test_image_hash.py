@@ -25,48 +25,50 @@ CLASSES = 14  # more than a placeholder needs
 few = settings(max_examples=12, deadline=None)  # the loops are slow
 
 
-def asked(known: Catalog, fold: np.ndarray, prefix: str = "hash") -> tuple[Query, HashFeatures]:
+def lookup_all(
+    known: Catalog, fold: np.ndarray, prefix: str = "hash"
+) -> tuple[Query, HashFeatures]:
     """Every product of a labelled catalogue: its pictures and its sets."""
     query, whole = make_query(known, np.arange(len(known.label))), np.ones(len(fold), bool)
     references = ReferenceProducts(known, whole, fold)
     return query, lookup_hash_features(prefix, references, known, query, fold, 5, True)
 
 
-def every_row(products: int) -> tuple[np.ndarray, np.ndarray]:
+def all_rows(products: int) -> tuple[np.ndarray, np.ndarray]:
     class_id = np.tile(np.arange(CLASSES, dtype=np.int16), products)
     return np.repeat(np.arange(products), CLASSES), class_id
 
 
 @few
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 60]))
-def test_sums_over_the_product_equal_a_loop(seed: int, pictures: int) -> None:
+def test_sums_over_the_product_equal_a_loop(seed: int, num_images: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 60, pictures, CLASSES, placeholder=0.3)
-    query, found = asked(known, rng.integers(0, 3, 60).astype(np.int8))
-    query_row, class_id = every_row(60)
-    table = image_hash_features(query, found.images, query_row, class_id)
+    known = random_catalog(rng, 60, num_images, CLASSES, placeholder=0.3)
+    query, hashes = lookup_all(known, rng.integers(0, 3, 60).astype(np.int8))
+    query_row, class_id = all_rows(60)
+    table = image_hash_features(query, hashes.images, query_row, class_id)
     for row in rng.choice(len(query_row), 60).tolist():
         first = query.image_start[query_row[row]]
         own = np.arange(first, first + query.image_count[query_row[row]])
-        held = [image for image in own.tolist() if found.images.total[image] > 0]
-        clear = [image for image in held if not found.images.placeholder[image]]
+        with_holders = [image for image in own.tolist() if hashes.images.total[image] > 0]
+        clear = [image for image in with_holders if not hashes.images.placeholder[image]]
 
         def shares(some: list[int], row: int = row) -> list[float]:
-            count = found.images.count_of(np.array(some, int), np.full(len(some), class_id[row]))
-            return (count / found.images.total[some]).tolist()
+            count = hashes.images.count_of(np.array(some, int), np.full(len(some), class_id[row]))
+            return (count / hashes.images.total[some]).tolist()
 
-        all_of_class = sum(share == 1 for share in shares(held))
+        all_of_class = sum(share == 1 for share in shares(with_holders))
         expected = {
-            "entropy": np.mean(found.images.entropy[held]) if held else np.nan,
+            "entropy": np.mean(hashes.images.entropy[with_holders]) if with_holders else np.nan,
             "unanimous": all_of_class if len(own) else np.nan,
-            "l1": np.mean(shares(held)) if held else np.nan,
-            "placeholders": found.images.placeholder[own].sum() if len(own) else np.nan,
+            "l1": np.mean(shares(with_holders)) if with_holders else np.nan,
+            "placeholders": hashes.images.placeholder[own].sum() if len(own) else np.nan,
             "clear_l1": np.mean(shares(clear)) if clear else np.nan,
         }
         for at, image in enumerate(own[:4]):
-            count = found.images.count_of(np.array([image]), class_id[[row]])[0]
+            count = hashes.images.count_of(np.array([image]), class_id[[row]])[0]
             expected[f"count_{at}"] = count
-            expected[f"share_{at}"] = shares([image])[0] if image in held else np.nan
+            expected[f"share_{at}"] = shares([image])[0] if image in with_holders else np.nan
         for at in range(len(own), 4):
             expected |= {f"count_{at}": np.nan, f"share_{at}": np.nan}
         for name, value in expected.items():
@@ -77,8 +79,8 @@ def test_the_toy_has_placeholders_beside_other_pictures() -> None:
     """Else the loop above would never see the two kinds of l1 differ."""
     rng = np.random.default_rng(0)
     known = random_catalog(rng, 60, 60, CLASSES, placeholder=0.3)
-    query, found = asked(known, rng.integers(0, 3, 60).astype(np.int8))
-    table = image_hash_features(query, found.images, *every_row(60))
+    query, hashes = lookup_all(known, rng.integers(0, 3, 60).astype(np.int8))
+    table = image_hash_features(query, hashes.images, *all_rows(60))
     assert (table["hash_placeholders"] > 0).any()
     both = np.isfinite(table["hash_clear_l1"])
     assert (table["hash_clear_l1"][both] != table["hash_l1"][both]).any()
@@ -87,8 +89,8 @@ def test_the_toy_has_placeholders_beside_other_pictures() -> None:
 def test_the_l1_frequencies_of_a_product_add_up_to_one() -> None:
     rng = np.random.default_rng(1)
     known = random_catalog(rng, 60, 20, CLASSES)
-    query, found = asked(known, np.full(60, -1, np.int8))
-    l1 = image_hash_features(query, found.images, *every_row(60))["hash_l1"].reshape(60, CLASSES)
+    query, hashes = lookup_all(known, np.full(60, -1, np.int8))
+    l1 = image_hash_features(query, hashes.images, *all_rows(60))["hash_l1"].reshape(60, CLASSES)
     some = np.isfinite(l1[:, 0])
     assert 0 < some.sum() < 60
     np.testing.assert_allclose(l1[some].sum(axis=1), 1, rtol=1e-6)
@@ -99,37 +101,37 @@ def test_the_l1_frequencies_of_a_product_add_up_to_one() -> None:
 def test_sets_equal_a_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)
     known = random_catalog(rng, 40, 3, CLASSES)
-    query, found = asked(known, np.full(40, -1, np.int8))
-    query_row, class_id = every_row(40)
-    table = image_set_features(query, found.sets, query_row, class_id)
+    query, hashes = lookup_all(known, np.full(40, -1, np.int8))
+    query_row, class_id = all_rows(40)
+    table = image_set_features(query, hashes.sets, query_row, class_id)
     words = known.md5.tolist()
-    pictures = [{tuple(words[image]) for image in known.images_of([one])} for one in range(40)]
+    num_images = [{tuple(words[image]) for image in known.images_of([one])} for one in range(40)]
     for row in rng.choice(len(query_row), 60).tolist():
-        own_rows = pictures[query_row[row]]
+        own_set = num_images[query_row[row]]
         others = [
-            p for p in range(40) if p != query_row[row] and own_rows and pictures[p] == own_rows
+            p for p in range(40) if p != query_row[row] and own_set and num_images[p] == own_set
         ]
         right = sum(known.label[others] == class_id[row])
         expected = [right, right / len(others) if others else np.nan, len(others)]
-        if not own_rows:
+        if not own_set:
             expected = [np.nan] * 3
-        found = [table[f"hash_set_{name}"][row] for name in ("count", "share", "total")]
-        np.testing.assert_allclose(found, expected)
+        hashes = [table[f"hash_set_{name}"][row] for name in ("count", "share", "total")]
+        np.testing.assert_allclose(hashes, expected)
 
 
 def test_a_prefix_changes_names_alone() -> None:
     rng = np.random.default_rng(2)
     known = random_catalog(rng, 40, 20, CLASSES)
-    query, found = asked(known, np.full(40, -1, np.int8))
-    query_row, class_id = every_row(40)
+    query, hashes = lookup_all(known, np.full(40, -1, np.int8))
+    query_row, class_id = all_rows(40)
 
-    plain = found.columns(query, query_row, class_id, raw=True)
-    alike = asked(known, np.full(40, -1, np.int8), "alike")[1].columns(
+    plain = hashes.columns(query, query_row, class_id, raw=True)
+    alike = lookup_all(known, np.full(40, -1, np.int8), "alike")[1].columns(
         query, query_row, class_id, raw=True
     )
     assert all(name.startswith("hash_") for name in plain)
     assert {"hash_count_0", "hash_set_share", "hash_class_3_4"} <= set(plain)
-    assert set(plain) - set(found.columns(query, query_row, class_id, raw=False)) == {
+    assert set(plain) - set(hashes.columns(query, query_row, class_id, raw=False)) == {
         f"hash_{kind}_{at}_{rank}"
         for kind in ("freq", "class")
         for at in "0123"
@@ -143,9 +145,9 @@ def test_a_prefix_changes_names_alone() -> None:
 def test_no_rows_and_no_pictures() -> None:
     rng = np.random.default_rng(3)
     known = random_catalog(rng, 5, 20, CLASSES, most_images=0)
-    query, found = asked(known, np.full(5, -1, np.int8))
-    for query_row, class_id in (every_row(5), every_row(0)):
-        table = found.columns(query, query_row, class_id, raw=False)
+    query, hashes = lookup_all(known, np.full(5, -1, np.int8))
+    for query_row, class_id in (all_rows(5), all_rows(0)):
+        table = hashes.columns(query, query_row, class_id, raw=False)
         for column in table.values():
             assert len(column) == len(query_row)
             assert np.isnan(column).all()
@@ -157,22 +159,22 @@ def out_of_fold_auc(sets_alone: bool) -> float:
     known = random_catalog(rng, 2000, 1500, most_images=2, placeholder=0.5)
     known = with_labels(known, rng.integers(0, CLASSES, 2000))
     fold = rng.integers(0, 4, 2000).astype(np.int8)
-    query, found = asked(known, fold)
-    query_row, class_id = every_row(2000)
+    query, hashes = lookup_all(known, fold)
+    query_row, class_id = all_rows(2000)
     some = rng.random(len(query_row)) < 0.4
     query_row, class_id = query_row[some], class_id[some]
     table: dict[str, Any] = {"class": class_id} | image_set_features(
-        query, found.sets, query_row, class_id
+        query, hashes.sets, query_row, class_id
     )
     if not sets_alone:
-        table |= image_hash_features(query, found.images, query_row, class_id)
+        table |= image_hash_features(query, hashes.images, query_row, class_id)
     values = np.stack(list(table.values()), axis=1).astype(np.float32)
     target, score = known.label[query_row] == class_id, np.zeros(len(query_row))
     for left_out in range(4):
-        held = fold[query_row] == left_out
+        with_holders = fold[query_row] == left_out
         booster = lightgbm.LGBMClassifier(n_estimators=40, verbose=-1, n_jobs=1, random_state=0)
-        booster.fit(values[~held], target[~held])
-        score[held] = booster.booster_.predict(values[held])
+        booster.fit(values[~with_holders], target[~with_holders])
+        score[with_holders] = booster.booster_.predict(values[with_holders])
     return float(roc_auc_score(target, score))
 
 

@@ -13,27 +13,42 @@ CLASSES, DIMS = 5, 6
 
 def case(seed: int, references: int, pairs: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)
-    known = rng.normal(size=(references + 4, DIMS)).astype(np.float16)
-    known[rng.random(len(known)) < 0.1] = 0
-    known[rng.random(len(known)) < 0.2] = known[0]  # ties
-    reference = np.sort(rng.permutation(len(known))[:references])
-    asked = rng.normal(size=(7, DIMS)).astype(np.float16)
-    asked[0] = 0
-    of_class = rng.integers(0, CLASSES - 1, references).astype(np.int16)  # the last has none
-    image, class_id = rng.integers(0, 7, pairs), rng.integers(0, CLASSES, pairs).astype(np.int16)
-    return known, reference, of_class, asked, image, class_id
+    labelled_embeddings = rng.normal(size=(references + 4, DIMS)).astype(np.float16)
+    labelled_embeddings[rng.random(len(labelled_embeddings)) < 0.1] = 0
+    labelled_embeddings[rng.random(len(labelled_embeddings)) < 0.2] = labelled_embeddings[0]  # ties
+    reference_rows = np.sort(rng.permutation(len(labelled_embeddings))[:references])
+    query_embeddings = rng.normal(size=(7, DIMS)).astype(np.float16)
+    query_embeddings[0] = 0
+    reference_class = rng.integers(0, CLASSES - 1, references).astype(np.int16)  # the last has none
+    query_rows, class_id = (
+        rng.integers(0, 7, pairs),
+        rng.integers(0, CLASSES, pairs).astype(np.int16),
+    )
+    return (
+        labelled_embeddings,
+        reference_rows,
+        reference_class,
+        query_embeddings,
+        query_rows,
+        class_id,
+    )
 
 
-def expected(known, reference, of_class, asked, image, class_id):
-    score, best = np.zeros(len(image)), np.full(len(image), np.nan)
+def expected(
+    labelled_embeddings, reference_rows, reference_class, query_embeddings, query_rows, class_id
+):
+    score, best = np.zeros(len(query_rows)), np.full(len(query_rows), np.nan)
 
     def unit(vector: np.ndarray) -> np.ndarray:
         length = np.linalg.norm(vector.astype(np.float64))
         return vector / length if length else vector.astype(np.float64)
 
-    for pair in range(len(image)):
-        own = unit(asked[image[pair]])
-        cosine = [float(own @ unit(known[row])) for row in reference[of_class == class_id[pair]]]
+    for pair in range(len(query_rows)):
+        own = unit(query_embeddings[query_rows[pair]])
+        cosine = [
+            float(own @ unit(labelled_embeddings[row]))
+            for row in reference_rows[reference_class == class_id[pair]]
+        ]
         five = sorted(cosine, reverse=True)[:5]
         score[pair] = sum(((1 + one) / 2) ** 35 for one in five)
         best[pair] = five[0] if five else np.nan
@@ -44,8 +59,8 @@ def expected(known, reference, of_class, asked, image, class_id):
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 30))
 def test_equals_a_loop(seed: int, references: int, pairs: int) -> None:
     data = case(seed, references, pairs)
-    for found, wanted in zip(class_knn_scores(*data), expected(*data), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-5)
+    for result, expected_rows in zip(class_knn_scores(*data), expected(*data), strict=True):
+        np.testing.assert_allclose(result, expected_rows, rtol=2e-3, atol=1e-5)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +68,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = class_knn_scores(*data)
     monkeypatch.setattr(module, "ROWS", 3)
     monkeypatch.setattr(module, "COLUMNS", 4)
-    for found, wanted in zip(class_knn_scores(*data), whole, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    for result, expected_rows in zip(class_knn_scores(*data), whole, strict=True):
+        np.testing.assert_allclose(result, expected_rows, rtol=1e-5)
     assert (whole[0] > 0).any()
 
 
@@ -62,31 +77,44 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 6))
 def test_nearest_classes_equal_a_loop(seed: int, references: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    known, asked = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (references + 2, 9))
-    reference = np.sort(rng.permutation(len(known))[:references])
-    of_class = rng.integers(0, CLASSES, references).astype(np.int16)
-    found, likeness = knn_classes(known, reference, of_class, asked, k)
-    cosine = (asked / np.linalg.norm(asked, axis=1, keepdims=True)) @ (
-        known[reference] / np.linalg.norm(known[reference], axis=1, keepdims=True)
+    labelled_embeddings, query_embeddings = (
+        rng.normal(size=(n, DIMS)).astype(np.float32) for n in (references + 2, 9)
+    )
+    reference_rows = np.sort(rng.permutation(len(labelled_embeddings))[:references])
+    reference_class = rng.integers(0, CLASSES, references).astype(np.int16)
+    result, similarity = knn_classes(
+        labelled_embeddings, reference_rows, reference_class, query_embeddings, k
+    )
+    cosine = (query_embeddings / np.linalg.norm(query_embeddings, axis=1, keepdims=True)) @ (
+        labelled_embeddings[reference_rows]
+        / np.linalg.norm(labelled_embeddings[reference_rows], axis=1, keepdims=True)
     ).T
-    for row in range(len(asked)):
-        wanted = of_class[np.argsort(-cosine[row])][:k]
-        np.testing.assert_array_equal(found[row, : len(wanted)], wanted)
+    for row in range(len(query_embeddings)):
+        expected_rows = reference_class[np.argsort(-cosine[row])][:k]
+        np.testing.assert_array_equal(result[row, : len(expected_rows)], expected_rows)
         best = ((1 + np.sort(cosine[row])[::-1][:k]) / 2) ** 35
-        np.testing.assert_allclose(likeness[row, : len(wanted)], best, rtol=1e-3, atol=1e-12)
-        assert (likeness[row, len(wanted) :] == 0).all()
-        assert (found[row, len(wanted) :] == -1).all()
+        np.testing.assert_allclose(
+            similarity[row, : len(expected_rows)], best, rtol=1e-3, atol=1e-12
+        )
+        assert (similarity[row, len(expected_rows) :] == 0).all()
+        assert (result[row, len(expected_rows) :] == -1).all()
 
 
 def test_nearest_classes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, reference, of_class, *_ = case(5, 60, 1)
+    _, reference_rows, reference_class, *_ = case(5, 60, 1)
     rng = np.random.default_rng(0)
-    known, asked = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (64, 9))  # no ties
-    whole, _ = knn_classes(known, reference, of_class, asked, 4)
+    labelled_embeddings, query_embeddings = (
+        rng.normal(size=(n, DIMS)).astype(np.float32) for n in (64, 9)
+    )  # no ties
+    whole, _ = knn_classes(
+        labelled_embeddings, reference_rows, reference_class, query_embeddings, 4
+    )
     monkeypatch.setattr(module, "ROWS", 2)
     monkeypatch.setattr(module, "COLUMNS", 5)
-    found, _ = knn_classes(known, reference, of_class, asked, 4)
-    np.testing.assert_array_equal(found, whole)
+    result, _ = knn_classes(
+        labelled_embeddings, reference_rows, reference_class, query_embeddings, 4
+    )
+    np.testing.assert_array_equal(result, whole)
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,8 +123,8 @@ def test_votes_of_a_class_add_up(seed: int, width: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     classes = rng.integers(-1, CLASSES, (6, width)).astype(np.int16)
     votes = rng.integers(0, 4, classes.shape).astype(np.float32)
-    found = vote(classes, votes, k)
+    result = vote(classes, votes, k)
     for row in range(len(classes)):
         distinct = list(dict.fromkeys(classes[row][classes[row] >= 0].tolist()))
-        wanted = sorted(distinct, key=lambda one: -votes[row][classes[row] == one].sum())[:k]
-        assert found[row].tolist() == wanted + [-1] * (k - len(wanted))
+        expected_rows = sorted(distinct, key=lambda one: -votes[row][classes[row] == one].sum())[:k]
+        assert result[row].tolist() == expected_rows + [-1] * (k - len(expected_rows))

@@ -18,30 +18,30 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seeds)
 def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 15, 10)
-    query = make_query(known, np.flatnonzero(rng.random(15) < 0.6))
+    catalog = random_catalog(rng, 15, 10)
+    query = make_query(catalog, np.flatnonzero(rng.random(15) < 0.6))
     query_row = (
         np.sort(rng.integers(0, len(query.products), 20)) if len(query.products) else np.empty(0)
     )
     query_row = query_row.astype(np.int64)
     row, image = query.row_image_pairs(query_row)
     products = query.products[query_row]
-    assert (known.image_product[query.images[image]] == products[row]).all()
+    assert (catalog.image_product[query.images[image]] == products[row]).all()
     np.testing.assert_array_equal(
-        np.bincount(row, minlength=len(query_row)), known.image_count[products]
+        np.bincount(row, minlength=len(query_row)), catalog.image_count[products]
     )
     assert len(set(zip(row.tolist(), image.tolist(), strict=True))) == len(row)
     for position in range(6):
         at = query.image_at(query_row, position)
-        exists = at >= 0
-        np.testing.assert_array_equal(exists, known.image_count[products] > position)
-        assert (known.image_position[query.images[at[exists]]] == position).all()
-        assert (known.image_product[query.images[at[exists]]] == products[exists]).all()
+        has_image = at >= 0
+        np.testing.assert_array_equal(has_image, catalog.image_count[products] > position)
+        assert (catalog.image_position[query.images[at[has_image]]] == position).all()
+        assert (catalog.image_product[query.images[at[has_image]]] == products[has_image]).all()
 
 
 def test_dumps_of_other_pictures_are_refused() -> None:
-    known = random_catalog(np.random.default_rng(0), 15, 10)
-    query = make_query(known, np.arange(5))
+    catalog = random_catalog(np.random.default_rng(0), 15, 10)
+    query = make_query(catalog, np.arange(5))
     good, _ = random_topk(np.random.default_rng(0), query.images)
     check_topks(query, [good], ["small"])
     bad, _ = random_topk(np.random.default_rng(0), query.images + 1)

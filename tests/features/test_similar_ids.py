@@ -17,29 +17,29 @@ from lib.features.similar_ids import (
 CLASSES, DIMS = 4, 6
 
 
-def album(rng: np.random.Generator, products: int) -> ProductEmbeddings:
+def random_embeddings(rng: np.random.Generator, products: int) -> ProductEmbeddings:
     count = rng.integers(0, 4, products)
     embeddings = rng.normal(size=(int(count.sum()), DIMS)).astype(np.float16)
     embeddings[rng.random(len(embeddings)) < 0.1] = 0
     return ProductEmbeddings(embeddings, np.cumsum(count) - count, count)
 
 
-def case(seed: int, references: int, asked: int) -> dict:
+def case(seed: int, references: int, num_queries: int) -> dict:
     rng = np.random.default_rng(seed)
-    known_products = references + 3
-    rows = rng.choice(known_products, references, replace=False)
+    num_known = references + 3
+    rows = rng.choice(num_known, references, replace=False)
     ids = rng.permutation(3 * references + 5)[:references]  # as products have them: no id twice
     labels = rng.integers(0, CLASSES, references).astype(np.int16)
     by_id = np.argsort(ids, kind="stable")
-    sizes = rng.integers(1, CLASSES + 1, asked)
+    sizes = rng.integers(1, CLASSES + 1, num_queries)
     class_id = [np.sort(rng.permutation(CLASSES)[:size]) for size in sizes]
     return {
         "order": build_id_index(ids, labels),
         "reference": rows[by_id],
-        "known": album(rng, known_products),
-        "ids": rng.integers(0, 3 * references + 5, asked),
-        "asked": rng.permutation(asked + 2)[:asked],
-        "query": album(rng, asked + 2),
+        "known": random_embeddings(rng, num_known),
+        "ids": rng.integers(0, 3 * references + 5, num_queries),
+        "asked": rng.permutation(num_queries + 2)[:num_queries],
+        "query": random_embeddings(rng, num_queries + 2),
         "bounds": np.concatenate([[0], np.cumsum(sizes)]),
         "cls": np.concatenate([np.empty(0, int), *class_id]).astype(np.int16),
         "window": int(rng.integers(1, 8)),
@@ -58,7 +58,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length else vector
 
 
-def pictures(of: ProductEmbeddings, product: int) -> list[np.ndarray]:
+def unit_vectors(of: ProductEmbeddings, product: int) -> list[np.ndarray]:
     rows = range(of.first_image[product], of.first_image[product] + of.image_count[product])
     return [unit(of.embeddings[row]) for row in rows]
 
@@ -66,16 +66,16 @@ def pictures(of: ProductEmbeddings, product: int) -> list[np.ndarray]:
 def expected(c: dict) -> np.ndarray:
     found = np.full((len(c["cls"]), 4), np.nan)
     for i in range(len(c["ids"])):
-        own = pictures(c["query"], c["asked"][i])
+        own = unit_vectors(c["query"], c["asked"][i])
         if not own:
             continue
         gap = np.abs(c["order"].ids - c["ids"][i])
         near = np.lexsort((c["order"].ids, gap))[: c["window"]]
         best = {}
         for place in near:
-            exists = pictures(c["known"], c["reference"][place])
-            if exists:
-                best[place] = max(float(a @ b) for a in own for b in exists)
+            near_images = unit_vectors(c["known"], c["reference"][place])
+            if near_images:
+                best[place] = max(float(a @ b) for a in own for b in near_images)
         for row in range(c["bounds"][i], c["bounds"][i + 1]):
             of_class = [p for p in best if c["order"].labels[p] == c["cls"][row]]
             found[row, 0] = max((best[p] for p in of_class), default=np.nan)
@@ -83,17 +83,17 @@ def expected(c: dict) -> np.ndarray:
                 {p: ((1 + b) / 2) ** power for p, b in best.items()} for power in (35, 8)
             )
             found[row, 1] = sum(sharp[p] for p in of_class)
-            for column, likeness in ((2, soft), (3, sharp)):
-                total = sum(likeness.values())
+            for column, similarity in ((2, soft), (3, sharp)):
+                total = sum(similarity.values())
                 if total > 0:
-                    found[row, column] = sum(likeness[p] for p in of_class) / total
+                    found[row, column] = sum(similarity[p] for p in of_class) / total
     return found
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.integers(1, 8))
-def test_equals_a_loop(seed: int, references: int, asked: int) -> None:
-    c = case(seed, references, asked)
+def test_equals_a_loop(seed: int, references: int, num_queries: int) -> None:
+    c = case(seed, references, num_queries)
     np.testing.assert_allclose(similarities(c), expected(c), rtol=2e-3, atol=1e-5)
 
 

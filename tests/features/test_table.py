@@ -46,10 +46,10 @@ def test_class_codes_become_the_prior_of_the_rows_own_product(seed, products):
     rows = rng.integers(0, len(product), 15)
     read = table.JoinedTables([replaced, common]).read(rows)
     pairs = zip(product.tolist(), class_id.tolist(), strict=True)
-    known = dict(zip(pairs, common.values[:, 1], strict=True))
+    prior_of = dict(zip(pairs, common.values[:, 1], strict=True))
     for at, row in enumerate(rows):
         for place in range(2):
-            expected = known.get((product[row], int(coded[row, place])), np.nan)
+            expected = prior_of.get((product[row], int(coded[row, place])), np.nan)
             np.testing.assert_equal(read[at, place], expected)
         assert read[at, 2] == number[row, 0]
         assert read[at, 3] == class_id[row]
