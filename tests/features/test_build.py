@@ -1,4 +1,4 @@
-"""Rows and columns against loops."""
+"""Candidate rows and feature tables against loops."""
 
 import json
 from dataclasses import replace
@@ -13,11 +13,11 @@ from lib.features import table as table_module
 from lib.features.build import recall_table
 from lib.features.table import FeatureTable
 from tests.features.toy_catalog import CLASSES, random_catalog, random_topk
-from tests.features.toy_features import SETTINGS, build, build_source_table, toy
+from tests.features.toy_features import SETTINGS, build, build_source_table, small_data
 
 
-def test_rows_targets_and_recall(tmp_path: Path) -> None:
-    data = toy(7)
+def test_rows_are_sorted_and_targets_and_recall_are_right(tmp_path: Path) -> None:
+    data = small_data(7)
     built = build(tmp_path, data, "fit")
     key = built.product.astype(np.int64) * CLASSES + built.class_id
     assert (np.diff(key) > 0).all()
@@ -31,17 +31,17 @@ def test_rows_targets_and_recall(tmp_path: Path) -> None:
     assert dtypes == [np.int32, np.int16, np.int8, np.int8]
 
 
-def test_only_the_part_that_trains_has_folds(tmp_path: Path) -> None:
-    data = toy(7)
+def test_only_the_part_that_trains_boosters_has_folds(tmp_path: Path) -> None:
+    data = small_data(7)
     assert (build(tmp_path / "a", data, "locked").fold == -1).all()
     assert (build(tmp_path / "b", data, "test").fold == -1).all()
     assert (build(tmp_path / "c", data, "fit", stack_part="holdout").fold == -1).all()
     assert (build(tmp_path / "d", data, "holdout", stack_part="holdout").fold >= 0).all()
 
 
-def test_every_candidate_has_a_reason(tmp_path: Path) -> None:
-    """In a dump, under the hash, or near; or the product has no picture and nothing near."""
-    data = toy(11)
+def test_every_candidate_is_proposed_by_a_source_or_a_fallback(tmp_path: Path) -> None:
+    """A network or a copy of an image lists the class, or the product has no image."""
+    data = small_data(11)
     features = Features(top_k=2, id_neighbors=0, id_windows=(4,))
     built = build(tmp_path, data, "locked", features)
     query_images = data.topks["locked"][0].image
@@ -56,12 +56,12 @@ def test_every_candidate_has_a_reason(tmp_path: Path) -> None:
             assert rows.sum() == 5
 
 
-def test_columns_by_position_are_nan_without_a_picture(tmp_path: Path) -> None:
-    data = toy(13)
+def test_columns_by_position_are_nan_without_an_image(tmp_path: Path) -> None:
+    data = small_data(13)
     columns = build_source_table(tmp_path, data, "fit", ["small"])
     built = build(tmp_path / "candidates", data, "fit")
     count = data.labelled.image_count[built.product]
-    assert {0, 5} <= set(count.tolist())  # the toy has both ends
+    assert {0, 5} <= set(count.tolist())  # products without and with many images
     for position in range(4):
         for values in (
             built.column(f"hash_count_{position}"),
@@ -73,8 +73,8 @@ def test_columns_by_position_are_nan_without_a_picture(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.isnan(values), count == 0)
 
 
-def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
-    data = toy(17)
+def test_network_features_equal_a_loop(tmp_path: Path) -> None:
+    data = small_data(17)
     columns = build_source_table(tmp_path, data, "locked", ["first", "second"])
     product = np.load(tmp_path / "candidates" / "product.npy")
     class_id = np.load(tmp_path / "candidates" / "cls.npy")
@@ -107,8 +107,8 @@ def test_source_columns_equal_a_loop(tmp_path: Path) -> None:
                 np.testing.assert_allclose(table["prob_1"][rows], probs[:, 1], rtol=1e-5)
 
 
-def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
-    data = toy(19)
+def test_hash_features_of_a_product_equal_a_loop(tmp_path: Path) -> None:
+    data = small_data(19)
     built = build(tmp_path, data, "test")
     labelled_catalog, test = data.labelled, data.test
     words = [tuple(word) for word in labelled_catalog.md5.tolist()]
@@ -137,8 +137,8 @@ def test_hash_columns_over_the_product_equal_a_loop(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_local_shares_use_the_capped_window(tmp_path: Path) -> None:
-    data = toy(23)
+def test_shares_of_nearest_ids_use_the_limited_window(tmp_path: Path) -> None:
+    data = small_data(23)
     built = build(tmp_path, data, "locked")
     references = int((data.splits.part != 2).sum())
     assert built.facts["windows"] == {"4": 4, "50000": references // 4}
@@ -152,9 +152,9 @@ def test_local_shares_use_the_capped_window(tmp_path: Path) -> None:
             assert built.column(f"near_{window}_share")[row] == pytest.approx(share)
 
 
-def test_the_80_raw_columns(tmp_path: Path) -> None:
-    """C8: 4 pictures x (5 probabilities + 5 hash frequencies), and as many classes."""
-    data, features = toy(29), Features()
+def test_raw_features_have_80_columns(tmp_path: Path) -> None:
+    """4 images x (5 probabilities + 5 hash frequencies), and as many classes."""
+    data, features = small_data(29), Features()
     columns = build_source_table(tmp_path, data, "fit", ["mean"], features)
     common = FeatureTable.load(tmp_path / "candidates")
     names = common.names + columns.names
@@ -164,7 +164,7 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
     categorical = [n for n in common.categorical + columns.categorical if n in raw]
     assert len(categorical) == 40
     assert "candidate_class" in common.categorical
-    # And what they hold: the dump itself, at the row's first picture.
+    # Their values are the top-k lists of the product's first image.
     product = np.load(tmp_path / "candidates" / "product.npy")
     topk = data.topks["fit"][0]
     has = data.labelled.image_count[product] > 0
@@ -178,16 +178,16 @@ def test_the_80_raw_columns(tmp_path: Path) -> None:
         assert (missing == -1).all()
 
 
-def test_without_raw_there_are_none(tmp_path: Path) -> None:
-    data = toy(29)
+def test_raw_features_can_be_switched_off(tmp_path: Path) -> None:
+    data = small_data(29)
     columns = build_source_table(tmp_path, data, "fit", ["mean"], Features(use_raw_topk=False))
     common = FeatureTable.load(tmp_path / "candidates")
     assert not [n for n in columns.names + common.names if "_top_" in n or "_freq_" in n]
     assert common.categorical == ["candidate_class"]
 
 
-def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_path: Path) -> None:
-    data = toy(11)
+def test_without_hashes_there_are_no_hash_features_and_candidates(tmp_path: Path) -> None:
+    data = small_data(11)
     features = replace(SETTINGS, use_md5=False, id_neighbors=0)
     built = build(tmp_path, data, "locked", features)
     assert not [name for name in built.columns.names if "hash" in name]
@@ -200,7 +200,7 @@ def test_without_hashes_there_are_neither_columns_nor_candidates_of_them(tmp_pat
 
 
 def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> None:
-    data = toy(11)
+    data = small_data(11)
     built = build(tmp_path, data, "locked", replace(SETTINGS, id_windows=(), id_neighbors=0))
     assert not [name for name in built.columns.names if "near" in name]
     assert "global_prior" in built.columns.names
@@ -208,8 +208,8 @@ def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> Non
     assert built.facts["windows"] == {}
 
 
-def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
-    data = toy(7, products=150)
+def test_a_cap_reports_the_recall_it_costs(tmp_path: Path) -> None:
+    data = small_data(7, products=150)
     whole = build(tmp_path / "a", data, "fit", SETTINGS)
     capped = build(tmp_path / "b", data, "fit", replace(SETTINGS, max_candidates=2))
     assert capped.facts["recall_without_cap"] == whole.facts["recall"]
@@ -220,9 +220,9 @@ def test_a_cap_says_what_it_costs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(target, capped.class_id == data.labelled.label[capped.product])
 
 
-def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
-    """Each line of the table against candidates that are built with that k."""
-    data = toy(7)
+def test_recall_by_k_equals_that_of_rows_built_with_this_k(tmp_path: Path) -> None:
+    """Each row of the table against candidates built with its k."""
+    data = small_data(7)
     table = recall_table(data.inputs("fit"), max_k=4)
     assert [(row["source"], row["k"]) for row in table] == [
         (source, k) for source in ("networks", "hash", "near") for k in (1, 2, 3, 4)
@@ -237,9 +237,9 @@ def test_recall_by_k_is_that_of_the_rows_built_with_it(tmp_path: Path) -> None:
         assert alone == pytest.approx(row["recall_alone"], abs=1e-6)
 
 
-def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:
-    """A dump of two classes still gives five raw ranks."""
-    data = toy(31)
+def test_lists_shorter_than_top_k_leave_raw_columns_empty(tmp_path: Path) -> None:
+    """Lists of two classes still give five raw ranks."""
+    data = small_data(31)
     rng = np.random.default_rng(0)
     data.topks["fit"] = [random_topk(rng, data.topks["fit"][0].image, k=2)[0]]
     columns = build_source_table(tmp_path, data, "fit", ["mean"], Features())
@@ -248,8 +248,10 @@ def test_fewer_classes_than_asked_for(tmp_path: Path) -> None:
     assert (columns.values[:, lost[1]] == -1).all()
 
 
-def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = toy(37)
+def test_chunk_sizes_do_not_change_the_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = small_data(37)
     whole = build_source_table(tmp_path / "a", data, "fit", ["x", "y"])
     monkeypatch.setattr(module, "CHUNK", 3)
     monkeypatch.setattr(table_module, "BLOCK", 5)
@@ -261,23 +263,23 @@ def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     for side in "ab":
-        build_source_table(tmp_path / side, toy(41), "fit", ["x"])
+        build_source_table(tmp_path / side, small_data(41), "fit", ["x"])
     for path in sorted((tmp_path / "a").rglob("*.*")):
         twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
         assert path.read_bytes() == twin.read_bytes(), path
 
 
-def test_a_test_file_without_products_or_pictures(tmp_path: Path) -> None:
-    data = toy(43)
+def test_a_test_catalog_without_products_or_images_has_features(tmp_path: Path) -> None:
+    data = small_data(43)
     rng = np.random.default_rng(0)
-    for products, most_images, side in ((0, 3, "a"), (4, 0, "b")):
-        data.test = random_catalog(rng, products, 5, most_images=most_images)
+    for products, max_images, side in ((0, 3, "a"), (4, 0, "b")):
+        data.test = random_catalog(rng, products, 5, max_images=max_images)
         data.topks["test"] = [random_topk(rng, np.empty(0, np.int64))[0]]
         columns = build_source_table(tmp_path / side, data, "test", ["x"], Features())
         assert len(columns.values) == products * 5
 
 
-def test_columns_come_back_as_saved(tmp_path: Path) -> None:
+def test_a_saved_table_loads_unchanged(tmp_path: Path) -> None:
     columns = FeatureTable(np.array([[1, np.nan]], np.float32), ["a", "b"], ["b"])
     columns.save(tmp_path)
     back = FeatureTable.load(tmp_path)

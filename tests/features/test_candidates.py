@@ -1,4 +1,4 @@
-"""The candidate rows against sets."""
+"""Candidates and their recall against sets."""
 
 import numpy as np
 import pytest
@@ -24,9 +24,11 @@ seeds = st.integers(0, 2**32 - 1)
 
 @untimed
 @given(seeds, st.integers(0, 25), st.booleans(), st.integers(1, 30))
-def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> None:
+def test_candidates_equal_the_union_of_sets(
+    seed: int, products: int, near: bool, chunk: int
+) -> None:
     rng = np.random.default_rng(seed)
-    catalog = random_catalog(rng, products, 10, most_images=3)
+    catalog = random_catalog(rng, products, 10, max_images=3)
     query = make_query(catalog, np.flatnonzero(rng.random(products) < 0.7))
     lists = [rng.integers(-1, CLASSES, (len(query.images), k)).astype(np.int16) for k in (3, 2)]
     of_product = rng.integers(-1, CLASSES, (len(query.products), 2)).astype(np.int16)
@@ -47,7 +49,7 @@ def test_union_equals_sets(seed: int, products: int, near: bool, chunk: int) -> 
     assert class_id.dtype == np.int16
 
 
-def test_fallback_is_chosen_without_the_own_fold() -> None:
+def test_fallback_classes_ignore_the_own_fold() -> None:
     prior = np.array([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
     best = most_frequent_classes(prior, np.array([1, 0, -1]))
     assert best[:, 0].tolist() == [0, 1, 2]
@@ -55,7 +57,7 @@ def test_fallback_is_chosen_without_the_own_fold() -> None:
 
 @untimed
 @given(seeds, st.integers(1, 4))
-def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
+def test_a_cap_keeps_the_classes_ranked_highest_by_most_lists(seed: int, cap: int) -> None:
     rng = np.random.default_rng(seed)
     catalog = random_catalog(rng, 12, 20)
     query = make_query(catalog, np.arange(12))
@@ -77,7 +79,7 @@ def test_a_cap_keeps_what_most_lists_put_first(seed: int, cap: int) -> None:
 
 
 def distinct_lists(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """int16 [rows, 3]: different classes, some of them none."""
+    """int16 [rows, 3]: distinct classes, some of them -1."""
     listed = np.argsort(rng.random((rows, CLASSES)), axis=1)[:, :3].astype(np.int16)
     listed[rng.random(listed.shape) < 0.2] = -1
     return listed
@@ -101,7 +103,7 @@ def random_proposals(seed: int):
 
 
 def classes_by_product(lists: Proposals, query, names, k: int) -> list[set[int]]:
-    """Classes of each product that the first k of the named sources' lists have."""
+    """Classes of each product that the first k of the named sources' lists propose."""
     found: list[set[int]] = [set() for _ in query.products]
     owner = query.query_row_of_image()
     for name in names:
@@ -121,7 +123,7 @@ def expected_recall(found: list[set[int]], truth: np.ndarray) -> float:
 
 @untimed
 @given(st.integers(0, 2**32 - 1))
-def test_recall_of_each_source_and_of_all(seed: int) -> None:
+def test_recall_of_each_source_and_of_their_union_equals_sets(seed: int) -> None:
     lists, query, truth = random_proposals(seed)
     facts = recall_by_source(lists, query, truth, CLASSES)
     for name in ("networks", "hash", "near"):
@@ -133,7 +135,7 @@ def test_recall_of_each_source_and_of_all(seed: int) -> None:
 
 @untimed
 @given(st.integers(0, 2**32 - 1))
-def test_recall_by_k_alone_and_beside_what_is_used(seed: int) -> None:
+def test_recall_by_k_alone_and_with_the_other_sources_equals_sets(seed: int) -> None:
     lists, query, truth = random_proposals(seed)
     used = lists.head(1)
     table = recall_by_k(lists, used, query, truth, CLASSES, 3)

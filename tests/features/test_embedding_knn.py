@@ -1,4 +1,4 @@
-"""Who is asked about what, and the columns that come of it."""
+"""References and queries of fold models, and k-NN features against loops."""
 
 from dataclasses import replace
 
@@ -21,74 +21,75 @@ FOLDS, PRODUCTS = 2, 300
 
 def make_case(seed: int, part: str, folds: int = FOLDS):
     rng = np.random.default_rng(seed)
-    catalog = random_catalog(rng, PRODUCTS, 30, most_images=3)
+    catalog = random_catalog(rng, PRODUCTS, 30, max_images=3)
     parts = splits(rng, PRODUCTS, folds=4)
-    asked = make_query(catalog, parts.products(part))
+    query = make_query(catalog, parts.products(part))
     embeddings = [
         rng.normal(size=(len(catalog.image_product), 5)).astype(np.float16) for _ in range(folds)
     ]
     indexes = [
         FoldIndex(one, one, *role)
         for one, role in zip(
-            embeddings, fold_assignments(parts, folds, part, asked.products), strict=True
+            embeddings, fold_assignments(parts, folds, part, query.products), strict=True
         )
     ]
-    query_row = np.repeat(np.arange(len(asked.products)), CLASSES)
-    class_id = np.tile(np.arange(CLASSES, dtype=np.int16), len(asked.products))
-    return catalog, parts, asked, indexes, query_row, class_id
+    query_row = np.repeat(np.arange(len(query.products)), CLASSES)
+    class_id = np.tile(np.arange(CLASSES, dtype=np.int16), len(query.products))
+    return catalog, parts, query, indexes, query_row, class_id
 
 
-def all_features(catalog, asked, indexes, query_row, class_id):
+def all_features(catalog, query, indexes, query_row, class_id):
     return knn_features(
-        indexes, catalog, asked, query_row, class_id, "m", Run()
-    ) | similar_id_features(indexes, catalog, catalog, asked, query_row, class_id, (3, 9), "m")
+        indexes, catalog, query, query_row, class_id, "m", Run()
+    ) | similar_id_features(indexes, catalog, catalog, query, query_row, class_id, (3, 9), "m")
 
 
 @pytest.mark.parametrize("part", ["fit", "holdout", "locked"])
-def test_no_network_is_asked_about_what_it_has_seen(part: str) -> None:
-    _, parts, asked, indexes, _, _ = make_case(1, part)
-    times = np.zeros(len(asked.products), int)
+def test_no_network_is_queried_with_its_training_products(part: str) -> None:
+    _, parts, query, indexes, _, _ = make_case(1, part)
+    times = np.zeros(len(query.products), int)
     for fold_number, index in enumerate(indexes):
-        assert not np.intersect1d(asked.products[index.query_rows], index.reference_products).size
+        assert not np.intersect1d(query.products[index.query_rows], index.reference_products).size
         assert (parts.part[index.reference_products] == 0).all()
         assert (parts.fold[index.reference_products] % FOLDS != fold_number).all()
         times[index.query_rows] += 1
     assert (times == (1 if part == "fit" else FOLDS)).all()
 
 
-def test_a_model_of_one_network_answers_with_all_of_fit() -> None:
-    _, parts, asked, indexes, _, _ = make_case(2, "holdout", folds=1)
+def test_the_references_of_a_single_network_are_all_of_fit() -> None:
+    _, parts, query, indexes, _, _ = make_case(2, "holdout", folds=1)
     np.testing.assert_array_equal(indexes[0].reference_products, parts.products("fit"))
-    np.testing.assert_array_equal(indexes[0].query_rows, np.arange(len(asked.products)))
+    np.testing.assert_array_equal(indexes[0].query_rows, np.arange(len(query.products)))
 
 
 def test_a_row_sees_no_label_of_its_fold_nor_of_locked() -> None:
-    catalog, parts, asked, indexes, query_row, class_id = make_case(3, "fit")
-    before = all_features(catalog, asked, indexes, query_row, class_id)
+    catalog, parts, query, indexes, query_row, class_id = make_case(3, "fit")
+    before = all_features(catalog, query, indexes, query_row, class_id)
     rng = np.random.default_rng(0)
     for fold in range(4):
         label = catalog.label.copy()
         hidden = ((parts.part == 0) & (parts.fold == fold)) | (parts.part != 0)
         label[hidden] = rng.integers(0, CLASSES, hidden.sum())
-        after = all_features(with_labels(catalog, label), asked, indexes, query_row, class_id)
-        own = parts.fold[asked.products[query_row]] == fold
+        after = all_features(with_labels(catalog, label), query, indexes, query_row, class_id)
+        own = parts.fold[query.products[query_row]] == fold
         for name in before:
             np.testing.assert_array_equal(before[name][own], after[name][own], err_msg=name)
         assert any((before[name][~own] != after[name][~own]).any() for name in before)
 
 
-def test_columns_equal_loops() -> None:
-    catalog, _, asked, indexes, query_row, class_id = make_case(4, "locked")
-    table = all_features(catalog, asked, indexes, query_row, class_id)
+def test_knn_features_equal_loops() -> None:
+    catalog, _, query, indexes, query_row, class_id = make_case(4, "locked")
+    table = all_features(catalog, query, indexes, query_row, class_id)
 
     def unit(vectors: np.ndarray) -> np.ndarray:
         vectors = vectors.astype(np.float64)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    for place in range(len(asked.products)):
-        rows = np.flatnonzero(query_row == place)
-        images = asked.images[
-            asked.image_start[place] : asked.image_start[place] + asked.image_count[place]
+    for product_row in range(len(query.products)):
+        rows = np.flatnonzero(query_row == product_row)
+        images = query.images[
+            query.image_start[product_row] : query.image_start[product_row]
+            + query.image_count[product_row]
         ]
         if not len(images):
             assert all(np.isnan(table[name][rows]).all() for name in table)
@@ -116,11 +117,11 @@ def test_columns_equal_loops() -> None:
 
 
 @pytest.mark.parametrize("part", ["fit", "locked"])
-def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
-    catalog, _, asked, indexes, _, _ = make_case(5, part)
-    proposed = propose_classes(indexes, catalog, asked, 2, Run())
-    assert proposed.shape == (len(asked.images), 2)
-    query_row = asked.query_row_of_image()
+def test_proposed_classes_are_voted_by_all_networks_queried(part: str) -> None:
+    catalog, _, query, indexes, _, _ = make_case(5, part)
+    proposed = propose_classes(indexes, catalog, query, 2, Run())
+    assert proposed.shape == (len(query.images), 2)
+    query_row = query.query_row_of_image()
     for row in range(len(query_row)):
         votes: dict[int, float] = {}
         for index in indexes:
@@ -129,19 +130,19 @@ def test_proposed_classes_are_voted_by_all_networks_asked(part: str) -> None:
             reference = catalog.images_of(index.reference_products)
             embeddings = index.labelled_embeddings[reference].astype(np.float64)
             embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-            own = index.query_embeddings[asked.images[row]].astype(np.float64)
+            own = index.query_embeddings[query.images[row]].astype(np.float64)
             cosine = embeddings @ own / np.linalg.norm(own)
-            for place in np.argsort(-cosine)[:2]:
-                one = int(catalog.label[catalog.image_product[reference[place]]])
-                votes[one] = votes.get(one, 0.0) + ((1 + cosine[place]) / 2) ** 35
+            for product_row in np.argsort(-cosine)[:2]:
+                one = int(catalog.label[catalog.image_product[reference[product_row]]])
+                votes[one] = votes.get(one, 0.0) + ((1 + cosine[product_row]) / 2) ** 35
         expected = sorted(votes, key=lambda one: -votes[one])[:2]
         assert proposed[row].tolist() == expected + [-1] * (2 - len(expected))
 
 
-def test_which_network_is_asked_has_no_say_in_the_places() -> None:
-    catalog, _, asked, indexes, _, _ = make_case(7, "fit")
-    proposed = propose_classes(indexes, catalog, asked, 3, Run())
-    query_row = asked.query_row_of_image()
+def test_ranks_do_not_depend_on_which_network_is_queried() -> None:
+    catalog, _, query, indexes, _, _ = make_case(7, "fit")
+    proposed = propose_classes(indexes, catalog, query, 3, Run())
+    query_row = query.query_row_of_image()
     for index in indexes:
         is_queried = np.isin(query_row, index.query_rows)
         assert is_queried.any()
@@ -149,7 +150,7 @@ def test_which_network_is_asked_has_no_say_in_the_places() -> None:
 
 
 def test_names_lie_near_no_number() -> None:
-    catalog, _, asked, indexes, query_row, class_id = make_case(6, "locked")
+    catalog, _, query, indexes, query_row, class_id = make_case(6, "locked")
     named = replace(catalog, keys=np.array(["a"] * PRODUCTS))
-    table = similar_id_features(indexes, catalog, named, asked, query_row, class_id, (3,), "m")
+    table = similar_id_features(indexes, catalog, named, query, query_row, class_id, (3,), "m")
     assert all(np.isnan(column).all() for column in table.values())

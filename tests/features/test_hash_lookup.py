@@ -1,4 +1,4 @@
-"""Hash counts against a loop over products, and what they may not see."""
+"""Label counts of images against a loop over products, and labels that they may not see."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from lib.errors import UserError
 from lib.features import hash_lookup, key_kernels
 from lib.features.hash_kernels import ImageLabelCounts
 from lib.features.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
-from tests.features.toy_catalog import random_catalog as toy
+from tests.features.toy_catalog import random_catalog as small_catalog
 from tests.features.toy_catalog import with_labels
 
 untimed = settings(deadline=None)  # the machine may be busy
@@ -27,7 +27,7 @@ FIELDS = ("classes", "total", "distinct", "entropy", "placeholder")
 def random_catalog(
     rng: np.random.Generator, products: int, num_images: int, placeholder: float = 0.0
 ) -> Catalog:
-    return toy(rng, products, num_images, CLASSES, placeholder=placeholder)
+    return small_catalog(rng, products, num_images, CLASSES, placeholder=placeholder)
 
 
 def count_images(
@@ -51,7 +51,7 @@ def count_sets(
 
 
 def fields_of(result: ImageLabelCounts) -> dict[str, np.ndarray]:
-    """All that is said of each row, with the counts of the listed classes."""
+    """All results of each row, with the counts of the listed classes."""
     rows = np.arange(len(result.classes))
     counts = [result.count_of(rows, listed) for listed in result.classes.T]
     return {name: getattr(result, name) for name in FIELDS} | {"counts": np.stack(counts, axis=1)}
@@ -60,7 +60,7 @@ def fields_of(result: ImageLabelCounts) -> dict[str, np.ndarray]:
 def assert_equal(
     one: ImageLabelCounts, other: ImageLabelCounts, rows: np.ndarray | slice | int
 ) -> None:
-    """Both say the same of these rows."""
+    """Both have equal results in these rows."""
     expected = fields_of(other)
     for name, figure in fields_of(one).items():
         np.testing.assert_array_equal(figure[rows], expected[name][rows], err_msg=name)
@@ -73,7 +73,7 @@ def expected_counts(
     holders: Iterable[int],
     own: int | None,
 ) -> tuple[Counter, bool]:
-    """Class -> products among those that hold a picture, and whether it is a placeholder.
+    """Class -> products among those that hold an image, and whether it is a placeholder.
 
     own: the labelled product that asks.
     """
@@ -113,7 +113,9 @@ def assert_counts(result: ImageLabelCounts, row: int, counts: Counter, placehold
 
 @untimed
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 40), st.booleans())
-def test_equal_to_a_loop(seed: int, products: int, num_images: int, same: bool) -> None:
+def test_counts_of_images_equal_a_loop(
+    seed: int, products: int, num_images: int, same: bool
+) -> None:
     rng = np.random.default_rng(seed)
     labelled = random_catalog(rng, products, num_images, placeholder=0.2)
     reference = rng.random(products) < 0.7
@@ -131,30 +133,30 @@ def test_equal_to_a_loop(seed: int, products: int, num_images: int, same: bool) 
         assert_counts(result, image, *expected_counts(labelled, reference, fold, holders, own))
 
 
-def sets_of(known: Catalog) -> list[frozenset]:
-    md5s: list[set] = [set() for _ in known.label]
-    for product, word in zip(known.image_product.tolist(), known.md5.tolist(), strict=True):
+def sets_of(catalog: Catalog) -> list[frozenset]:
+    md5s: list[set] = [set() for _ in catalog.label]
+    for product, word in zip(catalog.image_product.tolist(), catalog.md5.tolist(), strict=True):
         md5s[product].add(tuple(word))
     return [frozenset(some) for some in md5s]
 
 
 @untimed
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80), st.integers(1, 5), st.booleans())
-def test_sets_equal_a_loop(seed: int, products: int, num_images: int, same: bool) -> None:
+def test_counts_of_sets_equal_a_loop(seed: int, products: int, num_images: int, same: bool) -> None:
     rng = np.random.default_rng(seed)
     labelled = random_catalog(rng, products, num_images, placeholder=0.8)
     reference = rng.random(products) < 0.8
     fold = np.where(reference, rng.integers(-1, 3, products), -1).astype(np.int8)
     query = labelled if same else random_catalog(rng, 20, num_images, placeholder=0.5)
     result = count_sets(labelled, reference, fold, query, same)
-    known = sets_of(labelled)
+    sets = sets_of(labelled)
     for product, queried_md5 in enumerate(sets_of(query)):
-        holders = [other for other, some in enumerate(known) if some and some == queried_md5]
+        holders = [other for other, some in enumerate(sets) if some and some == queried_md5]
         own = product if same else None
         assert_counts(result, product, *expected_counts(labelled, reference, fold, holders, own))
 
 
-def test_the_toy_reaches_both_sides_of_a_crowd() -> None:
+def test_the_cases_have_images_with_few_and_with_many_holders() -> None:
     """Else the comparison above would never see a fold left out."""
     rng = np.random.default_rng(0)
     labelled = random_catalog(rng, 80, 3, placeholder=0.8)
@@ -172,7 +174,7 @@ def test_the_toy_reaches_both_sides_of_a_crowd() -> None:
 
 @untimed
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 200]))
-def test_the_own_label_changes_nothing_of_the_own_rows(seed: int, num_images: int) -> None:
+def test_a_products_label_does_not_change_its_own_counts(seed: int, num_images: int) -> None:
     rng = np.random.default_rng(seed)
     labelled = random_catalog(rng, 80, num_images)
     fold = rng.integers(0, 3, 80).astype(np.int8)
@@ -190,7 +192,7 @@ def test_the_own_label_changes_nothing_of_the_own_rows(seed: int, num_images: in
     assert_equal(before, after, changed)
 
 
-def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
+def test_products_of_a_fold_see_equal_counts_of_an_image_with_many_holders() -> None:
     """The counts of a placeholder may not differ by the row's own label."""
     products = hash_lookup.CROWD * 4
     rng = np.random.default_rng(3)
@@ -204,7 +206,7 @@ def test_products_of_a_fold_see_the_same_counts_of_a_crowded_picture() -> None:
         assert result.placeholder[rows].all()
 
 
-def test_a_crowd_with_a_class_in_common_is_no_placeholder() -> None:
+def test_an_image_whose_many_holders_share_a_class_is_no_placeholder() -> None:
     rng = np.random.default_rng(3)
     labelled = random_catalog(rng, 100, num_images=1)
     label = labelled.label.copy()
@@ -217,13 +219,13 @@ def test_a_crowd_with_a_class_in_common_is_no_placeholder() -> None:
     assert not result.placeholder.any()
 
 
-def test_another_key_tells_pictures_apart() -> None:
-    """Pairs of pictures with one key are one picture; the MD5s play no part."""
+def test_another_key_replaces_the_md5() -> None:
+    """Images with equal keys count as one image, whatever their MD5s."""
     rng = np.random.default_rng(5)
     labelled, query = random_catalog(rng, 60, 40), random_catalog(rng, 20, 40)
     keys = {
-        name: np.stack([known.md5[:, 0], np.zeros(len(known.md5), np.uint64)], axis=1)
-        for name, known in (("labelled", labelled), ("query", query))
+        name: np.stack([catalog.md5[:, 0], np.zeros(len(catalog.md5), np.uint64)], axis=1)
+        for name, catalog in (("labelled", labelled), ("query", query))
     }
     whole, fold = np.ones(60, bool), np.full(60, -1, np.int8)
     images, no_fold = np.arange(len(query.md5)), np.full(len(query.md5), -1, np.int8)
@@ -241,31 +243,31 @@ def test_another_key_tells_pictures_apart() -> None:
     assert sets.total.sum() > plain_sets.total.sum()
 
 
-def test_a_picture_held_twice_counts_once_and_whole_md5_decides() -> None:
+def test_an_image_held_twice_counts_once_and_the_whole_md5_is_compared() -> None:
     rng = np.random.default_rng(0)
     labelled = random_catalog(rng, 40, num_images=2)
     query = random_catalog(rng, 10, num_images=4)  # 2 and 3 share their second words with 0 and 1
     result = count_images(labelled, np.ones(40, bool), np.full(40, -1, np.int8), query, same=False)
-    picture = (query.md5[:, 0] - np.uint64(10)) * 2 + query.md5[:, 1] - np.uint64(2**63)
-    assert (result.total[picture >= 2] == 0).all()
-    assert (result.classes[picture >= 2] == -1).all()
-    for wanted in (0, 1):
-        holder_set = (labelled.md5[:, 1] - np.uint64(2**63)) == wanted
+    image_id = (query.md5[:, 0] - np.uint64(10)) * 2 + query.md5[:, 1] - np.uint64(2**63)
+    assert (result.total[image_id >= 2] == 0).all()
+    assert (result.classes[image_id >= 2] == -1).all()
+    for image_of_both in (0, 1):
+        holder_set = (labelled.md5[:, 1] - np.uint64(2**63)) == image_of_both
         products = len(np.unique(labelled.image_product[holder_set]))
-        assert (result.total[picture == wanted] == products).all()
+        assert (result.total[image_id == image_of_both] == products).all()
 
 
 @untimed
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.booleans())
-def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
+def test_bucket_sizes_do_not_change_the_counts(seed: int, bucket: int, same: bool) -> None:
     rng = np.random.default_rng(seed)
     labelled = random_catalog(rng, 60, 30, placeholder=0.3)
     query = labelled if same else random_catalog(rng, 20, 30, placeholder=0.3)
     fold = rng.integers(-1, 3, 60).astype(np.int8)
     images = np.arange(len(query.md5))
     query_fold = fold[query.image_product] if same else np.full(len(images), -1, np.int8)
-    # The first words of the toy's keys are small numbers: all would be in the first bucket.
-    keys = [known.md5 * key_kernels.ODD for known in (labelled, query)]
+    # The first words of the random keys are small: all would be in the first bucket.
+    keys = [catalog.md5 * key_kernels.ODD for catalog in (labelled, query)]
     mask, arguments = np.ones(60, bool), (query, images, query_fold, K, same)
     expected = lookup_images(ReferenceProducts(labelled, mask, fold), *arguments)
     references = ReferenceProducts(labelled, mask, fold, keys[0])
@@ -274,8 +276,8 @@ def test_buckets_change_nothing(seed: int, bucket: int, same: bool) -> None:
         assert_equal(lookup_images(references, *arguments, keys[1]), expected, slice(None))
 
 
-def test_more_pictures_than_can_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = random_catalog(np.random.default_rng(0), 40, 9)
-    monkeypatch.setattr(hash_lookup, "MAX_COUNT", len(known.md5))
+def test_more_images_than_int32_can_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = random_catalog(np.random.default_rng(0), 40, 9)
+    monkeypatch.setattr(hash_lookup, "MAX_COUNT", len(catalog.md5))
     with pytest.raises(UserError, match=r"toy\.bson.*features\.use_md5 = false"):
-        count_images(known, np.ones(40, bool), np.full(40, -1, np.int8), known, same=True)
+        count_images(catalog, np.ones(40, bool), np.full(40, -1, np.int8), catalog, same=True)

@@ -1,4 +1,4 @@
-"""Priors against loops, and the label that they may not see."""
+"""Priors against loops, and labels that they may not see."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ untimed = settings(deadline=None)  # the machine may be busy
 CLASSES = 4
 
 
-def nearest_by_hand(ids: np.ndarray, query: int, window: int, own: int) -> list[int]:
+def nearest_by_sort(ids: np.ndarray, query: int, window: int, own: int) -> list[int]:
     """Rows of the nearest products: by distance, then the smaller id."""
     rows = [row for row in range(len(ids)) if row != own]
     return sorted(rows, key=lambda row: (abs(int(ids[row]) - query), ids[row]))[:window]
 
 
 class Case:
-    """References with ids of their own, and queries that are references or strangers."""
+    """References with distinct ids, and queries that are references or other products."""
 
     def __init__(self, seed: int, references: int, spread: int) -> None:
         rng = np.random.default_rng(seed)
@@ -41,7 +41,7 @@ cases = st.builds(Case, st.integers(0, 2**32 - 1), st.integers(0, 40), st.intege
 def test_nearest_counts_equal_a_sort(case: Case, window: int) -> None:
     result = case.order.nearest_counts(case.query_ids, case.classes, window, case.own)
     for row, query in enumerate(case.query_ids):
-        near = nearest_by_hand(case.ids, int(query), window, case.own[row])
+        near = nearest_by_sort(case.ids, int(query), window, case.own[row])
         assert result[row] == sum(case.labels[i] == case.classes[row] for i in near)
 
 
@@ -50,7 +50,7 @@ def test_nearest_counts_equal_a_sort(case: Case, window: int) -> None:
 def test_nearest_classes_equal_a_sort(case: Case, count: int) -> None:
     result = case.order.nearest_classes(case.query_ids, count, case.own)
     for row, query in enumerate(case.query_ids):
-        near = nearest_by_hand(case.ids, int(query), count, case.own[row])
+        near = nearest_by_sort(case.ids, int(query), count, case.own[row])
         expected = [int(case.labels[i]) for i in near]
         assert result[row].tolist() == expected + [-1] * (count - len(expected))
 
@@ -73,7 +73,7 @@ def test_nearest_distance_equals_a_minimum(case: Case) -> None:
 
 @untimed
 @given(cases, st.integers(1, 10))
-def test_without_own_rows_nothing_is_left_out(case: Case, window: int) -> None:
+def test_without_reference_rows_nothing_is_left_out(case: Case, window: int) -> None:
     none = np.full(len(case.own), -1)
     given_none = case.order.nearest_counts(case.query_ids, case.classes, window)
     given_minus = case.order.nearest_counts(case.query_ids, case.classes, window, none)
@@ -82,7 +82,7 @@ def test_without_own_rows_nothing_is_left_out(case: Case, window: int) -> None:
 
 @untimed
 @given(st.integers(0, 2**32 - 1))
-def test_a_damaged_catalogue_with_equal_ids_still_leaves_out_the_own_label(seed: int) -> None:
+def test_equal_ids_still_leave_out_the_own_label(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids, labels = rng.integers(0, 6, 25), rng.integers(0, CLASSES, 25).astype(np.int16)
     own = np.arange(25)
@@ -109,7 +109,7 @@ def test_an_own_product_with_another_id_is_refused() -> None:
 
 @untimed
 @given(cases, st.integers(1, 10), st.integers(0, 2**32 - 1))
-def test_the_order_of_the_rows_changes_nothing(case: Case, window: int, seed: int) -> None:
+def test_the_order_of_rows_does_not_change_the_result(case: Case, window: int, seed: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(len(case.query_ids))
     arguments = case.query_ids, case.classes, case.own
     other = [column[shuffled] for column in arguments]
@@ -137,6 +137,6 @@ def test_global_prior_equals_a_loop(seed: int, products: int) -> None:
             assert np.isnan(result[left_out]).all()
 
 
-def test_a_window_never_spans_the_catalogue() -> None:
+def test_a_window_is_at_most_a_quarter_of_the_references() -> None:
     assert id_priors.limit_window(50_000, 1000) == 250
     assert id_priors.limit_window(50, 1000) == 50

@@ -1,4 +1,4 @@
-"""Columns of pictures and of whole sets against loops, and random labels against a booster."""
+"""Features of images and of sets against loops, and a booster on random labels."""
 
 from typing import Any
 
@@ -26,12 +26,12 @@ few = settings(max_examples=12, deadline=None)  # the loops are slow
 
 
 def lookup_all(
-    known: Catalog, fold: np.ndarray, prefix: str = "hash"
+    labelled: Catalog, fold: np.ndarray, prefix: str = "hash"
 ) -> tuple[Query, HashFeatures]:
-    """Every product of a labelled catalogue: its pictures and its sets."""
-    query, whole = make_query(known, np.arange(len(known.label))), np.ones(len(fold), bool)
-    references = ReferenceProducts(known, whole, fold)
-    return query, lookup_hash_features(prefix, references, known, query, fold, 5, True)
+    """Look up all products of a labelled catalog: their images and sets."""
+    query, whole = make_query(labelled, np.arange(len(labelled.label))), np.ones(len(fold), bool)
+    references = ReferenceProducts(labelled, whole, fold)
+    return query, lookup_hash_features(prefix, references, labelled, query, fold, 5, True)
 
 
 def all_rows(products: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,8 +43,8 @@ def all_rows(products: int) -> tuple[np.ndarray, np.ndarray]:
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 60]))
 def test_sums_over_the_product_equal_a_loop(seed: int, num_images: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 60, num_images, CLASSES, placeholder=0.3)
-    query, hashes = lookup_all(known, rng.integers(0, 3, 60).astype(np.int8))
+    labelled = random_catalog(rng, 60, num_images, CLASSES, placeholder=0.3)
+    query, hashes = lookup_all(labelled, rng.integers(0, 3, 60).astype(np.int8))
     query_row, class_id = all_rows(60)
     table = image_hash_features(query, hashes.images, query_row, class_id)
     for row in rng.choice(len(query_row), 60).tolist():
@@ -75,11 +75,11 @@ def test_sums_over_the_product_equal_a_loop(seed: int, num_images: int) -> None:
             np.testing.assert_allclose(table[f"hash_{name}"][row], value, rtol=1e-5, err_msg=name)
 
 
-def test_the_toy_has_placeholders_beside_other_pictures() -> None:
-    """Else the loop above would never see the two kinds of l1 differ."""
+def test_the_cases_have_placeholders_beside_other_images() -> None:
+    """Otherwise the loop above would never see the two kinds of l1 differ."""
     rng = np.random.default_rng(0)
-    known = random_catalog(rng, 60, 60, CLASSES, placeholder=0.3)
-    query, hashes = lookup_all(known, rng.integers(0, 3, 60).astype(np.int8))
+    labelled = random_catalog(rng, 60, 60, CLASSES, placeholder=0.3)
+    query, hashes = lookup_all(labelled, rng.integers(0, 3, 60).astype(np.int8))
     table = image_hash_features(query, hashes.images, *all_rows(60))
     assert (table["hash_placeholders"] > 0).any()
     both = np.isfinite(table["hash_clear_l1"])
@@ -88,8 +88,8 @@ def test_the_toy_has_placeholders_beside_other_pictures() -> None:
 
 def test_the_l1_frequencies_of_a_product_add_up_to_one() -> None:
     rng = np.random.default_rng(1)
-    known = random_catalog(rng, 60, 20, CLASSES)
-    query, hashes = lookup_all(known, np.full(60, -1, np.int8))
+    labelled = random_catalog(rng, 60, 20, CLASSES)
+    query, hashes = lookup_all(labelled, np.full(60, -1, np.int8))
     l1 = image_hash_features(query, hashes.images, *all_rows(60))["hash_l1"].reshape(60, CLASSES)
     some = np.isfinite(l1[:, 0])
     assert 0 < some.sum() < 60
@@ -98,35 +98,33 @@ def test_the_l1_frequencies_of_a_product_add_up_to_one() -> None:
 
 @few
 @given(st.integers(0, 2**32 - 1))
-def test_sets_equal_a_loop(seed: int) -> None:
+def test_features_of_sets_equal_a_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 40, 3, CLASSES)
-    query, hashes = lookup_all(known, np.full(40, -1, np.int8))
+    labelled = random_catalog(rng, 40, 3, CLASSES)
+    query, hashes = lookup_all(labelled, np.full(40, -1, np.int8))
     query_row, class_id = all_rows(40)
     table = image_set_features(query, hashes.sets, query_row, class_id)
-    words = known.md5.tolist()
-    num_images = [{tuple(words[image]) for image in known.images_of([one])} for one in range(40)]
+    md5s = [tuple(md5) for md5 in labelled.md5.tolist()]
+    sets = [{md5s[image] for image in labelled.images_of(np.array([one]))} for one in range(40)]
     for row in rng.choice(len(query_row), 60).tolist():
-        own_set = num_images[query_row[row]]
-        others = [
-            p for p in range(40) if p != query_row[row] and own_set and num_images[p] == own_set
-        ]
-        right = sum(known.label[others] == class_id[row])
-        expected = [right, right / len(others) if others else np.nan, len(others)]
+        own_set = sets[query_row[row]]
+        others = [p for p in range(40) if p != query_row[row] and own_set and sets[p] == own_set]
+        same_class = sum(labelled.label[others] == class_id[row])
+        expected = [same_class, same_class / len(others) if others else np.nan, len(others)]
         if not own_set:
             expected = [np.nan] * 3
-        hashes = [table[f"hash_set_{name}"][row] for name in ("count", "share", "total")]
-        np.testing.assert_allclose(hashes, expected)
+        values = [table[f"hash_set_{name}"][row] for name in ("count", "share", "total")]
+        np.testing.assert_allclose(values, expected)
 
 
-def test_a_prefix_changes_names_alone() -> None:
+def test_a_prefix_changes_only_names() -> None:
     rng = np.random.default_rng(2)
-    known = random_catalog(rng, 40, 20, CLASSES)
-    query, hashes = lookup_all(known, np.full(40, -1, np.int8))
+    labelled = random_catalog(rng, 40, 20, CLASSES)
+    query, hashes = lookup_all(labelled, np.full(40, -1, np.int8))
     query_row, class_id = all_rows(40)
 
     plain = hashes.columns(query, query_row, class_id, raw=True)
-    alike = lookup_all(known, np.full(40, -1, np.int8), "alike")[1].columns(
+    alike = lookup_all(labelled, np.full(40, -1, np.int8), "alike")[1].columns(
         query, query_row, class_id, raw=True
     )
     assert all(name.startswith("hash_") for name in plain)
@@ -142,10 +140,10 @@ def test_a_prefix_changes_names_alone() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_no_rows_and_no_pictures() -> None:
+def test_features_of_no_rows_or_no_images_are_nan() -> None:
     rng = np.random.default_rng(3)
-    known = random_catalog(rng, 5, 20, CLASSES, most_images=0)
-    query, hashes = lookup_all(known, np.full(5, -1, np.int8))
+    labelled = random_catalog(rng, 5, 20, CLASSES, max_images=0)
+    query, hashes = lookup_all(labelled, np.full(5, -1, np.int8))
     for query_row, class_id in (all_rows(5), all_rows(0)):
         table = hashes.columns(query, query_row, class_id, raw=False)
         for column in table.values():
@@ -154,12 +152,12 @@ def test_no_rows_and_no_pictures() -> None:
 
 
 def out_of_fold_auc(sets_alone: bool) -> float:
-    """Of a booster on random labels: 2,000 products, a placeholder on half of the images."""
+    """AUC of a booster on random labels: 2,000 products, a placeholder on half of the images."""
     rng = np.random.default_rng(0)
-    known = random_catalog(rng, 2000, 1500, most_images=2, placeholder=0.5)
-    known = with_labels(known, rng.integers(0, CLASSES, 2000))
+    labelled = random_catalog(rng, 2000, 1500, max_images=2, placeholder=0.5)
+    labelled = with_labels(labelled, rng.integers(0, CLASSES, 2000))
     fold = rng.integers(0, 4, 2000).astype(np.int8)
-    query, hashes = lookup_all(known, fold)
+    query, hashes = lookup_all(labelled, fold)
     query_row, class_id = all_rows(2000)
     some = rng.random(len(query_row)) < 0.4
     query_row, class_id = query_row[some], class_id[some]
@@ -169,7 +167,7 @@ def out_of_fold_auc(sets_alone: bool) -> float:
     if not sets_alone:
         table |= image_hash_features(query, hashes.images, query_row, class_id)
     values = np.stack(list(table.values()), axis=1).astype(np.float32)
-    target, score = known.label[query_row] == class_id, np.zeros(len(query_row))
+    target, score = labelled.label[query_row] == class_id, np.zeros(len(query_row))
     for left_out in range(4):
         with_holders = fold[query_row] == left_out
         booster = lightgbm.LGBMClassifier(n_estimators=40, verbose=-1, n_jobs=1, random_state=0)
@@ -179,13 +177,13 @@ def out_of_fold_auc(sets_alone: bool) -> float:
 
 
 @pytest.mark.parametrize("sets_alone", [True, False])
-def test_random_labels_give_chance(sets_alone: bool) -> None:
+def test_random_labels_give_an_auc_of_chance(sets_alone: bool) -> None:
     assert abs(out_of_fold_auc(sets_alone) - 0.5) < 0.04
 
 
-def test_leaving_out_the_own_product_alone_gives_more_than_chance(
+def test_leaving_out_only_the_own_product_gives_more_than_chance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Why crowded sets leave out the fold, and proof that the test above can fail."""
+    """Why sets with many holders leave out the fold, and proof that the test above can fail."""
     monkeypatch.setattr(hash_lookup, "CROWD", 10**9)
     assert out_of_fold_auc(sets_alone=True) > 0.57

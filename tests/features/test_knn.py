@@ -1,4 +1,4 @@
-"""T3's score against loops."""
+"""k-NN scores, classes and votes against loops."""
 
 import numpy as np
 import pytest
@@ -57,13 +57,13 @@ def expected(
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 30))
-def test_equals_a_loop(seed: int, references: int, pairs: int) -> None:
+def test_class_scores_equal_a_loop(seed: int, references: int, pairs: int) -> None:
     data = case(seed, references, pairs)
     for result, expected_rows in zip(class_knn_scores(*data), expected(*data), strict=True):
         np.testing.assert_allclose(result, expected_rows, rtol=2e-3, atol=1e-5)
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_sizes_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     data = case(1, 60, 80)
     whole = class_knn_scores(*data)
     monkeypatch.setattr(module, "ROWS", 3)
@@ -75,7 +75,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.integers(1, 6))
-def test_nearest_classes_equal_a_loop(seed: int, references: int, k: int) -> None:
+def test_knn_classes_equal_a_loop(seed: int, references: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     labelled_embeddings, query_embeddings = (
         rng.normal(size=(n, DIMS)).astype(np.float32) for n in (references + 2, 9)
@@ -100,7 +100,7 @@ def test_nearest_classes_equal_a_loop(seed: int, references: int, k: int) -> Non
         assert (result[row, len(expected_rows) :] == -1).all()
 
 
-def test_nearest_classes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_sizes_do_not_change_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     _, reference_rows, reference_class, *_ = case(5, 60, 1)
     rng = np.random.default_rng(0)
     labelled_embeddings, query_embeddings = (

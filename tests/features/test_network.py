@@ -1,4 +1,4 @@
-"""Means over models and pictures against dense arrays."""
+"""Probabilities, means over models and images, and features against dense arrays."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def dense_from(topk: TopK) -> np.ndarray:
 
 @untimed
 @given(seeds, st.integers(1, CLASSES))
-def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None:
+def test_a_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     topk, dense = random_topk(rng, np.arange(9), k)
     row, class_id = np.divmod(np.arange(9 * CLASSES), CLASSES)
@@ -44,7 +44,7 @@ def test_probability_is_listed_or_a_share_of_the_rest(seed: int, k: int) -> None
 
 @untimed
 @given(seeds, st.integers(1, 3))
-def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
+def test_the_mean_of_complete_lists_is_the_dense_mean(seed: int, models: int) -> None:
     """With every class listed there is no floor, so the mean is exact."""
     rng = np.random.default_rng(seed)
     topks = [random_topk(rng, np.arange(6), CLASSES) for _ in range(models)]
@@ -57,7 +57,7 @@ def test_mean_of_whole_dumps_is_the_dense_mean(seed: int, models: int) -> None:
 
 @untimed
 @given(seeds, st.integers(1, 4))
-def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> None:
+def test_the_mean_of_short_lists_has_the_best_of_the_union(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     topks = [random_topk(rng, np.arange(6), k)[0] for _ in range(3)]
     found = weighted_mean(topks, [1, 2, 3], CLASSES)
@@ -72,7 +72,7 @@ def test_mean_of_short_dumps_takes_the_best_of_the_union(seed: int, k: int) -> N
         assert found.rest[row] == pytest.approx(1 - sum(best), abs=1e-5)
 
 
-def test_mean_of_one_dump_is_that_dump() -> None:
+def test_the_mean_of_one_model_is_that_model() -> None:
     topk, _ = random_topk(np.random.default_rng(0), np.arange(50))
     found = weighted_mean([topk], [4.0], CLASSES)
     np.testing.assert_array_equal(found.classes, topk.classes)
@@ -83,13 +83,13 @@ def test_mean_of_one_dump_is_that_dump() -> None:
 @given(seeds, st.sampled_from(["arithmetic", "geometric"]), st.integers(1, CLASSES))
 def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
     rng = np.random.default_rng(seed)
-    known = random_catalog(rng, 12, 30)
-    query = make_query(known, np.flatnonzero(rng.random(12) < 0.8))
+    catalog = random_catalog(rng, 12, 30)
+    query = make_query(catalog, np.flatnonzero(rng.random(12) < 0.8))
     topks = [random_topk(rng, query.images, k)[0] for _ in range(2)]
     found = best_classes(query, topks, [3, 1], CLASSES, how)
     dense = [dense_from(topk) for topk in topks]
     for query_row, product in enumerate(query.products):
-        images = np.flatnonzero(known.image_product[query.images] == product)
+        images = np.flatnonzero(catalog.image_product[query.images] == product)
         if not len(images):
             assert found[query_row] == -1
             continue
@@ -102,8 +102,8 @@ def test_best_classes_equal_a_loop(seed: int, how: str, k: int) -> None:
         assert score[found[query_row]] == pytest.approx(score[listed].max(), rel=1e-5)
 
 
-def test_the_two_means_differ() -> None:
-    """One sure picture against two that doubt: arithmetic follows it, geometric does not."""
+def test_arithmetic_and_geometric_means_differ() -> None:
+    """One confident image against an uncertain one: only the arithmetic mean follows it."""
     query = Query(np.arange(1), np.arange(2), np.array([0]), np.array([2]))
     classes = np.tile(np.arange(3, dtype=np.int16), (2, 1))
     classes[1] = [1, 2, 0]
@@ -113,7 +113,7 @@ def test_the_two_means_differ() -> None:
     assert best_classes(query, [topk], [1], 3, "geometric").tolist() == [1]
 
 
-def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_sizes_do_not_change_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     topks = [random_topk(rng, np.arange(40))[0] for _ in range(2)]
     whole = weighted_mean(topks, [1, 1], CLASSES)

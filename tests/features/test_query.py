@@ -16,7 +16,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @untimed
 @given(seeds)
-def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> None:
+def test_positions_and_pairs_give_images_of_the_product(seed: int) -> None:
     rng = np.random.default_rng(seed)
     catalog = random_catalog(rng, 15, 10)
     query = make_query(catalog, np.flatnonzero(rng.random(15) < 0.6))
@@ -39,7 +39,7 @@ def test_positions_and_pairs_lead_to_the_products_own_pictures(seed: int) -> Non
         assert (catalog.image_product[query.images[at[has_image]]] == products[has_image]).all()
 
 
-def test_dumps_of_other_pictures_are_refused() -> None:
+def test_predictions_of_other_images_are_refused() -> None:
     catalog = random_catalog(np.random.default_rng(0), 15, 10)
     query = make_query(catalog, np.arange(5))
     good, _ = random_topk(np.random.default_rng(0), query.images)

@@ -1,4 +1,4 @@
-"""Likeness of the nearest products against a loop."""
+"""Similarity of the products with the nearest ids against a loop."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def case(seed: int, references: int, num_queries: int) -> dict:
     rng = np.random.default_rng(seed)
     num_known = references + 3
     rows = rng.choice(num_known, references, replace=False)
-    ids = rng.permutation(3 * references + 5)[:references]  # as products have them: no id twice
+    ids = rng.permutation(3 * references + 5)[:references]  # no id twice, as in a catalog
     labels = rng.integers(0, CLASSES, references).astype(np.int16)
     by_id = np.argsort(ids, kind="stable")
     sizes = rng.integers(1, CLASSES + 1, num_queries)
@@ -92,12 +92,12 @@ def expected(c: dict) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.integers(1, 8))
-def test_equals_a_loop(seed: int, references: int, num_queries: int) -> None:
+def test_similarity_by_class_equals_a_loop(seed: int, references: int, num_queries: int) -> None:
     c = case(seed, references, num_queries)
     np.testing.assert_allclose(similarities(c), expected(c), rtol=2e-3, atol=1e-5)
 
 
-def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_sizes_do_not_change_the_similarity(monkeypatch: pytest.MonkeyPatch) -> None:
     c = case(3, 40, 30)
     whole = similarities(c)
     assert np.isfinite(whole).any(axis=0).all()
@@ -105,7 +105,7 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(similarities(c), whole)
 
 
-def test_no_products() -> None:
+def test_no_queries_have_no_rows() -> None:
     c = case(1, 5, 1)
     none = np.empty(0, np.int64)
     c |= {"ids": none, "asked": none, "bounds": np.zeros(1, np.int64), "cls": c["cls"][:0]}

@@ -1,4 +1,4 @@
-"""Tables read side by side: scores of the layer below, and priors in the place of class codes."""
+"""Tables read side by side: scores of the layer below, and priors instead of class codes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from lib.features.table import FeatureTable
 CLASSES = 30
 
 
-def test_layer_columns_hold_score_share_and_rank():
+def test_score_features_are_score_share_and_rank():
     product = np.array([4, 4, 9], np.int32)
     score = np.array([0.1, 0.3, 0.8], np.float32)
     columns = table.score_features({"xgboost": score, "catboost": 1 - score}, product)
@@ -26,7 +26,7 @@ def test_layer_columns_hold_score_share_and_rank():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 20))
-def test_class_codes_become_the_prior_of_the_rows_own_product(seed, products):
+def test_class_codes_become_priors_as_the_row_may_see_them(seed, products):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 6, products)
     product = np.repeat(np.arange(products, dtype=np.int32) * 3, sizes)
@@ -56,7 +56,7 @@ def test_class_codes_become_the_prior_of_the_rows_own_product(seed, products):
     assert np.array_equal(raw.values[:, :2], coded)
 
 
-def test_joined_tables_name_all_columns_and_the_places_of_class_codes():
+def test_joined_tables_list_all_columns_and_those_with_class_codes():
     one = FeatureTable(np.array([[1, 2], [3, 4]], np.float32), ["a", "code"], ["code"])
     two = FeatureTable(np.array([[5], [6]], np.float32), ["other"], ["other"])
     joined = table.JoinedTables([one, two])
@@ -66,7 +66,7 @@ def test_joined_tables_name_all_columns_and_the_places_of_class_codes():
         table.JoinedTables([one, FeatureTable(two.values[:1], ["other"], [])])
 
 
-def test_rows_out_of_order_are_refused():
+def test_unsorted_rows_are_refused():
     common = FeatureTable(
         np.array([[5, 0.1], [3, 0.2]], np.float32), ["candidate_class", "global_prior"], []
     )

@@ -8,7 +8,7 @@ import pytest
 from lib.config.schema import Features
 from lib.features.query import make_query
 from lib.features.visibility import LabelVisibility, PartInputs, build_visibility, ids_comparable
-from tests.features.toy_features import SETTINGS, toy
+from tests.features.toy_features import SETTINGS, small_data
 
 PARTS = {"fit": 0, "holdout": 1, "locked": 2}
 
@@ -18,13 +18,13 @@ def visibility_of(inputs: PartInputs) -> LabelVisibility:
 
 
 def reference_ids(part: str, features: Features = SETTINGS, unlabelled: int = 0) -> set[int]:
-    data = toy(3)
+    data = small_data(3)
     data.labelled.label[:unlabelled] = -1
     return set(visibility_of(data.inputs(part, features)).id_index.ids.tolist())
 
 
 def ids_of(*parts: str) -> set[int]:
-    data = toy(3)
+    data = small_data(3)
     return set(data.labelled.product_id[data.splits.products(*parts)].tolist())
 
 
@@ -40,28 +40,28 @@ def test_test_rows_see_locked_labels_only_if_configured() -> None:
 
 
 def test_products_without_a_class_are_no_references() -> None:
-    data = toy(3)
+    data = small_data(3)
     unlabelled = set(data.labelled.product_id[:10].tolist())
     assert reference_ids("test", unlabelled=10) == ids_of(*PARTS) - unlabelled
 
 
 @pytest.mark.parametrize("part", ["fit", "holdout"])
 def test_each_row_of_a_training_part_can_leave_itself_out(part: str) -> None:
-    visibility = visibility_of(toy(3).inputs(part))
+    visibility = visibility_of(small_data(3).inputs(part))
     assert visibility.reference_row is not None
     position = visibility.id_index.position[visibility.reference_row]
     np.testing.assert_array_equal(visibility.id_index.ids[position], visibility.ids)
 
 
 def test_locked_rows_are_no_references() -> None:
-    visibility = visibility_of(toy(3).inputs("locked"))
+    visibility = visibility_of(small_data(3).inputs("locked"))
     assert visibility.reference_row is not None
     assert (visibility.reference_row == -1).all()
     assert (visibility.fold == -1).all()
 
 
 def test_a_catalog_with_groups_leaves_out_whole_folds() -> None:
-    data = toy(3)
+    data = small_data(3)
     data.labelled = replace(data.labelled, group=np.zeros(60, np.int32))
     visibility = visibility_of(data.inputs("fit"))
     assert visibility.reference_row is None
@@ -72,7 +72,7 @@ def test_a_catalog_with_groups_leaves_out_whole_folds() -> None:
 
 @pytest.mark.parametrize("part", ["fit", "holdout", "locked", "test"])
 def test_indexes_without_folds_cover_every_row_once(part: str) -> None:
-    data = toy(3)
+    data = small_data(3)
     visibility = visibility_of(data.inputs(part))
     query_row = np.repeat(np.arange(len(visibility.ids)), 2)
     times = np.zeros(len(query_row), int)
@@ -87,7 +87,7 @@ def test_indexes_without_folds_cover_every_row_once(part: str) -> None:
 
 
 def test_sources_propose_under_their_names() -> None:
-    data = toy(3)
+    data = small_data(3)
     inputs = data.inputs("fit")
     keys = data.labelled.md5
     nearest = np.zeros((len(inputs.topks[0].image), 2), np.int16)
@@ -102,7 +102,7 @@ def test_sources_propose_under_their_names() -> None:
 
 
 def test_names_as_ids_are_not_compared_with_numbers() -> None:
-    data = toy(3)
+    data = small_data(3)
     named = replace(data.test, keys=np.array(["a"] * 15))
     assert ids_comparable(data.labelled, data.test)
     assert not ids_comparable(data.labelled, named)

@@ -1,4 +1,4 @@
-"""Small random catalogues, splits and dumps for the tests of this room."""
+"""Small random catalogs, splits and top-k lists for tests."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,23 +14,23 @@ CLASSES = 7
 def random_catalog(
     rng: np.random.Generator,
     products: int,
-    pictures: int,
+    num_images: int,
     classes: int = CLASSES,
-    most_images: int = 5,
+    max_images: int = 5,
     placeholder: float = 0.0,
 ) -> Catalog:
-    """Random products with 0 to `most_images` of `pictures` pictures; ids in no order.
+    """Random products with 0 to `max_images` of `num_images` distinct images; ids in no order.
 
-    placeholder: share of images that are picture 0.
+    placeholder: share of images that are image 0.
     """
-    image_count = rng.integers(0, most_images + 1, products).astype(np.int16)
+    image_count = rng.integers(0, max_images + 1, products).astype(np.int16)
     image_product = np.repeat(np.arange(products, dtype=np.int32), image_count)
     first_image = np.cumsum(image_count.astype(np.int64)) - image_count
     images = len(image_product)
-    picture = rng.integers(0, pictures, images)
-    picture[rng.random(images) < placeholder] = 0
-    # The first words of neighbours agree: an MD5 must be compared whole.
-    md5 = np.stack([picture // 2 + 10, picture % 2], axis=1).astype(np.uint64)
+    image_id = rng.integers(0, num_images, images)
+    image_id[rng.random(images) < placeholder] = 0
+    # The first words of two images agree: the whole MD5 must be compared.
+    md5 = np.stack([image_id // 2 + 10, image_id % 2], axis=1).astype(np.uint64)
     md5[:, 1] += np.uint64(2**63)  # no word of an MD5 is a small number
     return Catalog(
         path=Path("toy.bson"),
@@ -55,7 +55,7 @@ def splits(rng: np.random.Generator, products: int, folds: int = 3) -> Splits:
 def random_topk(
     rng: np.random.Generator, images: np.ndarray, k: int = 5, classes: int = CLASSES
 ) -> tuple[TopK, np.ndarray]:
-    """A top-k dump and the dense probabilities float32 [n, classes] that it was cut from."""
+    """Top-k lists, and the dense probabilities float32 [n, classes] that they are from."""
     dense = rng.dirichlet(np.full(classes, 0.7), len(images)).astype(np.float32)
     dense = dense.reshape(len(images), classes)
     order = np.argsort(-dense, axis=1, kind="stable")[:, :k].astype(np.int16)

@@ -1,4 +1,4 @@
-"""Feature folders of a small random catalogue for the tests of this room."""
+"""Feature folders of a small random catalog for tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SETTINGS = Features(top_k=3, hash_k=5, id_neighbors=2, id_windows=(4, 50_000))
 
 
 @dataclass
-class Toy:
+class SmallData:
     labelled: Catalog
     splits: Splits
     test: Catalog
@@ -33,7 +33,7 @@ class Toy:
         )
 
 
-def toy(seed: int, products: int = 60) -> Toy:
+def small_data(seed: int, products: int = 60) -> SmallData:
     rng = np.random.default_rng(seed)
     labelled = random_catalog(rng, products, 40, placeholder=0.15)
     parts = splits(rng, products)
@@ -41,7 +41,7 @@ def toy(seed: int, products: int = 60) -> Toy:
     images = {p: labelled.images_of(parts.products(p)) for p in ("fit", "holdout", "locked")}
     images["test"] = np.arange(len(test.image_product))
     topks = {part: [random_topk(rng, rows)[0] for _ in range(2)] for part, rows in images.items()}
-    return Toy(labelled, parts, test, topks)
+    return SmallData(labelled, parts, test, topks)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Built:
 
 
 def build(
-    folder: Path, data: Toy, part: str, features: Features = SETTINGS, stack_part: str = "fit"
+    folder: Path, data: SmallData, part: str, features: Features = SETTINGS, stack_part: str = "fit"
 ) -> Built:
     folder.mkdir(parents=True, exist_ok=True)
     facts = build_candidates(folder, data.inputs(part, features), stack_part)
@@ -72,7 +72,7 @@ def build(
 
 
 def build_source_table(
-    folder: Path, data: Toy, part: str, names: Sequence[str], features: Features = SETTINGS
+    folder: Path, data: SmallData, part: str, names: Sequence[str], features: Features = SETTINGS
 ) -> FeatureTable:
     build(folder / "candidates", data, part, features)
     (folder / "source").mkdir(exist_ok=True)
