@@ -97,7 +97,7 @@ def bare(name: str, size: Size) -> Callable[[], bytes]:
     """The library alone, on an array."""
     own = task(name, size, size.trees)
     x, target = np.load(size.folder / "columns.npy"), own.train.target
-    parameters = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name]._parameters(own)
+    params = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name].make_params(own)
 
     def of_lightgbm() -> Booster:
         data = lightgbm.Dataset(
@@ -105,15 +105,15 @@ def bare(name: str, size: Size) -> Callable[[], bytes]:
             target,
             feature_name=own.feature_names,
             categorical_feature=list(own.categorical),
-            params=parameters,
+            params=params,
         )
-        return lightgbm_booster.LightGBM(lightgbm.train(parameters, data, size.trees), own.threads)
+        return lightgbm_booster.LightGBM(lightgbm.train(params, data, size.trees), own.threads)
 
     def of_xgboost() -> Booster:
         data = xgboost.QuantileDMatrix(
             x, target, feature_names=own.feature_names, max_bin=BINS + 1, nthread=own.threads
         )
-        return xgboost_booster.XGBoost(xgboost.train(parameters, data, size.trees))
+        return xgboost_booster.XGBoost(xgboost.train(params, data, size.trees))
 
     work = of_lightgbm if name == "lightgbm" else of_xgboost
     return lambda: answers(work(), size)

@@ -200,7 +200,7 @@ def fit_share_weights(
     if method == "simple":
         return np.full(len(shares), 1 / len(shares))
     if method == "best":
-        return np.eye(len(shares))[np.argmin([log_loss(share) for share in shares])]
+        return np.eye(len(shares))[np.argmin([share_log_loss(share) for share in shares])]
     if method == "greedy":
         return fit_greedy(shares, greedy_steps)
     if method == "convex":
@@ -210,7 +210,7 @@ def fit_share_weights(
     raise ValueError(f"unknown method {method}; choose from {', '.join(METHODS)}")
 
 
-def log_loss(share: np.ndarray) -> float:
+def share_log_loss(share: np.ndarray) -> float:
     """Mean log loss of the true candidates, given their shares float64 [P]."""
     return float(-np.log(share).mean())
 
@@ -230,7 +230,7 @@ def fit_greedy(shares: np.ndarray, num_steps: int) -> np.ndarray:
     best_counts, best_loss = counts, np.inf
     total = np.zeros(shares.shape[1])
     for step in range(1, num_steps + 1):
-        losses = np.array([log_loss((total + share) / step) for share in shares])
+        losses = np.array([share_log_loss((total + share) / step) for share in shares])
         tied = np.flatnonzero(losses <= losses.min() + TIE)
         chosen = tied[np.argmax(counts[tied] > 0)]  # the first in use, else the first
         counts = counts + (np.arange(len(counts)) == chosen)
@@ -247,7 +247,7 @@ def fit_simplex(shares: np.ndarray) -> np.ndarray:
     """
     num_members = len(shares)
     result = minimize(
-        lambda weights: log_loss(weights @ shares),
+        lambda weights: share_log_loss(weights @ shares),
         np.full(num_members, 1 / num_members),
         jac=lambda weights: -(shares / (weights @ shares)).mean(axis=1),
         method="SLSQP",
@@ -299,7 +299,7 @@ def _loss_on_folds(shares: np.ndarray, fold: np.ndarray) -> float:
     blended = np.empty(shares.shape[1])
     for k, weights in zip(np.unique(fold), _weights_without_folds(shares, fold), strict=True):
         blended[fold == k] = weights @ shares[:, fold == k]
-    return log_loss(blended)
+    return share_log_loss(blended)
 
 
 def _positive_shares(

@@ -111,7 +111,7 @@ def test_weights_are_fitted_on_the_shares_of_the_true_candidates(rows, method):
     expected = blend.fit_share_weights(method, shares, fold[target == 1], blend.GREEDY_STEPS)
     result = blend.fit_weights(members, product, target, fold, method)
     # Losses, not weights: members that differ only by rounding are as good as each other.
-    losses = [blend.log_loss(weight @ shares) for weight in (result, expected)]
+    losses = [blend.share_log_loss(weight @ shares) for weight in (result, expected)]
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 

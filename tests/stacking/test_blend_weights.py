@@ -114,7 +114,7 @@ def test_the_simplex_fit_equals_an_interior_point_solver_and_em():
     assert loss(fitted, shares) <= free.fun + 1e-7
     em, losses = np.full(6, 1 / 6), []
     for _ in range(3000):
-        losses.append(blend.log_loss(em @ shares))
+        losses.append(blend.share_log_loss(em @ shares))
         em = em * (shares / (em @ shares)).mean(axis=1)
     assert (np.diff(losses) < 1e-12).all()
     assert loss(fitted, shares) == pytest.approx(losses[-1], abs=1e-6)

@@ -61,14 +61,14 @@ def fit(task: FitTask) -> LightGBM:
     Bins come from the same 200,000 rows that the library draws of an array in memory: equal files
     to those of an array, whatever the size of a chunk.
     """
-    parameters = _parameters(task)
-    data = _bin_rows(task, task.train, parameters, None)
+    params = make_params(task)
+    data = _bin_rows(task, task.train, params, None)
     history: dict[str, Any] = {}
     early_stopping: dict[str, Any] = {}
     if task.valid is not None:
         loss = eval_loss(task)
         early_stopping = {
-            "valid_sets": [_bin_rows(task, task.valid, parameters, data)],
+            "valid_sets": [_bin_rows(task, task.valid, params, data)],
             "valid_names": ["valid"],
             "feval": lambda prediction, _: ("loss", loss(prediction), False),
             "callbacks": [
@@ -77,7 +77,7 @@ def fit(task: FitTask) -> LightGBM:
             ],
             "keep_training_booster": True,  # else it is trimmed to the best round of this fold
         }
-    model = lightgbm.train(parameters, data, task.stack.n_estimators, **early_stopping)
+    model = lightgbm.train(params, data, task.stack.n_estimators, **early_stopping)
     untrimmed = lightgbm.Booster(model_str=model.model_to_string(num_iteration=-1))
     return LightGBM(untrimmed, task.threads, tuple(history["valid"]["loss"]) if history else ())
 
@@ -92,7 +92,8 @@ def supports_gpu() -> bool:
     return False
 
 
-def _parameters(task: FitTask) -> dict[str, Any]:
+def make_params(task: FitTask) -> dict[str, Any]:
+    """The library's parameters for a fit."""
     stack = task.stack
     return {
         "objective": "binary",
@@ -160,7 +161,7 @@ VARIANTS: dict[str, Callable[[Stack], dict[str, Any]]] = {
 def _bin_rows(
     task: FitTask,
     rows: LabelledRows,
-    parameters: dict[str, Any],
+    params: dict[str, Any],
     reference: lightgbm.Dataset | None,
 ) -> lightgbm.Dataset:
     """The rows in bins, one byte a value or less."""
@@ -171,7 +172,7 @@ def _bin_rows(
         group=group_runs(rows.product)[1] if task.is_ranker else None,
         feature_name=task.feature_names,
         categorical_feature=list(task.categorical),
-        params=parameters,
+        params=params,
     )
 
 

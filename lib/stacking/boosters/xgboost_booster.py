@@ -60,7 +60,7 @@ def fit(task: FitTask) -> XGBoost:
             "evals_result": history,
             "verbose_eval": False,
         }
-    model = xgboost.train(_parameters(task), data, task.stack.n_estimators, **early_stopping)
+    model = xgboost.train(make_params(task), data, task.stack.n_estimators, **early_stopping)
     # All folds are trimmed to one number of rounds, so the best round of this fold is not kept.
     model.set_attr(best_iteration=None, best_score=None)
     return XGBoost(model, tuple(history["valid"]["loss"]) if history else ())
@@ -78,9 +78,10 @@ def supports_gpu() -> bool:
     return bool(xgboost.build_info()["USE_CUDA"])
 
 
-def _parameters(task: FitTask) -> dict[str, Any]:
+def make_params(task: FitTask) -> dict[str, Any]:
+    """The library's parameters for a fit."""
     stack = task.stack
-    parameters = {
+    params = {
         "objective": "binary:logistic",
         "tree_method": "hist",
         "grow_policy": "lossguide",
@@ -97,13 +98,13 @@ def _parameters(task: FitTask) -> dict[str, Any]:
         "disable_default_eval_metric": 1,
     }
     if task.is_ranker:
-        parameters["objective"] = "rank:ndcg"
+        params["objective"] = "rank:ndcg"
     if task.use_gpu and supports_gpu():
-        parameters["device"] = "cuda"
+        params["device"] = "cuda"
     if task.stack.native_categories:
         # One class against all others is a weak split, and sets of many classes fit noise.
-        parameters |= {"max_cat_to_onehot": 1, "max_cat_threshold": 16}
-    return parameters
+        params |= {"max_cat_to_onehot": 1, "max_cat_threshold": 16}
+    return params
 
 
 def _bin_rows(

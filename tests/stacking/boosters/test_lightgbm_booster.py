@@ -60,15 +60,17 @@ def test_streamed_rows_give_the_same_file_as_an_array(tmp_path, monkeypatch):
     x, y = table(3000, 0)
     monkeypatch.setattr(base, "CHUNK", 100)
     task = FitTask("lightgbm", labelled(x, y), NAMES, [CLASS], SMALL, 1)
-    own = lightgbm_booster._parameters
+    make_params = lightgbm_booster.make_params
     monkeypatch.setattr(
-        lightgbm_booster, "_parameters", lambda t: own(t) | {"bin_construct_sample_cnt": 500}
+        lightgbm_booster,
+        "make_params",
+        lambda t: make_params(t) | {"bin_construct_sample_cnt": 500},
     )
-    parameters = lightgbm_booster._parameters(task)
+    params = lightgbm_booster.make_params(task)
     data = lightgbm.Dataset(
-        x, y, feature_name=task.feature_names, categorical_feature=[CLASS], params=parameters
+        x, y, feature_name=task.feature_names, categorical_feature=[CLASS], params=params
     )
-    bare = lightgbm_booster.LightGBM(lightgbm.train(parameters, data, SMALL.n_estimators), 1)
+    bare = lightgbm_booster.LightGBM(lightgbm.train(params, data, SMALL.n_estimators), 1)
     assert saved(registry.fit(task), tmp_path / "a") == saved(bare, tmp_path / "b")
 
 

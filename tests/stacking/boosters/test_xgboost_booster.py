@@ -65,7 +65,7 @@ def test_streamed_rows_give_the_same_predictions_as_an_array(monkeypatch):
     data = xgboost.QuantileDMatrix(
         x, y, feature_names=task.feature_names, max_bin=base.BINS + 1, nthread=1
     )
-    bare = xgboost.train(xgboost_booster._parameters(task), data, SMALL.n_estimators)
+    bare = xgboost.train(xgboost_booster.make_params(task), data, SMALL.n_estimators)
     assert np.array_equal(registry.fit(task).predict(x), bare.inplace_predict(x))
 
 
@@ -83,7 +83,7 @@ def test_a_gpu_is_used_where_the_library_supports_it(monkeypatch):
     rows = labelled(np.zeros((1, 1), np.float32), np.zeros(1, np.int8))
     task = FitTask("xgboost", rows, ["a"], [], SMALL, 1, use_gpu=True)
     monkeypatch.setattr(xgboost_booster, "supports_gpu", lambda: True)
-    assert xgboost_booster._parameters(task)["device"] == "cuda"
-    assert "device" not in xgboost_booster._parameters(replace(task, use_gpu=False))
+    assert xgboost_booster.make_params(task)["device"] == "cuda"
+    assert "device" not in xgboost_booster.make_params(replace(task, use_gpu=False))
     monkeypatch.setattr(xgboost_booster, "supports_gpu", lambda: False)
-    assert "device" not in xgboost_booster._parameters(task)
+    assert "device" not in xgboost_booster.make_params(task)
