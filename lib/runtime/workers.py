@@ -21,7 +21,8 @@ MALLOC_TUNABLES = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0"
     ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864"
 )
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+OMP = "OMP_NUM_THREADS"
+THREAD_VARIABLES = (OMP, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _pool_size = 1  # processes of the pool that this process works in
 
@@ -98,7 +99,8 @@ def _init_worker(count: int, gpus: tuple[str, ...], level: int, file: Path | Non
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     configure_logging(level, file)
     _pool_size = count
-    limit_threads(max(1, int(os.environ.get("OMP_NUM_THREADS") or _cores()) // count))
+    # OpenMP alone: results of BLAS may depend on its threads, but must not on the size of a pool.
+    os.environ[OMP] = str(max(1, int(os.environ.get(OMP) or _cores()) // count))
     index = current_process()._identity[0] - 1  # processes of a pool are numbered in a row
     os.environ["TQDM_POSITION"] = str(index)
     if gpus:
