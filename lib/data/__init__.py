@@ -1,0 +1,1 @@
+"""From original files to an index, parts and folds, and decoded images."""

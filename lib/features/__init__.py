@@ -1,0 +1,1 @@
+"""Candidate rows and their features."""

@@ -1,0 +1,1 @@
+"""Boosters out-of-fold, blends, calibration."""

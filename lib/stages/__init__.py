@@ -1,0 +1,1 @@
+"""One module for each script: it declares its artifacts and builds them."""
