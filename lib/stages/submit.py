@@ -27,47 +27,61 @@ IDS_DIFFER = (
 
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
-    experiment, config = graph.experiment, graph.experiment.config
-    boosters = [name for name in graph.artifacts if name.startswith("stack/")]
-    scores = [name for name in graph.artifacts if name.startswith("scores/")]
-    stack_rows = f"features/candidates/{config.stack_part}"
-    blend = graph.add(
+    return [_declare_blend(graph), _declare_calibration(graph), _declare_submit(graph)]
+
+
+def _declare_blend(graph: Graph) -> Artifact:
+    config = graph.experiment.config
+    return graph.add(
         "blend",
-        partial(fit_blend, experiment),
+        partial(fit_blend, graph.experiment),
         settings={"method": config.blend.method, "greedy_steps": config.blend.greedy_steps},
-        inputs=[stack_rows, *boosters],
+        inputs=[f"features/candidates/{config.stack_part}", *_artifacts_of(graph, "stack")],
     )
-    submitted: dict[str, Any] = {"submit": config.blend.submit, "weights": config.model_weights}
-    calibration = graph.add(
+
+
+def _declare_calibration(graph: Graph) -> Artifact:
+    config = graph.experiment.config
+    return graph.add(
         "calibration",
-        partial(fit_calibration, experiment),
-        settings={**submitted, "min_precision": config.inference.min_precision},
-        inputs=["extract/train", "blend", stack_rows, *boosters],
+        partial(fit_calibration, graph.experiment),
+        settings={
+            "submit": config.blend.submit,
+            "weights": config.model_weights,
+            "min_precision": config.inference.min_precision,
+        },
+        inputs=[
+            "extract/train",
+            "blend",
+            f"features/candidates/{config.stack_part}",
+            *_artifacts_of(graph, "stack"),
+        ],
     )
+
+
+def _declare_submit(graph: Graph) -> Artifact:
+    experiment, config = graph.experiment, graph.experiment.config
+    settings: dict[str, Any] = {"submit": config.blend.submit, "weights": config.model_weights}
     inputs = [
         "extract/classes",
-        *(f"extract/{side}" for side in experiment.sides),
         "extract/splits",
+        *(f"extract/{side}" for side in experiment.sides),
         *(f"features/candidates/{part}" for part in experiment.scored_parts),
         "blend",
         "calibration",
-        *scores,
+        *_artifacts_of(graph, "scores"),
     ]
-    if experiment.target is None:
-        submit = graph.add(
-            "submit",
-            partial(write_submission, experiment),
-            settings=submitted,
-            inputs=[*inputs, *(f"predictions/{name}/locked" for name in config.models)],
-        )
+    if experiment.target is not None:
+        build = partial(write_new_predictions, experiment)
+        settings["top_k"] = config.inference.top_k
     else:
-        submit = graph.add(
-            "submit",
-            partial(write_new_predictions, experiment),
-            settings={**submitted, "top_k": config.inference.top_k},
-            inputs=inputs,
-        )
-    return [blend, calibration, submit]
+        build = partial(write_submission, experiment)
+        inputs += [f"predictions/{name}/locked" for name in config.models]
+    return graph.add("submit", build, settings=settings, inputs=inputs)
+
+
+def _artifacts_of(graph: Graph, folder: str) -> list[str]:
+    return [name for name in graph.artifacts if name.startswith(f"{folder}/")]
 
 
 def fit_blend(experiment: Experiment, folder: Path) -> dict[str, Any]:
