@@ -29,7 +29,7 @@ def encode_image(number: int, noise: int = 40) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """60 products of one image each, in three classes."""
     folder = tmp_path_factory.mktemp("colors")
     images = [encode_image(i) for i in range(PRODUCTS)]
@@ -49,14 +49,14 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 @pytest.fixture
-def labels(known: Catalog) -> np.ndarray:
+def labels(catalog: Catalog) -> np.ndarray:
     """Class of each image."""
-    return known.label[known.image_product]
+    return catalog.label[catalog.image_product]
 
 
 @pytest.fixture
-def reader(known: Catalog) -> Iterator[ImageReader]:
-    with ImageReader(known, SIZE, 2) as opened:
+def reader(catalog: Catalog) -> Iterator[ImageReader]:
+    with ImageReader(catalog, SIZE, 2) as opened:
         yield opened
 
 

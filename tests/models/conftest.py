@@ -1,5 +1,5 @@
 """Fixtures of a small catalog of colors, for tests of networks."""
 
-from tests.image_catalog import checkpoints, known, labels, model, one_thread, reader
+from tests.image_catalog import catalog, checkpoints, labels, model, one_thread, reader
 
-__all__ = ["checkpoints", "known", "labels", "model", "one_thread", "reader"]
+__all__ = ["catalog", "checkpoints", "labels", "model", "one_thread", "reader"]

@@ -177,14 +177,14 @@ def start(command, **environment):
 
 
 @pytest.fixture(scope="module")
-def two_ranks(known, tmp_path_factory):
+def two_ranks(catalog, tmp_path_factory):
     """The folder in which two ranks have trained; read only."""
     folder = tmp_path_factory.mktemp("two_ranks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    command = ["-m", "tests.runtime.test_distributed", str(known.path.parent), str(folder)]
+    command = ["-m", "tests.runtime.test_distributed", str(catalog.path.parent), str(folder)]
     both = [start(command, **meeting, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
     try:
         for one in both:
@@ -214,9 +214,9 @@ def history(folder):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_ranks_train_the_model_of_a_single_process(
-    two_ranks, tmp_path, known, short_chunks, name
+    two_ranks, tmp_path, catalog, short_chunks, name
 ):
-    with ImageReader(known, IMAGES.resize, 1) as reader:
+    with ImageReader(catalog, IMAGES.resize, 1) as reader:
         train(tmp_path, name, reader)
     one, two = state_of(tmp_path / name), state_of(two_ranks / name)
     assert one.keys() == two.keys()

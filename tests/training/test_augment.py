@@ -315,10 +315,10 @@ def test_any_size_keeps_within_its_memory(crop, margin, seed, flip, much, turns)
         assert (found.erase_boxes[:, :2] + found.erase_boxes[:, 2:] <= crop).all()
 
 
-def test_batches_do_not_depend_on_the_number_of_threads(known):
+def test_batches_do_not_depend_on_the_number_of_threads(catalog):
     def run(threads, seed):
         augmenter = RandomAugment(ALL, (24, 20), (20, 16), True)
-        with ImageReader(known, (24, 20), threads) as reader:
+        with ImageReader(catalog, (24, 20), threads) as reader:
             rows = np.arange(60)[::-1]
             batches = reader.batches(rows, 7, augmenter, np.random.SeedSequence(seed))
             return np.concatenate([pictures for _, pictures in batches])

@@ -63,9 +63,9 @@ def assert_shards_equal_the_batches(loader, rows, size):
 
 
 @pytest.mark.parametrize("size", [2, 5, 13, 50])
-def test_shards_of_images_are_those_of_one_process(model, known, size):
+def test_shards_of_images_are_those_of_one_process(model, catalog, size):
     """42 images, so that the last micro-batch is a short one."""
-    with ImageReader(known, model.resize, 2) as reader:
+    with ImageReader(catalog, model.resize, 2) as reader:
         rows = np.random.default_rng(0).permutation(TRAIN)
         assert_shards_equal_the_batches(ImageLoader(reader, model), rows, size)
 

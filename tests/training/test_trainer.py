@@ -147,10 +147,10 @@ def test_the_unfreeze_schedule_frees_units_by_epoch(tmp_path, model, reader, lab
     assert num_frozen == {0: {5}, 1: {4}, 2: {1}}
 
 
-def test_bf16_trains_on_a_cpu(tmp_path, model, known, labels):
+def test_bf16_trains_on_a_cpu(tmp_path, model, catalog, labels):
     model = replace(model, resize=(48, 40), crop=(44, 36))
     float32 = folder_of(tmp_path, "float32")
-    with ImageReader(known, model.resize, 1) as reader:
+    with ImageReader(catalog, model.resize, 1) as reader:
         train(tmp_path, replace(model, precision="bf16"), reader, labels)
         train(float32, model, reader, labels)
     rounded, exact = (load(folder)["model"]["head.weight"] for folder in (tmp_path, float32))
