@@ -2,8 +2,8 @@
 
 `build_candidates` decides the rows of a part and computes the columns that do not depend on
 networks: image hashes, priors, counts. `build_source` adds, for the same rows, the features of one
-network, of the networks' mean, or of several networks side by side. `visibility.py` says which
-labels the rows of each part may see.
+network, of the networks' mean, or of several networks side by side. `visibility.py` decides
+which labels the rows of each part may see.
 
     product.npy int32, cls.npy int16, fold.npy int8, target.npy int8 [R] (no target for test)
     columns.npy float32 [R, F], columns.json (see `table.py`)
@@ -36,44 +36,28 @@ def build_candidates(folder: Path, inputs: PartInputs, stack_part: str) -> dict[
     stack_part: the part that trains the boosters; only its rows get a fold.
     Raises UserError if the predictions of a network are of other images.
     """
-    features, num_classes, products = inputs.features, inputs.num_classes, inputs.products
-    query = make_query(inputs.catalog, products)
+    query = make_query(inputs.catalog, inputs.products)
     check_topks(query, inputs.topks, _numbered_names(inputs.topks))
     visibility = build_visibility(inputs, query)
-    proposals = visibility.proposals(features, inputs.topks, inputs.knn_classes)
-    fallback = most_frequent_classes(visibility.prior, visibility.fold)
-    query_row, class_id = proposals.candidates(query, fallback, num_classes)
-    label = inputs.labelled.label[products] if inputs.is_labelled else None
-    recall = {} if label is None else recall_by_source(proposals, query, label, num_classes)
-    if features.max_candidates:
-        recall["rows_without_cap"] = len(query_row)
-        is_kept = proposals.cap(query, query_row, class_id, features.max_candidates, num_classes)
-        query_row, class_id = query_row[is_kept], class_id[is_kept]
+    query_row, class_id, recall = _choose_rows(inputs, visibility)
     has_folds = inputs.part == stack_part
-    fold = visibility.fold if has_folds else np.full(len(products), -1, np.int8)
-    np.save(folder / "product.npy", products[query_row].astype(np.int32))
+    fold = visibility.fold if has_folds else np.full(len(query.products), -1, np.int8)
+    np.save(folder / "product.npy", query.products[query_row].astype(np.int32))
     np.save(folder / "cls.npy", class_id)
     np.save(folder / "fold.npy", fold[query_row])
     write_by_chunks(
         folder,
         query_row,
         class_id,
-        lambda rows, classes: _common_features(visibility, features, rows, classes),
+        lambda rows, classes: _common_features(visibility, inputs.features, rows, classes),
         CHUNK,
     )
-    num_references = len(visibility.id_index.ids)
-    facts: dict[str, Any] = {
-        "rows": len(query_row),
-        "products": len(products),
-        "rows_per_product": round(len(query_row) / max(len(products), 1), 3),
-        "references": num_references,
-        "windows": {str(w): limit_window(w, num_references) for w in features.id_windows},
-    }
-    if label is not None:
+    facts = _facts(inputs, visibility, len(query_row))
+    if inputs.is_labelled:
+        label = inputs.labelled.label[query.products]
         target = (class_id == label[query_row]).astype(np.int8)
         np.save(folder / "target.npy", target)
-        num_labelled = int((label >= 0).sum())
-        facts["recall"] = round(int(target.sum()) / max(num_labelled, 1), 6)
+        facts["recall"] = round(int(target.sum()) / max(int((label >= 0).sum()), 1), 6)
     return facts | recall
 
 
@@ -136,6 +120,40 @@ def recall_table(inputs: PartInputs, max_k: int = 10) -> list[dict[str, Any]]:
         used = used.replace_with(proposals.select(name).head(k))
     label = inputs.labelled.label[inputs.products]
     return recall_by_k(proposals, used, query, label, inputs.num_classes, max_k)
+
+
+def _choose_rows(
+    inputs: PartInputs, visibility: LabelVisibility
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """The candidate rows of a part, query_row int64 [R] and class_id int16 [R], and their recall.
+
+    Recall is that before a cap, of a labelled part; with a cap, also the number of rows before it.
+    """
+    query, features, num_classes = visibility.query, inputs.features, inputs.num_classes
+    proposals = visibility.proposals(features, inputs.topks, inputs.knn_classes)
+    fallback = most_frequent_classes(visibility.prior, visibility.fold)
+    query_row, class_id = proposals.candidates(query, fallback, num_classes)
+    recall: dict[str, float] = {}
+    if inputs.is_labelled:
+        label = inputs.labelled.label[query.products]
+        recall = recall_by_source(proposals, query, label, num_classes)
+    if features.max_candidates:
+        recall["rows_without_cap"] = len(query_row)
+        is_kept = proposals.cap(query, query_row, class_id, features.max_candidates, num_classes)
+        query_row, class_id = query_row[is_kept], class_id[is_kept]
+    return query_row, class_id, recall
+
+
+def _facts(inputs: PartInputs, visibility: LabelVisibility, num_rows: int) -> dict[str, Any]:
+    """Counts of rows, products and references, and the limited windows, for the manifest."""
+    num_products, num_references = len(visibility.query.products), len(visibility.id_index.ids)
+    return {
+        "rows": num_rows,
+        "products": num_products,
+        "rows_per_product": round(num_rows / max(num_products, 1), 3),
+        "references": num_references,
+        "windows": {str(w): limit_window(w, num_references) for w in inputs.features.id_windows},
+    }
 
 
 def _numbered_names(topks: Sequence[TopK]) -> list[str]:

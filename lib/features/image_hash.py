@@ -151,13 +151,7 @@ def _fill_columns(
     image_start, image_count: int64 [Q], images of each query row; counts: of the images.
     """
     table_start, table_classes, table_counts = counts.table
-    group, own_class, total, distinct = (
-        counts.group,
-        counts.own_class,
-        counts.total,
-        counts.distinct,
-    )
-    entropy, placeholder = counts.entropy, counts.placeholder
+    group, own_class, _, total, distinct, entropy, placeholder, _ = counts
     for row in range(len(query_row)):
         first = image_start[query_row[row]]
         last = first + image_count[query_row[row]]

@@ -5,7 +5,7 @@ listed. Without that floor a geometric mean would be zero for any class that one
 
 Feature functions take rows as (query_row int64 [R] ascending, class_id int16 [R]) and return named
 columns [R]. A column whose name ends in a position 0-3 is of one image, the others are of all
-images of the product. NaN: no image, or nothing known of it; -1: no class.
+images of the product. NaN: no image; -1: no class.
 """
 
 from collections.abc import Sequence

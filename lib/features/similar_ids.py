@@ -1,7 +1,8 @@
 """Features of candidate rows: do the products with the nearest ids also have similar images?
 
 Sellers list their products in runs of few classes. The share of a class among the nearest products
-says which classes a run has; the similarity of their images to the row's says which of these it is.
+shows which classes a run has; the similarity of their images to the row's shows which of these is
+the row's class.
 Each of the `window` reference products nearest by id counts for its class with the similarity
 ((1 + cos) / 2) ** power of the two images, one of either product, that are most similar.
 
