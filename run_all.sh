@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# The whole pipeline, from the original files to a scored submission.
+# Run all six stages, from the original files to a scored submission.
 #
-#   ./run_all.sh                              the generated sample catalogue, minutes on two cores
-#   ./run_all.sh configs/fashion.toml         a real one
+#   ./run_all.sh                              the generated sample catalog, minutes on two cores
+#   ./run_all.sh configs/fashion.toml         a real catalog
 #   ./run_all.sh configs/fashion.toml --set train.lr=0.02 --rebuild
 #   ./run_all.sh configs/fashion.toml --dry-run
-#   ./run_all.sh configs/fashion.toml --new ../other/new.bson     products it was not trained on
+#   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
 #
-# What is fresh is skipped; what is stale stops the run unless --rebuild is given.
+# Options, the same for all scripts: --set KEY=VALUE, --new PATH, --rebuild, --strict, --dry-run,
+# --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
+# --rebuild is given. Settings: .venv/bin/python -m lib.config
 #
-# All GPUs are used, a network on each; CUDA_VISIBLE_DEVICES=0,1 ./run_all.sh ... names some. Where
-# networks are fewer than GPUs, have all GPUs work on each network, on one node or several, and then
-# run this as ever, which finds them fresh:
+# Every visible GPU trains a network of its own. If there are fewer networks than GPUs, run these
+# two stages with torchrun first, and this script afterwards:
 #   .venv/bin/torchrun --nproc-per-node 4 02_train_cnn.py --config configs/fashion.toml
 #   .venv/bin/torchrun --nproc-per-node 4 03_predict_tta.py --config configs/fashion.toml
 set -euo pipefail
 
-# What --new names is relative to the caller's folder; the scripts run in this one.
+# The path of --new is relative to the caller's folder; the scripts run in this one.
 arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -36,7 +37,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
@@ -44,7 +45,7 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
   shift
 fi
 if [ ! -f "$config" ]; then
-  echo "error: $config: no such config; the ready ones lie in configs/" >&2
+  echo "error: $config: config not found; see configs/ for examples" >&2
   exit 2
 fi
 
