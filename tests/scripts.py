@@ -31,6 +31,11 @@ def run_script(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.Com
     return _run([str(ROOT / script), *arguments], cwd)
 
 
+def run_cli(*arguments: str) -> subprocess.CompletedProcess:
+    """`python -m lib.cli`, as `run_all.sh` calls it."""
+    return _run(["-m", "lib.cli", *arguments], ROOT)
+
+
 def _run(command: list[str], cwd: Path) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     return subprocess.run(

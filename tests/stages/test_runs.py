@@ -1,6 +1,7 @@
 """The six scripts on a tiny generated catalog: whole runs, second runs, changes and kills.
 
-These runs cover `lib/stages/{extract,train,predict,scoring,images,features,stack,submit}.py`.
+They cover these modules of `lib/stages`: extract, train, predict, scoring, features, stack, submit
+and ladder_rows.
 """
 
 import gzip
@@ -22,9 +23,9 @@ import pytest
 from lib.data.catalog import read_splits, read_table, write_table
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages.order import declare_all
-from lib.stages.read import read_candidates
+from lib.stages.read import all_members, read_candidates, read_scores
 from tests.conftest import ROOT, jpeg, product
-from tests.scripts import SCRIPTS, run_script
+from tests.scripts import SCRIPTS, run_cli, run_script
 
 TINY = """
 name = "tiny"
@@ -64,14 +65,20 @@ threads = 1
 
 
 def run(folder: Path, *stages: str, extra: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Run scripts in order until one fails; the last result."""
-    for stage in stages or SCRIPTS:
-        result = run_script(
-            SCRIPTS[stage], "--config", str(folder / "tiny.toml"), "--set", f"work={folder}", *extra
-        )
+    """Run the scripts of these stages until one fails, or all that have work; the last result."""
+    config, options = str(folder / "tiny.toml"), ("--set", f"work={folder}", *extra)
+    if not stages:
+        return run_cli(config, *options)
+    for stage in stages:
+        result = run_script(SCRIPTS[stage], "--config", config, *options)
         if result.returncode:
             break
     return result
+
+
+def log_files(folder: Path) -> set[Path]:
+    """Every script that builds something writes one."""
+    return set((folder / "tiny" / "logs").iterdir())
 
 
 def manifests(folder: Path) -> dict[str, str]:
@@ -115,9 +122,51 @@ def test_a_run_writes_a_submission_and_a_ladder(finished):
     assert all(0 <= r["low"] <= r["accuracy"] <= r["high"] <= 1 for r in rows)
 
 
-def test_a_second_call_builds_nothing_and_loads_no_torch(finished):
-    before = manifests(finished)
+def test_the_ladder_agrees_with_scores_and_labels(finished):
+    experiment = experiment_in(finished)
+    rows = json.loads((experiment.path("submit") / "scores.json").read_text())
+    accuracy = {(row["layer"], row["name"]): row["accuracy"] for row in rows}
+    candidates = read_candidates(experiment, "locked")
+    products = np.unique(candidates.product)
+    hits = candidates.product[candidates.target == 1]
+    assert accuracy["candidates", "recall"] == pytest.approx(len(hits) / len(products), abs=1e-6)
+    for member in all_members(experiment):
+        scores = read_scores(experiment, member, "locked")
+        best = [
+            rows_of_product[np.argmax(scores[rows_of_product])]
+            for rows_of_product in np.split(
+                np.arange(len(scores)), np.searchsorted(candidates.product, products[1:])
+            )
+        ]
+        expected = (candidates.target[best] == 1).mean()
+        name = f"{member.source} {member.booster}"
+        assert accuracy[member.layer, name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_second_run_starts_no_script(finished):
+    before, logs = manifests(finished), log_files(finished)
     result = run(finished)
+    assert result.returncode == 0
+    assert "submission: " in result.stderr
+    assert manifests(finished) == before
+    assert log_files(finished) == logs
+
+
+def test_only_a_stage_with_work_is_started_with_the_options_of_the_run(copied):
+    expected = (copied / "tiny" / "submit" / "submission.csv.gz").read_bytes()
+    shutil.rmtree(copied / "tiny" / "submit")
+    logs = log_files(copied)
+    result = run(copied, extra=("--set", "run.threads=2", "--verbose"))
+    assert result.returncode == 0, result.stderr
+    (log,) = log_files(copied) - logs
+    assert log.name.endswith("-submit.log")
+    assert f"--set work={copied} --set run.threads=2 --verbose" in log.read_text()
+    assert (copied / "tiny" / "submit" / "submission.csv.gz").read_bytes() == expected
+
+
+def test_a_fresh_stage_builds_nothing_and_loads_no_torch(finished):
+    before = manifests(finished)
+    result = run(finished, *SCRIPTS)
     assert result.returncode == 0
     assert "building" not in result.stderr
     assert manifests(finished) == before

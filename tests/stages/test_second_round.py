@@ -1,6 +1,6 @@
 """Fusion models and a second round: stages 01 to 03 by the scripts, on a generated catalog.
 
-They cover `lib/stages/fusion.py`, `lib/stages/pseudo_label.py` and `lib/stages/label_sets.py`.
+They cover `lib/stages/fusion.py` and `lib/stages/pseudo_label.py`.
 """
 
 import json

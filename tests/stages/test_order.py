@@ -1,0 +1,87 @@
+"""The artifacts of all six stages, declared without any heavy library."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lib.errors import UserError
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment, load_experiment
+from lib.stages.order import STAGES, build_stage, declare_all
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+DECLARE = """
+import json, sys
+from lib.pipeline.experiment import load_experiment
+from lib.stages.order import declare_all
+counts = {}
+for config in sys.argv[1:]:
+    artifacts = declare_all(load_experiment(config))
+    counts[config] = sum(map(len, artifacts.values()))
+heavy = {"torch", "lightgbm", "pyarrow", "numba", "sklearn", "cv2"} & sys.modules.keys()
+print(json.dumps({"counts": counts, "heavy": sorted(heavy)}))
+"""
+
+
+def test_declaring_all_artifacts_imports_no_heavy_library():
+    command = [sys.executable, "-c", DECLARE, *map(str, CONFIGS)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    output = json.loads(result.stdout)
+    assert output["heavy"] == []
+    assert all(count > 20 for count in output["counts"].values())
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def experiment(request, monkeypatch) -> Experiment:
+    monkeypatch.chdir(ROOT)  # a teacher's path is relative to the project
+    return load_experiment(request.param)
+
+
+def all_artifacts(experiment: Experiment) -> list[Artifact]:
+    return [artifact for stage in declare_all(experiment).values() for artifact in stage]
+
+
+def test_no_two_artifacts_share_a_folder(experiment):
+    paths = [artifact.path for artifact in all_artifacts(experiment)]
+    assert len(set(paths)) == len(paths)
+    assert not [path for path in paths if any(parent in paths for parent in path.parents)]
+
+
+def test_every_artifact_is_declared_after_its_inputs(experiment):
+    declared = set()
+    for artifact in all_artifacts(experiment):
+        inputs = [source for source in artifact.inputs.values() if isinstance(source, Artifact)]
+        assert {source.path for source in inputs} <= declared
+        declared.add(artifact.path)
+
+
+def test_stages_are_in_the_order_of_their_scripts(experiment):
+    assert list(declare_all(experiment)) == [stage.NAME for stage in STAGES]
+    scripts = [stage.SCRIPT for stage in STAGES]
+    assert scripts == sorted(path.name for path in ROOT.glob("0?_*.py"))
+
+
+def test_only_artifacts_of_a_teacher_are_frozen_without_new_products(experiment):
+    for artifact in all_artifacts(experiment):
+        own = artifact.path.is_relative_to(experiment.folder)
+        assert artifact.frozen == (not own)
+
+
+def test_a_config_without_models_is_a_user_error():
+    sample = load_experiment(ROOT / "configs" / "sample.toml")
+    without = replace(sample, config=replace(sample.config, models={}))
+    with pytest.raises(UserError, match=r"no models configured; add a \[models.NAME\] table"):
+        declare_all(without)
+
+
+def test_a_stage_is_built_once(tmp_path):
+    overrides = ["sample.train_products=60", "sample.test_products=5", "sample.num_classes=3"]
+    experiment = load_experiment(ROOT / "configs" / "sample.toml", [f"work={tmp_path}", *overrides])
+    num_artifacts = len(declare_all(experiment)["extract"])
+    assert build_stage(STAGES[0], experiment, rebuild=False) == num_artifacts
+    assert build_stage(STAGES[0], experiment, rebuild=False) == 0

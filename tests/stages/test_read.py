@@ -1,0 +1,60 @@
+"""What later stages read of candidate rows and scores; whole runs cover catalogs and top-k."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.config.model import Model
+from lib.config.schema import Config, Stack
+from lib.stages.read import Member, all_members, read_candidates, read_scores
+from tests.stages.stored_scores import write_scores
+
+MODELS = {"a": Model(n_folds=2), "b": Model(n_folds=2)}
+STACK = Stack(
+    sources=("mean", "per_model", "multi"),
+    l2=("lightgbm", "xgboost"),
+    l3=("xgboost",),
+    l4=(),
+    multi_l2=("xgboost",),
+)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return write_scores(Config(work=str(tmp_path), models=MODELS, stack=STACK))
+
+
+def test_members_are_the_boosters_of_every_source_and_layer(experiment):
+    per_source = [("l2", "lightgbm"), ("l2", "xgboost"), ("l3", "xgboost")]
+    expected = [(source, *member) for source in ("mean", "a", "b") for member in per_source]
+    assert all_members(experiment) == [*expected, ("multi", "l2", "xgboost")]
+
+
+def test_rows_of_the_test_part_have_no_target(experiment):
+    rows = read_candidates(experiment, "test")
+    assert (rows.target == -1).all()
+    labelled = read_candidates(experiment, "locked")
+    assert set(labelled.target.tolist()) == {0, 1}
+    assert (np.bincount(labelled.product, labelled.target) == 1).all()
+
+
+def test_scores_are_out_of_fold_on_the_part_that_trains_the_boosters(experiment):
+    member = Member("a", "l2", "xgboost")
+    oof = np.load(experiment.path("stack/a/l2/xgboost") / "oof.npy")
+    np.testing.assert_array_equal(read_scores(experiment, member, "fit"), oof)
+
+
+@pytest.mark.parametrize("part", ["locked", "test"])
+def test_scores_of_other_parts_are_the_column_of_the_booster(experiment, part):
+    scores = np.load(experiment.path(f"scores/a/l2/{part}") / "scores.npy")
+    for column, booster in enumerate(("lightgbm", "xgboost")):
+        read = read_scores(experiment, Member("a", "l2", booster), part)
+        np.testing.assert_array_equal(read, scores[:, column])
+
+
+def test_with_a_network_trained_once_the_boosters_train_on_the_holdout_part(experiment):
+    config = replace(experiment.config, models=MODELS | {"b": Model(n_folds=1)})
+    once, member = replace(experiment, config=config), Member("a", "l2", "xgboost")
+    oof = np.load(experiment.path("stack/a/l2/xgboost") / "oof.npy")
+    np.testing.assert_array_equal(read_scores(once, member, "holdout"), oof)

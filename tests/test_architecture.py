@@ -1,0 +1,192 @@
+"""The structure of lib: which way imports go, sizes, docstrings, and a test for every module."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Packages and modules of lib, lowest first: each may import itself and those before it.
+LAYERS = (
+    "utils",
+    "errors",
+    "config",
+    "runtime",
+    "pipeline",
+    "data",
+    "models",
+    "training",
+    "inference",
+    "features",
+    "stacking",
+    "evaluation",
+    "output",
+    "labelling",
+    "stages",
+    "cli",
+)
+# Modules that start in milliseconds: heavy libraries are imported inside their functions.
+MAX_MODULES, MAX_LINES = 13, 350  # of a folder, of a module
+
+# Modules without a test file at the mirrored place, and the file that covers each.
+COVERED_BY: dict[str, str] = {}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of lib by its dotted name."""
+    paths = sorted((ROOT / "lib").rglob("*.py"))
+    names = (path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in paths)
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, paths, strict=True)}
+
+
+MODULES = modules()
+
+
+def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a module except those of `if TYPE_CHECKING:`, which never run."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        yield from runtime_nodes(node)
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Dotted names that a module imports, also inside its functions."""
+    for node in runtime_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_of(name: str) -> str | None:
+    """The module of lib that an imported name belongs to."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def imports() -> dict[str, set[str]]:
+    """The modules of lib that every module of lib imports."""
+    return {
+        module: {target for name in imported_names(path) if (target := module_of(name))}
+        - {module, "lib"}
+        for module, path in MODULES.items()
+    }
+
+
+def check(violations: list[str]) -> None:
+    """Fail with all violations, one a line."""
+    assert not violations, "\n" + "\n".join(violations)
+
+
+def test_modules_import_each_other_in_no_circle():
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_packages_import_one_way():
+    layer = {name: position for position, name in enumerate(LAYERS)}
+    edges = [
+        (module, target)
+        for module, targets in imports().items()
+        for target in sorted(targets)
+        if module != "lib"
+    ]
+    check(
+        [
+            f"{module} imports {target}"
+            for module, target in edges
+            if layer[module.split(".")[1]] < layer[target.split(".")[1]]
+        ]
+    )
+
+
+def test_every_package_has_its_layer():
+    assert {module.split(".")[1] for module in MODULES if module != "lib"} == set(LAYERS)
+
+
+def test_no_folder_has_too_many_modules():
+    counts: dict[Path, int] = {}
+    for path in MODULES.values():
+        if path.name != "__init__.py":
+            counts[path.parent] = counts.get(path.parent, 0) + 1
+    check(
+        [
+            f"{folder.relative_to(ROOT)} has {count} modules; at most {MAX_MODULES}"
+            for folder, count in counts.items()
+            if count > MAX_MODULES
+        ]
+    )
+
+
+def test_no_module_is_too_long():
+    lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    check(
+        [
+            f"{name} has {length} lines; at most {MAX_LINES}"
+            for name, length in lengths.items()
+            if length > MAX_LINES
+        ]
+    )
+
+
+def mirrored_test(path: Path) -> Path:
+    """`lib/a/b.py` is tested by `tests/a/test_b.py`."""
+    return ROOT / "tests" / path.parent.relative_to(ROOT / "lib") / f"test_{path.name}"
+
+
+def test_every_module_has_a_test_file():
+    check(
+        [
+            f"{name}: no {mirrored_test(path).relative_to(ROOT)}"
+            for name, path in MODULES.items()
+            if path.name != "__init__.py"
+            and not mirrored_test(path).exists()
+            and name not in COVERED_BY
+        ]
+    )
+
+
+def test_the_list_of_covering_test_files_is_up_to_date():
+    check(
+        [
+            f"{name} is covered by {file}, which does not exist"
+            for name, file in COVERED_BY.items()
+            if not (ROOT / file).is_file()
+        ]
+        + [f"{name} does not exist" for name in COVERED_BY if name not in MODULES]
+        + [
+            f"{name} has a test file of its own"
+            for name in COVERED_BY
+            if name in MODULES and mirrored_test(MODULES[name]).exists()
+        ]
+    )
+
+
+def public_definitions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.AST]]:
+    """Public functions, classes and methods of a module or class."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield f"{prefix}.{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node.body, f"{prefix}.{node.name}")
+
+
+def test_every_public_definition_has_a_docstring():
+    check(
+        [
+            full_name
+            for name, path in MODULES.items()
+            for full_name, node in public_definitions(ast.parse(path.read_text()).body, name)
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not ast.get_docstring(node)
+        ]
+    )
