@@ -107,7 +107,7 @@ def build_sample(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def unpack_strokes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Unpack compressed drawings: an image is a byte range of a file."""
-    from lib.data.sources.quickdraw import unpack
+    from lib.data.sources.packed_files import unpack
 
     only = experiment.config.data.classes if side == "train" else ()
     return {"files": unpack(source_path(experiment, side), folder, only)}

@@ -332,15 +332,6 @@ def test_a_user_error_is_one_line_and_exit_status_2(tmp_path):
         assert "Traceback" not in result.stderr
 
 
-def test_help_shows_an_example():
-    for script in SCRIPTS.values():
-        result = subprocess.run(
-            [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True
-        )
-        assert result.returncode == 0
-        assert f"python {script} --config" in result.stdout
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 300 KB that can grow."""

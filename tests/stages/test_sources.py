@@ -1,6 +1,6 @@
 """Whole runs of catalogs that are not BSON, from the table or folder to the submission.
 
-They cover `lib/data/sources/source_files.py` and the branches of `lib/stages/extract.py` for such sources.
+They cover `lib/data/sources/source_files.py` and, for such sources, `lib/stages/extract.py`.
 """
 
 import csv

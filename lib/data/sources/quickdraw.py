@@ -4,25 +4,18 @@ Lines stay where they are: an image is the bytes of its line, rasterized when it
 `lib/data/strokes.py`). Gzipped files are unpacked first.
 """
 
-import gzip
 import hashlib
 import mmap
-import shutil
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lib.data.records import CorruptRecord
 from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
 from lib.data.strokes import parse_drawing
 from lib.errors import UserError
-from lib.utils.files import atomic_write
-
-PACKED_SUFFIX = ".ndjson.gz"
 
 
 @dataclass(frozen=True)
@@ -76,41 +69,6 @@ def list_strokes(
         product_id=key_id,
         corrupt=corrupt,
     )
-
-
-def list_packed(source: Path, classes: Sequence[str] = ()) -> list[Path]:
-    """The gzipped files in a folder, or `source` itself. classes: only these; () for all."""
-    files = [source] if source.is_file() else sorted(source.glob(f"*{PACKED_SUFFIX}"))
-    files = [path for path in files if path.name.endswith(PACKED_SUFFIX)]
-    return [
-        path for path in files if not classes or path.name.removesuffix(PACKED_SUFFIX) in classes
-    ]
-
-
-def unpack(source: Path, folder: Path, classes: Sequence[str] = ()) -> int:
-    """Unpack the files of `list_packed` into `folder`; returns how many there are.
-
-    An image is read by its offset, which a gzipped file does not have. Files that are already
-    unpacked are kept. Raises UserError for an incomplete gzip file.
-    """
-    files = list_packed(source, classes)
-    for path in tqdm(files, unit=" files", desc="unpacking", disable=None):
-        target = folder / path.name.removesuffix(".gz")
-        if not target.exists():
-            _unpack_file(path, target)
-    return len(files)
-
-
-def _unpack_file(path: Path, target: Path) -> None:
-    try:
-        with (
-            atomic_write(target) as temporary,
-            gzip.open(path) as packed,
-            temporary.open("wb") as sink,
-        ):
-            shutil.copyfileobj(packed, sink)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a complete gzip file ({error}); download it again") from None
 
 
 def _read_lines(

@@ -7,6 +7,7 @@ catalog. With `--new PATH`, PATH is the test side, and may be of another kind th
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.data.sources.packed_files import list_packed
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 
@@ -70,8 +71,6 @@ def needs_unpacking(experiment: Experiment, side: str) -> bool:
     """Whether the files of a side are compressed, or have been unpacked by an earlier call."""
     if source_kind(experiment, side) != "strokes":
         return False
-    from lib.data.sources.quickdraw import list_packed
-
     unpacked = experiment.path(f"extract/unpacked/{side}")
     return unpacked.is_dir() or bool(list_packed(source_path(experiment, side)))
 

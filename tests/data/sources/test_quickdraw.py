@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from lib.data.image_reader import ImageReader
-from lib.data.sources.quickdraw import list_packed, list_strokes, unpack
+from lib.data.sources.packed_files import unpack
+from lib.data.sources.quickdraw import list_strokes
 from lib.data.strokes import rasterize
 from lib.errors import UserError
 from tests.data.source_index import index_source
@@ -56,22 +57,6 @@ def test_packed_files_are_unpacked_once(tmp_path):
     written = (folder / "cat.ndjson").stat().st_mtime_ns
     assert unpack(source, folder) == 1
     assert (folder / "cat.ndjson").stat().st_mtime_ns == written
-
-
-def test_packed_files_are_listed_by_class(tmp_path):
-    packed = tmp_path / "cat.ndjson.gz"
-    packed.touch()
-    (tmp_path / "dog.ndjson").touch()
-    assert list_packed(tmp_path) == list_packed(packed) == [packed]
-    assert list_packed(tmp_path, ["dog"]) == []
-
-
-def test_an_incomplete_packed_file_is_an_error(tmp_path):
-    data = gzip.compress(b"".join(b"%d\n" % i for i in range(9999)))
-    (tmp_path / "cat.ndjson.gz").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match=r"cat\.ndjson\.gz: not a complete gzip file"):
-        unpack(tmp_path, tmp_path)
-    assert not (tmp_path / "cat.ndjson").exists()
 
 
 def test_classes_and_drawings_per_class_can_be_limited(tmp_path):

@@ -1,0 +1,33 @@
+"""Gzipped drawings and how they are unpacked; `test_quickdraw.py` reads unpacked ones."""
+
+import gzip
+
+import pytest
+
+from lib.data.sources.packed_files import list_packed, unpack
+from lib.errors import UserError
+
+
+def test_packed_files_are_listed_by_class(tmp_path):
+    packed = tmp_path / "cat.ndjson.gz"
+    packed.touch()
+    (tmp_path / "dog.ndjson").touch()
+    assert list_packed(tmp_path) == list_packed(packed) == [packed]
+    assert list_packed(tmp_path, ["dog"]) == []
+
+
+def test_an_incomplete_packed_file_is_an_error(tmp_path):
+    data = gzip.compress(b"".join(b"%d\n" % i for i in range(9999)))
+    (tmp_path / "cat.ndjson.gz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"cat\.ndjson\.gz: not a complete gzip file"):
+        unpack(tmp_path, tmp_path)
+    assert not (tmp_path / "cat.ndjson").exists()
+
+
+def test_only_selected_classes_are_unpacked(tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / f"{name}.ndjson.gz").write_bytes(gzip.compress(b"{}\n"))
+    assert unpack(tmp_path, tmp_path / "out", ["dog"]) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dog.ndjson"]
+    assert (tmp_path / "out" / "dog.ndjson").read_bytes() == b"{}\n"

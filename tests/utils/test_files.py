@@ -1,0 +1,43 @@
+"""Files that are complete or absent."""
+
+import json
+
+import pytest
+
+from lib.utils.files import atomic_write, fsync, write_json
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("hello")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # so that the rename stays on one file system
+    assert path.read_text() == "hello"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="no"), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("no")
+    assert path.read_text() == "old"
+
+
+def test_files_and_folders_can_be_synced(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    fsync(tmp_path / "a.txt")
+    fsync(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        fsync(tmp_path / "none")
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": [1, None]})
+    assert json.loads(path.read_text()) == {"b": [1, None]}
+    with pytest.raises(TypeError):
+        write_json(path, {"b": object()})
+    assert json.loads(path.read_text()) == {"b": [1, None]}
