@@ -20,9 +20,14 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ValueError, match="no"), atomic_write(path) as temporary:
-        temporary.write_text("half")
-        raise ValueError("no")
+
+    def write_half() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        write_half()
     assert path.read_text() == "old"
 
 
