@@ -1,0 +1,1 @@
+"""Benchmarks of speed and memory against named baselines: python -m bench.index --json"""

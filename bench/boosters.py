@@ -1,12 +1,12 @@
-"""Stage 05: boosters fitted and asked on rows that lie on disk, beside the bare libraries.
+"""Stage 05: fit and predict with boosters on rows on disk, against the bare libraries in memory.
 
     python -m bench.boosters --json
 
-2 million candidate rows of 100 columns, ten of them class codes, in a memory-mapped file as stage
-04 writes it. Fitting reads it by chunks; the baseline is the bare library, with the same
-parameters, on an array that is in memory already. Scores come from 500 trees; the baseline is one
-call of the bare library's `predict` on an array in memory. Peak memory is that of the whole
-process: of ours, the pages of the file that happen to be mapped count too.
+2 million candidate rows of 100 columns, ten of them class ids, in a memory-mapped file as stage 04
+writes it. Fitting reads the file in chunks; the baseline is the bare library with the same
+parameters on an array in memory. Prediction uses 500 trees; the baseline is one `predict` call of
+the bare library on an array in memory. Peak memory is that of the whole process and includes the
+mapped pages of the file.
 """
 
 import os
@@ -21,7 +21,7 @@ import numpy as np
 import xgboost
 
 from bench import report
-from bench.report import Measured, Row
+from bench.report import Measurement, Row
 from lib.config.schema import Stack
 from lib.features.table import FeatureTable, JoinedTables
 from lib.stacking import oof
@@ -30,8 +30,8 @@ from lib.stacking.boosters.base import BINS, Booster, FitTask, LabelledRows
 from lib.utils.files import write_json
 
 COLUMNS, CODED, CLASSES, CANDIDATES = 100, 10, 5_270, 12
-DIALS = Stack(learning_rate=0.05)
-FEW_ROWS = 60_000  # that the trees which score are fitted on
+SETTINGS = Stack(learning_rate=0.05)
+LAYER_ROWS = 60_000  # to fit the predicting model
 CHUNK = 1 << 17
 
 BARS = {
@@ -44,17 +44,17 @@ BARS = {
 
 @dataclass(frozen=True)
 class Size:
-    """Of everything that is measured; folder: of the table."""
+    """The size of every measurement; folder: the table's."""
 
     folder: Path
     rows: int
     trees: int
-    asked_trees: int
+    predict_trees: int
     threads: int
 
 
 def write(folder: Path, rows: int) -> None:
-    """columns.npy, target.npy and product.npy of candidates whose truth three columns tell of."""
+    """Write columns.npy, target.npy and product.npy; the target depends on a few columns."""
     rng = np.random.default_rng(1)
     x = np.lib.format.open_memmap(
         folder / "columns.npy", mode="w+", dtype=np.float32, shape=(rows, COLUMNS)
@@ -77,25 +77,27 @@ def table(folder: Path) -> FeatureTable:
     return FeatureTable(np.load(folder / "columns.npy", mmap_mode="r"), names, names[-CODED:])
 
 
-def task(name: str, size: Size, trees: int) -> FitTask:
+def fit_task(name: str, size: Size, trees: int) -> FitTask:
     joined = JoinedTables([table(size.folder)])
     target, product = (np.load(size.folder / f"{part}.npy") for part in ("target", "product"))
     seen = LabelledRows(joined, target, product)
-    dials = replace(DIALS, n_estimators=trees)
-    return FitTask(name, seen, joined.names, joined.categorical, dials, 1, size.threads)
+    settings = replace(SETTINGS, n_estimators=trees)
+    return FitTask(name, seen, joined.names, joined.categorical, settings, 1, size.threads)
 
 
-def streamed(name: str, size: Size) -> Callable[[], bytes]:
-    """The fit of stage 05."""
-    own = task(name, size, size.trees)
-    few = replace(own, train=own.train.take(np.arange(2000)), stack=replace(DIALS, n_estimators=1))
-    registry.fit(few)  # what is loaded and compiled before the clock starts
-    return lambda: answers(registry.fit(own), size)
+def fit_streamed(name: str, size: Size) -> Callable[[], bytes]:
+    """The fit of stage 05; returns predictions to compare."""
+    own = fit_task(name, size, size.trees)
+    few = replace(
+        own, train=own.train.take(np.arange(2000)), stack=replace(SETTINGS, n_estimators=1)
+    )
+    registry.fit(few)  # load and compile first
+    return lambda: predictions(registry.fit(own), size)
 
 
-def bare(name: str, size: Size) -> Callable[[], bytes]:
-    """The library alone, on an array."""
-    own = task(name, size, size.trees)
+def fit_bare(name: str, size: Size) -> Callable[[], bytes]:
+    """The baseline: the bare library on an array."""
+    own = fit_task(name, size, size.trees)
     x, target = np.load(size.folder / "columns.npy"), own.train.target
     params = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name].make_params(own)
 
@@ -116,18 +118,18 @@ def bare(name: str, size: Size) -> Callable[[], bytes]:
         return xgboost_booster.XGBoost(xgboost.train(params, data, size.trees))
 
     work = of_lightgbm if name == "lightgbm" else of_xgboost
-    return lambda: answers(work(), size)
+    return lambda: predictions(work(), size)
 
 
-def answers(model: Booster, size: Size) -> bytes:
-    """Of the first rows, to compare two fits by."""
+def predictions(model: Booster, size: Size) -> bytes:
+    """Predictions for the first rows, to compare two fits."""
     return model.predict(np.array(table(size.folder).values[:1000])).tobytes()
 
 
-def fit_few(name: str, size: Size) -> None:
-    """A layer of one model with many trees, in a folder of its own."""
-    own = task(name, size, size.asked_trees)
-    rows = np.arange(min(FEW_ROWS, size.rows))
+def fit_layer(name: str, size: Size) -> None:
+    """Write a layer of one model with many trees to its own folder."""
+    own = fit_task(name, size, size.predict_trees)
+    rows = np.arange(min(LAYER_ROWS, size.rows))
     layer = size.folder / name
     layer.mkdir()
     model = registry.fit(replace(own, train=own.train.take(rows)))
@@ -135,8 +137,8 @@ def fit_few(name: str, size: Size) -> None:
     write_json(layer / "columns.json", list(own.column_names))
 
 
-def scored(name: str, size: Size) -> Callable[[], float]:
-    """The scoring of stage 05, from the file; sum of the scores."""
+def predict_streamed(name: str, size: Size) -> Callable[[], float]:
+    """The prediction of stage 05 from the file; returns the sum of the scores."""
     folder, product = size.folder, np.load(size.folder / "product.npy")
 
     def work() -> float:
@@ -146,8 +148,8 @@ def scored(name: str, size: Size) -> Callable[[], float]:
     return work
 
 
-def asked(name: str, size: Size) -> Callable[[], float]:
-    """The library alone: the model from its file, one call for an array."""
+def predict_bare(name: str, size: Size) -> Callable[[], float]:
+    """The baseline: the model from its file, one call of the library on an array."""
     x = np.load(size.folder / "columns.npy")
     path = size.folder / name / f"fold-0.{registry.extension(name)}"
 
@@ -164,23 +166,23 @@ def asked(name: str, size: Size) -> Callable[[], float]:
     return lambda: float(work().astype(np.float32).sum(dtype=np.float64))
 
 
-def compared(name: str, size: Size, runs: int) -> tuple[list[Row], dict[str, float]]:
-    """The rows of one library, and its ratios."""
-    fit_few(name, size)
+def compare(name: str, size: Size, runs: int) -> tuple[list[Row], dict[str, float]]:
+    """Table rows and ratios of one library. Exits if the predictions differ."""
+    fit_layer(name, size)
     works = {
-        f"{name}, bare fit": bare,
-        f"{name}, fit": streamed,
-        f"{name}, bare predict": asked,
-        f"{name}, predict_mean": scored,
+        f"{name}, bare fit": fit_bare,
+        f"{name}, fit": fit_streamed,
+        f"{name}, bare predict": predict_bare,
+        f"{name}, predict_mean": predict_streamed,
     }
-    calls: dict[str, Callable[[], Measured]] = {
-        title: partial(report.measured, work, name, size) for title, work in works.items()
+    calls: dict[str, Callable[[], Measurement]] = {
+        title: partial(report.measure, work, name, size) for title, work in works.items()
     }
-    done = report.turns(calls, runs)
+    done = report.run_in_turns(calls, runs)
     rows = [Row(title, size.rows, "row", own) for title, own in done.items()]
     results = [row.runs[0].result for row in rows]
     if results[0] != results[1] or not np.isclose(results[2], results[3], rtol=1e-6):
-        raise SystemExit(f"{name} gives other answers than the bare library")
+        raise SystemExit(f"{name} differs from the bare library")
     return rows, {
         f"{name}_fit_vs_bare": report.ratio(rows[0], rows[1]),
         f"{name}_predict_vs_bare": report.ratio(rows[2], rows[3]),
@@ -190,21 +192,32 @@ def compared(name: str, size: Size, runs: int) -> tuple[list[Row], dict[str, flo
 def main() -> None:
     parser = report.parser("bench.boosters", __doc__)
     parser.add_argument("--rows", type=int, default=2_000_000, help="of the table (%(default)s)")
-    parser.add_argument("--trees", type=int, default=100, help="that are fitted (%(default)s)")
-    parser.add_argument("--asked", type=int, default=500, help="trees that score (%(default)s)")
+    parser.add_argument("--trees", type=int, default=100, help="to fit (%(default)s)")
+    parser.add_argument(
+        "--predict-trees",
+        type=int,
+        default=500,
+        help="trees of the model that predicts (%(default)s)",
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     rows: list[Row] = []
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-boosters-") as folder:
-        size = Size(Path(folder), given.rows, given.trees, given.asked, given.threads)
+        size = Size(
+            Path(folder),
+            arguments.rows,
+            arguments.trees,
+            arguments.predict_trees,
+            arguments.threads,
+        )
         write(size.folder, size.rows)
         for name in ("lightgbm", "xgboost"):
-            own, own_ratios = compared(name, size, given.runs)
+            own, own_ratios = compare(name, size, arguments.runs)
             rows, ratios = rows + own, ratios | own_ratios
     title = f"{size.rows:,} rows of {COLUMNS} columns, {size.trees} trees fitted"
-    report.show(f"{title}, {size.asked_trees} asked, {size.threads} threads", rows)
-    report.finish("boosters", ratios, BARS, given.json)
+    report.print_table(f"{title}, {size.predict_trees} predicting, {size.threads} threads", rows)
+    report.print_ratios("boosters", ratios, BARS, arguments.json)
 
 
 if __name__ == "__main__":

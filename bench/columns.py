@@ -1,11 +1,11 @@
-"""What the networks say of the candidate rows: two million of them, with ten columns.
+"""Features of network predictions: ten columns for two million candidate rows, against DuckDB.
 
     python -m bench.columns --json
 
-A tenth of the competition's test products; their candidates are the classes that eight networks
-list, and the columns are those of the networks' mean (`lib/features/network.py`). Baseline: DuckDB
-with as many threads as cores and its tables in memory: two joins, a GROUP BY and two windows. Both
-must give the same sums.
+A tenth of the competition's test products; the candidates are the classes that eight networks list,
+and the features are those of the networks' mean (`lib/features/network.py`). Baseline: DuckDB with
+as many threads as cores and its tables in memory: two joins, a GROUP BY and two windows. Both must
+give the same sums.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from bench import report, shape
-from bench.ranking import connected
-from bench.report import Measured, Row
+from bench.ranking import load_into_duckdb
+from bench.report import Measurement, Row
 from bench.shape import CLASSES
 from lib.features.build import CHUNK
 from lib.features.candidates import unique_candidates
@@ -29,32 +29,32 @@ from lib.utils.chunks import chunks
 BARS = {"columns_vs_duckdb": 3.0}
 
 
-def said(scale: float) -> Callable[[], np.ndarray]:
-    """The columns as stage 04 makes them; returns how many rows, and the sum of each column."""
-    query, topk, slot, cls = proposed(scale)
-    bounds = np.searchsorted(slot, np.arange(len(query.products) + 1))
-    network_features(query, topk, "mean", slot[:1], cls[:1], CLASSES)  # compiled before the clock
+def by_network_features(scale: float) -> Callable[[], np.ndarray]:
+    """The features of stage 04; returns the number of rows and the sum of each column."""
+    query, topk, query_row, class_id = make_candidates(scale)
+    bounds = np.searchsorted(query_row, np.arange(len(query.products) + 1))
+    network_features(query, topk, "mean", query_row[:1], class_id[:1], CLASSES)  # compile first
 
     def some(products: slice) -> Columns:
         rows = slice(bounds[products.start], bounds[products.stop])
-        return network_features(query, topk, "mean", slot[rows], cls[rows], CLASSES)
+        return network_features(query, topk, "mean", query_row[rows], class_id[rows], CLASSES)
 
     def work() -> np.ndarray:
         tables = [some(products) for products in chunks(len(query.products), CHUNK)]
         sums = [sum(np.nansum(table[name], dtype=float) for table in tables) for name in tables[0]]
-        return np.array([len(slot), *sums])
+        return np.array([len(query_row), *sums])
 
     return work
 
 
-def grouped(scale: float) -> Callable[[], np.ndarray]:
-    """The baseline: the same columns by DuckDB."""
-    query, topk, slot, cls = proposed(scale)
+def by_duckdb(scale: float) -> Callable[[], np.ndarray]:
+    """The baseline: the same features by DuckDB."""
+    query, topk, query_row, class_id = make_candidates(scale)
     images, k = topk.classes.shape
     floor = np.minimum(topk.rest / np.float32(CLASSES - k), topk.probs[:, -1])
     owner = query.query_row_of_image()
     tables = {
-        "candidate": {"slot": slot, "cls": cls},
+        "candidate": {"slot": query_row, "cls": class_id},
         "picture": {
             "slot": owner,
             "image": np.arange(images),
@@ -68,7 +68,7 @@ def grouped(scale: float) -> Callable[[], np.ndarray]:
             "prob": topk.probs.ravel(),
         },
     }
-    connection = connected({name: pa.table(columns) for name, columns in tables.items()})
+    connection = load_into_duckdb({name: pa.table(columns) for name, columns in tables.items()})
     of_position = [f"max(prob) filter (position = {p}) prob_{p}" for p in range(POSITIONS)]
 
     def work() -> np.ndarray:
@@ -95,33 +95,36 @@ def grouped(scale: float) -> Callable[[], np.ndarray]:
     return work
 
 
-def proposed(scale: float) -> tuple[Query, TopK, np.ndarray, np.ndarray]:
-    """Test products, what the networks say of them in the mean, and rows (slot, class)."""
-    _, query = shape.catalogues(scale)
-    dumps = shape.dumps(query, shape.truth(query))
+def make_candidates(scale: float) -> tuple[Query, TopK, np.ndarray, np.ndarray]:
+    """Test products, the networks' mean predictions, and candidate rows (query row, class id)."""
+    _, query = shape.make_catalogs(scale)
+    topks = shape.topks(query, shape.true_classes(query))
     asked = make_query(query, np.arange(len(query.label)))
     nothing = np.empty((len(query.label), 0), np.int16)
-    slot, cls = unique_candidates(asked, [dump.classes for dump in dumps], [], nothing, CLASSES)
-    return asked, weighted_mean(dumps, [1.0] * len(dumps), CLASSES), slot, cls
+    query_row, class_id = unique_candidates(
+        asked, [dump.classes for dump in topks], [], nothing, CLASSES
+    )
+    return asked, weighted_mean(topks, [1.0] * len(topks), CLASSES), query_row, class_id
 
 
 def main() -> None:
     parser = report.parser("bench.columns", __doc__)
     parser.add_argument("--scale", type=float, default=0.1, help="of the competition's size")
     arguments = parser.parse_args()
-    tasks = {"DuckDB": grouped, "network_features": said}
-    calls: dict[str, Callable[[], Measured]] = {
-        name: partial(report.measured, task, arguments.scale) for name, task in tasks.items()
+    report.require("duckdb", "duckdb")
+    tasks = {"DuckDB": by_duckdb, "network_features": by_network_features}
+    calls: dict[str, Callable[[], Measurement]] = {
+        name: partial(report.measure, task, arguments.scale) for name, task in tasks.items()
     }
-    runs = report.turns(calls, arguments.runs)
+    runs = report.run_in_turns(calls, arguments.runs)
     results = [done[0].result for done in runs.values()]
     if not np.allclose(results[0], results[1], rtol=1e-5):
         raise SystemExit("the baseline gives other numbers")
     count = int(results[0][0])
     table = [Row(name, count, "row", runs[name]) for name in tasks]
-    report.show(f"{count:,} candidate rows, {len(results[0]) - 1} columns", table)
+    report.print_table(f"{count:,} candidate rows, {len(results[0]) - 1} columns", table)
     ratios = {"columns_vs_duckdb": report.ratio(table[0], table[1])}
-    report.finish("columns", ratios, BARS, arguments.json)
+    report.print_ratios("columns", ratios, BARS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Stage 01 against `bson.decode_file_iter` and `md5sum` on the same, hot file.
+"""Stage 01 against `bson.decode_file_iter` and `md5sum` on the same cached file.
 
     python -m bench.index --products 300000 --json
 
-Baselines: iterating over the decoded documents (what a conversion to files begins with), and
-`md5sum` of the file. Each measurement has a process of its own; compiled code is loaded before
-the clock starts, the start of the second process is on it.
+Baselines: iteration over the decoded documents (the first step of any conversion to files), and
+`md5sum` of the file. Each measurement runs in its own process. Compiled code is loaded first; the
+start of the second process is measured.
 """
 
 import subprocess
@@ -71,20 +71,20 @@ def main() -> None:
 
 def run(path: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-def]
     tasks = {
-        "bson.decode_file_iter": partial(report.measured, decode_all, path),
-        "index, without md5": partial(report.measured, index, path, 1, False),
-        "md5sum": partial(report.measured, md5sum, path),
-        "index, one process": partial(report.measured, index, path, 1, True),
-        "index, two processes": partial(report.measured, index, path, 2, True),
+        "bson.decode_file_iter": partial(report.measure, decode_all, path),
+        "index, without md5": partial(report.measure, index, path, 1, False),
+        "md5sum": partial(report.measure, md5sum, path),
+        "index, one process": partial(report.measure, index, path, 1, True),
+        "index, two processes": partial(report.measure, index, path, 2, True),
     }
-    runs = report.turns(tasks, arguments.runs)
-    for name, done in runs.items():
-        if any(one.result not in (None, images) for one in done):
+    runs = report.run_in_turns(tasks, arguments.runs)
+    for name, results in runs.items():
+        if any(one.result not in (None, images) for one in results):
             sys.exit(f"{name}: not the {images} pictures of the file")
     size = path.stat().st_size
     rows = {name: Row(name, size // 1_000_000, "MB", runs[name]) for name in tasks}
     title = f"{arguments.products:,} products, {images:,} pictures, {size / 1e9:.2f} GB, hot file"
-    report.show(title, list(rows.values()))
+    report.print_table(title, list(rows.values()))
     one = rows["index, one process"]
     ratios = {
         "index_vs_decode_file_iter": report.ratio(
@@ -93,7 +93,7 @@ def run(path: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-
         "index_md5_vs_md5sum": report.ratio(rows["md5sum"], one),
         "index_two_processes": report.ratio(one, rows["index, two processes"]),
     }
-    report.finish("index", ratios, BARS, arguments.json)
+    report.print_ratios("index", ratios, BARS, arguments.json)
 
 
 if __name__ == "__main__":

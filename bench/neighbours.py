@@ -1,90 +1,100 @@
-"""Cosine search over embeddings: all pictures, and the pictures of one class (T3).
+"""Exact k-NN search and class scores on embeddings, against faiss and numpy.
 
     python -m bench.neighbours --json
 
-20,000 pictures look for their five closest among 200,000, each 128 numbers. Baseline: faiss's exact
-index (IndexFlatIP), which must name the same pictures. Then T3's score of 12 candidate classes for
-each of them, in 1,000 classes with a long tail. Baseline: numpy, a matrix product and a partial
-sort for each class, which must give the same scores.
+20,000 images search their five nearest among 200,000, each with 128 numbers. Baseline: faiss's
+exact index (IndexFlatIP), which must find the same images. Then the k-NN score (8th-place Cdiscount
+team) of 12 candidate classes for each image, in 1,000 classes with a long tail. Baseline: numpy, a
+matrix product and a partial sort for each class, which must give the same scores.
 """
 
 import argparse
 from collections.abc import Callable
 from functools import partial
 
-import faiss
 import numpy as np
 import torch
 
 from bench import report
-from bench.report import Measured, Row
+from bench.report import Measurement, Row
 from lib.features import knn
 
 DIMS, CLASSES, CANDIDATES, K = 128, 1_000, 12, 5
-NOISE = 2.0  # how far a picture lies from the middle of its class
+NOISE = 2.0  # distance of an image from the center of its class
 
 BARS = {"nearest_vs_faiss": 0.8, "class_scores_vs_numpy": 1.0}
 
 
-def pictures(known: int, asked: int) -> tuple[np.ndarray, ...]:
-    """Embeddings and classes of labelled pictures, embeddings and candidates of the others."""
+def make_embeddings(num_references: int, num_queries: int) -> tuple[np.ndarray, ...]:
+    """References float32 [R, DIMS], their classes int16 [R]; queries float32 [Q, DIMS], their
+    candidate classes int16 [Q, CANDIDATES]."""
     rng = np.random.default_rng(1)
     middle = rng.normal(size=(CLASSES, DIMS))
     sizes = 1 / np.arange(1, CLASSES + 1)
     label, of_asked = (
-        rng.choice(CLASSES, n, p=sizes / sizes.sum()).astype(np.int16) for n in (known, asked)
+        rng.choice(CLASSES, n, p=sizes / sizes.sum()).astype(np.int16)
+        for n in (num_references, num_queries)
     )
-    seen, shown = (
+    references, queries = (
         (middle[of] + NOISE * rng.normal(size=(len(of), DIMS))).astype(np.float32)
         for of in (label, of_asked)
     )
-    cls = rng.choice(CLASSES, (asked, CANDIDATES), p=sizes / sizes.sum()).astype(np.int16)
-    return seen, label, shown, cls
+    candidates = rng.choice(CLASSES, (num_queries, CANDIDATES), p=sizes / sizes.sum()).astype(
+        np.int16
+    )
+    return references, label, queries, candidates
 
 
-def by_torch(known: int, asked: int) -> Callable[[], int]:
-    seen, label, shown, _ = pictures(known, asked)
+def knn_by_torch(num_references: int, num_queries: int) -> Callable[[], int]:
+    """The k-NN search of stage 04; returns the sum of the neighbours' classes."""
+    references, label, queries, _ = make_embeddings(num_references, num_queries)
     torch.set_num_threads(report.cores())
-    rows = np.arange(known)
-    knn.knn_classes(seen, rows[:9], label, shown[:9], K)  # compiled before the clock starts
-    return lambda: int(knn.knn_classes(seen, rows, label, shown, K)[0].sum(dtype=np.int64))
+    rows = np.arange(num_references)
+    knn.knn_classes(references, rows[:9], label, queries[:9], K)  # compile first
+    return lambda: int(knn.knn_classes(references, rows, label, queries, K)[0].sum(dtype=np.int64))
 
 
-def by_faiss(known: int, asked: int) -> Callable[[], int]:
-    seen, label, shown, _ = pictures(known, asked)
+def knn_by_faiss(num_references: int, num_queries: int) -> Callable[[], int]:
+    """The baseline: faiss's exact index."""
+    faiss = report.require("faiss", "faiss-cpu")
+    references, label, queries, _ = make_embeddings(num_references, num_queries)
     faiss.omp_set_num_threads(report.cores())
 
     def work() -> int:
         index = faiss.IndexFlatIP(DIMS)
-        index.add(seen / np.linalg.norm(seen, axis=1, keepdims=True))
-        _, places = index.search(shown / np.linalg.norm(shown, axis=1, keepdims=True), K)
+        index.add(references / np.linalg.norm(references, axis=1, keepdims=True))
+        _, places = index.search(queries / np.linalg.norm(queries, axis=1, keepdims=True), K)
         return int(label[places].sum(dtype=np.int64))
 
     return work
 
 
-def scored(known: int, asked: int) -> Callable[[], float]:
-    seen, label, shown, cls = pictures(known, asked)
+def scores_by_torch(num_references: int, num_queries: int) -> Callable[[], float]:
+    """The class scores of stage 04; returns their sum."""
+    references, label, queries, candidates = make_embeddings(num_references, num_queries)
     torch.set_num_threads(report.cores())
-    image = np.repeat(np.arange(asked), CANDIDATES)
-    knn.knn_classes(seen, image[:9], label, shown[:9], K)  # compiled before the clock starts
+    image = np.repeat(np.arange(num_queries), CANDIDATES)
+    knn.knn_classes(references, image[:9], label, queries[:9], K)  # compile first
 
     def work() -> float:
-        score, _ = knn.class_knn_scores(seen, np.arange(known), label, shown, image, cls.ravel())
+        score, _ = knn.class_knn_scores(
+            references, np.arange(num_references), label, queries, image, candidates.ravel()
+        )
         return round(float(score.sum(dtype=np.float64)), 3)
 
     return work
 
 
-def by_numpy(known: int, asked: int) -> Callable[[], float]:
-    seen, label, shown, cls = pictures(known, asked)
+def scores_by_numpy(num_references: int, num_queries: int) -> Callable[[], float]:
+    """The baseline: a matrix product and a partial sort for each class."""
+    references, label, queries, candidates = make_embeddings(num_references, num_queries)
 
     def work() -> float:
-        unit = seen / np.linalg.norm(seen, axis=1, keepdims=True)
-        query = shown / np.linalg.norm(shown, axis=1, keepdims=True)
+        unit = references / np.linalg.norm(references, axis=1, keepdims=True)
+        query = queries / np.linalg.norm(queries, axis=1, keepdims=True)
         total = 0.0
         for one in range(CLASSES):
-            rows, _ = np.nonzero(cls == one)
+            rows, _ = np.nonzero(candidates == one)
             cosine = query[rows] @ unit[label == one].T
             five = -np.partition(-cosine, min(4, cosine.shape[1] - 1), axis=1)[:, :5]
             total += float((((1 + five.astype(np.float64)) / 2) ** 35).sum())
@@ -96,36 +106,41 @@ def by_numpy(known: int, asked: int) -> Callable[[], float]:
 def main() -> None:
     parser = report.parser("bench.neighbours", __doc__)
     parser.add_argument(
-        "--known", type=int, default=200_000, help="labelled pictures (%(default)s)"
+        "--num-references", type=int, default=200_000, help="labelled images (%(default)s)"
     )
-    parser.add_argument("--asked", type=int, default=20_000, help="others (%(default)s)")
+    parser.add_argument(
+        "--num-queries", type=int, default=20_000, help="other images (%(default)s)"
+    )
     arguments = parser.parse_args()
-    table = _measured(arguments)
-    title = f"{arguments.asked:,} pictures among {arguments.known:,}, {DIMS} numbers each"
-    report.show(title, table)
+    report.require("faiss", "faiss-cpu")
+    table = _measure_all(arguments)
+    title = (
+        f"{arguments.num_queries:,} images among {arguments.num_references:,}, {DIMS} numbers each"
+    )
+    report.print_table(title, table)
     ratios = {
         "nearest_vs_faiss": report.ratio(table[0], table[1]),
         "class_scores_vs_numpy": report.ratio(table[2], table[3]),
     }
-    report.finish("neighbours", ratios, BARS, arguments.json)
+    report.print_ratios("neighbours", ratios, BARS, arguments.json)
 
 
-def _measured(arguments: argparse.Namespace) -> list[Row]:
-    of = (arguments.known, arguments.asked)
+def _measure_all(arguments: argparse.Namespace) -> list[Row]:
+    of = (arguments.num_references, arguments.num_queries)
     tasks: dict[str, Callable[..., Callable[[], object]]] = {
-        "five closest, faiss": by_faiss,
-        "five closest, torch": by_torch,
-        "scores of classes, numpy": by_numpy,
-        "scores of classes, torch": scored,
+        "5 nearest, faiss": knn_by_faiss,
+        "5 nearest, torch": knn_by_torch,
+        "class scores, numpy": scores_by_numpy,
+        "class scores, torch": scores_by_torch,
     }
-    calls: dict[str, Callable[[], Measured]] = {
-        name: partial(report.measured, task, *of) for name, task in tasks.items()
+    calls: dict[str, Callable[[], Measurement]] = {
+        name: partial(report.measure, task, *of) for name, task in tasks.items()
     }
-    runs = report.turns(calls, arguments.runs)
+    runs = report.run_in_turns(calls, arguments.runs)
     faiss_found, torch_found, numpy_score, torch_score = (r[0].result for r in runs.values())
     if faiss_found != torch_found or not np.isclose(numpy_score, torch_score, rtol=1e-4):
         raise SystemExit("a baseline gives other numbers")
-    return [Row(name, arguments.asked, "picture", runs[name]) for name in tasks]
+    return [Row(name, arguments.num_queries, "image", runs[name]) for name in tasks]
 
 
 if __name__ == "__main__":

@@ -1,33 +1,32 @@
-"""Stage 04 at the competition's size: priors of 21 million rows, hashes of 15.5 million pictures.
+"""Id priors of 21 million rows and a hash look-up of 15.5 million images, against numpy and DuckDB.
 
     python -m bench.ranking --json
 
-1.77 million test products with 12 candidates each look at 7.07 million labelled ones, in 5,270
-classes with a long tail and sellers' runs of ids. Baseline: the same counts by vectorised numpy,
-two `searchsorted` on a combined key of class and place for each row (on a tenth of the products,
-in a row, and scaled: it takes minutes otherwise).
+Priors: 1.77 million test products with 12 candidates each count classes among 7.07 million labelled
+products near by id, in 5,270 classes with a long tail. Baseline: the same counts by numpy, two
+`searchsorted` calls on a combined key of class and position, on a tenth of the products.
 
-3.1 million test pictures are looked up among 12.37 million, of which a third are copies: how many
-products hold the picture, and of how many classes. Baseline: DuckDB with as many threads as cores
-and its tables in memory, a GROUP BY and a join. Baselines must give the same numbers.
+Hashes: 3.1 million test images are looked up among 12.37 million, of which a third are copies: how
+many products hold the image, and of how many classes. Baseline: DuckDB with as many threads as
+cores and its tables in memory, a GROUP BY and a join. Baselines must give the same numbers.
 
-`bench/columns.py` has what networks say of the rows, `bench/stages.py` the whole of the stage.
+`bench.columns` measures the features of networks, `bench.stages` the whole stage.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from bench import report, shape
-from bench.report import Measured, Row
+from bench.report import Measurement, Row
 from bench.shape import IMAGES, TEST, TEST_IMAGES, TRAIN
 from lib.features import hash_lookup, id_priors
 
 CANDIDATES, WINDOW = 12, 50_000
-SHARE = 10  # the baseline takes every tenth part of the products
+BASELINE_PART = 10  # the baseline counts for one product in ten
 HASH_K = 5
 
 HASH_MEMORY = 1500  # MB
@@ -36,31 +35,31 @@ BARS = {"prior_vs_numpy": 100.0, "hash_vs_duckdb": 2.0, "hash_memory": 1.0}
 
 
 def rows(scale: float) -> tuple[np.ndarray, ...]:
-    """ids and labels of the labelled products, ids and candidate classes of the others, by id."""
-    labelled, query = shape.catalogues(scale)
+    """ids and labels of the labelled products; ids and candidate classes of the others."""
+    labelled, query = shape.make_catalogs(scale)
     rng = np.random.default_rng(1)
     classes = labelled.label[rng.integers(0, len(labelled.label), (len(query.label), CANDIDATES))]
     return labelled.product_id, labelled.label, np.sort(query.product_id), classes
 
 
-def swept(scale: float) -> Callable[[], np.ndarray]:
+def by_id_index(scale: float) -> Callable[[], np.ndarray]:
     """The counts as stage 04 makes them."""
     ids, label, queries, classes = rows(scale)
     order = id_priors.build_id_index(ids, label)
     asked = np.repeat(queries, CANDIDATES)
     window = id_priors.limit_window(WINDOW, len(ids))
-    order.nearest_counts(asked[:1], classes.ravel()[:1], 1)  # compiled before the clock starts
-    return lambda: order.nearest_counts(asked, classes.ravel(), window)[: part(scale)]
+    order.nearest_counts(asked[:1], classes.ravel()[:1], 1)  # compile first
+    return lambda: order.nearest_counts(asked, classes.ravel(), window)[: num_baseline_rows(scale)]
 
 
-def searched(scale: float) -> Callable[[], np.ndarray]:
-    """The baseline: two binary searches a row."""
+def by_searchsorted(scale: float) -> Callable[[], np.ndarray]:
+    """The baseline: two binary searches for each row."""
     ids, label, queries, classes = rows(scale)
     by_id = np.argsort(ids)
     ids, label = ids[by_id], label[by_id]
     n, window = len(ids), id_priors.limit_window(WINDOW, len(ids))
     keys = np.sort(label.astype(np.int64) * n + np.arange(n))
-    count = part(scale)
+    count = num_baseline_rows(scale)
     products = queries[: count // CANDIDATES]
     asked = classes.ravel()[:count].astype(np.int64)
 
@@ -79,17 +78,17 @@ def searched(scale: float) -> Callable[[], np.ndarray]:
     return work
 
 
-def part(scale: float) -> int:
-    """Rows that the baseline counts."""
-    return int(TEST * scale) // SHARE * CANDIDATES
+def num_baseline_rows(scale: float) -> int:
+    """Number of rows that the baseline counts."""
+    return int(TEST * scale) // BASELINE_PART * CANDIDATES
 
 
-def looked_up(scale: float, training: bool = False) -> Callable[[], tuple[int, int]]:
-    """What stage 04 knows of each picture; sums of products and of classes.
+def by_lookup(scale: float, training: bool = False) -> Callable[[], tuple[int, int]]:
+    """The hash look-up of stage 04; returns the sums of products and of classes.
 
-    training: of the labelled pictures themselves, in four folds, each less its own label.
+    training: look up the labelled images themselves, in four folds, without their own labels.
     """
-    labelled, query = shape.catalogues(scale)
+    labelled, query = shape.make_catalogs(scale)
     reference = np.ones(len(labelled.label), bool)
     fold = np.full(len(labelled.label), -1, np.int8)
     if training:
@@ -104,21 +103,25 @@ def looked_up(scale: float, training: bool = False) -> Callable[[], tuple[int, i
             references, query, images[some], query_fold[some], HASH_K, training
         )
 
-    asked(slice(1))  # compiled before the clock starts
+    asked(slice(1))  # compile first
 
     def work() -> tuple[int, int]:
-        known = asked(slice(None))
-        return int(known.total.sum(dtype=np.int64)), int(known.distinct.sum(dtype=np.int64))
+        references_table = asked(slice(None))
+        return int(references_table.total.sum(dtype=np.int64)), int(
+            references_table.distinct.sum(dtype=np.int64)
+        )
 
     return work
 
 
-def grouped(scale: float) -> Callable[[], tuple[int, int]]:
+def by_duckdb(scale: float) -> Callable[[], tuple[int, int]]:
     """The baseline: the same counts, and the first class, by DuckDB."""
-    labelled, query = shape.catalogues(scale)
+    labelled, query = shape.make_catalogs(scale)
     held = labelled.image_product
-    known = {"p": held, "c": labelled.label[held]} | _halves(labelled.md5)
-    connection = connected({"known": pa.table(known), "asked": pa.table(_halves(query.md5))})
+    references_table = {"p": held, "c": labelled.label[held]} | _halves(labelled.md5)
+    connection = load_into_duckdb(
+        {"known": pa.table(references_table), "asked": pa.table(_halves(query.md5))}
+    )
 
     def work() -> tuple[int, int]:
         connection.execute(
@@ -135,9 +138,9 @@ def grouped(scale: float) -> Callable[[], tuple[int, int]]:
     return work
 
 
-def connected(tables: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
-    """A database in memory that holds the tables, their rows numbered `i`."""
-    connection = duckdb.connect()
+def load_into_duckdb(tables: dict[str, pa.Table]) -> Any:
+    """A DuckDB connection with the tables in memory; column `i` numbers their rows."""
+    connection = report.require("duckdb", "duckdb").connect()
     connection.execute("set enable_progress_bar = false")
     for name, table in tables.items():
         connection.register("arrow", table)
@@ -154,38 +157,39 @@ def main() -> None:
     parser = report.parser("bench.ranking", __doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the competition's size")
     arguments = parser.parse_args()
+    report.require("duckdb", "duckdb")
     candidates = int(TEST * arguments.scale) * CANDIDATES
     asked = int(TEST_IMAGES * arguments.scale)
     labelled = int(IMAGES * arguments.scale)
     tasks: dict[str, tuple[Callable[[float], Callable[[], object]], int]] = {
-        "prior, numpy (a tenth)": (searched, part(arguments.scale)),
-        "prior, sweep": (swept, candidates),
-        "hashes, DuckDB": (grouped, asked),
-        "hashes, look_up": (looked_up, asked),
-        "hashes of rows that train": (partial(looked_up, training=True), labelled),
+        "prior, numpy (a tenth)": (by_searchsorted, num_baseline_rows(arguments.scale)),
+        "prior, id index": (by_id_index, candidates),
+        "hashes, DuckDB": (by_duckdb, asked),
+        "hashes, lookup": (by_lookup, asked),
+        "hashes, training rows": (partial(by_lookup, training=True), labelled),
     }
-    calls: dict[str, Callable[[], Measured]] = {
-        name: partial(report.measured, task, arguments.scale) for name, (task, _) in tasks.items()
+    calls: dict[str, Callable[[], Measurement]] = {
+        name: partial(report.measure, task, arguments.scale) for name, (task, _) in tasks.items()
     }
-    runs = report.turns(calls, arguments.runs)
+    runs = report.run_in_turns(calls, arguments.runs)
     results = [done[0].result for done in runs.values()]
     if not np.array_equal(results[0], results[1]) or results[2] != results[3]:
         raise SystemExit("a baseline gives other numbers")
     table = [Row(name, count, "row", runs[name]) for name, (_, count) in tasks.items()]
-    drawn = "the real ids and classes" if shape.is_real() else "drawn ids and classes"
-    report.show(
+    drawn = "the real ids and classes" if shape.has_real_ids() else "drawn ids and classes"
+    report.print_table(
         f"{candidates:,} candidate rows, the {WINDOW:,} nearest of"
-        f" {int(TRAIN * arguments.scale):,}; {asked:,} pictures among {labelled:,}; {drawn}",
+        f" {int(TRAIN * arguments.scale):,}; {asked:,} images among {labelled:,}; {drawn}",
         table,
     )
     ratios = {
         "prior_vs_numpy": report.ratio(table[0], table[1], "cpu")
         * candidates
-        / part(arguments.scale),
+        / num_baseline_rows(arguments.scale),
         "hash_vs_duckdb": report.ratio(table[2], table[3]),
         "hash_memory": HASH_MEMORY / max(table[3].peak, table[4].peak),
     }
-    report.finish("ranking", ratios, BARS, arguments.json)
+    report.print_ratios("ranking", ratios, BARS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The picture reader against files, a Keras-style iterator and the bare decoder.
+"""The image reader against files, a Keras-style iterator and the bare decoder.
 
     python -m bench.reader --products 4000 --json
 
-Pictures are drawn at 180x180. Baselines: one file a picture, opened and read whole; a batch
-iterator as Keras users write it for this competition (tables of pandas, a lock, the document
-decoded, PIL, float32, one-hot); `cv2.imdecode` of bytes that are in memory already. Cold reads
-are of a file of random bytes that is dropped from the page cache before each run.
+Images are generated at 180x180. Baselines: one file for each image, opened and read; a batch
+iterator as Keras users wrote it for this competition (pandas tables, a lock, decoded documents,
+PIL, float32, one-hot labels); `cv2.imdecode` of bytes in memory. Cold reads are from a file of
+random bytes that is dropped from the page cache before each run.
 """
 
 import io
@@ -36,11 +36,13 @@ from lib.data.sources.bson_file import index_bson
 from lib.data.synthetic.catalog import generate as draw
 from lib.training.augment import RandomAugment
 
-WHOLE, CROP = (180, 180), (160, 160)
+RESIZE, CROP = (180, 180), (160, 160)
 BATCH = 64
 KERAS_CLASSES = 5270
 COLD_READS = 8000
-CLEAN = Sample(difficulty=0.0)  # drawings then take 6.4 KB; the competition's own example 5.7 KB
+CLEAN_IMAGES = Sample(
+    difficulty=0.0
+)  # drawings then take 6.4 KB; the competition's own example 5.7 KB
 
 BARS = {
     "random_reads_vs_files": 4.0,
@@ -51,24 +53,24 @@ BARS = {
 }
 
 
-def opened(folder: Path) -> Catalog:
+def open_catalog(folder: Path) -> Catalog:
     return read_catalog(folder / "index", folder / "train.bson")
 
 
-def shuffled(folder: Path) -> np.ndarray:
-    return np.random.default_rng(0).permutation(len(opened(folder).length))
+def shuffled_rows(folder: Path) -> np.ndarray:
+    return np.random.default_rng(0).permutation(len(open_catalog(folder).length))
 
 
 def read_in_place(folder: Path) -> Callable[[], int]:
     """Every picture's bytes in random order, out of the one file."""
-    rows, originals = shuffled(folder), ByteReader(opened(folder))
-    return lambda: sum(map(len, originals.read_many(rows)))
+    rows, byte_reader = shuffled_rows(folder), ByteReader(open_catalog(folder))
+    return lambda: sum(map(len, byte_reader.read_many(rows)))
 
 
 def read_files(folder: Path) -> Callable[[], int]:
     """The baseline: the same bytes from a file each, as a conversion leaves them."""
-    known = opened(folder)
-    paths = [str(file_of(folder, known, row)) for row in shuffled(folder).tolist()]
+    catalog = open_catalog(folder)
+    paths = [str(file_of(folder, catalog, row)) for row in shuffled_rows(folder).tolist()]
 
     def work() -> int:
         total = 0
@@ -82,14 +84,14 @@ def read_files(folder: Path) -> Callable[[], int]:
 
 def read_cold(folder: Path, threads: int) -> Callable[[], int]:
     """Random pictures of a file that is not in memory."""
-    known = opened(folder)
-    rows = np.random.default_rng(1).choice(len(known.length), COLD_READS, replace=False)
-    originals = ByteReader(known)
+    catalog = open_catalog(folder)
+    rows = np.random.default_rng(1).choice(len(catalog.length), COLD_READS, replace=False)
+    byte_reader = ByteReader(catalog)
 
     def read(part: np.ndarray) -> int:
-        return sum(map(len, originals.read_many(part)))
+        return sum(map(len, byte_reader.read_many(part)))
 
-    with known.path.open("rb") as file:
+    with catalog.path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -102,14 +104,14 @@ def read_cold(folder: Path, threads: int) -> Callable[[], int]:
 
 def read_batches(folder: Path, threads: int) -> Callable[[], int]:
     """The reader as training uses it: decode, crop, flip, uint8."""
-    known = opened(folder)
-    order = EpochOrder(np.arange(len(known.length)), 1, 0)
+    catalog = open_catalog(folder)
+    order = EpochOrder(np.arange(len(catalog.length)), 1, 0)
 
     def work() -> int:
-        with ImageReader(known, WHOLE, threads) as reader:
+        with ImageReader(catalog, RESIZE, threads) as reader:
             rows = order.slice(0, len(order))
             seeds = np.random.SeedSequence(0)
-            augmenter = RandomAugment(Augment(), WHOLE, CROP, flip=True)
+            augmenter = RandomAugment(Augment(), RESIZE, CROP, flip=True)
             batches = reader.batches(rows, BATCH, augmenter, seeds)
             return sum(len(pictures) for _, pictures in batches)
 
@@ -119,8 +121,8 @@ def read_batches(folder: Path, threads: int) -> Callable[[], int]:
 def decode_bare(folder: Path) -> Callable[[], int]:
     """The baseline: the decoder alone, on the same bytes in memory."""
     cv2.setNumThreads(0)
-    originals = ByteReader(opened(folder))
-    pictures = list(originals.read_many(shuffled(folder)))
+    byte_reader = ByteReader(open_catalog(folder))
+    pictures = list(byte_reader.read_many(shuffled_rows(folder)))
 
     def work() -> int:
         decoded = (cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_COLOR) for p in pictures)
@@ -133,16 +135,16 @@ class KerasStyle:
     """The baseline: batches of float32 pictures and one-hot labels, in the common Keras style."""
 
     def __init__(self, folder: Path) -> None:
-        known = opened(folder)
-        product = np.asarray(known.image_product)
-        positions = np.asarray(known.image_position)
-        starts, sizes = _documents(known.path)
-        ids = np.asarray(known.product_id)
+        catalog = open_catalog(folder)
+        product = np.asarray(catalog.image_product)
+        positions = np.asarray(catalog.image_position)
+        starts, sizes = _documents(catalog.path)
+        ids = np.asarray(catalog.product_id)
         self.documents = pd.DataFrame({"offset": starts, "length": sizes}, index=ids)
         self.images = pd.DataFrame(
-            {"product_id": ids[product], "category": known.label[product], "image": positions}
+            {"product_id": ids[product], "category": catalog.label[product], "image": positions}
         )
-        self.file = known.path.open("rb")
+        self.file = catalog.path.open("rb")
         self.lock = threading.Lock()
         self.rng = np.random.default_rng(0)
 
@@ -158,7 +160,7 @@ class KerasStyle:
             record = bson.decode(data)
             picture = Image.open(io.BytesIO(record["imgs"][image["image"]]["picture"]))
             pixels = np.asarray(picture.convert("RGB"), np.float32)
-            top, left = self.rng.integers(0, WHOLE[0] - CROP[0] + 1, 2)
+            top, left = self.rng.integers(0, RESIZE[0] - CROP[0] + 1, 2)
             pixels = pixels[top : top + CROP[0], left : left + CROP[1]]
             if self.rng.random() < 0.5:
                 pixels = pixels[:, ::-1]
@@ -178,35 +180,35 @@ def _documents(path: Path) -> tuple[list[int], list[int]]:
 
 
 def read_keras_style(folder: Path) -> Callable[[], int]:
-    iterator, rows = KerasStyle(folder), shuffled(folder)
+    iterator, rows = KerasStyle(folder), shuffled_rows(folder)
     starts = range(0, len(rows), BATCH)
-    return lambda: sum(len(iterator.batch(rows[at : at + BATCH])[0]) for at in starts)
+    return lambda: sum(len(iterator.batch(rows[start : start + BATCH])[0]) for start in starts)
 
 
 def prepare(folder: Path, products: int) -> int:
     """A drawn catalogue, its index, and its pictures as files; returns how many pictures."""
-    dials = replace(CLEAN, train_products=products, test_products=1, image_size=WHOLE[0])
-    draw(folder, dials, 1)
+    settings = replace(CLEAN_IMAGES, train_products=products, test_products=1, image_size=RESIZE[0])
+    draw(folder, settings, 1)
     (folder / "index").mkdir()
     build_categories(folder / "index", folder / "category_names.csv")
     index(folder, read_categories(folder / "index"))
-    return len(opened(folder).length)
+    return len(open_catalog(folder).length)
 
 
 def prepare_files(folder: Path) -> int:
     """A folder a category and a file a picture, as conversions leave them; how many."""
-    known = opened(folder)
-    for row, data in enumerate(ByteReader(known).read_many(np.arange(len(known.length)))):
-        path = file_of(folder, known, row)
+    catalog = open_catalog(folder)
+    for row, data in enumerate(ByteReader(catalog).read_many(np.arange(len(catalog.length)))):
+        path = file_of(folder, catalog, row)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return len(known.length)
+    return len(catalog.length)
 
 
-def file_of(folder: Path, known: Catalog, row: int) -> Path:
-    product = known.image_product[row]
-    name = f"{known.product_id[product]}-{known.image_position[row]}.jpg"
-    return folder / "files" / str(known.label[product]) / name
+def file_of(folder: Path, catalog: Catalog, row: int) -> Path:
+    product = catalog.image_product[row]
+    name = f"{catalog.product_id[product]}-{catalog.image_position[row]}.jpg"
+    return folder / "files" / str(catalog.label[product]) / name
 
 
 def prepare_records(folder: Path, products: int) -> None:
@@ -243,18 +245,18 @@ def main() -> None:
 
 def run(folder: Path, images: int, files: int, arguments) -> None:  # type: ignore[no-untyped-def]
     tasks = {
-        "a file a picture": (files, partial(report.measured, read_files, folder / "hot")),
-        "in place": (files, partial(report.measured, read_in_place, folder / "hot")),
-        "cold, 1 thread": (COLD_READS, partial(report.measured, read_cold, folder / "cold", 1)),
-        "cold, 8 threads": (COLD_READS, partial(report.measured, read_cold, folder / "cold", 8)),
-        "Keras style": (images, partial(report.measured, read_keras_style, folder)),
-        "bare cv2.imdecode": (images, partial(report.measured, decode_bare, folder)),
-        "reader, 1 thread": (images, partial(report.measured, read_batches, folder, 1)),
-        "reader, 2 threads": (images, partial(report.measured, read_batches, folder, 2)),
+        "a file a picture": (files, partial(report.measure, read_files, folder / "hot")),
+        "in place": (files, partial(report.measure, read_in_place, folder / "hot")),
+        "cold, 1 thread": (COLD_READS, partial(report.measure, read_cold, folder / "cold", 1)),
+        "cold, 8 threads": (COLD_READS, partial(report.measure, read_cold, folder / "cold", 8)),
+        "Keras style": (images, partial(report.measure, read_keras_style, folder)),
+        "bare cv2.imdecode": (images, partial(report.measure, decode_bare, folder)),
+        "reader, 1 thread": (images, partial(report.measure, read_batches, folder, 1)),
+        "reader, 2 threads": (images, partial(report.measure, read_batches, folder, 2)),
     }
-    runs = report.turns({name: task for name, (_, task) in tasks.items()}, arguments.runs)
+    runs = report.run_in_turns({name: task for name, (_, task) in tasks.items()}, arguments.runs)
     rows = {name: Row(name, count, "pic", runs[name]) for name, (count, _) in tasks.items()}
-    report.show(f"{images:,} pictures of 180x180, cut to 160x160", list(rows.values()))
+    report.print_table(f"{images:,} pictures of 180x180, cut to 160x160", list(rows.values()))
     reader = rows["reader, 1 thread"]
     ratios = {
         "random_reads_vs_files": report.ratio(rows["a file a picture"], rows["in place"]),
@@ -263,7 +265,7 @@ def run(folder: Path, images: int, files: int, arguments) -> None:  # type: igno
         "reader_vs_bare_decode": report.ratio(rows["bare cv2.imdecode"], reader, "cpu"),
         "reader_two_threads": report.ratio(reader, rows["reader, 2 threads"]),
     }
-    report.finish("reader", ratios, BARS, arguments.json)
+    report.print_ratios("reader", ratios, BARS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,34 @@
-"""What all benchmarks share: measuring in a fresh process, medians, the table, the last line.
+"""Measurement and output of all benchmarks: fresh processes, medians, the table, the last line.
 
-A benchmark prints a table for people and, with `--json`, one last line for machines:
+A benchmark prints a table and, with `--json`, one last line for programs:
 
     {"bench": "index", "ratios": {"index_vs_decode_file_iter": 5.1, ...}}
 
-A ratio compares two measurements of the same run, and above 1 is better than its baseline.
+A ratio compares two measurements of the same run; above 1 is better than the baseline.
 """
 
 import argparse
 import ctypes
+import importlib
 import json
 import multiprocessing
 import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lib.runtime import workers
 
 
 @dataclass(frozen=True)
-class Measured:
-    """wall and cpu in seconds (children included); peak: resident memory in MB at its height."""
+class Measurement:
+    """wall, cpu: seconds, child processes included. peak: maximum resident memory in MB."""
 
     wall: float
     cpu: float
@@ -35,12 +38,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was done, how often, and the median run."""
+    """One line of the table: `count` units of work, and its runs (figures: the median)."""
 
     name: str
     count: int
     unit: str
-    runs: Sequence[Measured]
+    runs: Sequence[Measurement]
 
     @property
     def wall(self) -> float:
@@ -56,34 +59,40 @@ class Row:
 
 
 def ratio(baseline: Row, ours: Row, by: str = "wall") -> float:
-    """Median over the runs of baseline by ours, each pair measured in the same turn."""
+    """Median over the runs of baseline / ours; each pair was measured in the same turn."""
     pairs = zip(baseline.runs, ours.runs, strict=True)
     return statistics.median(getattr(a, by) / getattr(b, by) for a, b in pairs)
 
 
-def turns(tasks: Mapping[str, Callable[[], Measured]], runs: int) -> dict[str, list[Measured]]:
-    """Each task `runs` times, in turns: a busy minute of the machine hits all alike."""
-    done: dict[str, list[Measured]] = {name: [] for name in tasks}
+def run_in_turns(
+    tasks: Mapping[str, Callable[[], Measurement]], runs: int
+) -> dict[str, list[Measurement]]:
+    """Run each task `runs` times, in turns, so that other load affects all tasks alike."""
+    results: dict[str, list[Measurement]] = {name: [] for name in tasks}
     for _ in range(runs):
         for name, task in tasks.items():
-            done[name].append(task())
-    return done
+            results[name].append(task())
+    return results
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """The arguments that every benchmark takes."""
-    made = argparse.ArgumentParser(
+    """The arguments that all benchmarks share."""
+    argument_parser = argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description.strip().splitlines()[0],
         epilog=f"example: python -m {module} --runs 5 --json",
     )
-    made.add_argument("--runs", type=int, default=5, help="of each measurement (%(default)s)")
-    made.add_argument("--json", action="store_true", help="ratios as one last line of JSON")
-    return made
+    argument_parser.add_argument(
+        "--runs", type=int, default=5, help="runs of each measurement (%(default)s)"
+    )
+    argument_parser.add_argument(
+        "--json", action="store_true", help="ratios as one last line of JSON"
+    )
+    return argument_parser
 
 
-def measured(task: Callable[..., Any], *arguments: Any) -> Measured:
-    """Run `task` in a fresh process. The task returns a function, which alone is measured."""
+def measure(task: Callable[..., Any], *arguments: Any) -> Measurement:
+    """Run `task` in a fresh process and measure the function that it returns."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(send, task, arguments))
@@ -105,11 +114,11 @@ def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> N
     result = work()
     wall, cpu = time.perf_counter() - wall, _cpu() - cpu
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    send.send(Measured(wall, cpu, max(resident("VmHWM"), children), result))
+    send.send(Measurement(wall, cpu, max(resident_mb("VmHWM"), children), result))
 
 
 def _forget_peak() -> None:
-    """What the preparation took, and has freed, is not the measured work's."""
+    """Reset the peak, so that memory of the preparation does not count."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # glibc keeps what is freed
         trim(0)
@@ -117,8 +126,8 @@ def _forget_peak() -> None:
         file.write("5")
 
 
-def resident(what: str = "VmRSS") -> float:
-    """Resident memory of this process in MB, mapped files included; "VmHWM": at its height."""
+def resident_mb(what: str = "VmRSS") -> float:
+    """Resident memory of this process in MB, mapped files included; "VmHWM": its maximum."""
     with open("/proc/self/status") as file:
         for line in file:
             if line.startswith(f"{what}:"):
@@ -131,9 +140,9 @@ def _cpu() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def show(title: str, rows: Sequence[Row]) -> None:
+def print_table(title: str, rows: Sequence[Row]) -> None:
     """The table: rates by wall and by CPU second, and peak memory of one process."""
-    print(f"{title}\n{machine()}\n")
+    print(f"{title}\n{describe_machine()}\n")
     width = max(len(row.name) for row in rows)
     print(
         f"{'':{width}}  {'wall':>9}  {'CPU':>9}  {'rate by wall':>22}  {'by CPU':>12}  {'peak':>8}"
@@ -146,8 +155,10 @@ def show(title: str, rows: Sequence[Row]) -> None:
         )
 
 
-def finish(bench: str, ratios: dict[str, float], bars: dict[str, float], as_json: bool) -> None:
-    """The ratios beside what is asked of them, and the line for machines."""
+def print_ratios(
+    bench: str, ratios: dict[str, float], bars: dict[str, float], as_json: bool
+) -> None:
+    """Print the ratios with their required minimum, and the last line for programs."""
     print()
     for name, value in ratios.items():
         asked = f"  (at least {bars[name]:g}{'' if value >= bars[name] else ', MISSED'})"
@@ -160,8 +171,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def machine() -> str:
-    """The machine in a line."""
+def require(module: str, package: str) -> Any:
+    """Import a module that only benchmarks need; exits with one line if it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        pins = (Path(__file__).parents[1] / "requirements-dev.txt").read_text().split()
+        pin = next(pin for pin in pins if pin.startswith(f"{package}=="))
+        raise SystemExit(
+            f"error: this benchmark needs {package}; run {sys.executable} -m pip install {pin}"
+        ) from None
+
+
+def describe_machine() -> str:
+    """Cores, processor, memory and Python version in one line."""
     model = platform.machine()
     with open("/proc/cpuinfo") as file:
         for line in file:

@@ -1,10 +1,10 @@
-"""Catalogues of the competition's shape for the ranking room: ids, classes, MD5s, no pictures.
+"""Catalogs in the competition's shape for stages 04 and 05: ids, classes and MD5s, no images.
 
-The 1,768,182 test ids and the sizes of the 5,270 classes are the real ones where the folder with
-them is at hand (`../shared/data/cdiscount`); else both are drawn. Drawn in any case: the other ids
-(in between, as the real ones are), which class a product has (in runs of ids, as sellers list
-them), which pictures are copies (as many distinct ones and as many of several classes as there
-are), and what eight networks say of the test pictures.
+The 1,768,182 test ids and the sizes of the 5,270 classes are the real ones if their folder exists
+(`../shared/data/cdiscount`), otherwise generated. Always generated: the other ids (between the real
+ones), the class of each product (in runs of ids, as sellers list them), which images are copies (as
+many distinct ones, and as many with several classes, as in the competition), and the predictions of
+eight networks.
 """
 
 from pathlib import Path
@@ -18,19 +18,19 @@ REAL = Path(__file__).parents[2] / "shared" / "data" / "cdiscount"
 TRAIN, TEST, CLASSES = 7_069_896, 1_768_182, 5_270
 IMAGES, DISTINCT, TEST_IMAGES = 12_371_293, 7_772_910, 3_095_080
 CONFLICTS = 114_209  # distinct pictures of more than one class
-SHARED = 0.4  # of the test pictures are one of train
-RUN = 40  # products of a seller's run, about
-STRAYS = 0.5  # of the products are not of their run's class
-REACH = 200  # pictures of a class that a copy may be of
-MODELS, TOP_K, IN_PLAY = 8, 5, 12  # classes between which the networks of a product waver
+SHARED_FRACTION = 0.4  # of the test pictures are one of train
+RUN_LENGTH = 40  # products of a seller's run, about
+STRAY_FRACTION = 0.5  # of the products are not of their run's class
+COPY_REACH = 200  # pictures of a class that a copy may be of
+NUM_MODELS, TOP_K, NUM_PLAUSIBLE = 8, 5, 12  # classes between which the networks of a product waver
 LEAD = 3.0  # of the true class, in logits: a network is right for 7 products in 10
 
 
-def is_real() -> bool:
+def has_real_ids() -> bool:
     return (REAL / "test_product_ids.npz").exists()
 
 
-def catalogues(scale: float) -> tuple[Catalog, Catalog]:
+def make_catalogs(scale: float) -> tuple[Catalog, Catalog]:
     """The labelled catalogue and the other, in file order, which is not that of ids."""
     rng = np.random.default_rng(1)
     test_ids = _test_ids(scale, rng)
@@ -44,7 +44,7 @@ def catalogues(scale: float) -> tuple[Catalog, Catalog]:
     images, asked = int(IMAGES * scale), int(TEST_IMAGES * scale)
     product = _owners(train, images, rng)
     picture, distinct = _pictures(label[product], int(CONFLICTS * scale), rng)
-    known = rng.random(asked) < SHARED
+    known = rng.random(asked) < SHARED_FRACTION
     shown = np.where(known, picture[rng.integers(0, images, asked)], distinct + np.arange(asked))
     md5 = rng.integers(0, 2**64, (distinct + asked, 2), np.uint64)
     test_ids = rng.permutation(test_ids)
@@ -55,26 +55,26 @@ def catalogues(scale: float) -> tuple[Catalog, Catalog]:
     )
 
 
-def truth(query: Catalog) -> np.ndarray:
+def true_classes(query: Catalog) -> np.ndarray:
     """A class int16 [Q] for each product of the unlabelled catalogue, in the runs of the other."""
     span = int(query.product_id.max())
     return _classes_along_ids(span, np.random.default_rng(1))(query.product_id)
 
 
-def dumps(query: Catalog, right: np.ndarray) -> list[TopK]:
+def topks(query: Catalog, right: np.ndarray) -> list[TopK]:
     """What the networks say of every picture: the true class right[product] most of the time.
 
     A dozen classes are in play for a product, and networks differ in how they weigh them.
     """
     rng = np.random.default_rng(3)
     products = len(right)
-    play = _drawn(_sizes(), rng, products * IN_PLAY).reshape(products, IN_PLAY)
+    play = _drawn(_sizes(), rng, products * NUM_PLAUSIBLE).reshape(products, NUM_PLAUSIBLE)
     play[:, 0] = right
-    shared = rng.normal(0, 1.2, (products, IN_PLAY)).astype(np.float32)
+    shared = rng.normal(0, 1.2, (products, NUM_PLAUSIBLE)).astype(np.float32)
     shared[:, 0] += LEAD
     shared[_again(play)] = -30  # a network lists a class once
     images = np.arange(len(query.image_product))
-    return [_dump(play, shared, query.image_product, images, rng) for _ in range(MODELS)]
+    return [_dump(play, shared, query.image_product, images, rng) for _ in range(NUM_MODELS)]
 
 
 def _again(classes: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def _dump(
     probs = np.empty((len(images), TOP_K), np.float32)
     for start in range(0, len(images), 1 << 18):
         part = slice(start, start + (1 << 18))
-        logits = shared[owner[part]] + rng.normal(0, 0.8, (len(owner[part]), IN_PLAY))
+        logits = shared[owner[part]] + rng.normal(0, 0.8, (len(owner[part]), NUM_PLAUSIBLE))
         dense = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         best = np.argsort(-dense, axis=1)[:, :TOP_K]
         classes[part] = np.take_along_axis(play[owner[part]], best, 1)
@@ -108,7 +108,7 @@ def _dump(
 def _test_ids(scale: float, rng: np.random.Generator) -> np.ndarray:
     """Ascending; a part of them lies as densely as the whole."""
     count = int(TEST * scale)
-    if is_real():
+    if has_real_ids():
         return np.load(REAL / "test_product_ids.npz")["ids"][:count].astype(np.int64)
     return np.cumsum(rng.integers(1, 26, count))
 
@@ -128,12 +128,12 @@ def _drawn(sizes: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarra
 def _classes_along_ids(span: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
     """A function of ids: the class of the run of each, or another."""
     sizes = _sizes()
-    runs = _drawn(sizes, np.random.default_rng(5), 24_000_000 // RUN)
+    runs = _drawn(sizes, np.random.default_rng(5), 24_000_000 // RUN_LENGTH)
 
     def of_id(ids: np.ndarray) -> np.ndarray:
         strays = _drawn(sizes, rng, len(ids))
-        of_run = runs[ids * 3 // (8 * RUN) % len(runs)]  # three ids in eight are products
-        return np.where(rng.random(len(ids)) < STRAYS, strays, of_run)
+        of_run = runs[ids * 3 // (8 * RUN_LENGTH) % len(runs)]  # three ids in eight are products
+        return np.where(rng.random(len(ids)) < STRAY_FRACTION, strays, of_run)
 
     return of_id
 
@@ -157,7 +157,7 @@ def _pictures(
     new[heads] = True
     number = np.cumsum(new) - 1
     first = np.repeat(number[heads], np.diff(heads, append=len(label)))
-    back = rng.integers(0, np.minimum(number - first + 1, REACH))
+    back = rng.integers(0, np.minimum(number - first + 1, COPY_REACH))
     number = np.where(new, number, number - back)
     strange = rng.permutation(np.flatnonzero(~new))[:conflicts]
     number[strange] = rng.integers(0, number.max() + 1, len(strange))

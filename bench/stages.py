@@ -1,15 +1,15 @@
-"""The whole of stage 04, and a booster's answers, for the competition's test set.
+"""Stage 04 and the prediction of a booster for the competition's test set.
 
-    python -m bench.stages --json              # an hour or less, 40 GB of disk in --folder
+    python -m bench.stages --json              # at most an hour, 40 GB of disk in --folder
     python -m bench.stages --scale 0.05
 
-1.77 million products, 3.1 million pictures, what eight networks list for each, 7.07 million
-labelled products: candidates with the columns that all sources share, the mean of the networks and
-its columns; then a LightGBM of 500 trees, fitted on a piece of these rows, scores them all. The
-catalogue is drawn in the competition's shape (`bench/shape.py`).
+1.77 million products, 3.1 million images, the top classes of eight networks for each, 7.07 million
+labelled products: candidates with the features that all sources share, the mean of the networks and
+its features; then a LightGBM of 500 trees, fitted on a part of the rows, predicts all of them. The
+catalog is generated in the competition's shape (`bench/shape.py`).
 
-Each of these runs in a process of its own and writes to disk, as the stages do. The bars: half an
-hour for the columns, 16 GB for each; a ratio is what is allowed by what was measured.
+Each part runs in its own process and writes to disk, as the stages do. Limits: half an hour for the
+features, 16 GB for each part; a ratio is limit / measurement.
 """
 
 import json
@@ -30,16 +30,16 @@ from lib.inference.topk import TopK
 from lib.stacking.boosters.base import FitTask, LabelledRows
 
 MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
-TAUGHT = 20_000  # rows that the booster learns from
+FIT_ROWS = 20_000  # rows that the booster learns from
 FEATURES = Features(id_windows=(100, 1000, 50_000), id_neighbors=3)
 
 BARS = {"stage_04_time": 1.0, "stage_04_memory": 1.0, "stage_05_memory": 1.0}
 
 
-def predicted(scale: float, folder: Path) -> Callable[[], None]:
+def write_topks(scale: float, folder: Path) -> Callable[[], None]:
     """What stage 03 leaves; no part of what is measured."""
-    _, query = shape.catalogues(scale)
-    for number, dump in enumerate(shape.dumps(query, shape.truth(query))):
+    _, query = shape.make_catalogs(scale)
+    for number, dump in enumerate(shape.topks(query, shape.true_classes(query))):
         (folder / f"dump{number}").mkdir()
         dump.save(folder / f"dump{number}")
     return lambda: None
@@ -47,8 +47,8 @@ def predicted(scale: float, folder: Path) -> Callable[[], None]:
 
 def candidates(scale: float, folder: Path) -> Callable[[], int]:
     """Candidates and the shared columns of the test part; returns the number of rows."""
-    labelled, query = shape.catalogues(scale)
-    everything = Splits(
+    labelled, query = shape.make_catalogs(scale)
+    splits = Splits(
         np.zeros(len(labelled.label), np.int8),
         (np.arange(len(labelled.label)) % 4).astype(np.int8),
     )
@@ -56,10 +56,10 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
     out.mkdir()
 
     def work() -> int:
-        dumps = _dumps(folder)
+        topks = _dumps(folder)
         facts = build.build_candidates(
             out,
-            PartInputs(FEATURES, "test", labelled, everything, query, shape.CLASSES, dumps),
+            PartInputs(FEATURES, "test", labelled, splits, query, shape.CLASSES, topks),
             "fit",
         )
         return facts["rows"]
@@ -67,15 +67,15 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
     return work
 
 
-def averaged(scale: float, folder: Path) -> Callable[[], int]:
+def mean_features(scale: float, folder: Path) -> Callable[[], int]:
     """The mean of the networks and its columns; returns how many columns."""
-    _, query = shape.catalogues(scale)
+    _, query = shape.make_catalogs(scale)
     out = folder / "mean"
     out.mkdir()
 
     def work() -> int:
-        dumps = _dumps(folder)
-        mean = network.weighted_mean(dumps, [1.0] * len(dumps), shape.CLASSES)
+        topks = _dumps(folder)
+        mean = network.weighted_mean(topks, [1.0] * len(topks), shape.CLASSES)
         facts = build.build_source(
             out, FEATURES, folder / "candidates", query, [mean], ["mean"], shape.CLASSES
         )
@@ -85,18 +85,18 @@ def averaged(scale: float, folder: Path) -> Callable[[], int]:
 
 
 def _dumps(folder: Path) -> list[TopK]:
-    return [TopK.load(folder / f"dump{number}") for number in range(shape.MODELS)]
+    return [TopK.load(folder / f"dump{number}") for number in range(shape.NUM_MODELS)]
 
 
-def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
+def predict_scores(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     """Every row scored by a booster that is fitted before the clock starts; returns the rows."""
     from lib.stacking.oof import predict_mean
 
     tables = [FeatureTable.load(folder / name) for name in ("candidates", "mean")]
     product = np.load(folder / "candidates" / "product.npy")
-    _, query = shape.catalogues(scale)
-    right = shape.truth(query)[product] == np.load(folder / "candidates" / "cls.npy")
-    _teach(folder / "booster", JoinedTables(tables), right.astype(np.int8), product, trees)
+    _, query = shape.make_catalogs(scale)
+    correct = shape.true_classes(query)[product] == np.load(folder / "candidates" / "cls.npy")
+    _fit_layer(folder / "booster", JoinedTables(tables), correct.astype(np.int8), product, trees)
 
     cores = report.cores()
 
@@ -108,16 +108,18 @@ def scored(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     return work
 
 
-def _teach(
-    folder: Path, rows: JoinedTables, right: np.ndarray, product: np.ndarray, trees: int
+def _fit_layer(
+    folder: Path, rows: JoinedTables, correct: np.ndarray, product: np.ndarray, trees: int
 ) -> None:
     """A layer of one model, fitted on the first rows."""
     from lib.stacking.boosters import registry
 
     folder.mkdir()
-    seen = LabelledRows(rows, right, product).take(np.arange(min(TAUGHT, rows.rows)))
+    labelled_rows = LabelledRows(rows, correct, product).take(np.arange(min(FIT_ROWS, rows.rows)))
     stack = Stack(n_estimators=trees, learning_rate=0.02)
-    task = FitTask("lightgbm", seen, rows.names, rows.categorical, stack, seed=1, threads=2)
+    task = FitTask(
+        "lightgbm", labelled_rows, rows.names, rows.categorical, stack, seed=1, threads=2
+    )
     registry.fit(task).save(folder / "fold-0.txt")
     (folder / "columns.json").write_text(json.dumps(rows.names))
 
@@ -131,9 +133,9 @@ def main() -> None:
     scale = arguments.scale
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        report.measured(predicted, scale, folder)
-        runs = [report.measured(task, scale, folder) for task in (candidates, averaged)]
-        runs.append(report.measured(scored, scale, folder, arguments.trees))
+        report.measure(write_topks, scale, folder)
+        runs = [report.measure(task, scale, folder) for task in (candidates, mean_features)]
+        runs.append(report.measure(predict_scores, scale, folder, arguments.trees))
     rows, *_ = (run.result for run in runs)
     names = (
         "candidates, shared columns",
@@ -141,15 +143,15 @@ def main() -> None:
         f"{arguments.trees} trees",
     )
     table = [Row(name, rows, "row", [run]) for name, run in zip(names, runs, strict=True)]
-    drawn = "the real ids and classes" if shape.is_real() else "drawn ids and classes"
-    report.show(f"{int(shape.TEST * scale):,} products, {rows:,} rows, {drawn}", table)
+    drawn = "the real ids and classes" if shape.has_real_ids() else "drawn ids and classes"
+    report.print_table(f"{int(shape.TEST * scale):,} products, {rows:,} rows, {drawn}", table)
     minutes = sum(run.wall for run in runs[:2]) / 60
     ratios = {
         "stage_04_time": MINUTES / minutes,
         "stage_04_memory": MEMORY / max(run.peak for run in runs[:2]),
         "stage_05_memory": MEMORY / runs[2].peak,
     }
-    report.finish("stages", ratios, BARS, arguments.json)
+    report.print_ratios("stages", ratios, BARS, arguments.json)
 
 
 if __name__ == "__main__":
