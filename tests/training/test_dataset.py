@@ -13,7 +13,7 @@ IMAGE, MOSAIC = Model(), Model(input="mosaic")
 
 
 @pytest.fixture(scope="module")
-def catalog():
+def products_catalog():
     """Products with 0 to 6 images, several of each."""
     catalog = random_catalog(np.random.default_rng(1), 40, 30)
     counts = (np.arange(40) % 7).astype(np.int16)
@@ -22,17 +22,21 @@ def catalog():
     return replace(catalog, image_count=counts, first_image=first, image_product=owner)
 
 
-def test_a_row_is_an_image(catalog):
+def test_a_row_is_an_image(products_catalog):
     products = np.array([0, 2, 7, 9])
-    np.testing.assert_array_equal(product_of_row(IMAGE, catalog), catalog.image_product)
-    rows = training_rows(IMAGE, catalog, products)
-    assert catalog.image_product[rows].tolist() == [2, 2, 9, 9]
-    assert row_of_image(IMAGE, catalog) is None
+    np.testing.assert_array_equal(
+        product_of_row(IMAGE, products_catalog), products_catalog.image_product
+    )
+    rows = training_rows(IMAGE, products_catalog, products)
+    assert products_catalog.image_product[rows].tolist() == [2, 2, 9, 9]
+    assert row_of_image(IMAGE, products_catalog) is None
 
 
-def test_the_mosaic_of_a_product_predicts_all_of_its_images(catalog):
-    np.testing.assert_array_equal(product_of_row(MOSAIC, catalog), np.arange(40))
-    np.testing.assert_array_equal(row_of_image(MOSAIC, catalog), catalog.image_product)
+def test_the_mosaic_of_a_product_predicts_all_of_its_images(products_catalog):
+    np.testing.assert_array_equal(product_of_row(MOSAIC, products_catalog), np.arange(40))
+    np.testing.assert_array_equal(
+        row_of_image(MOSAIC, products_catalog), products_catalog.image_product
+    )
 
 
 @pytest.mark.parametrize(

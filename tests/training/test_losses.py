@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from lib.config.model import Loss
-from lib.training.losses import Losses, mixup_batch
+from lib.training.losses import Losses, mixup_batch, weighted_mean
 
 LEVELS = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 3])]
 
@@ -21,23 +21,23 @@ def test_the_default_is_cross_entropy(batch):
 
 
 def test_smoothing_spreads_the_label(batch):
-    logits, truth = batch
-    soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
+    logits, targets = batch
+    soft = 0.9 * functional.one_hot(targets, 5) + 0.1 / 5
     expected = -(soft * logits.log_softmax(1)).sum(1)
     torch.testing.assert_close(Losses(Loss(label_smoothing=0.1))(*batch), expected)
 
 
-def test_focal_loss_counts_what_is_learnt_less(batch):
-    logits, truth = batch
-    right = logits.softmax(1)[torch.arange(7), truth]
+def test_focal_loss_weighs_easy_rows_less(batch):
+    logits, targets = batch
+    right = logits.softmax(1)[torch.arange(7), targets]
     expected = -((1 - right) ** 2) * right.log()
     torch.testing.assert_close(Losses(Loss(focal_gamma=2.0))(*batch), expected)
 
 
-def test_focal_loss_leaves_smoothed_labels_their_say(batch):
-    logits, truth = batch
+def test_focal_loss_keeps_the_effect_of_label_smoothing(batch):
+    logits, targets = batch
     probs = logits.softmax(1)
-    soft = 0.9 * functional.one_hot(truth, 5) + 0.1 / 5
+    soft = 0.9 * functional.one_hot(targets, 5) + 0.1 / 5
     expected = -(soft * (1 - probs) ** 2 * probs.log()).sum(1)
     torch.testing.assert_close(Losses(Loss(focal_gamma=2.0, label_smoothing=0.1))(*batch), expected)
     margins = torch.linspace(0, 30, 301)
@@ -48,41 +48,41 @@ def test_focal_loss_leaves_smoothed_labels_their_say(batch):
     assert 1 < margins[losses.argmin()] < 10  # and not the largest
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_focal_loss_has_a_gradient_where_all_is_learnt(power, smoothing):
+def test_focal_loss_has_a_finite_gradient_at_probability_1(gamma, smoothing):
     logits = torch.tensor([[40.0, 0.0, 0.0], [0.0, 40.0, 0.0]], requires_grad=True)
-    losses = Losses(Loss(focal_gamma=power, label_smoothing=smoothing))
+    losses = Losses(Loss(focal_gamma=gamma, label_smoothing=smoothing))
     losses(logits, torch.tensor([0, 0])).sum().backward()
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[1, 0] < 0
 
 
-def test_the_tree_adds_the_loss_of_groups(batch):
-    logits, truth = batch
+def test_the_hierarchical_loss_is_the_mean_cross_entropy_of_levels(batch):
+    logits, targets = batch
     probs = logits.softmax(1).numpy()
     expected = functional.cross_entropy(*batch, reduction="none").numpy()
     for level in LEVELS:
         for row in range(7):
-            own = probs[row][level == level[truth[row]]].sum()
+            own = probs[row][level == level[targets[row]]].sum()
             expected[row] -= 0.3 * np.log(own) / len(LEVELS)
-    found = Losses(Loss(hierarchy_weight=0.3), LEVELS)(*batch)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+    losses = Losses(Loss(hierarchy_weight=0.3), LEVELS)(*batch)
+    np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-5)
 
 
-def test_without_levels_the_tree_has_no_say(batch):
+def test_without_levels_there_is_no_hierarchical_loss(batch):
     torch.testing.assert_close(Losses(Loss(hierarchy_weight=1.0))(*batch), Losses(Loss())(*batch))
 
 
-def test_a_level_is_right_where_its_group_is(batch):
-    logits, truth = batch
+def test_a_level_is_correct_if_the_most_probable_group_is(batch):
+    logits, targets = batch
     probs = logits.softmax(1).numpy()
-    for level, found in zip(LEVELS, Losses(Loss(), LEVELS).correct_by_level(*batch), strict=True):
+    for level, correct in zip(LEVELS, Losses(Loss(), LEVELS).correct_by_level(*batch), strict=True):
         groups = np.stack([probs[:, level == g].sum(1) for g in range(level.max() + 1)], 1)
-        np.testing.assert_array_equal(found.numpy(), groups.argmax(1) == level[truth.numpy()])
+        np.testing.assert_array_equal(correct.numpy(), groups.argmax(1) == level[targets.numpy()])
 
 
-def test_a_hopeless_group_still_has_a_finite_gradient():
+def test_a_group_of_probability_0_has_a_finite_gradient():
     logits = torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]], requires_grad=True)
     loss = Losses(Loss(focal_gamma=1.5, hierarchy_weight=1.0), LEVELS)(
         logits, torch.tensor([4])
@@ -92,7 +92,7 @@ def test_a_hopeless_group_still_has_a_finite_gradient():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_pictures_are_mixed_with_others_of_the_batch():
+def test_mixup_mixes_inputs_with_others_of_the_batch():
     torch.manual_seed(0)
     inputs = torch.randn(6, 3, 2, 2)
     mixed, partner, share = mixup_batch(inputs, 0.4)
@@ -101,4 +101,12 @@ def test_pictures_are_mixed_with_others_of_the_batch():
     torch.testing.assert_close(mixed, share * inputs + (1 - share) * inputs[partner])
     shares = [mixup_batch(inputs, 0.4)[2] for _ in range(300)]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
-    assert np.mean([min(s, 1 - s) < 0.1 for s in shares]) > 0.3  # most often nearly one of the two
+    assert (
+        np.mean([min(s, 1 - s) < 0.1 for s in shares]) > 0.3
+    )  # most often close to one of the two
+
+
+def test_the_weighted_mean_divides_by_the_number_of_rows():
+    loss, weight = torch.tensor([1.0, 3.0]), torch.tensor([1.0, 0.5])
+    assert float(weighted_mean(loss, weight)) == 1.25
+    assert float(weighted_mean(loss, None)) == 2.0

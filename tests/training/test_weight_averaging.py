@@ -12,27 +12,27 @@ def net():
     return factory.create_model("small", 3, "none")
 
 
-def walk(net, steps):
+def random_walk(net, steps):
     """The head's weights so far, after each of some random steps."""
-    seen = []
+    history = []
     for _ in steps:
         with torch.no_grad():
             net.head.weight.add_(torch.randn_like(net.head.weight))
-        seen.append(net.head.weight.detach().clone())
-        yield seen
+        history.append(net.head.weight.detach().clone())
+        yield history
 
 
-def test_none_is_asked_for_by_default(net):
+def test_there_is_no_average_by_default(net):
     assert create_average(WeightAveraging(), net) is None
 
 
-def test_an_exponential_mean_follows_the_steps(net):
+def test_an_ema_follows_every_step_with_a_rising_decay(net):
     average = WeightAverage(WeightAveraging("ema", ema_decay=0.6), net)
     expected = net.head.weight.detach().clone()
-    for taken, seen in enumerate(walk(net, range(9))):
+    for taken, history in enumerate(random_walk(net, range(9))):
         average.after_step()
         decay = min(0.6, (1 + taken) / (10 + taken))
-        expected = decay * expected + (1 - decay) * seen[-1]
+        expected = decay * expected + (1 - decay) * history[-1]
     torch.testing.assert_close(average.values["head.weight"], expected)
     average.after_epoch(0, 1)
     torch.testing.assert_close(average.values["head.weight"], expected)
@@ -40,17 +40,17 @@ def test_an_exponential_mean_follows_the_steps(net):
 
 def test_swa_is_the_mean_of_the_last_epochs(net):
     average = WeightAverage(WeightAveraging("swa", swa_start=0.5), net)
-    for epoch, weights in enumerate(walk(net, range(4))):
-        seen = weights
+    for epoch, weights in enumerate(random_walk(net, range(4))):
+        history = weights
         average.after_step()
         average.after_epoch(epoch, 4)
         assert average.started == (epoch >= 2)
-    torch.testing.assert_close(average.values["head.weight"], (seen[2] + seen[3]) / 2)
+    torch.testing.assert_close(average.values["head.weight"], (history[2] + history[3]) / 2)
 
 
-def test_the_own_weights_come_back(net):
+def test_the_model_gets_its_own_weights_back(net):
     average = WeightAverage(WeightAveraging("ema"), net)
-    for _ in walk(net, range(3)):
+    for _ in random_walk(net, range(3)):
         average.after_step()
     own = {key: value.clone() for key, value in net.state_dict().items()}
     with average.swapped_in([]):
@@ -60,9 +60,9 @@ def test_the_own_weights_come_back(net):
         assert torch.equal(value, own[key])
 
 
-def test_a_stored_mean_goes_on(net):
+def test_a_saved_average_continues(net):
     average = WeightAverage(WeightAveraging("ema"), net)
-    for _ in walk(net, range(3)):
+    for _ in random_walk(net, range(3)):
         average.after_step()
     other = WeightAverage(WeightAveraging("ema"), net)
     other.load_state_dict(average.state_dict())
@@ -70,7 +70,7 @@ def test_a_stored_mean_goes_on(net):
     torch.testing.assert_close(other.values, average.values)
 
 
-def test_batch_norms_are_measured_on_what_is_shown(net):
+def test_batch_norms_are_measured_on_the_batches(net):
     batches = [torch.randn(4, 3, 32, 32) * 3 + 1 for _ in range(3)]
     norm = net.units[0][0][1]
     maps = [net.units[0][0][0](batch) for batch in batches]
@@ -80,7 +80,7 @@ def test_batch_norms_are_measured_on_what_is_shown(net):
     assert norm.momentum == 0.1
 
 
-def test_frozen_batch_norms_stay(net):
+def test_frozen_batch_norms_keep_their_statistics(net):
     net.freeze_until(2)
     before = net.units[0][0][1].running_mean.clone()
     measure_batch_norms(net, [torch.randn(4, 3, 32, 32)])
