@@ -238,10 +238,11 @@ def _earlier(stage: ModuleType) -> tuple[ModuleType, ...]:
 
 def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:
     """Log to a file of this run, and write the resolved config beside the artifacts."""
+    folder = experiment.path("submit").parent  # with --new, the folder of the new products
     name = time.strftime(f"%Y%m%d-%H%M%S-{stage}.log")
-    configure_logging(_level(arguments), experiment.folder / "logs" / name)
+    configure_logging(_level(arguments), folder / "logs" / name)
     logger.debug("command: %s", shlex.join(sys.argv))
-    with atomic_write(experiment.folder / "config.toml") as path:
+    with atomic_write(folder / "config.toml") as path:
         path.write_text(to_toml(experiment.config))
 
 
