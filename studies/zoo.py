@@ -1,14 +1,14 @@
-"""Which sizes every network of the zoo takes: a step of training and a prediction at each.
+"""Input sizes that each network accepts: a training step and a prediction at each size.
 
     python -m studies.zoo
     python -m studies.zoo --sizes 64 224 --networks resnet50 convnext_tiny
 
-Random weights, one thread, one network at a time: nothing is fetched, and the largest needs a few
-GB. A table comes out, in Markdown, line by line. A size that a network refuses is marked so, with
-the sizes that it takes in their own column; a size that it takes and then fails at is an error, and
-the exit status is 1. A network that takes its process down is tried once more, each size in a
-process of its own. Through the hundreds of batch norms of polynet gradients of random weights and
-two pictures are no numbers; `--pictures 8` is enough.
+Random weights, one thread, one network at a time: nothing is downloaded; the largest network needs
+a few GB. Prints a Markdown table line by line. A size that a network refuses is marked "refused",
+and the accepted sizes have their own column. A size that is accepted and then fails is an error,
+and the exit status is 1. A network that crashes its process is tried again with each size in a
+separate process. With random weights and two images the gradients of polynet overflow in its
+hundreds of batch norms; use `--images 8`.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from lib.models.classifier import ImageClassifier
 SPAWN = multiprocessing.get_context("spawn")
 SIZES = (64, 96, 160, 224)
 CLASSES = 7
-AT_ONCE = 10  # networks after which a new process begins
-OF_TIMM = (
+NETWORKS_PER_PROCESS = 10
+TIMM_SAMPLE = (
     "convnext_atto",
     "convnext_tiny",
     "convnextv2_nano",
@@ -74,17 +74,17 @@ OF_TIMM = (
 
 @dataclass(frozen=True)
 class Row:
-    """What was seen of a network: `cells` says of each size how it went."""
+    """One network: its parameters, width and accepted sizes, and a result for each tried size."""
 
     network: str
     parameters: int
     width: int
-    takes: str
-    cells: tuple[str, ...]
+    accepts: str
+    results: tuple[str, ...]
 
 
-def look(network: str, sizes: Sequence[int], pictures: int = 2) -> Row:
-    """Train and predict at each size in turn."""
+def check_network(network: str, sizes: Sequence[int], images: int = 2) -> Row:
+    """Train and predict at each size (pixels a side)."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     try:
@@ -92,95 +92,95 @@ def look(network: str, sizes: Sequence[int], pictures: int = 2) -> Row:
     except UserError as error:
         return Row(network, 0, 0, str(error), ("failed",) * len(sizes))
     size = net.input_size
-    takes = f"{size.fixed} alone" if size.fixed else f"from {size.min}"
+    accepts = f"{size.fixed} alone" if size.fixed else f"from {size.min}"
     parameters = sum(parameter.numel() for parameter in net.body.parameters())
-    cells = tuple(attempt(net, side, pictures) for side in sizes)
-    return Row(network, parameters, net.num_features, takes, cells)
+    results = tuple(check_size(net, side, images) for side in sizes)
+    return Row(network, parameters, net.num_features, accepts, results)
 
 
-def looks(networks: Sequence[str], sizes: Sequence[int], pictures: int = 2) -> Iterator[Row]:
-    """Of all, in a process that is replaced now and then: big networks leave memory behind.
+def check_networks(networks: Sequence[str], sizes: Sequence[int], images: int = 2) -> Iterator[Row]:
+    """Check all networks in a process that is replaced now and then, to free its memory.
 
-    A pool each, since one with `max_tasks_per_child` may wait for ever (CPython issue 115634).
+    Each process is a pool of its own: `max_tasks_per_child` may deadlock (CPython issue 115634).
     """
     waiting = deque(networks)
     while waiting:
-        with ProcessPoolExecutor(1, SPAWN) as alone:
-            for _ in range(min(AT_ONCE, len(waiting))):
+        with ProcessPoolExecutor(1, SPAWN) as process:
+            for _ in range(min(NETWORKS_PER_PROCESS, len(waiting))):
                 network = waiting.popleft()
                 try:
-                    yield alone.submit(look, network, sizes, pictures).result()
+                    yield process.submit(check_network, network, sizes, images).result()
                 except BrokenProcessPool:
-                    yield _size_by_size(network, sizes, pictures)
+                    yield _size_by_size(network, sizes, images)
                     break
 
 
-def _size_by_size(network: str, sizes: Sequence[int], pictures: int) -> Row:
-    """Each in a process of its own, which may die of it."""
-    found = Row(network, 0, 0, "", ())
-    cells: list[str] = []
+def _size_by_size(network: str, sizes: Sequence[int], images: int) -> Row:
+    """Check each size in a separate process, which may crash."""
+    row = Row(network, 0, 0, "", ())
+    results: list[str] = []
     for size in sizes:
         try:
-            with ProcessPoolExecutor(1, SPAWN) as alone:
-                found = alone.submit(look, network, (size,), pictures).result()
-            cells.extend(found.cells)
+            with ProcessPoolExecutor(1, SPAWN) as process:
+                row = process.submit(check_network, network, (size,), images).result()
+            results.extend(row.results)
         except BrokenProcessPool:
-            cells.append("failed: the process died")
-    return replace(found, cells=tuple(cells))
+            results.append("failed: the process died")
+    return replace(row, results=tuple(results))
 
 
-def attempt(net: ImageClassifier, side: int, pictures: int) -> str:
-    """Whether it went well: "ok", "refused", or what went wrong."""
+def check_size(net: ImageClassifier, side: int, images: int) -> str:
+    """Train and predict at one size: "ok", "refused", or the failure."""
     try:
         net.check_size((side, side))
     except UserError:
         return "refused"
     try:
-        _step(net, side, pictures)
-        _predict(net, side, pictures)
+        _step(net, side, images)
+        _predict(net, side, images)
     except (RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
         return f"failed: {type(error).__name__}"
     return "ok"
 
 
-def _pictures(net: ImageClassifier, side: int, count: int) -> torch.Tensor:
+def _random_images(net: ImageClassifier, side: int, count: int) -> torch.Tensor:
     return net.normalise(torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8))
 
 
-def _step(net: ImageClassifier, side: int, pictures: int) -> None:
-    """One of SGD; raises ValueError for gradients that are no numbers."""
+def _step(net: ImageClassifier, side: int, images: int) -> None:
+    """One step of SGD. Raises ValueError for gradients that are not finite."""
     net.freeze_body(False)
     net.train()
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1.0  # one step is to know its pictures as well as many would
+            module.momentum = 1.0  # one step must set the statistics that many steps would
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
-    truth = torch.arange(pictures) % CLASSES
-    functional.cross_entropy(net(_pictures(net, side, pictures)), truth).backward()
+    truth = torch.arange(images) % CLASSES
+    functional.cross_entropy(net(_random_images(net, side, images)), truth).backward()
     if not bool(nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite()):
         raise ValueError("gradients")
     optimizer.step()
 
 
-def _predict(net: ImageClassifier, side: int, pictures: int) -> None:
+def _predict(net: ImageClassifier, side: int, images: int) -> None:
     net.freeze_body(True)
     net.eval()
     with torch.inference_mode():
-        logits = net(_pictures(net, side, pictures))
-    if logits.shape != (pictures, CLASSES) or not bool(logits.isfinite().all()):
+        logits = net(_random_images(net, side, images))
+    if logits.shape != (images, CLASSES) or not bool(logits.isfinite().all()):
         raise ValueError("logits")
 
 
 def header(sizes: Sequence[int]) -> str:
-    """The first two lines of the table, in Markdown."""
-    head = ["network", "parameters", "width", "takes", *map(str, sizes)]
+    """The two header lines of the Markdown table."""
+    head = ["network", "parameters", "width", "accepts", *map(str, sizes)]
     return "\n".join((_line(head), _line(["---", *["---:"] * 2, *["---"] * (1 + len(sizes))])))
 
 
 def line(row: Row) -> str:
-    """A network's line of the table."""
+    """The table line of a network."""
     millions = f"{row.parameters / 1e6:.1f} M"
-    return _line([f"`{row.network}`", millions, str(row.width), row.takes, *row.cells])
+    return _line([f"`{row.network}`", millions, str(row.width), row.accepts, *row.results])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -190,17 +190,19 @@ def _line(cells: Sequence[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.zoo", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="pixels a side")
-    parser.add_argument("--networks", nargs="+", help="all but timm's, and some of timm's")
-    parser.add_argument("--pictures", type=int, default=2, help="of a step (%(default)s)")
-    asked = parser.parse_args()
-    networks = asked.networks or [*factory.list_models(), *OF_TIMM]
-    print(header(asked.sizes), flush=True)
+    parser.add_argument(
+        "--networks", nargs="+", help="(default: all but timm's, and a sample of timm's)"
+    )
+    parser.add_argument("--images", type=int, default=2, help="images of a step (%(default)s)")
+    arguments = parser.parse_args()
+    networks = arguments.networks or [*factory.list_models(), *TIMM_SAMPLE]
+    print(header(arguments.sizes), flush=True)
     failed = False
-    rows = looks(networks, asked.sizes, asked.pictures)
+    rows = check_networks(networks, arguments.sizes, arguments.images)
     for row in tqdm(rows, total=len(networks), unit=" networks", disable=None):
         tqdm.write(line(row))
         sys.stdout.flush()
-        failed |= any(cell.startswith("failed") for cell in row.cells)
+        failed |= any(cell.startswith("failed") for cell in row.results)
     sys.exit(failed)
 
 
