@@ -3,7 +3,7 @@
 #
 #   ./run_tests.sh
 #   ./run_tests.sh tests/features -k priors
-#   ./run_tests.sh tests/test_new.py -n 0 --pdb
+#   ./run_tests.sh tests/test_cli.py -n 0 --pdb
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh

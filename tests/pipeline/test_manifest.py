@@ -1,6 +1,7 @@
 """What is recorded beside the files of an artifact."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,14 +19,21 @@ def folder(tmp_path):
     return tmp_path
 
 
-def digest(folder, plan=PLAN, facts=None, seconds=1.0):
+def write_and_read(
+    folder: Path, plan: dict = PLAN, facts: dict | None = None, seconds: float = 1.0
+) -> dict:
     write_manifest(folder, plan, facts or {}, seconds)
-    return read_manifest(folder)["digest"]
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return manifest
+
+
+def digest(*arguments, **options) -> str:
+    return write_and_read(*arguments, **options)["digest"]
 
 
 def test_a_manifest_lists_the_files_with_their_sizes(folder):
-    digest(folder, facts={"rows": 5})
-    manifest = read_manifest(folder)
+    manifest = write_and_read(folder, facts={"rows": 5})
     sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
     assert sizes == {"words.txt": 5, "inside/more.txt": 0}
     assert manifest["facts"] == {"rows": 5}
@@ -45,10 +53,10 @@ def test_the_digest_covers_the_plan_and_the_bytes_and_nothing_else(folder):
 
 
 def test_missing_and_cut_files_are_named(folder):
-    digest(folder)
+    manifest = write_and_read(folder)
     (folder / "words.txt").write_text("hell")
     (folder / "inside" / "more.txt").unlink()
-    assert missing_files(folder, read_manifest(folder)) == ["inside/more.txt", "words.txt"]
+    assert missing_files(folder, manifest) == ["inside/more.txt", "words.txt"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"files": {}})])

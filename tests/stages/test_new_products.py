@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bson
 import cv2
@@ -131,7 +132,9 @@ def first_images(folder: Path) -> dict[str, np.ndarray]:
     images = {}
     for record in records[:12]:
         data = np.frombuffer(record["imgs"][0]["picture"], np.uint8)
-        images[str(record["_id"])] = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert image is not None
+        images[str(record["_id"])] = image
     return images
 
 
@@ -301,7 +304,7 @@ def test_artifacts_of_new_products_depend_on_no_setting_of_the_test_side(trained
     target = predict_target(str(trained / "test.bson"))
     config = experiment_in(trained).config
 
-    def built(**data: str) -> list[tuple[str, list[str]]]:
+    def built(**data: Any) -> list[tuple[str, list[str]]]:
         changed = replace(config, data=replace(config.data, **data))
         stages = declare_all(Experiment(changed, target)).values()
         artifacts = [a for stage in stages for a in stage if not a.frozen]

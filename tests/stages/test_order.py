@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_no_two_artifacts_share_a_folder(experiment):
 
 
 def test_every_artifact_is_declared_after_its_inputs(experiment):
-    declared = set()
+    declared: set[Path] = set()
     for artifact in all_artifacts(experiment):
         inputs = [source for source in artifact.inputs.values() if isinstance(source, Artifact)]
         assert {source.path for source in inputs} <= declared

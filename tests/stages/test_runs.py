@@ -306,8 +306,8 @@ def test_strict_stops_at_a_record_that_cannot_be_used(tmp_path, write_bson, writ
     write_bson([product(i, [jpeg(i)], 10 + 10 * (i % 2)) for i in [*range(40), 7]])
     write_bson([product(50, [jpeg(50)])], "test.bson")
     (tmp_path / "tiny.toml").write_text(TINY)
-    extra = ("--set", "data.source=bson", "--set", f"data.root={tmp_path}")
-    extra += ("--set", "data.max_bad_fraction=0.1")
+    overrides = ("data.source=bson", f"data.root={tmp_path}", "data.max_bad_fraction=0.1")
+    extra = tuple(word for override in overrides for word in ("--set", override))
     result = run(tmp_path, "extract", extra=extra)
     assert result.returncode == 0, result.stderr
     assert "warning:" in result.stderr
