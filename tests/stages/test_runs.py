@@ -312,9 +312,10 @@ def test_strict_stops_at_a_record_that_cannot_be_used(tmp_path, write_bson, writ
     assert result.returncode == 0, result.stderr
     assert "warning:" in result.stderr
     assert "1 x duplicate _id, the first at byte" in result.stderr
-    strict = run(tmp_path, "extract", extra=(*extra, "--strict"))
-    assert strict.returncode == 2
-    assert "--strict: 1 x duplicate _id; the first at byte" in strict.stderr.splitlines()[-1]
+    for stages in (("extract",), ()):  # the script, and the whole run that does not start it
+        strict = run(tmp_path, *stages, extra=(*extra, "--strict"))
+        assert strict.returncode == 2
+        assert "--strict: 1 x duplicate _id; the first at byte" in strict.stderr.splitlines()[-1]
 
 
 def test_a_user_error_is_one_line_and_exit_status_2(tmp_path):
