@@ -24,27 +24,24 @@ from lib.runtime import device as devices
 from lib.runtime import distributed
 from lib.training import checkpoint
 from lib.training.checkpoint import Progress
-from lib.training.dataset import TrainingSet
+from lib.training.dataset import TrainingSet, sample_rows
 from lib.training.evaluate import evaluate
 from lib.training.loader import MicroBatch, micro_batches
 from lib.training.losses import mixup_batch, weighted_mean
-from lib.training.sampler import sample_rows
-from lib.training.saving import (
-    check_finite_loss,
-    check_finite_weights,
-    save_if_due,
-    save_progress,
-    save_weights,
-)
 from lib.training.state import (
     ChunkStats,
     TrainSetup,
     TrainState,
     begin_epoch,
     begin_phase,
+    check_finite_loss,
+    check_finite_weights,
     create_setup,
     freeze_units,
     read_clock,
+    save_if_due,
+    save_progress,
+    save_weights,
     start_or_resume,
 )
 from lib.training.weight_averaging import MAX_BN_BATCHES
@@ -79,7 +76,7 @@ def train_model(
             setup = create_setup(folder, model_cfg, training_set, seed, run, group)
             state = start_or_resume(setup)
             with progress_bar(setup, state.progress) as bar:
-                for _ in range(state.progress.epoch, setup.schedule.num_epochs):
+                while state.progress.epoch < setup.schedule.num_epochs:
                     begin_epoch(setup, state)
                     for rows in remaining_chunks(setup, state):
                         train_chunk(setup, state, rows, bar, on_step)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib.config.model import Fusion, Loss, Model, WeightAveraging
 from lib.config.schema import Run
 from lib.models.fusion import FusionModel, create_fusion_model
-from lib.training import saving, schedule
+from lib.training import schedule, state
 from lib.training.dataset import TrainingSet
 from lib.training.embedding_loader import EmbeddingLoader, embedding_mean_std
 from lib.training.losses import mixup_batch
@@ -174,7 +174,7 @@ def test_a_class_that_needs_both_sources_is_learnt(tmp_path):
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, num_steps, mixup):
     """5 steps an epoch in chunks of 2; stops in the head, between epochs and within them."""
     monkeypatch.setattr(schedule, "CHUNK_STEPS", 2)
-    monkeypatch.setattr(saving, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(state, "SAVE_SECONDS", -1.0)
     model = replace(
         MODEL,
         loss=Loss(mixup_alpha=mixup),

@@ -35,7 +35,7 @@ from lib.runtime import distributed
 from lib.runtime.distributed import ProcessGroup
 from lib.stages import extract, predict
 from lib.stages.order import build_stage, declare_all
-from lib.training import saving, schedule
+from lib.training import schedule, state
 from lib.training.dataset import TrainingSet
 from lib.training.embedding_loader import EmbeddingLoader, embedding_mean_std
 from lib.training.loader import ImageLoader
@@ -134,7 +134,7 @@ def train(base, name, reader, cfg=None, on_step=None):
 
 
 def save_often():
-    schedule.CHUNK_STEPS, saving.SAVE_SECONDS = 2, -1.0
+    schedule.CHUNK_STEPS, state.SAVE_SECONDS = 2, -1.0
 
 
 def main(catalog_folder: Path, base: Path) -> None:
@@ -199,7 +199,7 @@ def two_ranks(catalog, tmp_path_factory):
 @pytest.fixture
 def short_chunks(monkeypatch):
     monkeypatch.setattr(schedule, "CHUNK_STEPS", 2)
-    monkeypatch.setattr(saving, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(state, "SAVE_SECONDS", -1.0)
 
 
 def state_of(folder, name="last.pt"):
