@@ -217,5 +217,5 @@ def test_new_products_leave_the_pseudo_labels_as_they_are(trained):
 def test_a_teacher_with_other_parts_or_folds_is_refused(trained):
     with pytest.raises(UserError, match="its seed, split or folds differ"):
         declare_all(experiment_in(trained, "second", "split.locked=0.3"))
-    with pytest.raises(UserError, match="no network there has folds = 4"):
+    with pytest.raises(UserError, match="no image model there has n_folds = 4"):
         declare_all(experiment_in(trained, "second", "train.n_folds=4"))
