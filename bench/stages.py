@@ -95,7 +95,7 @@ def predict_scores(scale: float, folder: Path, trees: int) -> Callable[[], int]:
     tables = [FeatureTable.load(folder / name) for name in ("candidates", "mean")]
     product = np.load(folder / "candidates" / "product.npy")
     _, query = shape.make_catalogs(scale)
-    correct = shape.true_classes(query)[product] == np.load(folder / "candidates" / "cls.npy")
+    correct = shape.true_classes(query)[product] == np.load(folder / "candidates" / "class_id.npy")
     _fit_layer(folder / "booster", JoinedTables(tables), correct.astype(np.int8), product, trees)
 
     cores = report.cores()

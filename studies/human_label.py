@@ -81,7 +81,7 @@ def open_session(experiment: Experiment, store: Store, arguments: argparse.Names
     )
     products = read_splits(experiment.path("extract/splits")).products(part)
     catalog = catalog_of_part(experiment, "train")
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     task = sample_task(catalog, categories, products, int(num_items), int(seed))
     if len(task) < int(num_items) and not stored:
         print(f"{part} has only {len(task)} products with images: using all, not {num_items}")
@@ -140,7 +140,7 @@ def check_indexed(experiment: Experiment, needs_images: bool) -> None:
 
     Where images are shown, its artifacts must also match the current settings and files.
     """
-    for artifact in ("classes", "train", "splits"):
+    for artifact in ("categories", "train", "splits"):
         folder = experiment.path(f"extract/{artifact}")
         if not folder.is_dir():
             raise UserError(f"{folder} is missing; run 01_extract.py first")

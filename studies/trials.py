@@ -191,7 +191,7 @@ def load_drawings(experiment: Experiment) -> Drawings:
         raise UserError(f"{catalog.path}: the studies on drawings need one image for each product")
     return Drawings(
         catalog,
-        read_categories(experiment.path("extract/classes")),
+        read_categories(experiment.path("extract/categories")),
         splits.products("fit", "holdout"),
         splits.products("locked"),
     )

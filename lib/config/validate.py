@@ -8,7 +8,7 @@ from lib.errors import UserError
 
 MIN_MOSAIC_CROP = 32  # pixels; each of the four images gets half of them
 MAX_LEFT_OUT = 0.9  # of the labelled products in locked and holdout
-RESERVED = ("mean", "multi", "candidates", "neighbours")  # folders beside those of the models
+RESERVED = ("mean", "multi", "candidates", "neighbors")  # folders beside those of the models
 
 
 def check(config: Config, origin: str) -> None:

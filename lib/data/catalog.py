@@ -1,6 +1,6 @@
 """The catalog as numpy arrays, and the Arrow files that hold it between stages.
 
-    classes.arrow   class int16, category_id int64, level1, level2, level3 (key)
+    categories.arrow   class_id int16, category_id int64, level1, level2, level3 (key)
     images.arrow    product int32, position int16, offset int64, length int32, md5 16 bytes
     products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count
                     int16 (key, group int32)
@@ -142,7 +142,7 @@ class Splits:
 
 
 def build_categories(folder: Path, source: Path) -> dict[str, Any]:
-    """Write `classes.arrow` from `category_names.csv` (category_id and three names).
+    """Write `categories.arrow` from `category_names.csv` (category_id and three names).
 
     Returns counts. Raises UserError for a table that is not as Cdiscount's, naming the line.
     """
@@ -153,7 +153,7 @@ def build_categories(folder: Path, source: Path) -> dict[str, Any]:
 
 
 def build_named_categories(folder: Path, source: Path, labels: Iterable[str]) -> dict[str, Any]:
-    """Write `classes.arrow` for a source that names its classes by paths such as Men/Tops/Tees.
+    """Write `categories.arrow` for a source that names its classes by paths such as Men/Tops/Tees.
 
     A category_id is the rank of the sorted name. Level 3 includes all deeper levels. Returns
     counts. Raises UserError if no product has a class.
@@ -190,19 +190,19 @@ def _read_category_names(source: Path) -> dict[int, list[str]]:
 def _write_categories(
     folder: Path, source: Path, names: dict[int, list[str]], keys: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Write `classes.arrow`; `keys`: the source's own names, in the order of the category_ids."""
+    """Write `categories.arrow`; `keys`: the names in the source, in the order of category_ids."""
     if len(names) > MAX_CLASSES:
         raise UserError(f"{source}: {len(names)} categories; at most {MAX_CLASSES:,} are supported")
     order = sorted(names)
     columns: dict[str, Any] = {
-        "class": np.arange(len(order), dtype=np.int16),
+        "class_id": np.arange(len(order), dtype=np.int16),
         "category_id": np.array(order, np.int64),
     }
     for i in range(3):
         columns[f"level{i + 1}"] = pa.array([names[c][i] for c in order], pa.string())
     if keys is not None:
         columns["key"] = pa.array(keys, pa.string())
-    write_table(folder / "classes.arrow", columns)
+    write_table(folder / "categories.arrow", columns)
     return {"classes": len(order)}
 
 
@@ -225,7 +225,7 @@ def read_catalog(folder: Path, source: Path) -> Catalog:
     return Catalog(
         path=source,
         product_id=products["product_id"].to_numpy(),
-        label=products["class"].to_numpy(),
+        label=products["class_id"].to_numpy(),
         first_image=products["first_image"].to_numpy(),
         image_count=products["image_count"].to_numpy(),
         image_product=images["product"].to_numpy(),
@@ -240,8 +240,8 @@ def read_catalog(folder: Path, source: Path) -> Catalog:
 
 
 def read_categories(folder: Path) -> Categories:
-    """Read `classes.arrow`."""
-    table = read_table(folder / "classes.arrow")
+    """Read `categories.arrow`."""
+    table = read_table(folder / "categories.arrow")
     levels = [table[f"level{i}"].to_pylist() for i in (1, 2, 3)]
     keys = table["key"].to_pylist() if "key" in table.column_names else None
     return Categories(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)

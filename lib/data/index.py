@@ -2,7 +2,7 @@
 
     products.arrow, images.arrow   see `lib/data/catalog.py`
     files.arrow                    only if the images are in several files
-    damage.json                    what could not be used: counts, and the first locations
+    scan_report.json               what could not be used: counts, and the first locations
 
 Every kind of source yields `RecordBatch`es. This module decides, for all of them, which records
 are usable and how products and images are numbered. It loads one batch at a time, so that memory
@@ -103,9 +103,9 @@ def write_index(
         "products": int(usable.sum()),
         "images": len(image_product),
         "distinct_images": _finish_images(folder),
-        "passed_over": bad_records,
+        "bad_records": bad_records,
     }
-    report.write(folder / "damage.json", source.unit)
+    report.write(folder / "scan_report.json", source.unit)
     return facts
 
 
@@ -237,7 +237,7 @@ def _product_columns(
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "product_id": product_id[usable],
-        "class": label[usable],
+        "class_id": label[usable],
         "first_image": np.cumsum(counts) - counts,
         "image_count": counts.astype(np.int16),
     }

@@ -56,10 +56,10 @@ def perceptual_hashes(catalog: Catalog, threads: int) -> tuple[np.ndarray, int]:
 
 
 def build_perceptual_hashes(folder: Path, catalog: Catalog, threads: int) -> dict[str, Any]:
-    """Write the hashes uint64 [I, 2] to `alike.npy`; returns counts."""
+    """Write the hashes uint64 [I, 2] to `phash.npy`; returns counts."""
     hashes, corrupt = perceptual_hashes(catalog, threads)
-    np.save(folder / "alike.npy", hashes)
-    return {"images": len(hashes), "rotten": corrupt}
+    np.save(folder / "phash.npy", hashes)
+    return {"images": len(hashes), "corrupt": corrupt}
 
 
 def _hash_image(image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.errors import UserError
 
-MAX_REPORTED = 1000  # locations listed in damage.json; all are counted
+MAX_REPORTED = 1000  # locations listed in scan_report.json; all are counted
 NO_BYTES, NO_FILE = "image of no bytes", "image file missing or empty"
 NO_IMAGES = "product without images"
 NON_FATAL = (NO_BYTES, NO_FILE, NO_IMAGES)  # the record is still used
@@ -55,7 +55,7 @@ class ScanReport:
 
 def check_strict(folder: Path, source: Path) -> None:
     """Raise UserError if the index in `folder` left out anything of `source` (`--strict`)."""
-    path = folder / "damage.json"
+    path = folder / "scan_report.json"
     report = json.loads(path.read_text())
     if report["counts"]:
         counts = ", ".join(f"{count} x {reason}" for reason, count in report["counts"].items())

@@ -5,7 +5,7 @@ networks: image hashes, priors, counts. `build_source` adds, for the same rows, 
 network, of the networks' mean, or of several networks side by side. `visibility.py` decides
 which labels the rows of each part may see.
 
-    product.npy int32, cls.npy int16, fold.npy int8, target.npy int8 [R] (no target for test)
+    product.npy int32, class_id.npy int16, fold.npy int8, target.npy int8 [R] (no target for test)
     columns.npy float32 [R, F], columns.json (see `table.py`)
 """
 
@@ -43,7 +43,7 @@ def build_candidates(folder: Path, inputs: PartInputs, stack_part: str) -> dict[
     has_folds = inputs.part == stack_part
     fold = visibility.fold if has_folds else np.full(len(query.products), -1, np.int8)
     np.save(folder / "product.npy", query.products[query_row].astype(np.int32))
-    np.save(folder / "cls.npy", class_id)
+    np.save(folder / "class_id.npy", class_id)
     np.save(folder / "fold.npy", fold[query_row])
     write_by_chunks(
         folder,
@@ -78,7 +78,7 @@ def build_source(
     Raises UserError if the predictions of a network are of other images.
     """
     product = np.load(candidates_folder / "product.npy")
-    class_id = np.load(candidates_folder / "cls.npy")
+    class_id = np.load(candidates_folder / "class_id.npy")
     starts = group_starts(product)  # every product of the part has a candidate
     query = make_query(catalog, product[starts])
     check_topks(query, topks, names)
@@ -113,7 +113,7 @@ def recall_table(inputs: PartInputs, max_k: int = 10) -> list[dict[str, Any]]:
     )
     visibility = build_visibility(replace(inputs, features=wide), query)
     proposals = visibility.proposals(wide, inputs.topks, ())
-    configured_k = {"networks": features.top_k, "near": features.id_neighbors}
+    configured_k = {"networks": features.top_k, "ids": features.id_neighbors}
     used = visibility.proposals(replace(wide, id_neighbors=0), [], inputs.knn_classes)
     for name in proposals.names:
         k = configured_k.get(name, features.hash_k)
@@ -176,13 +176,15 @@ def _common_features(
         raw = features.use_raw_topk and hashes.prefix == "hash"
         columns |= hashes.columns(query, query_row, class_id, raw)
     for window in features.id_windows:
-        columns[f"near_{window}_share"] = _near_share(visibility, query_row, class_id, window)
+        columns[f"id_window_{window}_share"] = _id_window_share(
+            visibility, query_row, class_id, window
+        )
     if features.id_windows:
-        columns["near_distance"] = _near_distance(visibility, query_row, class_id)
+        columns["id_distance"] = _id_distance(visibility, query_row, class_id)
     return columns
 
 
-def _near_share(
+def _id_window_share(
     visibility: LabelVisibility, query_row: np.ndarray, class_id: np.ndarray, window: int
 ) -> np.ndarray:
     """Share of the row's class among the nearest products outside its fold: float64 [R].
@@ -200,7 +202,7 @@ def _near_share(
     return share
 
 
-def _near_distance(
+def _id_distance(
     visibility: LabelVisibility, query_row: np.ndarray, class_id: np.ndarray
 ) -> np.ndarray:
     """log1p of the id distance to the nearest product of the row's class: float32 [R].

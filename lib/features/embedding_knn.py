@@ -70,7 +70,7 @@ def propose_classes(
 ) -> np.ndarray:
     """Classes of the k nearest images of each queried image, by one model: int16 [n, k].
 
-    Distinct, by falling sum of similarities over the neighbours and the networks; -1 if there are
+    Distinct, by falling sum of similarities over the neighbors and the networks; -1 if there are
     fewer. So lists are as long, and ranks mean the same, whether one network is queried or all.
     """
     query_row = query.query_row_of_image()
@@ -104,8 +104,8 @@ def knn_features(
 ) -> Columns:
     """k-NN scores of all candidate rows by one model: means over its networks.
 
-    closest_score: mean over the product's images; closest_cos: the largest of them; closest_share
-    and closest_rank: of the score among the product's candidates; closest_gap: cos minus the best
+    knn_score: mean over the product's images; knn_cos: the largest of them; knn_share
+    and knn_rank: of the score among the product's candidates; knn_gap: cos minus the best
     of the product's other candidates. NaN without an image; cos and gap also if no reference has
     the class.
     query_row: int64 [R], ascending; class_id: int16 [R], ascending within a product.
@@ -117,11 +117,11 @@ def knn_features(
     share = np.divide(score, total, out=np.full(len(score), np.nan), where=total > 0)
     best_other = _best_other(np.nan_to_num(cosine, nan=-1.0), starts, sizes)
     return {
-        f"{name}_closest_score": score,
-        f"{name}_closest_cos": cosine,
-        f"{name}_closest_share": share,
-        f"{name}_closest_rank": group_rank(score, query_row),
-        f"{name}_closest_gap": cosine - best_other,
+        f"{name}_knn_score": score,
+        f"{name}_knn_cos": cosine,
+        f"{name}_knn_share": share,
+        f"{name}_knn_rank": group_rank(score, query_row),
+        f"{name}_knn_gap": cosine - best_other,
     }
 
 

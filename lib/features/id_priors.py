@@ -71,7 +71,7 @@ class IdIndex:
         reference_row: int64 [R], index of the row's own product among the products given to
         `build_id_index`, which is left out; -1 for none.
         Exact by |id difference|; of two equally near ids the smaller one is taken. Rows of one
-        product should be neighbours: its range is then found once.
+        product should be neighbors: its range is then found once.
         """
         starts, ends, own = self._runs(query_ids, reference_row)
         low, high = self._nearest_ranges(query_ids[starts], own, window)

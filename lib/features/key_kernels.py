@@ -109,7 +109,7 @@ def probe(table: np.ndarray, distinct: np.ndarray, high: np.uint64, low: np.uint
 def is_first_of_product(key: np.ndarray, product: np.ndarray) -> np.ndarray:
     """Whether no image before it of the same product has the same key: bool [I].
 
-    key: uint64 [I, 2]; product: int [I], where images of a product are neighbours, and few.
+    key: uint64 [I, 2]; product: int [I], where images of a product are neighbors, and few.
     """
     is_first = np.ones(len(product), np.bool_)
     first = 0
@@ -126,7 +126,7 @@ def is_first_of_product(key: np.ndarray, product: np.ndarray) -> np.ndarray:
 def set_keys(key: np.ndarray, product: np.ndarray, num_products: int) -> np.ndarray:
     """A key for each product's set of distinct images, in any order: uint64 [num_products, 2].
 
-    key: uint64 [I, 2]; product: int [I], where images of a product are neighbours.
+    key: uint64 [I, 2]; product: int [I], where images of a product are neighbors.
     A product without images has the key 0, 0.
     """
     return _sum_of_mixes(key, product, is_first_of_product(key, product), num_products)

@@ -1,4 +1,4 @@
-"""Exact k nearest neighbours by cosine: the score of a class, and the classes of the neighbours.
+"""Exact k nearest neighbors by cosine: the score of a class, and the classes of the neighbors.
 
 The similarity of two images is ((1 + cos) / 2) ** 35. The score of an image and a class is the sum
 of the similarities of the five most similar reference images of the class. Only candidate classes

@@ -115,7 +115,7 @@ def similar_id_features(
             count[rows] += ~np.isnan(values)
         mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
         for number, column in enumerate(COLUMNS):
-            columns[f"{name}_alike_{window}_{column}"] = mean[:, number]
+            columns[f"{name}_similar_id_{window}_{column}"] = mean[:, number]
     return columns
 
 

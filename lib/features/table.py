@@ -257,7 +257,7 @@ def _codes_to_priors(
     """Replace class codes by priors in the `columns` int64 [c] of `out` float32 [r, F].
 
     group: int32 [r], of each row of `out`; group_bounds, class_id, prior: as in
-    `TargetEncodedTable`. A linear search: a product has a dozen candidates, neighbours in memory.
+    `TargetEncodedTable`. A linear search: a product has a dozen candidates, neighbors in memory.
     """
     for i in range(len(group)):
         start, end = group_bounds[group[i]], group_bounds[group[i] + 1]

@@ -102,7 +102,7 @@ class LabelVisibility:
         for hashes in self.hashes:
             by_image[hashes.prefix] = [hashes.images.classes]
         if knn_classes:
-            by_image["neighbours"] = list(knn_classes)
+            by_image["neighbors"] = list(knn_classes)
         by_product = {}
         if features.id_neighbors and self.ids_comparable:
             nearest = np.empty((len(self.ids), features.id_neighbors), np.int16)
@@ -110,7 +110,7 @@ class LabelVisibility:
                 nearest[rows] = index.nearest_classes(
                     self.ids[rows], features.id_neighbors, reference_row
                 )
-            by_product["near"] = nearest
+            by_product["ids"] = nearest
         return Proposals(by_image, by_product)
 
     def id_indexes(
@@ -217,7 +217,7 @@ def _lookup_hashes(
     if inputs.features.use_md5:
         keys["hash"] = None, None
     if inputs.perceptual_hashes is not None:
-        keys["alike"] = inputs.perceptual_hashes
+        keys["phash"] = inputs.perceptual_hashes
     return [
         lookup_hash_features(
             prefix,

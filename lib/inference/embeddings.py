@@ -2,10 +2,10 @@
 
     embeddings.npy  float16 [n, dims]: center view of image i, minus the mean, on the first axes
     projection.npy  float32 [1 + width, dims]: the projected mean, then the principal axes
-    whole.npy       float16 [n, width]: the input of the head, if a fusion model reads it
+    features.npy    float16 [n, width]: the input of the head, if a fusion model reads it
 
-Written in pieces of `predict.shard_size` images; an interrupted call resumes after the last piece.
-Source: 8th-place Cdiscount team (nearest neighbours in embedding space).
+Written in chunks of `predict.shard_size` images; an interrupted call resumes after the last chunk.
+Source: 8th-place Cdiscount team (nearest neighbors in embedding space).
 """
 
 from collections.abc import Callable, Iterator
@@ -34,14 +34,14 @@ def write_embeddings(
     settings: Predict,
     load_network: Callable[[torch.device], ImageClassifier],
     projection: Path | None,
-    keep_whole: bool,
+    keep_features: bool,
     reader: ImageReader,
     run: Run,
 ) -> dict[str, Any]:
     """Embed every image of the reader's catalog with the network of `load_network`.
 
     projection: that of another catalog, to embed into the same space; None = compute one.
-    keep_whole: also write `whole.npy`.
+    keep_features: also write `features.npy`.
     Returns {"images", "dims", "width"}: numbers of images and of values in the two arrays.
     """
     num_images = len(reader.catalog.length)
@@ -52,21 +52,23 @@ def write_embeddings(
     dims, width = mean_and_axes.shape[1], embedder.net.num_features
     progress = folder / PROGRESS
     done = int(progress.read_text()) if progress.exists() else 0
-    short = _open_rows(folder / "embeddings.npy", num_images, dims, done)
-    whole = _open_rows(folder / "whole.npy", num_images, width, done) if keep_whole else None
+    embeddings = _open_rows(folder / "embeddings.npy", num_images, dims, done)
+    features = None
+    if keep_features:
+        features = _open_rows(folder / "features.npy", num_images, width, done)
     with tqdm(
         total=num_images, initial=done, unit=" images", desc=_title(folder), disable=None
     ) as bar:
         while done < num_images:
-            piece = np.arange(done, min(done + settings.shard_size, num_images))
-            for features in embedder.embed(piece):
-                batch = slice(done, done + len(features))
-                short[batch] = features @ mean_and_axes[1:] - mean_and_axes[0]
-                if whole is not None:
-                    whole[batch] = features
-                done += len(features)
-                bar.update(len(features))
-            for array in (short, whole):
+            images = np.arange(done, min(done + settings.shard_size, num_images))
+            for pooled in embedder.embed(images):
+                batch = slice(done, done + len(pooled))
+                embeddings[batch] = pooled @ mean_and_axes[1:] - mean_and_axes[0]
+                if features is not None:
+                    features[batch] = pooled
+                done += len(pooled)
+                bar.update(len(pooled))
+            for array in (embeddings, features):
                 if array is not None:
                     array.flush()
             with atomic_write(progress) as temporary:

@@ -34,7 +34,7 @@ class Predictor(Protocol):
 
     num_classes, num_models: numbers of classes and of fold models.
     row_of_image: int [I], the row that is classified for each image; images of a row are
-        neighbours. None if each image is its own row.
+        neighbors. None if each image is its own row.
     corrupt: bool [I], images that could not be decoded so far.
     """
 

@@ -34,16 +34,16 @@ class TopK:
     probs: np.ndarray
     rest: np.ndarray
 
-    def save(self, folder: Path, prefix: str = "top") -> None:
+    def save(self, folder: Path, prefix: str = "tta") -> None:
         """Write `image.npy` and `<prefix>_{class,prob,rest}.npy` into `folder`."""
         chunk = {"class": self.classes, "prob": self.probs, "rest": self.rest}
         write_chunks(folder, prefix, self.image, self.classes.shape[1], [chunk])
 
     @classmethod
-    def load(cls, folder: Path, prefix: str = "top") -> "TopK":
+    def load(cls, folder: Path, prefix: str = "tta") -> "TopK":
         """Read what `save` wrote.
 
-        prefix: "top" for the mean over all views, "plain" for the center view.
+        prefix: "tta" for the mean over all views, "center" for the center view.
         """
         return cls(
             image=np.load(folder / "image.npy"),

@@ -32,19 +32,19 @@ def write_topk(
     center_view: bool,
     group: ProcessGroup = SINGLE,
 ) -> int:
-    """Write `top_*.npy`, the mean over all views, into `folder`.
+    """Write `tta_*.npy`, the mean over all views, into `folder`.
 
     images: int64 [n], ascending.
     model_of_image: int8 [n], the only fold model that predicts each image (out-of-fold), the same
         for all images of a product; None = the mean of all fold models.
-    center_view: also write `plain_*.npy`, of the center view alone.
+    center_view: also write `center_*.npy`, of the center view alone.
     group: processes that share the shards; all call this, and the first merges the shards.
     Returns the number of corrupt images in the first process, 0 in the others.
     Raises ValueError if `model_of_image` names a fold model that does not exist.
     """
     _check_models(model_of_image, predictor.num_models)
     k = min(settings.top_k, predictor.num_classes)
-    prefixes = ("top", "plain") if center_view else ("top",)
+    prefixes = ("tta", "center") if center_view else ("tta",)
     shard_size = max(1, min(settings.shard_size, -(-len(images) // group.world_size)))
     bounds = list(pairwise(_shard_bounds(images, predictor.row_of_image, shard_size)))
     # The name contains the bounds, so that a shard of another size is not mistaken for this one.
@@ -116,7 +116,7 @@ def _predict_shard(
             done += len(batch)
             bar.update(int(num_images[batch].sum()))
     shard = {name: values[inverse] for name, values in arrays.items()}
-    return shard | {"rotten": images[predictor.corrupt[images]]}
+    return shard | {"corrupt": images[predictor.corrupt[images]]}
 
 
 def _rows_by_model(
@@ -132,7 +132,7 @@ def _rows_by_model(
 
 def _view(probs: BatchProbs, prefix: str) -> torch.Tensor:
     """The probabilities [b, num_classes] that belong to the prefix of a file."""
-    return probs.tta if prefix == "top" else probs.center
+    return probs.tta if prefix == "tta" else probs.center
 
 
 def _topk(probs: torch.Tensor, k: int) -> Arrays:
@@ -151,7 +151,7 @@ def _merge(
         names = [f"{prefix}_{name}" for name in DTYPES]
         chunks = (dict(zip(DTYPES, _read(path, *names), strict=True)) for path in paths)
         write_chunks(folder, prefix, images, k, chunks)
-    num_corrupt = sum(len(_read(path, "rotten")[0]) for path in paths)
+    num_corrupt = sum(len(_read(path, "corrupt")[0]) for path in paths)
     for pattern in ("shard-*", ".shard-*"):  # also those that a stopped run of another size left
         for path in folder.glob(pattern):
             path.unlink()

@@ -52,7 +52,7 @@ class Artifact:
     build: Callable[[Path], dict[str, Any] | None]
     config: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, "Artifact | Path"] = field(default_factory=dict)
-    version: int = 1
+    version: int = 2
     resumable: bool = False
     frozen: bool = False
     on_all_ranks: bool = False

@@ -1,6 +1,6 @@
 """Blend the scores of the stack's members, and fit the weights of a blend.
 
-Rows are candidates sorted by (product, class), so a product's rows are neighbours. Every function
+Rows are candidates sorted by (product, class), so a product's rows are neighbors. Every function
 works on these groups of rows, never on a dense [products, classes].
 
 Weights are fitted on `shares` float64 [M, P]: the share, above 0 and at most 1, that each of M

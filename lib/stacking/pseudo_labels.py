@@ -43,8 +43,8 @@ class PseudoLabels:
         """Write `pseudo.arrow`."""
         columns: dict[str, pa.Array | np.ndarray] = {
             "product": self.product.astype(np.int32),
-            "class": self.class_id.astype(np.int16),
-            "why": self.reason.astype(np.int8),
+            "class_id": self.class_id.astype(np.int16),
+            "reason": self.reason.astype(np.int8),
         }
         write_table(folder / "pseudo.arrow", columns)
 
@@ -52,7 +52,7 @@ class PseudoLabels:
     def load(cls, folder: Path) -> "PseudoLabels":
         """Read the file that `save` wrote."""
         table = read_table(folder / "pseudo.arrow")
-        return cls(*(table[name].to_numpy() for name in ("product", "class", "why")))
+        return cls(*(table[name].to_numpy() for name in ("product", "class_id", "reason")))
 
 
 def predict_classes(

@@ -2,10 +2,10 @@
 
 work/<name>/extract/sample          the generated catalog, if data.source = "sample"
 work/<name>/extract/unpacked/<side> compressed drawings, unpacked
-work/<name>/extract/classes         the categories
+work/<name>/extract/categories      the categories
 work/<name>/extract/train, /test    products and images of each side
 work/<name>/extract/splits          part and fold of every labelled product
-work/<name>/extract/alike/<side>    perceptual hashes of the images
+work/<name>/extract/phash/<side>    perceptual hashes of the images
 """
 
 from functools import partial
@@ -37,7 +37,7 @@ def declare(graph: Graph) -> list[Artifact]:
     files = _declare_files(graph)
     class_file = _class_file(experiment)
     graph.add(
-        "extract/classes",
+        "extract/categories",
         partial(build_categories, experiment),
         settings={
             **checksum_settings(experiment, class_file),
@@ -51,7 +51,7 @@ def declare(graph: Graph) -> list[Artifact]:
             partial(build_index, experiment, side),
             settings={**checksum_settings(experiment, side), **read_settings(experiment, side)},
             files={side: files[side]},
-            inputs=["extract/classes"],
+            inputs=["extract/categories"],
             resumable=True,
         )
     graph.add(
@@ -62,7 +62,7 @@ def declare(graph: Graph) -> list[Artifact]:
     )
     for side in experiment.sides if experiment.config.features.use_phash else ():
         graph.add(
-            f"extract/alike/{side}",
+            f"extract/phash/{side}",
             partial(build_perceptual_hashes, experiment, side),
             inputs=[f"extract/{side}"],
         )
@@ -131,7 +131,7 @@ def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     from lib.data.sources.bson_file import index_bson
 
     config = experiment.config
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     options = (side == "train", config.data.max_bad_fraction, num_threads(config.run))
     if source_kind(experiment, side) == "bson":
         return index_bson(folder, checked_path(experiment, side), categories, *options)

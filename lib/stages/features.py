@@ -1,7 +1,7 @@
 """Stage 04: candidate rows, one for each (product, possible class), and their feature tables.
 
     work/<name>/features/candidates/<part>   the rows, and features that all sources share
-    work/<name>/features/neighbours/<part>   features of the nearest labelled images
+    work/<name>/features/neighbors/<part>    features of the nearest labelled images
     work/<name>/features/<source>/<part>     features of one model, of their mean, or of all
 
 All sources share one table of candidates, so members of a blend are arrays of the same rows.
@@ -33,7 +33,7 @@ def declare(graph: Graph) -> list[Artifact]:
     for part in experiment.parts:
         artifacts.append(_declare_candidates(graph, part))
         if config.predict.embed_models:
-            artifacts.append(_declare_neighbours(graph, part))
+            artifacts.append(_declare_neighbors(graph, part))
         for source in config.sources:
             artifacts.append(_declare_source(graph, source, part))
     return artifacts
@@ -52,17 +52,17 @@ def _declare_candidates(graph: Graph, part: str) -> Artifact:
         inputs=[
             *_catalog_inputs(experiment, part),
             *(f"predictions/{name}/{part}" for name in config.models),
-            *(f"extract/alike/{side}" for side in (sides if config.features.use_phash else ())),
+            *(f"extract/phash/{side}" for side in (sides if config.features.use_phash else ())),
         ],
-        version=2,
+        version=3,
     )
 
 
-def _declare_neighbours(graph: Graph, part: str) -> Artifact:
+def _declare_neighbors(graph: Graph, part: str) -> Artifact:
     experiment, config = graph.experiment, graph.experiment.config
     return graph.add(
-        f"features/neighbours/{part}",
-        partial(build_neighbours, experiment, part),
+        f"features/neighbors/{part}",
+        partial(build_neighbors, experiment, part),
         settings={
             "similar_id_windows": config.features.similar_id_windows,
             "of": config.predict.embed_models,
@@ -124,7 +124,7 @@ def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[st
             catalog,
             num_classes(experiment),
             read_topk_of_all(experiment, part),
-            knn_classes=_classes_of_neighbours(experiment, part, labelled, catalog),
+            knn_classes=_classes_of_neighbors(experiment, part, labelled, catalog),
             perceptual_hashes=_perceptual_hashes(experiment, part),
         ),
         config.stack_part,
@@ -139,12 +139,12 @@ def _perceptual_hashes(
 
     if not experiment.config.features.use_phash:
         return None
-    paths = [experiment.path(f"extract/alike/{side}") for side in ("train", side_of(part))]
-    train, query = (np.load(path / "alike.npy") for path in paths)
+    paths = [experiment.path(f"extract/phash/{side}") for side in ("train", side_of(part))]
+    train, query = (np.load(path / "phash.npy") for path in paths)
     return train, query
 
 
-def _classes_of_neighbours(
+def _classes_of_neighbors(
     experiment: Experiment, part: str, labelled: "Catalog", catalog: "Catalog"
 ) -> list["np.ndarray"]:
     """Classes of the nearest labelled images: int16 [images, k] for each model with embeddings."""
@@ -172,7 +172,7 @@ def _classes_of_neighbours(
     ]
 
 
-def build_neighbours(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:
+def build_neighbors(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:
     """Write features of the nearest labelled images, for every model with embeddings."""
     import numpy as np
 

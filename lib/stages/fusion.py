@@ -53,7 +53,7 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
 
     config, model = experiment.config, experiment.config.models[name]
     catalog = catalog_of_part(experiment, "train")
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     loader = _loader(experiment, name, fold, "train", catalog)
     train_rows, valid_rows = (
         products[catalog.image_count[products] > 0]
@@ -120,5 +120,5 @@ def _loader(
     from lib.training.embedding_loader import EmbeddingLoader
 
     names = _embedding_names(experiment, experiment.config.models[name], fold, side)
-    sources = [np.load(experiment.path(n) / "whole.npy", mmap_mode="r") for n in names]
+    sources = [np.load(experiment.path(n) / "features.npy", mmap_mode="r") for n in names]
     return EmbeddingLoader(sources, catalog.first_image, catalog.image_count)

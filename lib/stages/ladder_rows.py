@@ -23,14 +23,14 @@ from lib.stages.read import (
     read_topk_of_all,
 )
 
-LAYERS = (("cnn", "plain"), ("cnn tta", "top"))  # networks without and with TTA: name, prefix
+LAYERS = (("cnn", "center"), ("cnn tta", "tta"))  # networks without and with TTA: name, prefix
 HASH_RULES = {"majority": by_majority, "unanimous": by_unanimous, "largest share": by_l1}
 
 
 def ladder_rows(experiment: Experiment) -> list[LadderRow]:
     """All rows, from single networks to the submitted blend, and the levels of the tree."""
     catalog = catalog_of_part(experiment, "locked")
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     locked = read_splits(experiment.path("extract/splits")).products("locked")
     query, truth = make_query(catalog, locked), catalog.label[locked]
     candidates = read_candidates(experiment, "locked")

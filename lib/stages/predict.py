@@ -50,7 +50,7 @@ def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifa
     config = graph.experiment.config
     settings: dict[str, Any] = {
         "dims": config.predict.embedding_dim,
-        "whole": name in config.fusion_inputs,
+        "features": name in config.fusion_inputs,
     }
     inputs, files = [f"extract/{side}"], {}
     if name in config.models:

@@ -10,7 +10,7 @@ Pseudo-labels for a network that excludes fold k come only from first-round hash
 also excluded fold k. No pseudo-labeller ever saw `holdout` or `locked`. Where the boosters are
 trained on `holdout`, no network saw it, so all networks share one set of labels.
 
-    work/<name>/pseudo/everybody          labels for all networks
+    work/<name>/pseudo/all                labels for all networks
     work/<name>/pseudo/fold<i>-of-<n>     labels for networks that leave out fold i of n
 """
 
@@ -78,7 +78,7 @@ def _declare_labels(
         name,
         build,
         settings={"pseudo_label": as_dict(settings, "teacher", "loss_weight")},
-        inputs=["extract/train", "extract/classes", "extract/splits"],
+        inputs=["extract/train", "extract/categories", "extract/splits"],
         files=files,
         resumable=True,
     )

@@ -40,11 +40,11 @@ def catalog_of_part(experiment: Experiment, part: str) -> Catalog:
 
 def num_classes(experiment: Experiment) -> int:
     """The number of categories."""
-    return len(read_categories(experiment.path("extract/classes")))
+    return len(read_categories(experiment.path("extract/categories")))
 
 
-def read_topk(experiment: Experiment, model: str, part: str, prefix: str = "top") -> TopK:
-    """Top-k predictions of a model; prefix "top" for all views, "plain" for the center view."""
+def read_topk(experiment: Experiment, model: str, part: str, prefix: str = "tta") -> TopK:
+    """Top-k predictions of a model; prefix "tta" for all views, "center" for the center view."""
     return TopK.load(experiment.path(f"predictions/{model}/{part}"), prefix)
 
 
@@ -56,7 +56,9 @@ def read_topk_of_all(experiment: Experiment, part: str) -> list[TopK]:
 def read_candidates(experiment: Experiment, part: str) -> CandidateRows:
     """The candidate rows of a part, as stage 04 wrote them."""
     folder = experiment.path(f"features/candidates/{part}")
-    product, class_id, fold = (np.load(folder / f"{n}.npy") for n in ("product", "cls", "fold"))
+    product, class_id, fold = (
+        np.load(folder / f"{n}.npy") for n in ("product", "class_id", "fold")
+    )
     is_test = part == "test"
     target = np.full(len(product), -1, np.int8) if is_test else np.load(folder / "target.npy")
     return CandidateRows(product, class_id, fold, target)

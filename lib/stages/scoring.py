@@ -96,7 +96,7 @@ def score_images(
         group = current() if on_ranks else SINGLE
         corrupt = write_topk(folder, predictor, predict, images, fold_of_image, center_view, group)
         warn_corrupt(reader)
-    return {"images": len(images), "rotten": corrupt, "views": len(predictor.views)}
+    return {"images": len(images), "corrupt": corrupt, "views": len(predictor.views)}
 
 
 def checkpoint_path(experiment: Experiment, name: str, fold: str) -> Path:

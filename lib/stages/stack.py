@@ -49,7 +49,7 @@ def _declare_booster(graph: Graph, source: str, layer: str, booster: str) -> Art
             *_feature_tables(experiment, source, config.stack_part),
             *(f"stack/{name}" for name in below),
         ],
-        version=2,
+        version=3,
         resumable=True,
     )
 
@@ -85,8 +85,8 @@ def _boosters_below(experiment: Experiment, source: str, layer: str) -> tuple[st
 
 def _feature_tables(experiment: Experiment, source: str, part: str) -> list[str]:
     """The feature tables that the boosters of a source see."""
-    neighbours = ["neighbours"] if experiment.config.predict.embed_models else []
-    return [f"features/{table}/{part}" for table in ("candidates", *neighbours, source)]
+    neighbors = ["neighbors"] if experiment.config.predict.embed_models else []
+    return [f"features/{table}/{part}" for table in ("candidates", *neighbors, source)]
 
 
 def fit_booster(

@@ -63,7 +63,7 @@ def _declare_submit(graph: Graph) -> Artifact:
     experiment, config = graph.experiment, graph.experiment.config
     settings: dict[str, Any] = {"submit": config.blend.submit, "weights": config.model_weights}
     inputs = [
-        "extract/classes",
+        "extract/categories",
         "extract/splits",
         *(f"extract/{side}" for side in experiment.sides),
         *(f"features/candidates/{part}" for part in experiment.scored_parts),
@@ -147,7 +147,7 @@ def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.stages.read import catalog_of_part, read_candidates
 
     catalog, rows = catalog_of_part(experiment, "test"), read_candidates(experiment, "test")
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     scores = submitted_scores(experiment, "test")
     product, class_id = argmax_per_product(rows.product, rows.class_id, scores)
     path, header = folder / "submission.csv.gz", csv_header(experiment.config.data)
@@ -188,7 +188,7 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     products, accepted = write_predictions(
         folder,
         catalog,
-        read_categories(experiment.path("extract/classes")),
+        read_categories(experiment.path("extract/categories")),
         rows.product,
         rows.class_id,
         submitted_scores(experiment, "test"),

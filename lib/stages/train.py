@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lib.data.catalog import Catalog
 
-ALL_FOLDS = "everybody"  # the set of labels that all networks may train on
+ALL_FOLDS = "all"  # the set of labels that all networks may train on
 
 NAME, SCRIPT, PARALLEL = "train", "02_train_cnn.py", True
 
@@ -72,7 +72,7 @@ def declare_network(
         f"cnn/{name}/{fold}",
         partial(build, experiment, name, fold),
         settings=settings,
-        inputs=["extract/train", "extract/classes", "extract/splits", *inputs],
+        inputs=["extract/train", "extract/categories", "extract/splits", *inputs],
         files=files,
         resumable=True,
         on_all_ranks=True,
@@ -109,7 +109,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
 
     config, model = experiment.config, experiment.config.models[name]
     train_products, valid_products = train_valid_products(experiment, model, fold)
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     catalog, weights = catalog_of_part(experiment, "train"), None
     num_labelled = len(catalog.product_id)
     if experiment.teacher:
@@ -161,7 +161,7 @@ def _check_enough(name: str, model: Model, num_products: int) -> None:
 
 
 def label_set_name(config: Config, model: Model, fold: str) -> str:
-    """The set of pseudo-labels for one network: `everybody`, or as in `fold0-of-4`."""
+    """The set of pseudo-labels for one network: `all`, or as in `fold0-of-4`."""
     return ALL_FOLDS if config.stack_part == "holdout" else f"{fold}-of-{model.n_folds}"
 
 

@@ -1,4 +1,4 @@
-"""Groups of neighbouring rows with equal keys: where they start, their sizes, ranks and maxima.
+"""Groups of neighboring rows with equal keys: where they start, their sizes, ranks and maxima.
 
 A group is a run of equal values in a key array [n], such as the candidate rows of one product.
 Nothing here builds a dense [groups, rows] table.

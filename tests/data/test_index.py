@@ -36,7 +36,7 @@ def write(folder, batches, info=None, corrupt=(), labelled=True, max_bad_fractio
 def test_unusable_records_are_counted_and_left_out(tmp_path, caplog):
     records = [(1, 10, 3), (2, 20, 0), (1, 10, 1), (3, 99, 1), (4, NO_CATEGORY, 1), (5, 30, 1)]
     facts = write(tmp_path, [batch_of(records, [5, 0, 6, 7, 8, 9, 4])])
-    assert facts == {"products": 3, "images": 3, "distinct_images": 3, "passed_over": 3}
+    assert facts == {"products": 3, "images": 3, "distinct_images": 3, "bad_records": 3}
     catalog = read_catalog(tmp_path, Path("x.bson"))
     assert catalog.product_id.tolist() == [1, 2, 5]
     assert catalog.label.tolist() == [0, 1, 2]
@@ -45,7 +45,7 @@ def test_unusable_records_are_counted_and_left_out(tmp_path, caplog):
     assert catalog.image_product.tolist() == [0, 0, 2]
     assert catalog.first_image.tolist() == [0, 2, 2]
     assert catalog.offset.tolist() == [0, 20, 60]
-    report = json.loads((tmp_path / "damage.json").read_text())
+    report = json.loads((tmp_path / "scan_report.json").read_text())
     assert report["counts"] == {
         "image of no bytes": 1,
         "product without images": 1,
@@ -77,7 +77,7 @@ def test_labels_of_an_unlabelled_source_are_ignored(tmp_path):
 
 def test_too_many_bad_records_are_an_error(tmp_path):
     records = [(1, 10, 0), (2, 99, 0), (3, 10, 0), (4, 10, 0)]
-    assert write(tmp_path, [batch_of(records, [])], max_bad_fraction=0.25)["passed_over"] == 1
+    assert write(tmp_path, [batch_of(records, [])], max_bad_fraction=0.25)["bad_records"] == 1
     with pytest.raises(UserError, match=r"1 of 4 records .* first at byte 100: unknown category"):
         write(tmp_path, [batch_of(records, [])], max_bad_fraction=0.2)
 
@@ -85,7 +85,7 @@ def test_too_many_bad_records_are_an_error(tmp_path):
 def test_corrupt_bytes_count_by_their_fraction_of_the_file(tmp_path):
     batch, info = batch_of([(i, 10, 0) for i in range(30)], []), SourceInfo(Path("x"), size=1000)
     corrupt = [CorruptRecord(0, 300, "garbage")]
-    assert write(tmp_path, [batch], info, corrupt, max_bad_fraction=0.3)["passed_over"] == 1
+    assert write(tmp_path, [batch], info, corrupt, max_bad_fraction=0.3)["bad_records"] == 1
     with pytest.raises(UserError, match="1 of 31 records cannot be used, the first at byte 0"):
         write(tmp_path, [batch], info, corrupt, max_bad_fraction=0.2)
 
@@ -108,7 +108,7 @@ def test_keys_groups_and_files_are_kept_for_usable_records(tmp_path):
     assert catalog.files.names.to_pylist() == ["one.jpg", "two.jpg"]
     assert catalog.files.first_image.tolist() == [0, 1]
     assert catalog.files.codec == "uint8:2x2"
-    records = json.loads((tmp_path / "damage.json").read_text())["records"]
+    records = json.loads((tmp_path / "scan_report.json").read_text())["records"]
     assert [(r["row"], r["reason"]) for r in records] == [
         (100, "no category_id b"),
         (200, "image file missing or empty two.jpg"),

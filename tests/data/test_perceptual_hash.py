@@ -70,11 +70,11 @@ def test_bitmaps_have_hashes(tmp_path: Path) -> None:
 
 def test_hashes_are_written_as_computed(tmp_path: Path, index_products) -> None:
     catalog = index_products([[jpeg(0)], [NOT_AN_IMAGE]])
-    folder = tmp_path / "alike"
+    folder = tmp_path / "phash"
     folder.mkdir()
-    assert build_perceptual_hashes(folder, catalog, 1) == {"images": 2, "rotten": 1}
+    assert build_perceptual_hashes(folder, catalog, 1) == {"images": 2, "corrupt": 1}
     hashes, _ = perceptual_hashes(catalog, 1)
-    np.testing.assert_array_equal(np.load(folder / "alike.npy"), hashes)
+    np.testing.assert_array_equal(np.load(folder / "phash.npy"), hashes)
 
 
 def test_a_catalog_without_images_has_no_hashes(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def test_rows_are_sorted_and_targets_and_recall_are_right(tmp_path: Path) -> Non
     np.testing.assert_array_equal(built.fold, data.splits.fold[built.product])
     assert built.facts["recall"] == pytest.approx(target.sum() / len(np.unique(built.product)))
     assert built.facts["rows"] == len(key)
-    dtypes = [np.load(tmp_path / f"{n}.npy").dtype for n in ("product", "cls", "fold", "target")]
+    dtypes = [
+        np.load(tmp_path / f"{n}.npy").dtype for n in ("product", "class_id", "fold", "target")
+    ]
     assert dtypes == [np.int32, np.int16, np.int8, np.int8]
 
 
@@ -77,7 +79,7 @@ def test_network_features_equal_a_loop(tmp_path: Path) -> None:
     data = small_data(17)
     columns = build_source_table(tmp_path, data, "locked", ["first", "second"])
     product = np.load(tmp_path / "candidates" / "product.npy")
-    class_id = np.load(tmp_path / "candidates" / "cls.npy")
+    class_id = np.load(tmp_path / "candidates" / "class_id.npy")
     for name, topk in zip(("first", "second"), data.topks["locked"], strict=True):
         table = {
             column: columns.values[:, columns.names.index(f"{name}_{column}")]
@@ -149,7 +151,7 @@ def test_shares_of_nearest_ids_use_the_limited_window(tmp_path: Path) -> None:
         by_distance = rows[np.lexsort((ids[rows], gap))]
         for window, size in ((4, 4), (50_000, references // 4)):
             share = np.mean(label[by_distance[:size]] == built.class_id[row])
-            assert built.column(f"near_{window}_share")[row] == pytest.approx(share)
+            assert built.column(f"id_window_{window}_share")[row] == pytest.approx(share)
 
 
 def test_raw_features_have_80_columns(tmp_path: Path) -> None:
@@ -202,9 +204,9 @@ def test_without_hashes_there_are_no_hash_features_and_candidates(tmp_path: Path
 def test_without_windows_the_global_prior_is_the_only_one(tmp_path: Path) -> None:
     data = small_data(11)
     built = build(tmp_path, data, "locked", replace(SETTINGS, id_windows=(), id_neighbors=0))
-    assert not [name for name in built.columns.names if "near" in name]
+    assert not [name for name in built.columns.names if name.startswith("id_")]
     assert "global_prior" in built.columns.names
-    assert "recall_near" not in built.facts
+    assert "recall_ids" not in built.facts
     assert built.facts["windows"] == {}
 
 
@@ -225,9 +227,9 @@ def test_recall_by_k_equals_that_of_rows_built_with_this_k(tmp_path: Path) -> No
     data = small_data(7)
     table = recall_table(data.inputs("fit"), max_k=4)
     assert [(row["source"], row["k"]) for row in table] == [
-        (source, k) for source in ("networks", "hash", "near") for k in (1, 2, 3, 4)
+        (source, k) for source in ("networks", "hash", "ids") for k in (1, 2, 3, 4)
     ]
-    setting = {"networks": "top_k", "hash": "hash_k", "near": "id_neighbors"}
+    setting = {"networks": "top_k", "hash": "hash_k", "ids": "id_neighbors"}
     for row in table:
         features = replace(SETTINGS, **{setting[row["source"]]: row["k"]})
         built = build(tmp_path / f"{row['source']}{row['k']}", data, "fit", features)

@@ -96,7 +96,7 @@ def random_proposals(seed: int):
     images, products = len(query.images), len(query.products)
     lists = Proposals(
         {"networks": [listed(images, 3), listed(images, 2)], "hash": [listed(images, 2)]},
-        {"near": listed(products, 3)},
+        {"ids": listed(products, 3)},
     )
     truth = rng.integers(-1, CLASSES, products).astype(np.int16)
     return lists, query, truth
@@ -126,7 +126,7 @@ def expected_recall(found: list[set[int]], truth: np.ndarray) -> float:
 def test_recall_of_each_source_and_of_their_union_equals_sets(seed: int) -> None:
     lists, query, truth = random_proposals(seed)
     facts = recall_by_source(lists, query, truth, CLASSES)
-    for name in ("networks", "hash", "near"):
+    for name in ("networks", "hash", "ids"):
         expected = expected_recall(classes_by_product(lists, query, [name], 9), truth)
         assert facts[f"recall_{name}"] == pytest.approx(expected, abs=1e-6)
     of_all = expected_recall(classes_by_product(lists, query, lists.names, 9), truth)

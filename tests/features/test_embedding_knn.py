@@ -106,14 +106,14 @@ def test_knn_features_equal_loops() -> None:
                 likeness = ((1 + five) / 2) ** 35
                 score[one] += likeness.sum() / len(images) / FOLDS
                 cos[one] += five.max() / FOLDS
-        np.testing.assert_allclose(table["m_closest_score"][rows], score, rtol=1e-3)
-        np.testing.assert_allclose(table["m_closest_cos"][rows], cos, rtol=1e-3)
+        np.testing.assert_allclose(table["m_knn_score"][rows], score, rtol=1e-3)
+        np.testing.assert_allclose(table["m_knn_cos"][rows], cos, rtol=1e-3)
         share = score / score.sum()
-        np.testing.assert_allclose(table["m_closest_share"][rows], share, rtol=1e-3)
+        np.testing.assert_allclose(table["m_knn_share"][rows], share, rtol=1e-3)
         rank = np.argsort(np.argsort(-score))
-        np.testing.assert_array_equal(table["m_closest_rank"][rows], rank)
+        np.testing.assert_array_equal(table["m_knn_rank"][rows], rank)
         other = [max(np.delete(cos, one)) for one in range(CLASSES)]
-        np.testing.assert_allclose(table["m_closest_gap"][rows], cos - other, atol=1e-3)
+        np.testing.assert_allclose(table["m_knn_gap"][rows], cos - other, atol=1e-3)
 
 
 @pytest.mark.parametrize("part", ["fit", "locked"])

@@ -142,7 +142,7 @@ def test_local_shares_of_training_rows_come_from_other_folds(tmp_path: Path) -> 
         rows = np.flatnonzero((part == 1) | ((part == 0) & (fold != fold[product])))
         near = rows[np.lexsort((ids[rows], np.abs(ids[rows] - ids[product])))][:4]
         share = np.mean(label[near] == built.class_id[row])
-        assert built.column("near_4_share")[row] == pytest.approx(share)
+        assert built.column("id_window_4_share")[row] == pytest.approx(share)
 
 
 def out_of_fold_auc(folder: Path, data: SmallData) -> float:
@@ -182,7 +182,7 @@ def test_leaving_out_only_the_own_product_gives_more_than_chance(
     if leak == "placeholder":
         monkeypatch.setattr(hash_lookup, "CROWD", 10**9)
     else:
-        monkeypatch.setattr(module, "_near_share", share_without_the_own_product)
+        monkeypatch.setattr(module, "_id_window_share", share_without_the_own_product)
     assert out_of_fold_auc(tmp_path, noise()) > 0.57
 
 

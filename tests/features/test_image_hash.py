@@ -124,7 +124,7 @@ def test_a_prefix_changes_only_names() -> None:
     query_row, class_id = all_rows(40)
 
     plain = hashes.columns(query, query_row, class_id, raw=True)
-    alike = lookup_all(labelled, np.full(40, -1, np.int8), "alike")[1].columns(
+    phash = lookup_all(labelled, np.full(40, -1, np.int8), "phash")[1].columns(
         query, query_row, class_id, raw=True
     )
     assert all(name.startswith("hash_") for name in plain)
@@ -135,8 +135,8 @@ def test_a_prefix_changes_only_names() -> None:
         for at in "0123"
         for rank in range(5)
     }
-    assert [name.replace("hash_", "alike_", 1) for name in plain] == list(alike)
-    for one, other in zip(plain.values(), alike.values(), strict=True):
+    assert [name.replace("hash_", "phash_", 1) for name in plain] == list(phash)
+    for one, other in zip(plain.values(), phash.values(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

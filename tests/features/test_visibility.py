@@ -94,7 +94,7 @@ def test_sources_propose_under_their_names() -> None:
     inputs = replace(inputs, perceptual_hashes=(keys, keys), knn_classes=[nearest])
     visibility = visibility_of(inputs)
     proposals = visibility.proposals(SETTINGS, inputs.topks, inputs.knn_classes)
-    assert proposals.names == ["networks", "hash", "alike", "neighbours", "near"]
+    assert proposals.names == ["networks", "hash", "phash", "neighbors", "ids"]
     for by_md5, by_phash in zip(
         visibility.hashes[0].images[:-1], visibility.hashes[1].images[:-1], strict=True
     ):
@@ -108,4 +108,4 @@ def test_names_as_ids_are_not_compared_with_numbers() -> None:
     assert not ids_comparable(data.labelled, named)
     data.test = named
     visibility = visibility_of(data.inputs("test"))
-    assert "near" not in visibility.proposals(SETTINGS, [], []).names
+    assert "ids" not in visibility.proposals(SETTINGS, [], []).names

@@ -66,7 +66,7 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     facts = build_candidates(folder, data.inputs(part, features), stack_part)
     product, class_id, fold = (
-        np.load(folder / f"{name}.npy") for name in ("product", "cls", "fold")
+        np.load(folder / f"{name}.npy") for name in ("product", "class_id", "fold")
     )
     return Built(product, class_id, fold, FeatureTable.load(folder), facts)
 

@@ -12,10 +12,10 @@ from lib.training.checkpoint import load_classifier
 from tests.image_catalog import PRODUCTS, folder_of
 
 
-def run(folder, model, checkpoint, reader, projection=None, keep_whole=False, **settings):
+def run(folder, model, checkpoint, reader, projection=None, keep_features=False, **settings):
     settings = Predict(**({"embedding_dim": 8, "shard_size": 7} | settings))
     net, batch = partial(load_classifier, checkpoint, model), Run(predict_batch_size=3)
-    facts = write_embeddings(folder, model, settings, net, projection, keep_whole, reader, batch)
+    facts = write_embeddings(folder, model, settings, net, projection, keep_features, reader, batch)
     return facts, np.load(folder / "embeddings.npy")
 
 
@@ -40,7 +40,7 @@ def test_embeddings_are_projections_on_the_first_principal_axes(
     left, values, _ = np.linalg.svd(whole, full_matrices=False)
     expected = (left * values)[:, :8]
     assert facts == {"images": PRODUCTS, "dims": 8, "width": 256}
-    assert not (tmp_path / "whole.npy").exists()
+    assert not (tmp_path / "features.npy").exists()
     assert embeddings.dtype == np.float16
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
@@ -69,8 +69,8 @@ def test_there_are_at_most_as_many_dims_as_features(tmp_path, model, checkpoints
 
 
 def test_the_whole_input_of_the_head_is_kept_on_request(tmp_path, model, checkpoints, reader):
-    run(tmp_path, model, checkpoints[0], reader, keep_whole=True)
-    features = np.load(tmp_path / "whole.npy")
+    run(tmp_path, model, checkpoints[0], reader, keep_features=True)
+    features = np.load(tmp_path / "features.npy")
     assert features.dtype == np.float16
     np.testing.assert_allclose(
         features, pooled_features(model, checkpoints[0], reader), rtol=2e-3, atol=1e-4
@@ -92,13 +92,13 @@ class InterruptedReader:
 
 def test_an_interrupted_call_resumes_with_the_same_result(tmp_path, model, checkpoints, reader):
     whole, resumed = (folder_of(tmp_path, name) for name in ("whole", "resumed"))
-    _, expected = run(whole, model, checkpoints[0], reader, keep_whole=True)
+    _, expected = run(whole, model, checkpoints[0], reader, keep_features=True)
     interrupted = InterruptedReader(reader)
     with pytest.raises(KeyboardInterrupt):
-        run(resumed, model, checkpoints[0], interrupted, keep_whole=True)
+        run(resumed, model, checkpoints[0], interrupted, keep_features=True)
     assert (resumed / "progress").read_text() == "14"
-    _, embeddings = run(resumed, model, checkpoints[0], interrupted, keep_whole=True)
+    _, embeddings = run(resumed, model, checkpoints[0], interrupted, keep_features=True)
     assert interrupted.calls[4][0] == 14
     np.testing.assert_array_equal(embeddings, expected)
-    assert (resumed / "whole.npy").read_bytes() == (whole / "whole.npy").read_bytes()
+    assert (resumed / "features.npy").read_bytes() == (whole / "features.npy").read_bytes()
     assert not (resumed / "progress").exists()

@@ -79,7 +79,7 @@ def test_views_and_models_are_averaged_before_the_top_k(tmp_path, model, checkpo
     create = image_predictor(model, checkpoints, reader)
     predictor, num_corrupt = run(tmp_path, create, IMAGES, tta_mean=mean)
     assert (len(predictor.views), num_corrupt) == (10, 1)
-    for prefix, views in (("top", TEN), ("plain", CENTRE)):
+    for prefix, views in (("tta", TEN), ("center", CENTRE)):
         if mean == "arithmetic":
             each = [mean_over_views(c, model, reader, IMAGES, views) for c in checkpoints]
             expected = sum(each) / 2
@@ -109,7 +109,7 @@ MODEL_OF_IMAGE = np.array([1, 0, 1, 0, 0, 0, 1, 1], np.int8)[
 @pytest.fixture
 def several(tmp_path, write_bson, write_categories):
     """Products of 0 to 6 images; the last image of the second is corrupt."""
-    images = iter(b"rotten" if i == 4 else jpeg(i) for i in range(COUNTS.sum()))
+    images = iter(b"corrupt" if i == 4 else jpeg(i) for i in range(COUNTS.sum()))
     records = [product(i, [next(images) for _ in range(n)], 10) for i, n in enumerate(COUNTS)]
     build_categories(tmp_path, write_categories([10]))
     index_bson(tmp_path, write_bson(records), read_categories(tmp_path), True, 0.0)
@@ -169,5 +169,5 @@ def test_each_image_has_the_prediction_of_its_product_s_embeddings(tmp_path, fus
     expected = sum(each) / 2 if mean == "arithmetic" else normalised(np.log(each).mean(0))
     if by_fold:
         expected = np.where(MODEL_OF_IMAGE[:, None] == 0, *each)
-    for prefix in ("top", "plain"):
+    for prefix in ("tta", "center"):
         assert_topk(TopK.load(tmp_path, prefix), SOME_IMAGES, expected)

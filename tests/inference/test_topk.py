@@ -28,11 +28,11 @@ def test_chunks_give_the_bytes_of_whole_arrays(tmp_path, cuts):
         for start, stop in pairwise(edges)
     )
     image = np.arange(7) * 3
-    write_chunks(tmp_path, "plain", image, 3, chunks)
+    write_chunks(tmp_path, "center", image, 3, chunks)
     np.save(tmp_path / "image_whole.npy", image)
     for name, values in whole.items():
         np.save(tmp_path / f"{name}_whole.npy", values)
-        written = (tmp_path / f"plain_{name}.npy").read_bytes()
+        written = (tmp_path / f"center_{name}.npy").read_bytes()
         assert written == (tmp_path / f"{name}_whole.npy").read_bytes()
     assert (tmp_path / "image.npy").read_bytes() == (tmp_path / "image_whole.npy").read_bytes()
 
@@ -50,7 +50,7 @@ def test_load_returns_what_save_wrote(tmp_path, n):
 
 def test_missing_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="4 rows for 5 images"):
-        write_chunks(tmp_path, "top", np.arange(5), 3, [make_arrays(3), make_arrays(1)])
+        write_chunks(tmp_path, "tta", np.arange(5), 3, [make_arrays(3), make_arrays(1)])
 
 
 def test_the_module_does_not_import_torch():

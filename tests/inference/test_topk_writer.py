@@ -108,7 +108,7 @@ def test_each_image_has_the_top_k_of_its_row_by_its_models(
     with TemporaryDirectory() as folder:
         path, models = Path(folder), model if by_fold else None
         num_corrupt = run(path, predictor, images, models, shard_size=shard_size)
-        for view, prefix in enumerate(("top", "plain")):
+        for view, prefix in enumerate(("tta", "center")):
             table = predictor.table[view][:, rows]
             by_model = np.where(model[:, None] == 0, table[0], table[1])
             assert_topk(TopK.load(path, prefix), images, by_model if by_fold else table.mean(0))
@@ -175,9 +175,9 @@ def test_without_the_center_view_only_the_mean_is_written(tmp_path):
     run(tmp_path, TablePredictor(), IMAGES, center_view=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "image.npy",
-        "top_class.npy",
-        "top_prob.npy",
-        "top_rest.npy",
+        "tta_class.npy",
+        "tta_prob.npy",
+        "tta_rest.npy",
     ]
 
 

@@ -67,7 +67,7 @@ def make_task(
     """The task that the study draws, by default with the config's seed."""
     experiment = Experiment(config)
     catalog = catalog_of_part(experiment, "train")
-    categories = read_categories(experiment.path("extract/classes"))
+    categories = read_categories(experiment.path("extract/categories"))
     locked = read_splits(experiment.path("extract/splits")).products("locked")
     seed = config.seed if seed is None else seed
     return catalog, sample_task(catalog, categories, locked, num_items, seed)

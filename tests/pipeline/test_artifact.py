@@ -88,8 +88,8 @@ def test_a_stale_artifact_names_the_changed_setting_and_stays(tmp_path):
 
 def test_settings_that_come_and_go_and_new_formats_are_named(tmp_path):
     ensure(text_artifact(tmp_path / "a", "x", config={"old": 1}), rebuild=False)
-    changed = text_artifact(tmp_path / "a", "x", config={"new": 2}, version=2)
-    assert status(changed).reasons == ("new unset -> 2", "old 1 -> unset", "format 1 -> 2")
+    changed = text_artifact(tmp_path / "a", "x", config={"new": 2}, version=3)
+    assert status(changed).reasons == ("new unset -> 2", "old 1 -> unset", "format 2 -> 3")
 
 
 def test_a_change_travels_downstream_only_if_an_input_changes(tmp_path):

@@ -32,7 +32,7 @@ def test_an_artifact_has_its_folder_its_settings_and_its_inputs(experiment, tmp_
     graph, file = Graph(experiment), tmp_path / "train.bson"
     first = graph.add("extract/train", build, files={"train": file}, resumable=True)
     second = graph.add(
-        "extract/splits", build, settings={"seed": 1}, inputs=["extract/train"], version=2
+        "extract/splits", build, settings={"seed": 1}, inputs=["extract/train"], version=3
     )
     assert list(graph.artifacts) == ["extract/train", "extract/splits"]
     assert first.path == experiment.path("extract/train")
@@ -40,7 +40,7 @@ def test_an_artifact_has_its_folder_its_settings_and_its_inputs(experiment, tmp_
     assert first.resumable
     assert second.inputs == {"extract/train": first}
     assert second.config == {"seed": 1}
-    assert second.version == 2
+    assert second.version == 3
     assert not first.frozen
     assert not second.frozen
 
@@ -49,10 +49,10 @@ def test_files_come_before_inputs_in_a_manifest(experiment, tmp_path):
     graph, file = Graph(experiment), tmp_path / "names.csv"
     file.write_text("x")
     graph.add("extract/train", build)
-    graph.add("extract/classes", build, files={"names": file}, inputs=["extract/train"])
+    graph.add("extract/categories", build, files={"names": file}, inputs=["extract/train"])
     for artifact in graph.artifacts.values():
         ensure(artifact, rebuild=False)
-    manifest = read_manifest(experiment.path("extract/classes"))
+    manifest = read_manifest(experiment.path("extract/categories"))
     assert manifest is not None
     assert list(manifest["inputs"]) == ["names", "extract/train"]
 

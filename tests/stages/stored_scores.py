@@ -45,7 +45,7 @@ def _write_candidates(path: Path, part: str, rng: np.random.Generator) -> None:
     class_id = np.tile(np.arange(NUM_CANDIDATES, dtype=np.int16), NUM_PRODUCTS)
     fold = (product % 2 if part == "fit" else np.full(len(product), -1)).astype(np.int8)
     true = np.repeat(rng.integers(0, NUM_CANDIDATES, NUM_PRODUCTS), NUM_CANDIDATES)
-    arrays: dict[str, np.ndarray] = {"product": product, "cls": class_id, "fold": fold}
+    arrays: dict[str, np.ndarray] = {"product": product, "class_id": class_id, "fold": fold}
     if part != "test":
         arrays["target"] = (class_id == true).astype(np.int8)
     for name, array in arrays.items():

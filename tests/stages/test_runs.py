@@ -258,10 +258,10 @@ def test_labels_of_the_locked_part_reach_no_fit(copied):
     locked = read_splits(copied / "tiny" / "extract" / "splits").products("locked")
     path = copied / "tiny" / "extract" / "train" / "products.arrow"
     table = read_table(path)
-    label = table["class"].to_numpy().copy()
+    label = table["class_id"].to_numpy().copy()
     label[locked] = np.random.default_rng(0).permutation(8)[label[locked]]
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    write_table(path, columns | {"class": pa.array(label)})
+    write_table(path, columns | {"class_id": pa.array(label)})
     for stage in ("cnn", "predictions", "features", "stack", "scores", "blend", "submit"):
         shutil.rmtree(copied / "tiny" / stage)
     result = run(copied)
@@ -373,11 +373,11 @@ def test_corrupt_images_are_counted_and_the_run_continues(copied):
     assert result.returncode == 0, result.stderr
     packed = (copied / "odd" / "submit" / "submission.csv.gz").read_bytes()
     assert len(gzip.decompress(packed).splitlines()) == 101
-    damage = json.loads((copied / "odd" / "extract" / "train" / "damage.json").read_text())
-    assert damage["counts"] == {"product without images": 1, "unknown category_id": 1}
+    report = json.loads((copied / "odd" / "extract" / "train" / "scan_report.json").read_text())
+    assert report["counts"] == {"product without images": 1, "unknown category_id": 1}
     log = run(copied, "extract", extra=(*extra, "--set", "name=again")).stderr
     assert "1 x unknown category_id" in log
     manifest = json.loads(
         (copied / "odd" / "predictions" / "a" / "test" / "_manifest.json").read_text()
     )
-    assert manifest["facts"]["rotten"] == 1
+    assert manifest["facts"]["corrupt"] == 1

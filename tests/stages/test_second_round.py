@@ -171,10 +171,10 @@ def relabel(trained, tmp_path):
 def change_labels(path: Path, products: np.ndarray) -> None:
     """Give these products of a products table the next class."""
     table = read_table(path)
-    label = table["class"].to_numpy().copy()
+    label = table["class_id"].to_numpy().copy()
     label[products] = (label[products] + 1) % NUM_CLASSES
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    write_table(path, columns | {"class": pa.array(label)})
+    write_table(path, columns | {"class_id": pa.array(label)})
 
 
 def test_labels_of_a_fold_never_label_for_the_network_that_leaves_it_out(trained, relabel):

@@ -199,7 +199,7 @@ def test_a_new_image_makes_the_index_of_its_folder_stale(tmp_path):
         for artifact in declare_all(load_experiment(config))["extract"]
     }
     assert states["test"].state == "fresh"
-    assert states["train"].reasons == states["classes"].reasons == ("input train has changed",)
+    assert states["train"].reasons == states["categories"].reasons == ("input train has changed",)
 
 
 @pytest.mark.parametrize(

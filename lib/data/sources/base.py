@@ -134,7 +134,7 @@ def index_listing(
 
     Raises UserError as `write_index` does.
     """
-    chunks = folder / "pieces"
+    chunks = folder / "chunks"
     files = _hash_in_parallel(chunks, listing, categories, threads, source.name)
     info = SourceInfo(
         source,

@@ -58,7 +58,7 @@ def test_chunks_do_not_change_the_index_and_an_interrupted_call_resumes(
 
     with pytest.raises(KeyboardInterrupt):
         index_source(tmp_path / "many", tmp_path, tmp_path, interrupted_after(30))
-    num_chunks = len(list((tmp_path / "many" / "pieces").iterdir()))
+    num_chunks = len(list((tmp_path / "many" / "chunks").iterdir()))
     assert num_chunks >= 3
     hashed.clear()
     index_source(tmp_path / "many", tmp_path, tmp_path, interrupted_after(10**9))

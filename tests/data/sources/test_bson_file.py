@@ -302,7 +302,7 @@ def test_the_real_example_is_indexed(shared_data, tmp_path):
     assert build_categories(tmp_path, root / "category_names.csv") == {"classes": 5270}
     categories = read_categories(tmp_path)
     facts = index_bson(tmp_path, path, categories, True, 0.0)
-    assert facts == {"products": 82, "images": 110, "distinct_images": 109, "passed_over": 0}
+    assert facts == {"products": 82, "images": 110, "distinct_images": 109, "bad_records": 0}
     catalog = read_catalog(tmp_path, path)
     assert len(np.unique(catalog.label)) == 36
     rows = decoded_rows(path)
@@ -325,8 +325,8 @@ def test_each_kind_of_corruption_is_reported_with_its_byte(tmp_path, write_bson,
     tail = bson.encode(product(9, [jpeg(9)], 10))
     path.write_bytes(data[:middle] + b"\xff" * 50 + data[middle:] + tail[:30])
     facts = index_bson(tmp_path, path, categories, True, 0.9)
-    assert (facts["products"], facts["passed_over"]) == (4, 3)
-    report = json.loads((tmp_path / "damage.json").read_text())
+    assert (facts["products"], facts["bad_records"]) == (4, 3)
+    report = json.loads((tmp_path / "scan_report.json").read_text())
     assert [(r["byte"], r["reason"]) for r in report["records"]] == [
         (middle, "garbage where a record should begin, or a wrong length (-1)"),
         (sum(sizes[:4]) + 50, "duplicate _id 3"),
@@ -350,7 +350,7 @@ def test_an_index_leaves_only_its_tables(tmp_path, write_bson, categories):
     path = write_bson([product(1, [jpeg(1)], 10)])
     index_bson(tmp_path / "index", path, categories, True, 0.0)
     names = sorted(entry.name for entry in (tmp_path / "index").iterdir())
-    assert names == ["damage.json", "images.arrow", "products.arrow"]
+    assert names == ["images.arrow", "products.arrow", "scan_report.json"]
     check_strict(tmp_path / "index", path)
 
 

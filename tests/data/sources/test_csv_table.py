@@ -42,7 +42,7 @@ def test_a_real_table_is_indexed(shared_data, tmp_path):
     source, root = shared_data / "luma" / "products.csv", shared_data / "luma" / "images"
     listing = list_csv(source, True, root, replace(DATA, group_by="style"))
     facts, catalog, categories = index_source(tmp_path, source, root, listing)
-    assert facts == {"products": 449, "images": 706, "distinct_images": 704, "passed_over": 0}
+    assert facts == {"products": 449, "images": 706, "distinct_images": 704, "bad_records": 0}
     assert len(categories) == 15
     assert catalog.keys is not None
     assert catalog.keys.to_pylist()[:2] == ["MH01-Black", "MH01-Gray"]
@@ -71,7 +71,7 @@ def test_rows_become_products_with_classes_and_images(tmp_path, write_csv, caplo
     )
     listing = list_table(path)
     facts, catalog, categories = index_source(tmp_path / "i", path, tmp_path / "images", listing)
-    assert facts == {"products": 4, "images": 4, "distinct_images": 3, "passed_over": 0}
+    assert facts == {"products": 4, "images": 4, "distinct_images": 3, "bad_records": 0}
     assert [catalog.key(row) for row in range(4)] == ["b 2", "a-1", "x\ny", "c"]
     assert categories.keys == ["Bags", "Men/Tops", "Men/Tops, warm/Hoodies/Red"]
     assert categories.names == [
@@ -84,7 +84,7 @@ def test_rows_become_products_with_classes_and_images(tmp_path, write_csv, caplo
     assert catalog.image_count.tolist() == [2, 1, 1, 0]
     assert catalog.group is None
     assert image_bytes(catalog, 3) == (tmp_path / "images" / "b1.jpg").read_bytes()
-    report = json.loads((tmp_path / "i" / "damage.json").read_text())
+    report = json.loads((tmp_path / "i" / "scan_report.json").read_text())
     assert report["records"] == [
         {"line": 5, "reason": "image file missing or empty no-such.jpg"},
         {"line": 7, "reason": "product without images"},
@@ -113,8 +113,8 @@ def test_bad_rows_are_counted_and_too_many_are_an_error(tmp_path, write_csv):
     rows = [f"p{i},A,a.jpg" for i in range(20)] + ["p3,A,a.jpg", "q,,a.jpg", ",A,a.jpg"]
     path = write_csv(rows)
     facts, _, _ = index_source(tmp_path / "i", path, tmp_path / "images", list_table(path), 0.2)
-    assert (facts["products"], facts["passed_over"]) == (20, 3)
-    report = json.loads((tmp_path / "i" / "damage.json").read_text())
+    assert (facts["products"], facts["bad_records"]) == (20, 3)
+    report = json.loads((tmp_path / "i" / "scan_report.json").read_text())
     assert [(r["line"], r["reason"]) for r in report["records"]] == [
         (22, "duplicate _id p3"),
         (23, "no category_id q"),

@@ -28,7 +28,7 @@ def test_the_folder_of_an_image_is_its_class(tmp_path, image_folder):
     facts, catalog, categories = index_source(
         tmp_path / "i", image_folder, image_folder, listing, 0.2
     )
-    assert facts == {"products": 4, "images": 3, "distinct_images": 3, "passed_over": 1}
+    assert facts == {"products": 4, "images": 3, "distinct_images": 3, "bad_records": 1}
     assert categories.keys == ["Bags", "Men/Tops", "Men/Tops/Tees/Red"]
     assert categories.names[2] == ("Men", "Tops", "Tees/Red")
     keys = [catalog.key(row) for row in range(4)]
@@ -36,7 +36,7 @@ def test_the_folder_of_an_image_is_its_class(tmp_path, image_folder):
     assert catalog.label.tolist() == [0, 0, 2, 1]
     for image, product in enumerate([0, 2, 3]):
         assert image_bytes(catalog, image) == (image_folder / keys[product]).read_bytes()
-    report = json.loads((tmp_path / "i" / "damage.json").read_text())
+    report = json.loads((tmp_path / "i" / "scan_report.json").read_text())
     assert report["counts"] == {
         "no category_id": 1,
         "image file missing or empty": 1,

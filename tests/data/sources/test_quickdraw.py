@@ -30,8 +30,8 @@ def test_drawings_are_indexed_and_read(tmp_path):
         tmp_path / "i", source, source, listing, max_bad_fraction=0.5
     )
     assert (facts["products"], facts["images"], facts["distinct_images"]) == (4, 4, 3)
-    assert facts["passed_over"] == 1
-    assert "cat.ndjson: not a drawing" in (tmp_path / "i" / "damage.json").read_text()
+    assert facts["bad_records"] == 1
+    assert "cat.ndjson: not a drawing" in (tmp_path / "i" / "scan_report.json").read_text()
     assert categories.keys == ["cat", "dog"]
     assert catalog.product_id.tolist() == [11, 12, 13, 21]
     assert catalog.label.tolist() == [0, 0, 0, 1]
