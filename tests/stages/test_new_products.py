@@ -218,7 +218,7 @@ def test_a_folder_of_images_with_models_of_a_bson_catalog(trained, tmp_path):
     predicted = predictions(trained, tmp_path / "fresh")
     names = [str(p.relative_to(tmp_path / "fresh")) for p in (tmp_path / "fresh").rglob("*.*g")]
     assert [row["product"] for row in predicted] == sorted(names)
-    assert "caution: the labelled products have numbers as ids" in result.stderr
+    assert "caution: the ids of labelled products are numbers" in result.stderr
 
 
 def test_ids_of_a_csv_table_stay_text(trained, tmp_path):
