@@ -327,7 +327,7 @@ def test_artifacts_of_new_products_depend_on_no_setting_of_the_test_side(trained
         ("words.txt", "unknown kind of file"),
         ("bare", "the folder is empty"),
         ("words", "no file of the kinds .jpg"),
-        ("head.csv", "no products below its first line"),
+        ("head.csv", "no products after the header"),
         ("noise.bson", "noise.bson"),
     ],
 )
