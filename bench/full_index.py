@@ -21,7 +21,7 @@ from lib.data.image_reader import ImageReader
 from lib.data.shuffle import EpochOrder
 from lib.data.sources.bson_file import index_bson
 from lib.runtime import workers
-from lib.training.augment import RandomAugment
+from lib.training.loaders.augment import RandomAugment
 
 PRODUCTS, IMAGES = 7_069_896, 12_371_293
 SECONDS, DISK, GROWTH = 1.0, 600.0, 50.0  # MB

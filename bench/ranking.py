@@ -23,7 +23,8 @@ import pyarrow as pa
 from bench import report, shape
 from bench.report import Measurement, Row
 from bench.shape import IMAGES, TEST, TEST_IMAGES, TRAIN
-from lib.features import hash_lookup, id_priors
+from lib.features import id_priors
+from lib.features.hashes import hash_lookup
 
 CANDIDATES, WINDOW = 12, 50_000
 BASELINE_PART = 10  # the baseline counts for one product in ten

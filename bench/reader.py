@@ -34,7 +34,7 @@ from lib.data.image_reader import ImageReader
 from lib.data.shuffle import EpochOrder
 from lib.data.sources.bson_file import index_bson
 from lib.data.synthetic.catalog import generate as draw
-from lib.training.augment import RandomAugment
+from lib.training.loaders.augment import RandomAugment
 
 RESIZE, CROP = (180, 180), (160, 160)
 BATCH = 64

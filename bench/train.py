@@ -29,7 +29,7 @@ from lib.models import factory
 from lib.runtime import device as devices
 from lib.training import trainer
 from lib.training.dataset import TrainingSet
-from lib.training.loader import Batches, ImageLoader, Loader
+from lib.training.loaders.image_loader import Batches, ImageLoader, Loader
 
 NUM_IN_MEMORY = 8  # batches in memory
 

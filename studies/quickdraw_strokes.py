@@ -34,7 +34,7 @@ from lib.pipeline.experiment import Experiment
 from lib.runtime.workers import num_threads, process_pool
 from lib.stages.read import catalog_of_part
 from lib.training.dataset import TrainingSet
-from lib.training.stroke_loader import StrokeLoader, drawing_bitmap, drawing_points
+from lib.training.loaders.stroke_loader import StrokeLoader, drawing_bitmap, drawing_points
 from lib.training.trainer import train_model
 from lib.utils.files import atomic_write
 from studies import pages, trials

@@ -36,7 +36,7 @@ from lib.stages import extract
 from lib.stages.order import build_stage
 from lib.stages.read import catalog_of_part
 from lib.training.dataset import TrainingSet
-from lib.training.loader import ImageLoader
+from lib.training.loaders.image_loader import ImageLoader
 from lib.training.trainer import train_model
 from lib.utils.files import atomic_write
 

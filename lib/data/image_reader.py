@@ -28,7 +28,7 @@ Decoder = Callable[[bytes], np.ndarray | None]
 
 
 class Augmenter(Protocol):
-    """Random changes of images on their way into a batch (see `lib/training/augment.py`).
+    """Random changes of images on their way into a batch (see `lib/training/loaders/augment.py`).
 
     crop: (height, width) of its results.
     """

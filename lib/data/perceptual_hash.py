@@ -2,7 +2,7 @@
 
 The hash is ImageHash's pHash of 100 bits: which of the 10 x 10 lowest frequencies of the gray
 image are above their median. Two images count as the same only if all bits are equal, so a
-perceptual hash can be used wherever an MD5 can (`lib/features/hash_lookup.py`).
+perceptual hash can be used wherever an MD5 can (`lib/features/hashes/hash_lookup.py`).
 
 How the number of bits was chosen (on the labelled images of fashion, 60 x 80; the second figure of
 the first column is for images of 180 x 180):

@@ -24,9 +24,9 @@ import numpy as np
 from lib.config.schema import Features
 from lib.data.catalog import Catalog, Splits
 from lib.features.candidates import Proposals
-from lib.features.hash_lookup import ReferenceProducts
+from lib.features.hashes.hash_features import HashFeatures, lookup_hash_features
+from lib.features.hashes.hash_lookup import ReferenceProducts
 from lib.features.id_priors import IdIndex, build_id_index, global_prior
-from lib.features.image_hash import HashFeatures, lookup_hash_features
 from lib.features.query import Query
 from lib.inference.topk import TopK
 

@@ -16,7 +16,7 @@ from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
 from lib.runtime import device as devices
 from lib.training.checkpoint import load_classifier, load_fusion_model
-from lib.training.embedding_loader import EmbeddingLoader
+from lib.training.loaders.embedding_loader import EmbeddingLoader
 
 
 class BatchProbs(NamedTuple):

@@ -16,7 +16,7 @@ from lib.stages.train import declare_network, train_valid_products
 
 if TYPE_CHECKING:
     from lib.data.catalog import Catalog
-    from lib.training.embedding_loader import EmbeddingLoader
+    from lib.training.loaders.embedding_loader import EmbeddingLoader
 
 
 def declare_fusion(graph: Graph) -> list[Artifact]:
@@ -48,7 +48,7 @@ def train_fusion(experiment: Experiment, name: str, fold: str, folder: Path) -> 
     from lib.models.fusion import create_fusion_model
     from lib.stages.read import catalog_of_part
     from lib.training.dataset import TrainingSet
-    from lib.training.embedding_loader import embedding_mean_std
+    from lib.training.loaders.embedding_loader import embedding_mean_std
     from lib.training.trainer import train_model
 
     config, model = experiment.config, experiment.config.models[name]
@@ -117,7 +117,7 @@ def _loader(
 ) -> "EmbeddingLoader":
     import numpy as np
 
-    from lib.training.embedding_loader import EmbeddingLoader
+    from lib.training.loaders.embedding_loader import EmbeddingLoader
 
     names = _embedding_names(experiment, experiment.config.models[name], fold, side)
     sources = [np.load(experiment.path(n) / "features.npy", mmap_mode="r") for n in names]

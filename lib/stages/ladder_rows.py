@@ -7,7 +7,7 @@ import numpy as np
 from lib.data.catalog import Catalog, Categories, read_categories, read_splits
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
 from lib.evaluation.ladder import LadderRow
-from lib.features.hash_lookup import ReferenceProducts, lookup_images
+from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_images
 from lib.features.network import best_classes
 from lib.features.query import Query, make_query
 from lib.pipeline.experiment import Experiment

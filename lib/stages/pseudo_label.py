@@ -244,7 +244,7 @@ def _hash_rule(
     import numpy as np
 
     from lib.evaluation.hash_rules import by_unanimous
-    from lib.features.hash_lookup import ReferenceProducts, lookup_images
+    from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_images
 
     reference = np.zeros(len(train.label), bool)
     reference[np.setdiff1d(splits.products("fit"), held_out)] = True

@@ -104,7 +104,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     from lib.stages.read import catalog_of_part
     from lib.stages.scoring import open_images, warn_corrupt
     from lib.training.dataset import TrainingSet, product_of_row, training_rows
-    from lib.training.loader import ImageLoader
+    from lib.training.loaders.image_loader import ImageLoader
     from lib.training.trainer import train_model
 
     config, model = experiment.config, experiment.config.models[name]

@@ -12,7 +12,7 @@ from lib.config.model import Model, Sampling
 from lib.data.catalog import Catalog
 from lib.errors import UserError
 from lib.models.classifier import Classifier
-from lib.training.loader import Loader
+from lib.training.loaders.image_loader import Loader
 from lib.utils.groups import sample_one_per_group
 
 SAMPLING_SALT = 0x5A3B  # keeps the random numbers of sampling apart from those of the order

@@ -10,7 +10,7 @@ from lib.config.model import Model
 from lib.models.classifier import Classifier
 from lib.runtime import device as devices
 from lib.runtime.distributed import SINGLE, ProcessGroup
-from lib.training.loader import Loader
+from lib.training.loaders.image_loader import Loader
 from lib.training.losses import Losses
 
 

@@ -19,7 +19,7 @@ from lib.training import checkpoint
 from lib.training.checkpoint import Progress
 from lib.training.dataset import TrainingSet, num_rows_of_epoch
 from lib.training.evaluate import evenly_spaced
-from lib.training.loader import Loader, shard_loader
+from lib.training.loaders.image_loader import Loader, shard_loader
 from lib.training.losses import Losses
 from lib.training.optimizer import OptimizerStep
 from lib.training.schedule import Schedule

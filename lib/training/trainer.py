@@ -26,7 +26,7 @@ from lib.training import checkpoint
 from lib.training.checkpoint import Progress
 from lib.training.dataset import TrainingSet, sample_rows
 from lib.training.evaluate import evaluate
-from lib.training.loader import MicroBatch, micro_batches
+from lib.training.loaders.image_loader import MicroBatch, micro_batches
 from lib.training.losses import mixup_batch, weighted_mean
 from lib.training.state import (
     ChunkStats,

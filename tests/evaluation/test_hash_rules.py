@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lib.data.catalog import Catalog
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
-from lib.features.hash_kernels import ImageLabelCounts
-from lib.features.hash_lookup import ReferenceProducts, lookup_images
+from lib.features.hashes.hash_kernels import ImageLabelCounts
+from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_images
 from lib.features.query import Query, make_query
 from tests.features.toy_catalog import random_catalog, with_labels
 

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from lib.config.schema import Features
 from lib.data.catalog import Splits
 from lib.features import build as module
-from lib.features import hash_lookup, id_priors
+from lib.features import id_priors
+from lib.features.hashes import hash_lookup
 from lib.features.visibility import LabelVisibility
 from tests.features.toy_catalog import CLASSES, random_catalog, random_topk, splits, with_labels
 from tests.features.toy_features import SmallData, build, small_data

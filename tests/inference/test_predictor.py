@@ -14,7 +14,7 @@ from lib.inference.topk import TopK
 from lib.inference.topk_writer import write_topk
 from lib.models.fusion import FusionModel
 from lib.training.checkpoint import load_classifier, load_fusion_model
-from lib.training.embedding_loader import EmbeddingLoader
+from lib.training.loaders.embedding_loader import EmbeddingLoader
 from tests.conftest import jpeg, product
 from tests.image_catalog import CORRUPT, SIZE
 

@@ -11,7 +11,7 @@ from lib.config.schema import Run
 from lib.models.fusion import FusionModel, create_fusion_model
 from lib.training import schedule, state
 from lib.training.dataset import TrainingSet
-from lib.training.embedding_loader import EmbeddingLoader, embedding_mean_std
+from lib.training.loaders.embedding_loader import EmbeddingLoader, embedding_mean_std
 from lib.training.losses import mixup_batch
 from lib.training.trainer import train_model
 from tests.training.training_runs import Stop, assert_same_run, history, stop_after

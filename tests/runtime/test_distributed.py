@@ -37,8 +37,8 @@ from lib.stages import extract, predict
 from lib.stages.order import build_stage, declare_all
 from lib.training import schedule, state
 from lib.training.dataset import TrainingSet
-from lib.training.embedding_loader import EmbeddingLoader, embedding_mean_std
-from lib.training.loader import ImageLoader
+from lib.training.loaders.embedding_loader import EmbeddingLoader, embedding_mean_std
+from lib.training.loaders.image_loader import ImageLoader
 from lib.training.trainer import train_model
 from tests.conftest import ROOT
 from tests.training.training_runs import Stop, stop_after

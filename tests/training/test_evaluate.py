@@ -5,7 +5,7 @@ import torch
 from lib.config.model import Loss
 from lib.models import factory
 from lib.training.evaluate import evaluate, evenly_spaced
-from lib.training.loader import ImageLoader
+from lib.training.loaders.image_loader import ImageLoader
 from lib.training.losses import Losses
 from tests.training.training_runs import VALID
 

@@ -11,7 +11,7 @@ from lib.data.image_reader import ImageReader
 from lib.errors import UserError
 from lib.models import factory
 from lib.training.evaluate import evaluate
-from lib.training.loader import ImageLoader
+from lib.training.loaders.image_loader import ImageLoader
 from lib.training.losses import Losses
 from lib.training.trainer import train_model
 from tests.image_catalog import folder_of

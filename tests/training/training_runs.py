@@ -8,7 +8,7 @@ import torch
 from lib.config.schema import Run
 from lib.models import factory
 from lib.training.dataset import TrainingSet
-from lib.training.loader import ImageLoader
+from lib.training.loaders.image_loader import ImageLoader
 from lib.training.trainer import train_model
 
 TRAIN, VALID = np.arange(0, 42), np.arange(42, 60)

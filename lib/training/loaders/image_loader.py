@@ -9,7 +9,7 @@ from lib.config.model import Model
 from lib.data.crops import center_crop
 from lib.data.image_reader import Augmenter, ImageReader
 from lib.runtime.distributed import SINGLE, ProcessGroup
-from lib.training.augment import RandomAugment, augment_strength
+from lib.training.loaders.augment import RandomAugment, augment_strength
 
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features.key_kernels import (
+from lib.features.hashes.key_kernels import (
     bloom_filter,
     factorize,
     is_first_of_product,

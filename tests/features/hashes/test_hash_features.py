@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from lib.data.catalog import Catalog
-from lib.features import hash_lookup
-from lib.features.hash_lookup import ReferenceProducts
-from lib.features.image_hash import (
+from lib.features.hashes import hash_lookup
+from lib.features.hashes.hash_features import (
     HashFeatures,
     image_hash_features,
     image_set_features,
     lookup_hash_features,
 )
+from lib.features.hashes.hash_lookup import ReferenceProducts
 from lib.features.query import Query, make_query
 from tests.features.toy_catalog import random_catalog, with_labels
 

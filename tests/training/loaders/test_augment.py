@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lib.config.model import Augment
 from lib.data.image_reader import GRAY, ImageReader
-from lib.training.augment import RandomAugment, augment_strength
+from lib.training.loaders.augment import RandomAugment, augment_strength
 
 ALL = Augment(
     min_area=0.5,

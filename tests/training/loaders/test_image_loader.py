@@ -6,8 +6,8 @@ import pytest
 from lib.config.model import Augment
 from lib.data.image_reader import ImageReader
 from lib.runtime.distributed import SINGLE, ProcessGroup
-from lib.training.embedding_loader import EmbeddingLoader
-from lib.training.loader import ImageLoader, micro_batches, shard_loader
+from lib.training.loaders.embedding_loader import EmbeddingLoader
+from lib.training.loaders.image_loader import ImageLoader, micro_batches, shard_loader
 from tests.training.training_runs import TRAIN
 
 

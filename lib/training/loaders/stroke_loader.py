@@ -14,7 +14,7 @@ from lib.data.strokes import (
     rasterize,
     truncate_strokes,
 )
-from lib.training.loader import Batches
+from lib.training.loaders.image_loader import Batches
 from lib.utils.prefetch import prefetch
 
 PREFETCH = 2  # batches that are loaded ahead, for each thread

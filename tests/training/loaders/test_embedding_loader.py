@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.training import embedding_loader
-from lib.training.embedding_loader import EmbeddingLoader
+from lib.training.loaders import embedding_loader
+from lib.training.loaders.embedding_loader import EmbeddingLoader
 
 COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 

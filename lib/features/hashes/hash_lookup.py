@@ -20,14 +20,14 @@ import numpy as np
 
 from lib.data.catalog import Catalog
 from lib.errors import UserError
-from lib.features.hash_kernels import (
+from lib.features.hashes.hash_kernels import (
     ClassCountTable,
     ImageLabelCounts,
     QueriedKeys,
     ReferenceKeys,
     count_holders,
 )
-from lib.features.key_kernels import (
+from lib.features.hashes.key_kernels import (
     bloom_filter,
     bucket_bits,
     is_first_of_product,

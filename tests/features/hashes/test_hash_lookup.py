@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from lib.data.catalog import Catalog
 from lib.errors import UserError
-from lib.features import hash_lookup, key_kernels
-from lib.features.hash_kernels import ImageLabelCounts
-from lib.features.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
+from lib.features.hashes import hash_lookup, key_kernels
+from lib.features.hashes.hash_kernels import ImageLabelCounts
+from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
 from tests.features.toy_catalog import random_catalog as small_catalog
 from tests.features.toy_catalog import with_labels
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.data.byte_reader import GAP, fetch_ahead
 from lib.training.evaluate import evenly_spaced
-from lib.training.loader import Batches
+from lib.training.loaders.image_loader import Batches
 from lib.utils.prefetch import prefetch
 
 MAX_VIEWS = 4  # images of a product; Cdiscount has no product with more

@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 
 from lib.data.catalog import Catalog
-from lib.features.hash_kernels import ImageLabelCounts, find_class
-from lib.features.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
+from lib.features.hashes.hash_kernels import ImageLabelCounts, find_class
+from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
 from lib.features.network import POSITIONS
 from lib.features.query import Query
 from lib.features.table import Columns, scatter

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lib.features.key_kernels import factorize, probe
+from lib.features.hashes.key_kernels import factorize, probe
 
 # A placeholder ("no image yet") is held by many products of many classes. Of Cdiscount's 7,772,910
 # distinct images 114,209 have more than one class, and most of those two or three: sellers copy

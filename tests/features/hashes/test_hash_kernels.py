@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features.hash_kernels import (
+from lib.features.hashes.hash_kernels import (
     ClassCountTable,
     ImageLabelCounts,
     QueriedKeys,
@@ -12,7 +12,7 @@ from lib.features.hash_kernels import (
     count_holders,
     find_class,
 )
-from lib.features.key_kernels import partition
+from lib.features.hashes.key_kernels import partition
 
 untimed = settings(deadline=None)  # the machine may be busy
 

@@ -14,7 +14,7 @@ from lib.data.strokes import rasterize
 from lib.errors import UserError
 from lib.models.quickdraw_models import StrokeNetwork
 from lib.training.dataset import TrainingSet
-from lib.training.stroke_loader import StrokeLoader, drawing_bitmap, drawing_points
+from lib.training.loaders.stroke_loader import StrokeLoader, drawing_bitmap, drawing_points
 from lib.training.trainer import train_model
 from tests.data.source_index import index_source
 

@@ -1,0 +1,1 @@
+"""Products that share an image, found by the hash of its bytes."""

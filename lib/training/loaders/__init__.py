@@ -1,0 +1,1 @@
+"""Batches for training and validation: of images, embeddings and strokes."""
