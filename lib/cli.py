@@ -5,6 +5,7 @@ python -m lib.cli configs/sample.toml               all stages; starts only thos
 """
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -171,11 +172,19 @@ def _run_all(
             _finish(stage, experiment, arguments)
             continue
         command = [sys.executable, stage.SCRIPT, "--config", arguments.config, *script_options]
-        exit_status = subprocess.run(command).returncode
+        exit_status = _run_script(command)
         if exit_status:
             return exit_status
         states = _states(artifacts, STAGES)
     return 0
+
+
+def _run_script(command: list[str]) -> int:
+    """Run a script and return its exit status; on Ctrl-C the script ends and reports by itself."""
+    process = subprocess.Popen(command)
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            return process.wait()
 
 
 def _check_frozen(
