@@ -7,7 +7,7 @@
 #   ./run_all.sh configs/fashion.toml --dry-run
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
 #
-# Options, the same for all scripts: --set KEY=VALUE, --new PATH, --rebuild, --strict, --dry-run,
+# Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
 # --rebuild is given. Settings: .venv/bin/python -m lib.config
 #

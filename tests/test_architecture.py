@@ -35,6 +35,7 @@ COVERED_BY = {
     "lib.config.__main__": "tests/config/test_main.py",
     "lib.config.model": "tests/config/test_schema.py",
     "lib.errors": "tests/test_cli.py",
+    "lib.features.hashes.feature_kernels": "tests/features/hashes/test_hash_features.py",
     "lib.stages.extract": "tests/stages/test_sources.py",
     "lib.stages.features": "tests/stages/test_runs.py",
     "lib.stages.fusion": "tests/stages/test_second_round.py",

@@ -1,4 +1,4 @@
-"""Settings of one network: its architecture, and how it is trained.
+"""Settings of one network: architecture, schedule, loss and the other choices of its training.
 
 The same keys stand in `[models.NAME]` and, as defaults of all models, in `[train]`.
 """

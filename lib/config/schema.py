@@ -184,7 +184,9 @@ class Stack:
         ("mean", "per_model", "multi"),
         "Columns of the mean of all models, of each model apart, of all models side by side.",
     )
-    l2: tuple[BoosterName, ...] = setting(BOOSTERS_L2, "Boosters of the first layer.")
+    l2: tuple[BoosterName, ...] = setting(
+        BOOSTERS_L2, "Boosters of the second layer; the networks are the first."
+    )
     l3: tuple[BoosterName, ...] = setting(BOOSTERS_L3, "Boosters on the scores of l2.")
     l4: tuple[BoosterName, ...] = setting((), "Boosters on the scores of l3; empty = none.")
     multi_l2: tuple[BoosterName, ...] = setting(("xgboost",), "Boosters of the multi source.")

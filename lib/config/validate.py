@@ -1,4 +1,4 @@
-"""Rules that need two settings at once; `lib/config/convert.py` has checked each one alone."""
+"""Checks between settings, such as crop against resize; `convert.py` checks each one alone."""
 
 from collections.abc import Iterator
 

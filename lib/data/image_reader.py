@@ -1,4 +1,4 @@
-"""Batches of decoded images, read from the original files by threads.
+"""Batches of images, decoded and resized by threads, from the original files.
 
 `os.pread` and `cv2.imdecode` release the interpreter lock, so threads of one process read and
 decode in parallel, without copies between processes.

@@ -1,4 +1,4 @@
-"""Accept a prediction or abstain: which predictions are probable enough.
+"""The rule that accepts a prediction or abstains: fitted, stored, applied, measured.
 
 Calibration and threshold are fitted on out-of-fold rows. The locked part only measures them.
 

@@ -1,4 +1,4 @@
-"""k-NN features from embeddings, and which products each fold model may be queried with.
+"""k-NN features; for each fold model, which products are references and which are queries.
 
 A fold model is only queried with products that it was not trained on, and its references are the
 products that it was trained on. So no labelled row sees its own label, nor those of its fold or

@@ -1,4 +1,4 @@
-"""The submission: one class for each test product, as gzipped CSV, written and read back."""
+"""The submission, a gzipped CSV: its header, one class for each test product, and its check."""
 
 import csv
 import gzip
@@ -7,10 +7,22 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from lib.config.schema import Data
 from lib.errors import UserError
 
 DEFAULT_HEADER = ("_id", "category_id")  # Cdiscount's, for sources without column names
 CHUNK = 100_000  # rows written at a time
+
+
+def csv_header(data: Data) -> tuple[str, str]:
+    """The names of the submission's two columns: those of the labelled data, if it has any."""
+    by_source = {
+        "csv": (data.id_column, data.label_column),
+        "folders": ("path", "category"),
+        "npy": ("path", "category"),
+        "strokes": ("key_id", "category"),
+    }
+    return by_source.get(data.source, DEFAULT_HEADER)
 
 
 def write(

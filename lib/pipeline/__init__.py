@@ -1,1 +1,1 @@
-"""The build system: artifacts, what is fresh, how the rest is built. It knows nothing of images."""
+"""The build system: what is fresh, and how the rest is built."""

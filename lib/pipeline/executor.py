@@ -1,4 +1,4 @@
-"""Build the artifacts of a stage: one after the other, in worker processes, or on all ranks.
+"""Build the artifacts of a stage: in order, in worker processes (`worker_gpus`), or on all ranks.
 
 On a CPU, several networks that each train on one thread finish far sooner than one after the other
 on all threads: small networks spend much of a step waiting for the slowest thread, and on a busy

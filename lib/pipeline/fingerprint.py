@@ -1,4 +1,4 @@
-"""Fingerprints: recognise a file or folder of the user without reading all of it."""
+"""Fingerprints: notice that a file or folder of the user changed, without reading all of it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Processes: pools that end with this process, threads, memory and the GPUs that each one sees."""
+"""Worker processes and their resources: threads, memory, GPUs; how a pool is started."""
 
 import ctypes
 import os

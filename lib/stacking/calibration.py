@@ -1,4 +1,4 @@
-"""Probabilities of a product's candidates, and the predictions that are probable enough.
+"""Calibrated probabilities (temperature), and the threshold that reaches a precision.
 
 The scores of a product's candidates say which one is best, but a share of 0.9 need not be right
 nine times in ten. One number, the temperature, flattens or sharpens the shares of all products

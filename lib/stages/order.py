@@ -1,4 +1,4 @@
-"""The six stages in their order, their artifacts, and how one stage is built."""
+"""The six stages in their order, their artifacts (an error without models), and a stage's build."""
 
 from types import ModuleType
 

@@ -1,4 +1,4 @@
-"""What image models and fusion models share: open images, and score those of a part."""
+"""For image and fusion models: which network scores which image, and writing the predictions."""
 
 import logging
 from functools import partial

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.config.schema import Data
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
@@ -150,25 +149,12 @@ def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
     categories = read_categories(experiment.path("extract/categories"))
     scores = submitted_scores(experiment, "test")
     product, class_id = argmax_per_product(rows.product, rows.class_id, scores)
-    path, header = folder / "submission.csv.gz", csv_header(experiment.config.data)
+    path, header = folder / "submission.csv.gz", submission.csv_header(experiment.config.data)
     names = [categories.key(class_id) for class_id in range(len(categories))]
     products = (catalog.key(row) for row in product.tolist())
     submission.write(path, header, products, (names[c] for c in class_id.tolist()))
     expected = map(catalog.key, range(len(catalog.product_id)))
     return {"rows": submission.check(path, header, expected, names)}
-
-
-def csv_header(data: Data) -> tuple[str, str]:
-    """The submission's two column names: those of the labelled data, if it has any."""
-    from lib.output.submission import DEFAULT_HEADER
-
-    by_source = {
-        "csv": (data.id_column, data.label_column),
-        "folders": ("path", "category"),
-        "npy": ("path", "category"),
-        "strokes": ("key_id", "category"),
-    }
-    return by_source.get(data.source, DEFAULT_HEADER)
 
 
 def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any]:

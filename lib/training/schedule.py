@@ -32,7 +32,7 @@ class Schedule:
     def batch_size(self, epoch: int) -> int:
         """Rows of a step. It may grow by epoch in place of a falling learning rate.
 
-        Source: Smith et al., "Don't Decay the Learning LRSchedule, Increase the Batch Size" (2018).
+        Source: Smith et al., "Don't Decay the Learning Rate, Increase the Batch Size" (2018).
         """
         body_epoch = epoch - self.model_cfg.head_only_epochs
         sizes = [size for first, size in self.model_cfg.batch_size_schedule if first <= body_epoch]

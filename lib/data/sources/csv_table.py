@@ -1,4 +1,4 @@
-"""A source that is a CSV table: one row per product, naming its image files."""
+"""A source that is a CSV table: how it is read, one row per product, naming its image files."""
 
 import csv
 from collections.abc import Iterator, Sequence

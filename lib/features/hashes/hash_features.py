@@ -8,17 +8,17 @@ product without images; shares and what is computed from them also where no othe
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from lib.data.catalog import Catalog
-from lib.features.hashes.hash_kernels import ImageLabelCounts, find_class
+from lib.features.hashes.feature_kernels import fill_columns
+from lib.features.hashes.hash_kernels import ImageLabelCounts
 from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_image_sets, lookup_images
 from lib.features.network import POSITIONS
 from lib.features.query import Query
 from lib.features.table import Columns, scatter
 from lib.utils.groups import group_sizes, group_starts
 
-# Columns of a product, in the order in which `_fill_columns` writes them.
+# Columns of a product, in the order in which `fill_columns` writes them.
 SUMS = "count_sum share_sum pictures total classes entropy unanimous l1 placeholders clear_l1"
 
 
@@ -84,7 +84,7 @@ def image_hash_features(
     by_position = [f"{kind}_{at}" for at in range(POSITIONS) for kind in ("count", "share")]
     names = [f"{prefix}_{name}" for name in (*by_position, *SUMS.split())]
     columns = np.full((len(names), len(query_row)), np.nan, np.float32)
-    _fill_columns(columns, query_row, class_id, query.image_start, query.image_count, counts)
+    fill_columns(columns, query_row, class_id, query.image_start, query.image_count, counts)
     return dict(zip(names, columns, strict=True))
 
 
@@ -134,68 +134,3 @@ def raw_hash_features(
                 scatter(classes, has_image, -1), sizes
             )
     return columns
-
-
-@njit(cache=True, nogil=True)
-def _fill_columns(
-    columns: np.ndarray,
-    query_row: np.ndarray,
-    class_id: np.ndarray,
-    image_start: np.ndarray,
-    image_count: np.ndarray,
-    counts: ImageLabelCounts,
-) -> None:
-    """Fill the columns of rows that have an image.
-
-    columns: float32 [F, R], all NaN; query_row: int64 [R]; class_id: int16 [R].
-    image_start, image_count: int64 [Q], images of each query row; counts: of the images.
-    """
-    table_start, table_classes, table_counts = counts.table
-    group, own_class, _, total, distinct, entropy, placeholder, _ = counts
-    for row in range(len(query_row)):
-        first = image_start[query_row[row]]
-        last = first + image_count[query_row[row]]
-        if first == last:
-            continue
-        count_sum = share_sum = num_held = total_sum = max_classes = nats = unanimous = 0.0
-        num_clear = clear_share_sum = 0.0
-        for image in range(first, last):
-            first_entry, end = table_start[group[image]], table_start[group[image] + 1]
-            entry = find_class(table_classes, first_entry, end, class_id[row])
-            count = table_counts[entry] - (own_class[image] == class_id[row]) if entry >= 0 else 0
-            share = _ratio(count, total[image])
-            if image < first + POSITIONS:
-                columns[2 * (image - first), row] = count
-                columns[2 * (image - first) + 1, row] = share
-            if total[image] == 0:
-                continue
-            count_sum += count
-            share_sum += share
-            num_held += 1
-            total_sum += total[image]
-            max_classes = max(max_classes, distinct[image])
-            nats += entropy[image]
-            unanimous += distinct[image] == 1 and count > 0
-            if not placeholder[image]:
-                num_clear += 1
-                clear_share_sum += share
-        mean = _ratio(share_sum, num_held)
-        sums = (
-            count_sum,
-            mean * num_held,  # NaN if no image has holders
-            num_held,
-            total_sum,
-            max_classes,
-            _ratio(nats, num_held),
-            unanimous,
-            mean,
-            num_held - num_clear,
-            _ratio(clear_share_sum, num_clear),
-        )
-        for number in range(len(sums)):
-            columns[2 * POSITIONS + number, row] = sums[number]
-
-
-@njit(cache=True, nogil=True)
-def _ratio(count: float, total: float) -> float:
-    return count / total if total > 0 else np.nan

@@ -1,4 +1,4 @@
-"""LightGBM: four binary boosters and a ranker."""
+"""LightGBM: parameters (`make_params`), four binary boosters and a ranker."""
 
 import logging
 import re

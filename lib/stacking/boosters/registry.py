@@ -17,7 +17,7 @@ does not make later artifacts stale.
                                 numbers
     random_forest, extra_trees  scikit-learn, .joblib; a bounded draw of rows in memory
 
-To add a booster, write its module, add an entry to `_MODULES`, and its name to `BOOSTERS` in
+To add a booster, write its module, add an entry to `_MODULES`, and its name to `BoosterName` in
 lib/config/schema.py. No default layer changes.
 """
 

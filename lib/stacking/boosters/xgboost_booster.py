@@ -1,4 +1,4 @@
-"""XGBoost: the binary booster and the ranker."""
+"""XGBoost: its parameters (`make_params`), the binary booster and the ranker."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
