@@ -29,12 +29,12 @@ from lib.stacking.boosters import lightgbm_booster, registry, xgboost_booster
 from lib.stacking.boosters.base import BINS, Booster, FitTask, LabelledRows
 from lib.utils.files import write_json
 
-COLUMNS, CODED, CLASSES, CANDIDATES = 100, 10, 5_270, 12
+COLUMNS, CATEGORICAL, CLASSES, CANDIDATES = 100, 10, 5_270, 12
 SETTINGS = Stack(learning_rate=0.05)
-LAYER_ROWS = 60_000  # to fit the predicting model
+FIT_ROWS = 60_000  # for the model whose prediction is measured
 CHUNK = 1 << 17
 
-BARS = {
+MIN_RATIOS = {
     "lightgbm_fit_vs_bare": 0.83,  # 1 / 1.2
     "xgboost_fit_vs_bare": 0.83,
     "lightgbm_predict_vs_bare": 0.9,
@@ -44,7 +44,7 @@ BARS = {
 
 @dataclass(frozen=True)
 class Size:
-    """The size of every measurement; folder: the table's."""
+    """The size of every measurement, and the folder of the feature table."""
 
     folder: Path
     rows: int
@@ -53,7 +53,7 @@ class Size:
     threads: int
 
 
-def write(folder: Path, rows: int) -> None:
+def write_table(folder: Path, rows: int) -> None:
     """Write columns.npy, target.npy and product.npy; the target depends on a few columns."""
     rng = np.random.default_rng(1)
     x = np.lib.format.open_memmap(
@@ -61,80 +61,83 @@ def write(folder: Path, rows: int) -> None:
     )
     target = np.empty(rows, np.int8)
     for start in range(0, rows, CHUNK):
-        own = rng.random((min(CHUNK, rows - start), COLUMNS), np.float32)
-        own[:, COLUMNS // 2 : -CODED][own[:, COLUMNS // 2 : -CODED] < 0.3] = np.nan
-        own[:, -CODED:] = np.floor(CLASSES * own[:, -CODED:] ** 4)
-        odds = 6 * own[:, 0] + 3 * own[:, 1] * own[:, 2] + (own[:, -1] < 5) - 7
-        target[start : start + len(own)] = rng.random(len(own)) < 1 / (1 + np.exp(-odds))
-        x[start : start + len(own)] = own
+        chunk = rng.random((min(CHUNK, rows - start), COLUMNS), np.float32)
+        sparse = chunk[:, COLUMNS // 2 : -CATEGORICAL]
+        sparse[sparse < 0.3] = np.nan
+        chunk[:, -CATEGORICAL:] = np.floor(CLASSES * chunk[:, -CATEGORICAL:] ** 4)
+        logits = 6 * chunk[:, 0] + 3 * chunk[:, 1] * chunk[:, 2] + (chunk[:, -1] < 5) - 7
+        target[start : start + len(chunk)] = rng.random(len(chunk)) < 1 / (1 + np.exp(-logits))
+        x[start : start + len(chunk)] = chunk
     x.flush()
     np.save(folder / "target.npy", target)
     np.save(folder / "product.npy", (np.arange(rows) // CANDIDATES).astype(np.int32))
 
 
-def table(folder: Path) -> FeatureTable:
-    names = [f"column_{place}" for place in range(COLUMNS)]
-    return FeatureTable(np.load(folder / "columns.npy", mmap_mode="r"), names, names[-CODED:])
+def read_table(folder: Path) -> FeatureTable:
+    """The feature table, mapped into memory."""
+    names = [f"column_{number}" for number in range(COLUMNS)]
+    return FeatureTable(np.load(folder / "columns.npy", mmap_mode="r"), names, names[-CATEGORICAL:])
 
 
 def fit_task(name: str, size: Size, trees: int) -> FitTask:
-    joined = JoinedTables([table(size.folder)])
+    """The task of fitting the booster `name` on all rows."""
+    joined = JoinedTables([read_table(size.folder)])
     target, product = (np.load(size.folder / f"{part}.npy") for part in ("target", "product"))
-    seen = LabelledRows(joined, target, product)
+    rows = LabelledRows(joined, target, product)
     settings = replace(SETTINGS, n_estimators=trees)
-    return FitTask(name, seen, joined.names, joined.categorical, settings, 1, size.threads)
+    return FitTask(name, rows, joined.names, joined.categorical, settings, 1, size.threads)
 
 
 def fit_streamed(name: str, size: Size) -> Callable[[], bytes]:
     """The fit of stage 05; returns predictions to compare."""
-    own = fit_task(name, size, size.trees)
-    few = replace(
-        own, train=own.train.take(np.arange(2000)), stack=replace(SETTINGS, n_estimators=1)
+    task = fit_task(name, size, size.trees)
+    first_rows = task.train.take(np.arange(2000))
+    registry.fit(  # load and compile first
+        replace(task, train=first_rows, stack=replace(SETTINGS, n_estimators=1))
     )
-    registry.fit(few)  # load and compile first
-    return lambda: predictions(registry.fit(own), size)
+    return lambda: predictions(registry.fit(task), size)
 
 
 def fit_bare(name: str, size: Size) -> Callable[[], bytes]:
     """The baseline: the bare library on an array."""
-    own = fit_task(name, size, size.trees)
-    x, target = np.load(size.folder / "columns.npy"), own.train.target
-    params = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name].make_params(own)
+    task = fit_task(name, size, size.trees)
+    x, target = np.load(size.folder / "columns.npy"), task.train.target
+    params = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name].make_params(task)
 
-    def of_lightgbm() -> Booster:
+    def fit_lightgbm() -> Booster:
         data = lightgbm.Dataset(
             x,
             target,
-            feature_name=own.feature_names,
-            categorical_feature=list(own.categorical),
+            feature_name=task.feature_names,
+            categorical_feature=list(task.categorical),
             params=params,
         )
-        return lightgbm_booster.LightGBM(lightgbm.train(params, data, size.trees), own.threads)
+        return lightgbm_booster.LightGBM(lightgbm.train(params, data, size.trees), task.threads)
 
-    def of_xgboost() -> Booster:
+    def fit_xgboost() -> Booster:
         data = xgboost.QuantileDMatrix(
-            x, target, feature_names=own.feature_names, max_bin=BINS + 1, nthread=own.threads
+            x, target, feature_names=task.feature_names, max_bin=BINS + 1, nthread=task.threads
         )
         return xgboost_booster.XGBoost(xgboost.train(params, data, size.trees))
 
-    work = of_lightgbm if name == "lightgbm" else of_xgboost
+    work = fit_lightgbm if name == "lightgbm" else fit_xgboost
     return lambda: predictions(work(), size)
 
 
 def predictions(model: Booster, size: Size) -> bytes:
     """Predictions for the first rows, to compare two fits."""
-    return model.predict(np.array(table(size.folder).values[:1000])).tobytes()
+    return model.predict(np.array(read_table(size.folder).values[:1000])).tobytes()
 
 
 def fit_layer(name: str, size: Size) -> None:
     """Write a layer of one model with many trees to its own folder."""
-    own = fit_task(name, size, size.predict_trees)
-    rows = np.arange(min(LAYER_ROWS, size.rows))
+    task = fit_task(name, size, size.predict_trees)
+    rows = np.arange(min(FIT_ROWS, size.rows))
     layer = size.folder / name
     layer.mkdir()
-    model = registry.fit(replace(own, train=own.train.take(rows)))
+    model = registry.fit(replace(task, train=task.train.take(rows)))
     model.save(layer / f"fold-0.{registry.extension(name)}")
-    write_json(layer / "columns.json", list(own.column_names))
+    write_json(layer / "columns.json", list(task.column_names))
 
 
 def predict_streamed(name: str, size: Size) -> Callable[[], float]:
@@ -142,7 +145,7 @@ def predict_streamed(name: str, size: Size) -> Callable[[], float]:
     folder, product = size.folder, np.load(size.folder / "product.npy")
 
     def work() -> float:
-        scores = oof.predict_mean(folder / name, name, [table(folder)], product, size.threads)
+        scores = oof.predict_mean(folder / name, name, [read_table(folder)], product, size.threads)
         return float(scores.sum(dtype=np.float64))
 
     return work
@@ -153,33 +156,33 @@ def predict_bare(name: str, size: Size) -> Callable[[], float]:
     x = np.load(size.folder / "columns.npy")
     path = size.folder / name / f"fold-0.{registry.extension(name)}"
 
-    def of_lightgbm() -> np.ndarray:
+    def predict_lightgbm() -> np.ndarray:
         model = lightgbm.Booster(model_file=str(path))
         return np.asarray(model.predict(x, num_threads=size.threads))
 
-    def of_xgboost() -> np.ndarray:
+    def predict_xgboost() -> np.ndarray:
         model = xgboost.Booster({"nthread": size.threads})
         model.load_model(str(path))
         return model.inplace_predict(x, validate_features=False)
 
-    work = of_lightgbm if name == "lightgbm" else of_xgboost
+    work = predict_lightgbm if name == "lightgbm" else predict_xgboost
     return lambda: float(work().astype(np.float32).sum(dtype=np.float64))
 
 
 def compare(name: str, size: Size, runs: int) -> tuple[list[Row], dict[str, float]]:
     """Table rows and ratios of one library. Exits if the predictions differ."""
     fit_layer(name, size)
-    works = {
+    tasks = {
         f"{name}, bare fit": fit_bare,
         f"{name}, fit": fit_streamed,
         f"{name}, bare predict": predict_bare,
         f"{name}, predict_mean": predict_streamed,
     }
     calls: dict[str, Callable[[], Measurement]] = {
-        title: partial(report.measure, work, name, size) for title, work in works.items()
+        title: partial(report.measure, task, name, size) for title, task in tasks.items()
     }
-    done = report.run_in_turns(calls, runs)
-    rows = [Row(title, size.rows, "row", own) for title, own in done.items()]
+    measurements = report.run_in_turns(calls, runs)
+    rows = [Row(title, size.rows, "row", repeats) for title, repeats in measurements.items()]
     results = [row.runs[0].result for row in rows]
     if results[0] != results[1] or not np.isclose(results[2], results[3], rtol=1e-6):
         raise SystemExit(f"{name} differs from the bare library")
@@ -190,6 +193,7 @@ def compare(name: str, size: Size, runs: int) -> tuple[list[Row], dict[str, floa
 
 
 def main() -> None:
+    """Measure both libraries and print the report."""
     parser = report.parser("bench.boosters", __doc__)
     parser.add_argument("--rows", type=int, default=2_000_000, help="of the table (%(default)s)")
     parser.add_argument("--trees", type=int, default=100, help="to fit (%(default)s)")
@@ -211,13 +215,13 @@ def main() -> None:
             arguments.predict_trees,
             arguments.threads,
         )
-        write(size.folder, size.rows)
+        write_table(size.folder, size.rows)
         for name in ("lightgbm", "xgboost"):
-            own, own_ratios = compare(name, size, arguments.runs)
-            rows, ratios = rows + own, ratios | own_ratios
+            library_rows, library_ratios = compare(name, size, arguments.runs)
+            rows, ratios = rows + library_rows, ratios | library_ratios
     title = f"{size.rows:,} rows of {COLUMNS} columns, {size.trees} trees fitted"
-    report.print_table(f"{title}, {size.predict_trees} predicting, {size.threads} threads", rows)
-    report.print_ratios("boosters", ratios, BARS, arguments.json)
+    title += f", {size.predict_trees} predicting, {size.threads} threads"
+    report.print_report("boosters", title, rows, ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":

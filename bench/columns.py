@@ -26,7 +26,7 @@ from lib.features.table import Columns
 from lib.inference.topk import TopK
 from lib.utils.chunks import chunks
 
-BARS = {"columns_vs_duckdb": 3.0}
+MIN_RATIOS = {"columns_vs_duckdb": 3.0}
 
 
 def by_network_features(scale: float) -> Callable[[], np.ndarray]:
@@ -35,12 +35,12 @@ def by_network_features(scale: float) -> Callable[[], np.ndarray]:
     bounds = np.searchsorted(query_row, np.arange(len(query.products) + 1))
     network_features(query, topk, "mean", query_row[:1], class_id[:1], CLASSES)  # compile first
 
-    def some(products: slice) -> Columns:
+    def features_of(products: slice) -> Columns:
         rows = slice(bounds[products.start], bounds[products.stop])
         return network_features(query, topk, "mean", query_row[rows], class_id[rows], CLASSES)
 
     def work() -> np.ndarray:
-        tables = [some(products) for products in chunks(len(query.products), CHUNK)]
+        tables = [features_of(products) for products in chunks(len(query.products), CHUNK)]
         sums = [sum(np.nansum(table[name], dtype=float) for table in tables) for name in tables[0]]
         return np.array([len(query_row), *sums])
 
@@ -52,41 +52,42 @@ def by_duckdb(scale: float) -> Callable[[], np.ndarray]:
     query, topk, query_row, class_id = make_candidates(scale)
     images, k = topk.classes.shape
     floor = np.minimum(topk.rest / np.float32(CLASSES - k), topk.probs[:, -1])
-    owner = query.query_row_of_image()
+    image_row = query.query_row_of_image()
     tables = {
-        "candidate": {"slot": query_row, "cls": class_id},
-        "picture": {
-            "slot": owner,
-            "image": np.arange(images),
-            "position": np.arange(images) - query.image_start[owner],
+        "candidate": {"query_row": query_row, "class_id": class_id},
+        "image": {
+            "query_row": image_row,
+            "image_id": np.arange(images),
+            "position": np.arange(images) - query.image_start[image_row],
             "floor": floor,
             "rest": topk.rest,
         },
-        "listed": {
-            "image": np.repeat(np.arange(images), k),
-            "cls": topk.classes.ravel(),
+        "topk": {
+            "image_id": np.repeat(np.arange(images), k),
+            "class_id": topk.classes.ravel(),
             "prob": topk.probs.ravel(),
         },
     }
     connection = load_into_duckdb({name: pa.table(columns) for name, columns in tables.items()})
-    of_position = [f"max(prob) filter (position = {p}) prob_{p}" for p in range(POSITIONS)]
+    prob_columns = [f"max(prob) filter (position = {p}) prob_{p}" for p in range(POSITIONS)]
 
     def work() -> np.ndarray:
         columns = connection.execute(
             f"""
-            with seen as (
-                select c.slot, c.cls, position, rest, coalesce(prob, floor) prob
-                from candidate c join picture on picture.slot = c.slot
-                left join listed l on l.image = picture.image and l.cls = c.cls
+            with image_prob as (
+                select c.query_row, c.class_id, position, rest, coalesce(prob, floor) prob
+                from candidate c join image i on i.query_row = c.query_row
+                left join topk t on t.image_id = i.image_id and t.class_id = c.class_id
             ), summed as (
-                select slot, cls, {", ".join(of_position)}, avg(prob) mean, max(prob) largest,
-                    exp(avg(ln(greatest(prob, {MIN_PROB})))) geometric, avg(rest) rest
-                from seen group by slot, cls
+                select query_row, class_id, {", ".join(prob_columns)}, avg(prob) mean,
+                    max(prob) largest, exp(avg(ln(greatest(prob, {MIN_PROB})))) geometric,
+                    avg(rest) rest
+                from image_prob group by query_row, class_id
             )
             select {", ".join(f"prob_{p}" for p in range(POSITIONS))}, mean, largest, geometric,
-                row_number() over (partition by slot order by mean desc, cls) - 1 place,
-                mean / greatest(max(mean) over (partition by slot), {MIN_PROB}) of_best, rest
-            from summed order by slot, cls
+                row_number() over (partition by query_row order by mean desc, class_id) - 1 rank,
+                mean / greatest(max(mean) over (partition by query_row), {MIN_PROB}) of_best, rest
+            from summed order by query_row, class_id
             """
         ).fetchnumpy()
         filled = [np.ma.filled(column.astype(float), np.nan) for column in columns.values()]
@@ -99,15 +100,16 @@ def make_candidates(scale: float) -> tuple[Query, TopK, np.ndarray, np.ndarray]:
     """Test products, the networks' mean predictions, and candidate rows (query row, class id)."""
     _, query = shape.make_catalogs(scale)
     topks = shape.topks(query, shape.true_classes(query))
-    asked = make_query(query, np.arange(len(query.label)))
-    nothing = np.empty((len(query.label), 0), np.int16)
+    products = make_query(query, np.arange(len(query.label)))
+    no_proposals = np.empty((len(query.label), 0), np.int16)
     query_row, class_id = unique_candidates(
-        asked, [dump.classes for dump in topks], [], nothing, CLASSES
+        products, [topk.classes for topk in topks], [], no_proposals, CLASSES
     )
-    return asked, weighted_mean(topks, [1.0] * len(topks), CLASSES), query_row, class_id
+    return products, weighted_mean(topks, [1.0] * len(topks), CLASSES), query_row, class_id
 
 
 def main() -> None:
+    """Measure both ways, check that they agree and print the report."""
     parser = report.parser("bench.columns", __doc__)
     parser.add_argument("--scale", type=float, default=0.1, help="of the competition's size")
     arguments = parser.parse_args()
@@ -117,14 +119,14 @@ def main() -> None:
         name: partial(report.measure, task, arguments.scale) for name, task in tasks.items()
     }
     runs = report.run_in_turns(calls, arguments.runs)
-    results = [done[0].result for done in runs.values()]
+    results = [repeats[0].result for repeats in runs.values()]
     if not np.allclose(results[0], results[1], rtol=1e-5):
         raise SystemExit("the baseline gives other numbers")
     count = int(results[0][0])
     table = [Row(name, count, "row", runs[name]) for name in tasks]
-    report.print_table(f"{count:,} candidate rows, {len(results[0]) - 1} columns", table)
+    title = f"{count:,} candidate rows, {len(results[0]) - 1} columns"
     ratios = {"columns_vs_duckdb": report.ratio(table[0], table[1])}
-    report.print_ratios("columns", ratios, BARS, arguments.json)
+    report.print_report("columns", title, table, ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ them; one epoch is read in training order. Baselines are limits: one second to o
 MB on disk, 50 MB that a reader's resident memory may grow in an epoch.
 """
 
+import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,28 +27,32 @@ from lib.runtime import workers
 from lib.training.loaders.augment import RandomAugment
 
 PRODUCTS, IMAGES = 7_069_896, 12_371_293
-SECONDS, DISK, GROWTH = 1.0, 600.0, 50.0  # MB
-SIDE, BATCH, SEGMENT = 2, 512, 250  # pixels, pictures, batches that are asked for at a time
+MAX_SECONDS = 1.0  # to open the index
+MAX_DISK_MB, MAX_GROWTH_MB = 600.0, 50.0
+SIDE = 2  # pixels
+BATCH = 512  # images
+BATCHES_PER_CALL = 250  # of the reader
 
-BARS = {"full_index_opens": 1.0, "full_index_disk": 1.0, "full_index_growth": 1.0}
+MIN_RATIOS = {"full_index_opens": 1.0, "full_index_disk": 1.0, "full_index_growth": 1.0}
 
 
 def build(folder: Path, products: int, images: int) -> report.Measurement:
-    """Write the BSON file and index it; what the indexing took."""
+    """Write the BSON file and measure the indexing."""
     generate.write_small_bson(folder / "train.bson", products, images)
     (folder / "index").mkdir()
     return report.measure(index_task, folder)
 
 
-def index_task(folder: Path):  # type: ignore[no-untyped-def]
+def index_task(folder: Path) -> Callable[[], dict[str, Any]]:
+    """Stage 01 with two processes; returns its counts."""
     ids = np.arange(generate.CATEGORIES) + 1_000_000
     classes = Categories(ids, [("", "", "")] * len(ids))
     source = folder / "train.bson"
     return lambda: index_bson(folder / "index", source, classes, True, 0.0, processes=2)
 
 
-def open_task(folder: Path):  # type: ignore[no-untyped-def]
-    """Open the index and what a reader needs of it."""
+def open_task(folder: Path) -> Callable[[], int]:
+    """Open the index and a reader on it."""
 
     def work() -> int:
         with ImageReader(read_catalog(folder / "index", folder / "train.bson"), (2, 2), 1):
@@ -54,8 +61,8 @@ def open_task(folder: Path):  # type: ignore[no-untyped-def]
     return work
 
 
-def epoch_task(folder: Path):  # type: ignore[no-untyped-def]
-    """Read an epoch as training does; resident MB after the first segment and at most."""
+def epoch_task(folder: Path) -> Callable[[], tuple[float, float]]:
+    """Read an epoch as training does; returns resident MB after the first call and at most."""
     workers.tune_malloc()
 
     def work() -> tuple[float, float]:
@@ -64,22 +71,24 @@ def epoch_task(folder: Path):  # type: ignore[no-untyped-def]
         augmenter = RandomAugment(Augment(), size, size, flip=True)
         with ImageReader(catalog, size, 2) as reader:
             order = EpochOrder(np.arange(len(catalog.length)), 1, 0)
-            start = most = 0.0
-            for first in tqdm(range(0, len(order), SEGMENT * BATCH), desc="epoch", disable=None):
-                rows = order.slice(first, first + SEGMENT * BATCH)
+            initial = peak = 0.0
+            rows_per_call = BATCHES_PER_CALL * BATCH
+            for first in tqdm(range(0, len(order), rows_per_call), desc="epoch", disable=None):
+                rows = order.slice(first, first + rows_per_call)
                 seeds = np.random.SeedSequence([1, 0, first])
                 for _ in reader.batches(rows, BATCH, augmenter, seeds):
                     pass
-                most = max(most, report.resident_mb())
-                start = start or most
+                peak = max(peak, report.resident_mb())
+                initial = initial or peak
             if reader.corrupt.any():
-                raise SystemExit("pictures could not be read")
-        return start, most
+                raise SystemExit("images could not be read")
+        return initial, peak
 
     return work
 
 
 def main() -> None:
+    """Write the records, measure and print the report."""
     parser = report.parser("bench.full_index", __doc__)
     parser.add_argument("--products", type=int, default=PRODUCTS, help="default %(default)s")
     parser.add_argument("--images", type=int, default=IMAGES, help="default %(default)s")
@@ -88,28 +97,32 @@ def main() -> None:
         folder = Path(name)
         start = time.perf_counter()
         indexing = build(folder, arguments.products, arguments.images)
-        print(f"{indexing.result} in {time.perf_counter() - start:.0f} s, records written included")
-        run(folder, indexing, arguments)
+        seconds = time.perf_counter() - start
+        print(f"wrote and indexed the records in {seconds:.0f} s: {indexing.result}")
+        measure_reading(folder, indexing, arguments)
 
 
-def run(folder: Path, indexing: report.Measurement, arguments) -> None:  # type: ignore[no-untyped-def]
+def measure_reading(
+    folder: Path, indexing: report.Measurement, arguments: argparse.Namespace
+) -> None:
+    """Measure the index that is in `folder` and print the report."""
     opening = [report.measure(open_task, folder) for _ in range(arguments.runs)]
     reading = report.measure(epoch_task, folder)
-    before, after = reading.result
+    initial, peak = reading.result
     disk = sum(path.stat().st_size for path in (folder / "index").iterdir()) / 1e6
     rows = [
-        report.Row("index, two processes", arguments.images, "pic", [indexing]),
-        report.Row("open", arguments.images, "pic", opening),
-        report.Row("an epoch, two threads", arguments.images, "pic", [reading]),
+        report.Row("index, two processes", arguments.images, "image", [indexing]),
+        report.Row("open", arguments.images, "image", opening),
+        report.Row("an epoch, two threads", arguments.images, "image", [reading]),
     ]
-    report.print_table(f"{arguments.products:,} products, {arguments.images:,} pictures", rows)
-    print(f"\n{disk:.0f} MB on disk; resident {before:.0f} MB at first, {after:.0f} MB at most")
     ratios = {
-        "full_index_opens": SECONDS / rows[1].wall,
-        "full_index_disk": DISK / disk,
-        "full_index_growth": GROWTH / max(after - before, 1.0),
+        "full_index_opens": MAX_SECONDS / rows[1].wall,
+        "full_index_disk": MAX_DISK_MB / disk,
+        "full_index_growth": MAX_GROWTH_MB / max(peak - initial, 1.0),
     }
-    report.print_ratios("full_index", ratios, BARS, arguments.json)
+    print(f"{disk:.0f} MB on disk; resident {initial:.0f} MB at first, {peak:.0f} MB at most")
+    title = f"{arguments.products:,} products, {arguments.images:,} images"
+    report.print_report("full_index", title, rows, ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Baselines: iteration over the decoded documents (the first step of any conversio
 start of the second process is measured.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from bench.report import Row
 from lib.data.records import load_batch
 from lib.data.sources.bson_file import scan_file, scan_range
 
-BARS = {
+MIN_RATIOS = {
     "index_vs_decode_file_iter": 4.0,
     "index_md5_vs_md5sum": 0.9,
     "index_two_processes": 1.6,
@@ -29,7 +30,7 @@ BARS = {
 
 
 def decode_all(path: Path) -> Callable[[], int]:
-    """The baseline: every document decoded by pymongo's C extension."""
+    """The baseline: decode all documents by pymongo's C extension; returns the number of images."""
 
     def work() -> int:
         with path.open("rb") as file:
@@ -39,7 +40,7 @@ def decode_all(path: Path) -> Callable[[], int]:
 
 
 def index(path: Path, jobs: int, md5: bool) -> Callable[[], int]:
-    """Scan all ranges, write them, read them back: what stage 01 does before its tables."""
+    """Scan all ranges, write them and read them, as stage 01 does; returns the number of images."""
     scan_range(path, 0, 1)
 
     def work() -> int:
@@ -60,16 +61,18 @@ def md5sum(path: Path) -> Callable[[], None]:
 
 
 def main() -> None:
+    """Write the file, measure and print the report."""
     parser = report.parser("bench.index", __doc__)
     parser.add_argument("--products", type=int, default=300_000, help="8.2 KB each (%(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bson"
         images = generate.write_bson(path, arguments.products)
-        run(path, images, arguments)
+        measure_all(path, images, arguments)
 
 
-def run(path: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-def]
+def measure_all(path: Path, images: int, arguments: argparse.Namespace) -> None:
+    """Measure all ways on one file, check that they agree and print the report."""
     tasks = {
         "bson.decode_file_iter": partial(report.measure, decode_all, path),
         "index, without md5": partial(report.measure, index, path, 1, False),
@@ -79,21 +82,20 @@ def run(path: Path, images: int, arguments) -> None:  # type: ignore[no-untyped-
     }
     runs = report.run_in_turns(tasks, arguments.runs)
     for name, results in runs.items():
-        if any(one.result not in (None, images) for one in results):
-            sys.exit(f"{name}: not the {images} pictures of the file")
+        if any(run.result not in (None, images) for run in results):
+            sys.exit(f"{name}: not the {images} images of the file")
     size = path.stat().st_size
     rows = {name: Row(name, size // 1_000_000, "MB", runs[name]) for name in tasks}
-    title = f"{arguments.products:,} products, {images:,} pictures, {size / 1e9:.2f} GB, hot file"
-    report.print_table(title, list(rows.values()))
-    one = rows["index, one process"]
+    title = f"{arguments.products:,} products, {images:,} images, {size / 1e9:.2f} GB, hot file"
+    one_process = rows["index, one process"]
     ratios = {
         "index_vs_decode_file_iter": report.ratio(
             rows["bson.decode_file_iter"], rows["index, without md5"]
         ),
-        "index_md5_vs_md5sum": report.ratio(rows["md5sum"], one),
-        "index_two_processes": report.ratio(one, rows["index, two processes"]),
+        "index_md5_vs_md5sum": report.ratio(rows["md5sum"], one_process),
+        "index_two_processes": report.ratio(one_process, rows["index, two processes"]),
     }
-    report.print_ratios("index", ratios, BARS, arguments.json)
+    report.print_report("index", title, list(rows.values()), ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -22,27 +22,27 @@ from lib.features import knn
 DIMS, CLASSES, CANDIDATES, K = 128, 1_000, 12, 5
 NOISE = 2.0  # distance of an image from the center of its class
 
-BARS = {"nearest_vs_faiss": 0.8, "class_scores_vs_numpy": 1.0}
+MIN_RATIOS = {"nearest_vs_faiss": 0.8, "class_scores_vs_numpy": 1.0}
 
 
 def make_embeddings(num_references: int, num_queries: int) -> tuple[np.ndarray, ...]:
     """References float32 [R, DIMS], their classes int16 [R]; queries float32 [Q, DIMS], their
     candidate classes int16 [Q, CANDIDATES]."""
     rng = np.random.default_rng(1)
-    middle = rng.normal(size=(CLASSES, DIMS))
+    centers = rng.normal(size=(CLASSES, DIMS))
     sizes = 1 / np.arange(1, CLASSES + 1)
-    label, of_asked = (
+    reference_label, query_label = (
         rng.choice(CLASSES, n, p=sizes / sizes.sum()).astype(np.int16)
         for n in (num_references, num_queries)
     )
     references, queries = (
-        (middle[of] + NOISE * rng.normal(size=(len(of), DIMS))).astype(np.float32)
-        for of in (label, of_asked)
+        (centers[label] + NOISE * rng.normal(size=(len(label), DIMS))).astype(np.float32)
+        for label in (reference_label, query_label)
     )
     candidates = rng.choice(CLASSES, (num_queries, CANDIDATES), p=sizes / sizes.sum()).astype(
         np.int16
     )
-    return references, label, queries, candidates
+    return references, reference_label, queries, candidates
 
 
 def knn_by_torch(num_references: int, num_queries: int) -> Callable[[], int]:
@@ -63,8 +63,8 @@ def knn_by_faiss(num_references: int, num_queries: int) -> Callable[[], int]:
     def work() -> int:
         index = faiss.IndexFlatIP(DIMS)
         index.add(references / np.linalg.norm(references, axis=1, keepdims=True))
-        _, places = index.search(queries / np.linalg.norm(queries, axis=1, keepdims=True), K)
-        return int(label[places].sum(dtype=np.int64))
+        _, neighbors = index.search(queries / np.linalg.norm(queries, axis=1, keepdims=True), K)
+        return int(label[neighbors].sum(dtype=np.int64))
 
     return work
 
@@ -90,20 +90,21 @@ def scores_by_numpy(num_references: int, num_queries: int) -> Callable[[], float
     references, label, queries, candidates = make_embeddings(num_references, num_queries)
 
     def work() -> float:
-        unit = references / np.linalg.norm(references, axis=1, keepdims=True)
+        reference = references / np.linalg.norm(references, axis=1, keepdims=True)
         query = queries / np.linalg.norm(queries, axis=1, keepdims=True)
         total = 0.0
-        for one in range(CLASSES):
-            rows, _ = np.nonzero(candidates == one)
-            cosine = query[rows] @ unit[label == one].T
-            five = -np.partition(-cosine, min(4, cosine.shape[1] - 1), axis=1)[:, :5]
-            total += float((((1 + five.astype(np.float64)) / 2) ** 35).sum())
+        for class_id in range(CLASSES):
+            rows, _ = np.nonzero(candidates == class_id)
+            cosine = query[rows] @ reference[label == class_id].T
+            best = -np.partition(-cosine, min(4, cosine.shape[1] - 1), axis=1)[:, :5]
+            total += float((((1 + best.astype(np.float64)) / 2) ** 35).sum())
         return round(total, 3)
 
     return work
 
 
 def main() -> None:
+    """Measure, and print the report."""
     parser = report.parser("bench.neighbours", __doc__)
     parser.add_argument(
         "--num-references", type=int, default=200_000, help="labelled images (%(default)s)"
@@ -117,16 +118,16 @@ def main() -> None:
     title = (
         f"{arguments.num_queries:,} images among {arguments.num_references:,}, {DIMS} numbers each"
     )
-    report.print_table(title, table)
     ratios = {
         "nearest_vs_faiss": report.ratio(table[0], table[1]),
         "class_scores_vs_numpy": report.ratio(table[2], table[3]),
     }
-    report.print_ratios("neighbours", ratios, BARS, arguments.json)
+    report.print_report("neighbours", title, table, ratios, MIN_RATIOS, arguments.json)
 
 
 def _measure_all(arguments: argparse.Namespace) -> list[Row]:
-    of = (arguments.num_references, arguments.num_queries)
+    """Measure all ways and check that they agree; a row for each."""
+    sizes = (arguments.num_references, arguments.num_queries)
     tasks: dict[str, Callable[..., Callable[[], object]]] = {
         "5 nearest, faiss": knn_by_faiss,
         "5 nearest, torch": knn_by_torch,
@@ -134,11 +135,11 @@ def _measure_all(arguments: argparse.Namespace) -> list[Row]:
         "class scores, torch": scores_by_torch,
     }
     calls: dict[str, Callable[[], Measurement]] = {
-        name: partial(report.measure, task, *of) for name, task in tasks.items()
+        name: partial(report.measure, task, *sizes) for name, task in tasks.items()
     }
     runs = report.run_in_turns(calls, arguments.runs)
-    faiss_found, torch_found, numpy_score, torch_score = (r[0].result for r in runs.values())
-    if faiss_found != torch_found or not np.isclose(numpy_score, torch_score, rtol=1e-4):
+    by_faiss, by_torch, numpy_score, torch_score = (r[0].result for r in runs.values())
+    if by_faiss != by_torch or not np.isclose(numpy_score, torch_score, rtol=1e-4):
         raise SystemExit("a baseline gives other numbers")
     return [Row(name, arguments.num_queries, "image", runs[name]) for name in tasks]
 

@@ -32,7 +32,7 @@ HASH_K = 5
 
 HASH_MEMORY = 1500  # MB
 
-BARS = {"prior_vs_numpy": 100.0, "hash_vs_duckdb": 2.0, "hash_memory": 1.0}
+MIN_RATIOS = {"prior_vs_numpy": 100.0, "hash_vs_duckdb": 2.0, "hash_memory": 1.0}
 
 
 def rows(scale: float) -> tuple[np.ndarray, ...]:
@@ -44,13 +44,14 @@ def rows(scale: float) -> tuple[np.ndarray, ...]:
 
 
 def by_id_index(scale: float) -> Callable[[], np.ndarray]:
-    """The counts as stage 04 makes them."""
+    """The counts of stage 04."""
     ids, label, queries, classes = rows(scale)
     order = id_priors.build_id_index(ids, label)
-    asked = np.repeat(queries, CANDIDATES)
+    query_ids = np.repeat(queries, CANDIDATES)
     window = id_priors.limit_window(WINDOW, len(ids))
-    order.nearest_counts(asked[:1], classes.ravel()[:1], 1)  # compile first
-    return lambda: order.nearest_counts(asked, classes.ravel(), window)[: num_baseline_rows(scale)]
+    order.nearest_counts(query_ids[:1], classes.ravel()[:1], 1)  # compile first
+    count = num_baseline_rows(scale)
+    return lambda: order.nearest_counts(query_ids, classes.ravel(), window)[:count]
 
 
 def by_searchsorted(scale: float) -> Callable[[], np.ndarray]:
@@ -62,17 +63,17 @@ def by_searchsorted(scale: float) -> Callable[[], np.ndarray]:
     keys = np.sort(label.astype(np.int64) * n + np.arange(n))
     count = num_baseline_rows(scale)
     products = queries[: count // CANDIDATES]
-    asked = classes.ravel()[:count].astype(np.int64)
+    class_ids = classes.ravel()[:count].astype(np.int64)
 
     def work() -> np.ndarray:
         low, high = np.zeros(len(products), np.int64), np.full(len(products), n - window)
         while (low < high).any():
             middle = (low + high) // 2
             beyond = np.minimum(middle + window, n - 1)
-            further = (low < high) & (products - ids[middle] > ids[beyond] - products)
-            low = np.where(further, middle + 1, low)
-            high = np.where(further, high, np.minimum(high, middle))
-        start = asked * n + np.repeat(low, CANDIDATES)
+            move_up = (low < high) & (products - ids[middle] > ids[beyond] - products)
+            low = np.where(move_up, middle + 1, low)
+            high = np.where(move_up, high, np.minimum(high, middle))
+        start = class_ids * n + np.repeat(low, CANDIDATES)
         first = np.searchsorted(keys, start)
         return (np.searchsorted(keys, start + window) - first).astype(np.int32)
 
@@ -99,18 +100,16 @@ def by_lookup(scale: float, training: bool = False) -> Callable[[], tuple[int, i
 
     references = hash_lookup.ReferenceProducts(labelled, reference, fold)
 
-    def asked(some: slice) -> hash_lookup.ImageLabelCounts:
+    def lookup(rows: slice) -> hash_lookup.ImageLabelCounts:
         return hash_lookup.lookup_images(
-            references, query, images[some], query_fold[some], HASH_K, training
+            references, query, images[rows], query_fold[rows], HASH_K, training
         )
 
-    asked(slice(1))  # compile first
+    lookup(slice(1))  # compile first
 
     def work() -> tuple[int, int]:
-        references_table = asked(slice(None))
-        return int(references_table.total.sum(dtype=np.int64)), int(
-            references_table.distinct.sum(dtype=np.int64)
-        )
+        counts = lookup(slice(None))
+        return int(counts.total.sum(dtype=np.int64)), int(counts.distinct.sum(dtype=np.int64))
 
     return work
 
@@ -118,21 +117,23 @@ def by_lookup(scale: float, training: bool = False) -> Callable[[], tuple[int, i
 def by_duckdb(scale: float) -> Callable[[], tuple[int, int]]:
     """The baseline: the same counts, and the first class, by DuckDB."""
     labelled, query = shape.make_catalogs(scale)
-    held = labelled.image_product
-    references_table = {"p": held, "c": labelled.label[held]} | _halves(labelled.md5)
+    product = labelled.image_product
+    labelled_images = {"p": product, "c": labelled.label[product]} | _halves(labelled.md5)
     connection = load_into_duckdb(
-        {"known": pa.table(references_table), "asked": pa.table(_halves(query.md5))}
+        {"labelled": pa.table(labelled_images), "query": pa.table(_halves(query.md5))}
     )
 
     def work() -> tuple[int, int]:
         connection.execute(
-            "create table held as select h, l, c, count(distinct p) n from known group by h, l, c"
+            "create table counts as"
+            " select h, l, c, count(distinct p) n from labelled group by h, l, c"
         )
         connection.execute(
-            "create table found as select i, sum(n) total, count(*) classes, arg_max(c, n) first"
-            " from asked join held using (h, l) group by i"
+            "create table matches as"
+            " select i, sum(n) total, count(*) classes, arg_max(c, n) first"
+            " from query join counts using (h, l) group by i"
         )
-        row = connection.execute("select sum(total), sum(classes) from found").fetchone()
+        row = connection.execute("select sum(total), sum(classes) from matches").fetchone()
         assert row
         return int(row[0]), int(row[1])
 
@@ -151,37 +152,38 @@ def load_into_duckdb(tables: dict[str, pa.Table]) -> Any:
 
 
 def _halves(md5: np.ndarray) -> dict[str, np.ndarray]:
+    """The high and the low 64 bits of uint64 [N, 2] as columns `h` and `l`."""
     return {"h": md5[:, 0].copy(), "l": md5[:, 1].copy()}
 
 
 def main() -> None:
+    """Measure all ways, check that they agree and print the report."""
     parser = report.parser("bench.ranking", __doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the competition's size")
     arguments = parser.parse_args()
     report.require("duckdb", "duckdb")
     candidates = int(TEST * arguments.scale) * CANDIDATES
-    asked = int(TEST_IMAGES * arguments.scale)
+    num_queries = int(TEST_IMAGES * arguments.scale)
     labelled = int(IMAGES * arguments.scale)
     tasks: dict[str, tuple[Callable[[float], Callable[[], object]], int]] = {
         "prior, numpy (a tenth)": (by_searchsorted, num_baseline_rows(arguments.scale)),
         "prior, id index": (by_id_index, candidates),
-        "hashes, DuckDB": (by_duckdb, asked),
-        "hashes, lookup": (by_lookup, asked),
+        "hashes, DuckDB": (by_duckdb, num_queries),
+        "hashes, lookup": (by_lookup, num_queries),
         "hashes, training rows": (partial(by_lookup, training=True), labelled),
     }
     calls: dict[str, Callable[[], Measurement]] = {
         name: partial(report.measure, task, arguments.scale) for name, (task, _) in tasks.items()
     }
     runs = report.run_in_turns(calls, arguments.runs)
-    results = [done[0].result for done in runs.values()]
+    results = [repeats[0].result for repeats in runs.values()]
     if not np.array_equal(results[0], results[1]) or results[2] != results[3]:
         raise SystemExit("a baseline gives other numbers")
     table = [Row(name, count, "row", runs[name]) for name, (_, count) in tasks.items()]
-    drawn = "the real ids and classes" if shape.has_real_ids() else "drawn ids and classes"
-    report.print_table(
+    title = (
         f"{candidates:,} candidate rows, the {WINDOW:,} nearest of"
-        f" {int(TRAIN * arguments.scale):,}; {asked:,} images among {labelled:,}; {drawn}",
-        table,
+        f" {int(TRAIN * arguments.scale):,}; {num_queries:,} images among {labelled:,};"
+        f" {shape.describe_ids()}"
     )
     ratios = {
         "prior_vs_numpy": report.ratio(table[0], table[1], "cpu")
@@ -190,7 +192,7 @@ def main() -> None:
         "hash_vs_duckdb": report.ratio(table[2], table[3]),
         "hash_memory": HASH_MEMORY / max(table[3].peak, table[4].peak),
     }
-    report.print_ratios("ranking", ratios, BARS, arguments.json)
+    report.print_report("ranking", title, table, ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ A benchmark prints a table and, with `--json`, one last line for programs:
 
     {"bench": "index", "ratios": {"index_vs_decode_file_iter": 5.1, ...}}
 
-A ratio compares two measurements of the same run; above 1 is better than the baseline.
+A ratio compares two measurements of the same run; above 1 is better than the baseline. `MIN_RATIOS`
+of a benchmark has the smallest value of each ratio that passes.
+
+A task is a function that prepares (reads files, compiles code) and returns the function to measure.
 """
 
 import argparse
@@ -47,14 +50,17 @@ class Row:
 
     @property
     def wall(self) -> float:
+        """Seconds, median of the runs."""
         return statistics.median(run.wall for run in self.runs)
 
     @property
     def cpu(self) -> float:
+        """CPU seconds, median of the runs."""
         return statistics.median(run.cpu for run in self.runs)
 
     @property
     def peak(self) -> float:
+        """MB, maximum of the runs."""
         return max(run.peak for run in self.runs)
 
 
@@ -107,6 +113,7 @@ def measure(task: Callable[..., Any], *arguments: Any) -> Measurement:
 
 
 def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """In the fresh process: prepare, run and send the measurement."""
     workers.tune_malloc()  # as the stages do
     work = task(*arguments)
     _forget_peak()
@@ -120,28 +127,45 @@ def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> N
 def _forget_peak() -> None:
     """Reset the peak, so that memory of the preparation does not count."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc keeps what is freed
+    if trim is not None:  # glibc keeps freed memory
         trim(0)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
-def resident_mb(what: str = "VmRSS") -> float:
+def resident_mb(field: str = "VmRSS") -> float:
     """Resident memory of this process in MB, mapped files included; "VmHWM": its maximum."""
     with open("/proc/self/status") as file:
         for line in file:
-            if line.startswith(f"{what}:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no {what} in /proc/self/status")
+    raise RuntimeError(f"no {field} in /proc/self/status")
 
 
 def _cpu() -> float:
+    """CPU seconds of this process and of its finished child processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
+def print_report(
+    bench: str,
+    title: str,
+    rows: Sequence[Row],
+    ratios: Mapping[str, float],
+    min_ratios: Mapping[str, float],
+    as_json: bool,
+) -> None:
+    """Print the table, the ratios with their minimum and, with `as_json`, the last line."""
+    print_table(title, rows)
+    print_ratios(ratios, min_ratios)
+    if as_json:
+        rounded = {name: round(value, 4) for name, value in ratios.items()}
+        print(json.dumps({"bench": bench, "ratios": rounded}))
+
+
 def print_table(title: str, rows: Sequence[Row]) -> None:
-    """The table: rates by wall and by CPU second, and peak memory of one process."""
+    """Print rates by wall and by CPU second, and the peak memory of one process."""
     print(f"{title}\n{describe_machine()}\n")
     width = max(len(row.name) for row in rows)
     print(
@@ -155,19 +179,16 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
         )
 
 
-def print_ratios(
-    bench: str, ratios: dict[str, float], bars: dict[str, float], as_json: bool
-) -> None:
-    """Print the ratios with their required minimum, and the last line for programs."""
+def print_ratios(ratios: Mapping[str, float], min_ratios: Mapping[str, float]) -> None:
+    """Print each ratio with its minimum."""
     print()
     for name, value in ratios.items():
-        asked = f"  (at least {bars[name]:g}{'' if value >= bars[name] else ', MISSED'})"
-        print(f"{name:28} {value:8.2f}{asked if name in bars else ''}")
-    if as_json:
-        print(json.dumps({"bench": bench, "ratios": {k: round(v, 4) for k, v in ratios.items()}}))
+        missed = "" if value >= min_ratios[name] else ", MISSED"
+        print(f"{name:28} {value:8.2f}  (at least {min_ratios[name]:g}{missed})")
 
 
 def cores() -> int:
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -196,4 +217,5 @@ def describe_machine() -> str:
 
 
 def _rate(value: float) -> str:
+    """A rate with three digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

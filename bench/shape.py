@@ -17,156 +17,165 @@ from lib.inference.topk import TopK
 REAL = Path(__file__).parents[2] / "shared" / "data" / "cdiscount"
 TRAIN, TEST, CLASSES = 7_069_896, 1_768_182, 5_270
 IMAGES, DISTINCT, TEST_IMAGES = 12_371_293, 7_772_910, 3_095_080
-CONFLICTS = 114_209  # distinct pictures of more than one class
-SHARED_FRACTION = 0.4  # of the test pictures are one of train
-RUN_LENGTH = 40  # products of a seller's run, about
-STRAY_FRACTION = 0.5  # of the products are not of their run's class
-COPY_REACH = 200  # pictures of a class that a copy may be of
-NUM_MODELS, TOP_K, NUM_PLAUSIBLE = 8, 5, 12  # classes between which the networks of a product waver
-LEAD = 3.0  # of the true class, in logits: a network is right for 7 products in 10
+CONFLICTS = 114_209  # distinct images of more than one class
+SHARED_FRACTION = 0.4  # of the test images are also in train
+RUN_LENGTH = 40  # products in a seller's run of ids, roughly
+STRAY_FRACTION = 0.5  # of the products are not of the class of their run
+COPY_REACH = 200  # a copy repeats one of the last images of its class
+NUM_MODELS, TOP_K = 8, 5
+NUM_PLAUSIBLE = 12  # classes of a product that get probability
+TRUE_LOGIT = 3.0  # more for the true class: a network is right for 7 products in 10
 
 
 def has_real_ids() -> bool:
+    """Whether the folder with the competition's ids exists."""
     return (REAL / "test_product_ids.npz").exists()
 
 
+def describe_ids() -> str:
+    """Where ids and classes are from, for the title of a table."""
+    return "the real ids and classes" if has_real_ids() else "generated ids and classes"
+
+
 def make_catalogs(scale: float) -> tuple[Catalog, Catalog]:
-    """The labelled catalogue and the other, in file order, which is not that of ids."""
+    """The labelled and the test catalog, in file order, which is not the order of ids."""
     rng = np.random.default_rng(1)
     test_ids = _test_ids(scale, rng)
     train = int(TRAIN * scale)
-    span = max(int(test_ids[-1]), 3 * (train + len(test_ids)))
-    free = np.ones(span + 1, bool)
+    max_id = max(int(test_ids[-1]), 3 * (train + len(test_ids)))
+    free = np.ones(max_id + 1, bool)
     free[test_ids] = free[0] = False
     train_ids = rng.permutation(rng.permutation(np.flatnonzero(free))[:train])
-    of_id = _classes_along_ids(span, rng)
-    label = of_id(train_ids)
-    images, asked = int(IMAGES * scale), int(TEST_IMAGES * scale)
-    product = _owners(train, images, rng)
-    picture, distinct = _pictures(label[product], int(CONFLICTS * scale), rng)
-    known = rng.random(asked) < SHARED_FRACTION
-    shown = np.where(known, picture[rng.integers(0, images, asked)], distinct + np.arange(asked))
-    md5 = rng.integers(0, 2**64, (distinct + asked, 2), np.uint64)
+    label = _class_ids_of(train_ids, rng)
+    images, test_images = int(IMAGES * scale), int(TEST_IMAGES * scale)
+    product = _image_products(train, images, rng)
+    content, distinct = _image_contents(label[product], int(CONFLICTS * scale), rng)
+    shared = rng.random(test_images) < SHARED_FRACTION
+    copied = content[rng.integers(0, images, test_images)]
+    test_content = np.where(shared, copied, distinct + np.arange(test_images))
+    md5 = rng.integers(0, 2**64, (distinct + test_images, 2), np.uint64)
     test_ids = rng.permutation(test_ids)
-    nothing = np.full(len(test_ids), -1, np.int16)
+    no_label = np.full(len(test_ids), -1, np.int16)
+    test_product = _image_products(len(test_ids), test_images, rng)
     return (
-        _catalogue(train_ids, label, product, md5[picture]),
-        _catalogue(test_ids, nothing, _owners(len(test_ids), asked, rng), md5[shown]),
+        _make_catalog(train_ids, label, product, md5[content]),
+        _make_catalog(test_ids, no_label, test_product, md5[test_content]),
     )
 
 
 def true_classes(query: Catalog) -> np.ndarray:
-    """A class int16 [Q] for each product of the unlabelled catalogue, in the runs of the other."""
-    span = int(query.product_id.max())
-    return _classes_along_ids(span, np.random.default_rng(1))(query.product_id)
+    """int16 [Q]: a class for each test product, in the same runs of ids as the labelled ones."""
+    return _class_ids_of(query.product_id, np.random.default_rng(1))
 
 
-def topks(query: Catalog, right: np.ndarray) -> list[TopK]:
-    """What the networks say of every picture: the true class right[product] most of the time.
+def topks(query: Catalog, true_class: np.ndarray) -> list[TopK]:
+    """The predictions of each network for every image: most often the true class.
 
-    A dozen classes are in play for a product, and networks differ in how they weigh them.
+    true_class: int16 [Q]. A dozen classes of a product share its probability; the networks differ
+    in its distribution.
     """
     rng = np.random.default_rng(3)
-    products = len(right)
-    play = _drawn(_sizes(), rng, products * NUM_PLAUSIBLE).reshape(products, NUM_PLAUSIBLE)
-    play[:, 0] = right
-    shared = rng.normal(0, 1.2, (products, NUM_PLAUSIBLE)).astype(np.float32)
-    shared[:, 0] += LEAD
-    shared[_again(play)] = -30  # a network lists a class once
-    images = np.arange(len(query.image_product))
-    return [_dump(play, shared, query.image_product, images, rng) for _ in range(NUM_MODELS)]
+    products = len(true_class)
+    plausible = _draw_classes(_class_sizes(), rng, products * NUM_PLAUSIBLE)
+    plausible = plausible.reshape(products, NUM_PLAUSIBLE)
+    plausible[:, 0] = true_class
+    logits = rng.normal(0, 1.2, (products, NUM_PLAUSIBLE)).astype(np.float32)
+    logits[:, 0] += TRUE_LOGIT
+    logits[_repeated(plausible)] = -30  # a network lists a class once
+    return [_topk(plausible, logits, query.image_product, rng) for _ in range(NUM_MODELS)]
 
 
-def _again(classes: np.ndarray) -> np.ndarray:
-    """Where a row names a class that it has named before: bool like `classes`."""
+def _repeated(classes: np.ndarray) -> np.ndarray:
+    """bool like `classes` [N, K]: whether the class is also in an earlier column of the row."""
     order = np.argsort(classes, axis=1, kind="stable")
     in_order = np.take_along_axis(classes, order, 1)
-    again = np.zeros(classes.shape, bool)
-    np.put_along_axis(again, order[:, 1:], in_order[:, 1:] == in_order[:, :-1], 1)
-    return again
+    repeated = np.zeros(classes.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], in_order[:, 1:] == in_order[:, :-1], 1)
+    return repeated
 
 
-def _dump(
-    play: np.ndarray,
-    shared: np.ndarray,
-    owner: np.ndarray,
-    images: np.ndarray,
-    rng: np.random.Generator,
+def _topk(
+    plausible: np.ndarray, logits: np.ndarray, image_product: np.ndarray, rng: np.random.Generator
 ) -> TopK:
+    """The top classes of one network for every image: the products' logits with noise."""
+    images = np.arange(len(image_product))
     classes = np.empty((len(images), TOP_K), np.int16)
     probs = np.empty((len(images), TOP_K), np.float32)
     for start in range(0, len(images), 1 << 18):
         part = slice(start, start + (1 << 18))
-        logits = shared[owner[part]] + rng.normal(0, 0.8, (len(owner[part]), NUM_PLAUSIBLE))
-        dense = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        best = np.argsort(-dense, axis=1)[:, :TOP_K]
-        classes[part] = np.take_along_axis(play[owner[part]], best, 1)
-        probs[part] = np.take_along_axis(dense, best, 1)
+        product = image_product[part]
+        noisy = logits[product] + rng.normal(0, 0.8, (len(product), NUM_PLAUSIBLE))
+        softmax = np.exp(noisy) / np.exp(noisy).sum(axis=1, keepdims=True)
+        best = np.argsort(-softmax, axis=1)[:, :TOP_K]
+        classes[part] = np.take_along_axis(plausible[product], best, 1)
+        probs[part] = np.take_along_axis(softmax, best, 1)
     return TopK(images, classes, probs, np.maximum(0, 1 - probs.sum(axis=1)))
 
 
 def _test_ids(scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Ascending; a part of them lies as densely as the whole."""
+    """int64 [Q], ascending. A smaller scale takes the first ids, so their density is the same."""
     count = int(TEST * scale)
     if has_real_ids():
         return np.load(REAL / "test_product_ids.npz")["ids"][:count].astype(np.int64)
     return np.cumsum(rng.integers(1, 26, count))
 
 
-def _sizes() -> np.ndarray:
-    """Products of each class."""
+def _class_sizes() -> np.ndarray:
+    """[CLASSES]: products of each class, or numbers in proportion to them."""
     path = REAL / "train_products_per_category.tsv"
     if path.exists():
         return np.loadtxt(path, np.int64, delimiter="\t", usecols=2)
     return 1 / np.arange(1, CLASSES + 1)
 
 
-def _drawn(sizes: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+def _draw_classes(sizes: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+    """int16 [count]: random classes in proportion to their sizes."""
     return rng.choice(len(sizes), count, p=sizes / sizes.sum()).astype(np.int16)
 
 
-def _classes_along_ids(span: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
-    """A function of ids: the class of the run of each, or another."""
-    sizes = _sizes()
-    runs = _drawn(sizes, np.random.default_rng(5), 24_000_000 // RUN_LENGTH)
-
-    def of_id(ids: np.ndarray) -> np.ndarray:
-        strays = _drawn(sizes, rng, len(ids))
-        of_run = runs[ids * 3 // (8 * RUN_LENGTH) % len(runs)]  # three ids in eight are products
-        return np.where(rng.random(len(ids)) < STRAY_FRACTION, strays, of_run)
-
-    return of_id
+def _class_ids_of(ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """int16 like `ids`: the class of the seller's run that the id is in, or a random class."""
+    sizes = _class_sizes()
+    class_of_run = _draw_classes(sizes, np.random.default_rng(5), 24_000_000 // RUN_LENGTH)
+    random_class = _draw_classes(sizes, rng, len(ids))
+    run = ids * 3 // (8 * RUN_LENGTH)  # three ids in eight are products
+    in_run = class_of_run[run % len(class_of_run)]
+    return np.where(rng.random(len(ids)) < STRAY_FRACTION, random_class, in_run)
 
 
-def _owners(products: int, images: int, rng: np.random.Generator) -> np.ndarray:
-    """The product of each picture, int32 ascending; every product has one at least."""
+def _image_products(products: int, images: int, rng: np.random.Generator) -> np.ndarray:
+    """int32 [images], ascending: the product of each image; each product has at least one."""
     more = rng.integers(0, products, images - products)
     return np.sort(np.concatenate([np.arange(products), more])).astype(np.int32)
 
 
-def _pictures(
+def _image_contents(
     label: np.ndarray, conflicts: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """The picture of each image int64, and how many distinct ones there are.
+    """int64 [images]: equal numbers mark copies; and the number of distinct images.
 
-    A copy is of one of the last REACH pictures of its class, but for `conflicts` of them.
+    label: int16 [images]. A copy repeats one of the last COPY_REACH images of its class, except
+    `conflicts` of them, which repeat any image.
     """
     by_class = np.argsort(label, kind="stable")
     new = rng.random(len(label)) < DISTINCT / IMAGES
-    heads = np.flatnonzero(np.diff(label[by_class], prepend=-1))
-    new[heads] = True
+    class_starts = np.flatnonzero(np.diff(label[by_class], prepend=-1))
+    new[class_starts] = True
     number = np.cumsum(new) - 1
-    first = np.repeat(number[heads], np.diff(heads, append=len(label)))
+    first = np.repeat(number[class_starts], np.diff(class_starts, append=len(label)))
     back = rng.integers(0, np.minimum(number - first + 1, COPY_REACH))
     number = np.where(new, number, number - back)
-    strange = rng.permutation(np.flatnonzero(~new))[:conflicts]
-    number[strange] = rng.integers(0, number.max() + 1, len(strange))
-    picture = np.empty(len(label), np.int64)
-    picture[by_class] = number
-    return picture, int(number.max()) + 1
+    conflicting = rng.permutation(np.flatnonzero(~new))[:conflicts]
+    number[conflicting] = rng.integers(0, number.max() + 1, len(conflicting))
+    content = np.empty(len(label), np.int64)
+    content[by_class] = number
+    return content, int(number.max()) + 1
 
 
-def _catalogue(ids: np.ndarray, label: np.ndarray, product: np.ndarray, md5: np.ndarray) -> Catalog:
+def _make_catalog(
+    ids: np.ndarray, label: np.ndarray, product: np.ndarray, md5: np.ndarray
+) -> Catalog:
+    """A catalog without files. product: int32 [I], ascending; md5: uint64 [I, 2]."""
     count = np.bincount(product, minlength=len(ids)).astype(np.int16)
     first = np.cumsum(count, dtype=np.int64) - count
     none = np.empty(0, np.int64)

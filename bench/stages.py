@@ -29,24 +29,24 @@ from lib.features.visibility import PartInputs
 from lib.inference.topk import TopK
 from lib.stacking.boosters.base import FitTask, LabelledRows
 
-MINUTES, MEMORY = 30.0, 16 * 1024.0  # allowed; MB
-FIT_ROWS = 20_000  # rows that the booster learns from
+MAX_MINUTES, MAX_MB = 30.0, 16 * 1024.0
+FIT_ROWS = 20_000  # that the booster is fitted on
 FEATURES = Features(id_windows=(100, 1000, 50_000), id_neighbors=3)
 
-BARS = {"stage_04_time": 1.0, "stage_04_memory": 1.0, "stage_05_memory": 1.0}
+MIN_RATIOS = {"stage_04_time": 1.0, "stage_04_memory": 1.0, "stage_05_memory": 1.0}
 
 
 def write_topks(scale: float, folder: Path) -> Callable[[], None]:
-    """What stage 03 leaves; no part of what is measured."""
+    """Write the predictions of stage 03; not part of the measurement."""
     _, query = shape.make_catalogs(scale)
-    for number, dump in enumerate(shape.topks(query, shape.true_classes(query))):
-        (folder / f"dump{number}").mkdir()
-        dump.save(folder / f"dump{number}")
+    for number, topk in enumerate(shape.topks(query, shape.true_classes(query))):
+        (folder / f"topk{number}").mkdir()
+        topk.save(folder / f"topk{number}")
     return lambda: None
 
 
 def candidates(scale: float, folder: Path) -> Callable[[], int]:
-    """Candidates and the shared columns of the test part; returns the number of rows."""
+    """Candidates and their shared features of the test part; returns the number of rows."""
     labelled, query = shape.make_catalogs(scale)
     splits = Splits(
         np.zeros(len(labelled.label), np.int8),
@@ -56,7 +56,7 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
     out.mkdir()
 
     def work() -> int:
-        topks = _dumps(folder)
+        topks = _read_topks(folder)
         facts = build.build_candidates(
             out,
             PartInputs(FEATURES, "test", labelled, splits, query, shape.CLASSES, topks),
@@ -68,13 +68,13 @@ def candidates(scale: float, folder: Path) -> Callable[[], int]:
 
 
 def mean_features(scale: float, folder: Path) -> Callable[[], int]:
-    """The mean of the networks and its columns; returns how many columns."""
+    """The mean of the networks and its features; returns the number of features."""
     _, query = shape.make_catalogs(scale)
     out = folder / "mean"
     out.mkdir()
 
     def work() -> int:
-        topks = _dumps(folder)
+        topks = _read_topks(folder)
         mean = network.weighted_mean(topks, [1.0] * len(topks), shape.CLASSES)
         facts = build.build_source(
             out, FEATURES, folder / "candidates", query, [mean], ["mean"], shape.CLASSES
@@ -84,12 +84,13 @@ def mean_features(scale: float, folder: Path) -> Callable[[], int]:
     return work
 
 
-def _dumps(folder: Path) -> list[TopK]:
-    return [TopK.load(folder / f"dump{number}") for number in range(shape.NUM_MODELS)]
+def _read_topks(folder: Path) -> list[TopK]:
+    """The predictions of `write_topks`."""
+    return [TopK.load(folder / f"topk{number}") for number in range(shape.NUM_MODELS)]
 
 
 def predict_scores(scale: float, folder: Path, trees: int) -> Callable[[], int]:
-    """Every row scored by a booster that is fitted before the clock starts; returns the rows."""
+    """Scores of every row by a booster that is already fitted; returns the number of rows."""
     from lib.stacking.oof import predict_mean
 
     tables = [FeatureTable.load(folder / name) for name in ("candidates", "mean")]
@@ -111,7 +112,7 @@ def predict_scores(scale: float, folder: Path, trees: int) -> Callable[[], int]:
 def _fit_layer(
     folder: Path, rows: JoinedTables, correct: np.ndarray, product: np.ndarray, trees: int
 ) -> None:
-    """A layer of one model, fitted on the first rows."""
+    """Fit a layer of one model on the first rows."""
     from lib.stacking.boosters import registry
 
     folder.mkdir()
@@ -125,6 +126,7 @@ def _fit_layer(
 
 
 def main() -> None:
+    """Measure the three parts and print the report."""
     parser = report.parser("bench.stages", __doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the competition's size")
     parser.add_argument("--trees", type=int, default=500, help="of the booster (%(default)s)")
@@ -138,20 +140,19 @@ def main() -> None:
         runs.append(report.measure(predict_scores, scale, folder, arguments.trees))
     rows, *_ = (run.result for run in runs)
     names = (
-        "candidates, shared columns",
-        "mean of networks, its columns",
+        "candidates, shared features",
+        "mean of networks, features",
         f"{arguments.trees} trees",
     )
     table = [Row(name, rows, "row", [run]) for name, run in zip(names, runs, strict=True)]
-    drawn = "the real ids and classes" if shape.has_real_ids() else "drawn ids and classes"
-    report.print_table(f"{int(shape.TEST * scale):,} products, {rows:,} rows, {drawn}", table)
+    title = f"{int(shape.TEST * scale):,} products, {rows:,} rows, {shape.describe_ids()}"
     minutes = sum(run.wall for run in runs[:2]) / 60
     ratios = {
-        "stage_04_time": MINUTES / minutes,
-        "stage_04_memory": MEMORY / max(run.peak for run in runs[:2]),
-        "stage_05_memory": MEMORY / runs[2].peak,
+        "stage_04_time": MAX_MINUTES / minutes,
+        "stage_04_memory": MAX_MB / max(run.peak for run in runs[:2]),
+        "stage_05_memory": MAX_MB / runs[2].peak,
     }
-    report.print_ratios("stages", ratios, BARS, arguments.json)
+    report.print_report("stages", title, table, ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from lib.training import trainer
 from lib.training.dataset import TrainingSet
 from lib.training.loaders.image_loader import Batches, ImageLoader, Loader
 
-NUM_IN_MEMORY = 8  # batches in memory
+NUM_IN_MEMORY = 8  # batches
 
-BARS = {"fed_vs_in_memory": 0.95}
+MIN_RATIOS = {"fed_vs_in_memory": 0.95}
 
 
 class InMemoryLoader:
@@ -54,16 +54,18 @@ class InMemoryLoader:
     def train_batches(
         self, rows: np.ndarray, batch: int, seeds: np.random.SeedSequence, epoch: int, epochs: int
     ) -> Batches:
+        """As many batches as the rows fill, whatever the rows are."""
         return self.eval_batches(rows, batch)
 
     def eval_batches(self, rows: np.ndarray, batch: int) -> Batches:
+        """As many batches as the rows fill, whatever the rows are."""
         for number in range(len(rows) // batch):
             yield self.in_memory[number % len(self.in_memory)]
 
 
 def train_epochs(folder: Path, model: Model, steps: int, in_memory: bool) -> Callable[[], float]:
     """Train two epochs of `steps`; returns the images per second of the second."""
-    catalog, classes = open_catalog(folder), len(read_categories(folder / "index"))
+    catalog, num_classes = open_catalog(folder), len(read_categories(folder / "index"))
     device = devices.select_device(Run(), model)
     rows = np.sort(np.resize(np.arange(len(catalog.length)), steps * model.batch_size))
 
@@ -76,12 +78,12 @@ def train_epochs(folder: Path, model: Model, steps: int, in_memory: bool) -> Cal
             loader: Loader = ImageLoader(reader, model)
             dataset = TrainingSet(
                 InMemoryLoader(loader, rows, model.batch_size, device) if in_memory else loader,
-                lambda weights: factory.create_from_config(model, classes, weights),
+                lambda weights: factory.create_from_config(model, num_classes, weights),
                 labels=catalog.label[catalog.image_product],
                 product=catalog.image_product,
                 train_rows=rows,
                 valid_rows=np.zeros(0, np.int64),
-                num_classes=classes,
+                num_classes=num_classes,
             )
             return float(
                 trainer.train_model(Path(name), model, dataset, 1, Run())["images_per_second"]
@@ -105,20 +107,21 @@ def prepare(folder: Path, products: int, side: int) -> None:
     index_bson(folder / "index", folder / "train.bson", classes, True, 0.0, processes=1)
 
 
-def at_last_epoch_rate(run: Measurement, pictures: int) -> Measurement:
+def at_last_epoch_rate(run: Measurement, images: int) -> Measurement:
     """The run as if both epochs had the rate of the second."""
-    return replace(run, wall=pictures / run.result)
+    return replace(run, wall=images / run.result)
 
 
 def main() -> None:
+    """Measure both ways and print the report."""
     on_gpu = torch.cuda.is_available()
     parser = report.parser("bench.train", __doc__)
     default_arch = "resnet50" if on_gpu else "efficientnet_lite0"
     parser.add_argument("--arch", default=default_arch, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=256 if on_gpu else 32, help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=200 if on_gpu else 20, help="(%(default)s)")
-    parser.add_argument("--products", type=int, default=4_000, help="drawn (%(default)s)")
-    parser.add_argument("--side", type=int, default=180, help="pixels of a picture (%(default)s)")
+    parser.add_argument("--products", type=int, default=4_000, help="generated (%(default)s)")
+    parser.add_argument("--side", type=int, default=180, help="pixels of an image (%(default)s)")
     arguments = parser.parse_args()
     side, steps = arguments.side, arguments.steps
     crop = side * 8 // 9
@@ -139,16 +142,15 @@ def main() -> None:
             "fed by the reader": partial(report.measure, train_epochs, folder, model, steps, False),
         }
         runs = report.run_in_turns(tasks, arguments.runs)
-    pictures = 2 * steps * model.batch_size
+    images = 2 * steps * model.batch_size
     rows = [
-        Row(name, pictures, "pic", [at_last_epoch_rate(run, pictures) for run in runs[name]])
+        Row(name, images, "image", [at_last_epoch_rate(run, images) for run in runs[name]])
         for name in tasks
     ]
     device = torch.cuda.get_device_name() if on_gpu else "no GPU"
-    report.print_table(f"{model.arch} at {crop}x{crop}, batch {model.batch_size}, {device}", rows)
-    report.print_ratios(
-        "train", {"fed_vs_in_memory": report.ratio(rows[0], rows[1])}, BARS, arguments.json
-    )
+    title = f"{model.arch} at {crop}x{crop}, batch {model.batch_size}, {device}"
+    ratios = {"fed_vs_in_memory": report.ratio(rows[0], rows[1])}
+    report.print_report("train", title, rows, ratios, MIN_RATIOS, arguments.json)
 
 
 if __name__ == "__main__":
