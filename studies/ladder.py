@@ -5,7 +5,7 @@
 
 Run the experiment first (./run_all.sh CONFIG). The study prints two tables in Markdown.
 
-Rungs: each layer's best member, and blends of members: one source of features, one layer, one
+Steps: each layer's best member, and blends of members: one source of features, one layer, one
 booster, all but "multi". Only the weights of the blends are fitted.
 
 Ablations: stages 04 and 05 again with one setting changed, on the experiment's networks and
@@ -103,25 +103,26 @@ class Members:
         return self._outcome(locked, oof)
 
     def _outcome(self, *scores: np.ndarray) -> Outcome:
+        """Which products are predicted correctly; scores: float32 [rows] of each part."""
         correct = []
         for score, rows in zip(scores, self.rows.values(), strict=True):
             correct.append(rows.target[group_argmax(score, rows.product)] == 1)
         return Outcome(*correct)
 
 
-def rungs(experiment: Experiment) -> list[Row]:
+def steps(experiment: Experiment) -> list[Row]:
     """Single members and blends, each compared with the best member of layer 2."""
-    blends, method = Members(experiment), experiment.config.blend.method
+    members, method = Members(experiment), experiment.config.blend.method
     outcomes = {}
     for number in (2, 3):
         best = best_member(experiment, f"l{number}")
-        outcomes[f"best of layer {number}: {best.source} {best.booster}"] = blends.single(best)
+        outcomes[f"best of layer {number}: {best.source} {best.booster}"] = members.single(best)
     for name in blend.METHODS:
-        outcomes[f"all members, {name} weights"] = blends.blend(blends.members, name)
-    for name, belongs in _subsets(experiment, blends.members).items():
-        members = [member for member in blends.members if belongs(member)]
-        if 0 < len(members) < len(blends.members):
-            outcomes[f"{name} ({len(members)})"] = blends.blend(members, method)
+        outcomes[f"all members, {name} weights"] = members.blend(members.members, name)
+    for name, belongs in _subsets(experiment, members.members).items():
+        subset = [member for member in members.members if belongs(member)]
+        if 0 < len(subset) < len(members.members):
+            outcomes[f"{name} ({len(subset)})"] = members.blend(subset, method)
     return tables.compare({name: [outcome] for name, outcome in outcomes.items()})
 
 
@@ -143,6 +144,7 @@ def _subsets(
 
 
 def _has(attribute: str, value: str, member: Member) -> bool:
+    """Whether a member's source, layer or booster is `value`."""
     return getattr(member, attribute) == value
 
 
@@ -187,12 +189,11 @@ def main() -> int:
     parser.add_argument("--without", nargs="*", default=[], help="names of ablations to skip")
     arguments = parser.parse_args()
     configure_logging()
-    configure_logging()
     names = [name for name in ABLATIONS if name not in arguments.without]
     try:
         experiment = Experiment(load(arguments.config, arguments.set))
         check_trained(experiment)
-        print(tables.to_markdown("Rungs", rungs(experiment)), end="\n\n", flush=True)
+        print(tables.to_markdown("Steps", steps(experiment)), end="\n\n", flush=True)
         rows = ablations(experiment, arguments.config, arguments.set, names, arguments.seeds)
         print(tables.to_markdown(f"Ablations, seeds of the boosters: {arguments.seeds}", rows))
     except UserError as error:
