@@ -1,4 +1,4 @@
-"""The page in a real browser, used by keys alperson."""
+"""The page in a real browser, used by keys alone."""
 
 import shutil
 

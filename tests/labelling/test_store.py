@@ -116,10 +116,19 @@ def test_two_tabs_of_one_person_count_each_product_once(tmp_path):
         store.close()
 
 
-def test_every_commit_is_synced(tmp_path):
-    with Store(tmp_path / "labels.sqlite") as store:
-        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+def test_every_commit_is_synced(tmp_path, monkeypatch):
+    connections = []
+    connect = sqlite3.connect
+
+    def recording_connect(*arguments, **settings):
+        connections.append(connect(*arguments, **settings))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", recording_connect)
+    with Store(tmp_path / "labels.sqlite"):
+        (connection,) = connections
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 def test_labels_of_another_task_are_refused(tmp_path):
