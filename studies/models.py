@@ -72,7 +72,9 @@ def main() -> int:
         description="Accuracy of models, and the gain of each over the first.",
         epilog="example: python -m studies.models --config configs/fashion_frozen.toml",
     )
-    parser.add_argument("--config", nargs="+", default=["configs/fashion.toml"])
+    parser.add_argument(
+        "--config", nargs="+", default=["configs/fashion.toml"], help="TOML files (%(default)s)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--first", default="", help="the model that gains are over")
     arguments = parser.parse_args()

@@ -188,7 +188,11 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m studies.zoo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.zoo",
+        description="Input sizes that each network accepts.",
+        epilog="example: python -m studies.zoo --sizes 64 224 --networks resnet50 convnext_tiny",
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="pixels a side")
     parser.add_argument(
         "--networks", nargs="+", help="(default: all but timm's, and a sample of timm's)"

@@ -107,7 +107,7 @@ function listClasses() {
   const matches = searchable
     .map((name, classId) => ({ name, classId }))
     .filter(({ name }) => words.every((word) => name.includes(word)))
-    .sort((a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name));
+    .sort((a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name, undefined, { numeric: true }));
   const options = matches.slice(0, MAX_LISTED).map(({ classId }) => {
     const option = document.createElement("li");
     option.id = `class${classId}`;
