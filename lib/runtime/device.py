@@ -10,6 +10,7 @@ import torch
 from lib.config.model import Backbone, Model
 from lib.config.schema import Run
 from lib.errors import UserError
+from lib.runtime.workers import num_threads
 
 MIN_BF16_WIDTH = 33  # pixels
 
@@ -35,12 +36,12 @@ def torch_device(run: Run) -> torch.device:
 
 
 def select_device(run: Run, model: Model | Backbone) -> torch.device:
-    """The device on which `model` runs; limits torch's threads to `run.threads`.
+    """The device on which `model` runs; limits torch's threads to this process's share.
 
     Raises UserError if the device is absent or cannot compute the model in its precision.
     """
     if run.threads:
-        torch.set_num_threads(run.threads)
+        torch.set_num_threads(num_threads(run))
     device = torch_device(run)
     if device.type == "cpu" and model.precision == "bf16" and model.crop[1] < MIN_BF16_WIDTH:
         # oneDNN's bf16 convolutions with stride 2 read uninitialised memory where their output is

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.config.model import Model
 from lib.config.schema import Run
+from lib.runtime import device as devices
 from lib.runtime import workers
 from lib.runtime.log import configure_logging
 from tests.conftest import ROOT
@@ -92,13 +94,25 @@ def threads_here(run: Run) -> tuple[int, list[str | None]]:
 
 
 def test_processes_of_a_pool_share_the_threads(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "9")
+    for name in workers.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "9")
     run = Run(threads=9)
     assert workers.num_threads(run) == 9
     with workers.process_pool(3) as pool:
-        assert pool.submit(threads_here, run).result() == (3, ["3"] * 3)
+        # The results of BLAS may depend on its threads, but must not on the size of a pool.
+        assert pool.submit(threads_here, run).result() == (3, ["3", "9", "9"])
         assert pool.submit(threads_here, replace(run, threads=2)).result()[0] == 1
     assert workers.num_threads(run) == 9
+
+
+def torch_threads_here(run: Run) -> int:
+    devices.select_device(run, Model())
+    return torch.get_num_threads()
+
+
+def test_torch_takes_only_the_threads_of_its_process():
+    with workers.process_pool(2) as pool:
+        assert pool.submit(torch_threads_here, Run(threads=6, device="cpu")).result() == 3
 
 
 def test_processes_of_torchrun_share_the_threads_of_a_machine(by_torchrun, monkeypatch):
