@@ -58,8 +58,7 @@ def run_all(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser("run_all.sh", "Run all six stages, from the original files to a submission.")
     parser.add_argument("config", nargs="?", default=DEFAULT_CONFIG, help="TOML file")
-    arguments, script_options = _split_options(parser, argv)
-    return _exit_status(arguments, partial(_run_all, script_options))
+    return _exit_status(parser.parse_args(argv), _run_all)
 
 
 def _parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -156,9 +155,7 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
             logger.info("%s", line)
 
 
-def _run_all(
-    script_options: list[str], experiment: Experiment, arguments: argparse.Namespace
-) -> int:
+def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
     artifacts = declare_all(experiment)
     states = _states(artifacts, STAGES)
     if arguments.dry_run:
@@ -171,7 +168,13 @@ def _run_all(
             logger.info("%s: 0 built, %d fresh", stage.NAME, count)
             _finish(stage, experiment, arguments)
             continue
-        command = [sys.executable, stage.SCRIPT, "--config", arguments.config, *script_options]
+        command = [
+            sys.executable,
+            stage.SCRIPT,
+            "--config",
+            arguments.config,
+            *_script_options(arguments),
+        ]
         exit_status = _run_script(command)
         if exit_status:
             return exit_status
@@ -261,15 +264,13 @@ def _level(arguments: argparse.Namespace) -> int:
     return logging.WARNING if arguments.quiet else logging.INFO
 
 
-def _split_options(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None
-) -> tuple[argparse.Namespace, list[str]]:
-    """Parse the options of `run_all.sh`; also returns them as its scripts take them."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments = parser.parse_args(words)
-    if arguments.config in words:
-        words.remove(arguments.config)
-    return arguments, words
+def _script_options(arguments: argparse.Namespace) -> list[str]:
+    """The options of `run_all.sh` as its scripts take them."""
+    options = [f"--set={override}" for override in arguments.set]
+    if arguments.new is not None:
+        options.append(f"--new={arguments.new}")
+    flags = ("rebuild", "strict", "quiet", "verbose")
+    return options + [f"--{flag}" for flag in flags if getattr(arguments, flag)]
 
 
 def _first_line(text: str | None) -> str:

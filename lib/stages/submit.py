@@ -135,7 +135,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     ladder.write(folder, rows, submitted, submitted=experiment.has_test, notes=notes)
     text = json.dumps(abstention.to_dict(result), indent=1)
     (folder / "calibration.json").write_text(text + "\n")
-    return {**facts, "rungs": len(rows)}
+    return {**facts, "ladder_rows": len(rows)}
 
 
 def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
