@@ -1,5 +1,6 @@
 """What a run reports: to stderr, and to a file of its own in `work/<experiment>/logs/`."""
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -26,6 +27,21 @@ class _StderrHandler(logging.StreamHandler):
         return sys.stderr
 
 
+class _LogFile(logging.FileHandler):
+    """Leaves out records that cannot be written: on a full disk the error on stderr is enough."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def configure_logging(level: int = logging.INFO, file: Path | None = None) -> None:
     """Send records of at least `level` to stderr, and all of them to `file`, with their time.
 
@@ -42,7 +58,7 @@ def configure_logging(level: int = logging.INFO, file: Path | None = None) -> No
     logger.addHandler(console)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        to_file = logging.FileHandler(file, encoding="utf-8", delay=True)
+        to_file = _LogFile(file, encoding="utf-8", delay=True)
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(to_file)
     logger.setLevel(logging.DEBUG if file is not None else level)

@@ -66,3 +66,12 @@ def test_other_libraries_are_left_alone(capsys):
     configure_logging(logging.DEBUG)
     logging.getLogger("another.library").info("noise")
     assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_cannot_be_written_leaves_stderr_as_it_is(tmp_path, capsys):
+    for name, target in (("full.log", "/dev/full"), ("gone.log", tmp_path / "no" / "run.log")):
+        (tmp_path / name).symlink_to(target)  # a full disk; a file that cannot be opened
+        configure_logging(logging.INFO, tmp_path / name)
+        logging.getLogger("lib.some.module").error("no space left on the disk")
+        configure_logging(logging.INFO)
+        assert capsys.readouterr().err == "error: no space left on the disk\n"
