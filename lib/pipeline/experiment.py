@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lib.config.load import load
 from lib.config.schema import Config
+from lib.errors import UserError
 from lib.pipeline.predict_target import PredictTarget, predict_target
 
 
@@ -86,6 +87,11 @@ def experiment_of(config: Config) -> Experiment:
     if not config.pseudo_label.teacher:
         return Experiment(config)
     teacher = load(config.pseudo_label.teacher)
+    if teacher.pseudo_label.teacher:
+        raise UserError(
+            f"pseudo_label.teacher = {config.pseudo_label.teacher}: it has a teacher of its own;"
+            " a second round follows a first one"
+        )
     # The first round ran on the same catalog and lies in the same folder.
     teacher = replace(teacher, data=config.data, work=config.work, run=config.run)
     return Experiment(config, teacher=Experiment(teacher))

@@ -85,3 +85,10 @@ def test_no_setting_of_the_config_names_new_products(tmp_path):
         (tmp_path / "x.toml").write_text(f'{key} = "x"\n')
         with pytest.raises(UserError, match=f"unknown key {key}"):
             load_experiment(tmp_path / "x.toml")
+
+
+def test_a_teacher_of_a_teacher_is_an_error(tmp_path):
+    config = f'name = "tiny"\n{MODEL}[pseudo_label]\nteacher = "{tmp_path}/own.toml"\n'
+    (tmp_path / "own.toml").write_text(config)
+    with pytest.raises(UserError, match=r"own\.toml: it has a teacher of its own"):
+        load_experiment(tmp_path / "own.toml")
