@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -187,7 +188,14 @@ def _run_script(command: list[str]) -> int:
     process = subprocess.Popen(command)
     while True:
         with contextlib.suppress(KeyboardInterrupt):
-            return process.wait()
+            exit_status = process.wait()
+            break
+    if exit_status >= 0:
+        return exit_status
+    name = signal.Signals(-exit_status).name
+    return _fail(
+        f"{command[1]} was ended by {name}; rerun the same command to resume", 128 - exit_status
+    )
 
 
 def _check_frozen(
