@@ -13,6 +13,7 @@ import pytest
 
 from lib.cli import _run_script as run_script_of_run_all
 from lib.cli import run_all, run_stage
+from lib.runtime.log import configure_logging
 from lib.stages import extract, train
 from tests.conftest import ROOT
 from tests.scripts import SCRIPTS, run_script
@@ -161,6 +162,7 @@ def test_ctrl_c_is_one_line_and_exit_status_130(config, tmp_path):
 
 
 def test_a_script_that_is_killed_is_one_line(capsys):
+    configure_logging()
     killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
     assert run_script_of_run_all(killed) == 128 + signal.SIGKILL
     error = capsys.readouterr().err
