@@ -29,7 +29,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path, tree = Path(path), _read_extended(Path(path))
     for override in overrides:
-        tree = _merge(tree, _parse_override(tree, override))
+        tree = _override(tree, override)
     config = _build(tree, str(path))
     check(config, str(path))
     return config
@@ -72,21 +72,25 @@ def _read(path: Path) -> Tree:
         raise UserError(f"{path}: not a readable TOML file: {error}") from None
 
 
-def _parse_override(tree: Tree, override: str) -> Tree:
-    """The tree of one setting: {"train": {"lr": 0.01}} of `train.lr=0.01`."""
+def _override(tree: Tree, override: str) -> Tree:
+    """The tree with the value of one key replaced, even if it is a table: `data.sha256={}`."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override}: write key=value, as in --set train.lr=0.01")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        tree = tree.get(parent, {})
-        if not isinstance(tree, dict):
+    path, table = key.strip().split("."), tree
+    for parent in path[:-1]:
+        table = table.get(parent, {})
+        if not isinstance(table, dict):
             raise UserError(f"--set {override}: {parent} is a value, not a table")
-    setting = {last: _parse_value(text)}
-    for parent in reversed(parents):
-        setting = {parent: setting}
-    _build(setting, f"--set {override}")
-    return setting
+    value = _parse_value(text)
+    _build(_with_value({}, path, value), f"--set {override}")
+    return _with_value(tree, path, value)
+
+
+def _with_value(tree: Tree, path: Sequence[str], value: Any) -> Tree:
+    """A copy of the tree with the value at the path."""
+    key, *rest = path
+    return tree | {key: _with_value(tree.get(key, {}), rest, value) if rest else value}
 
 
 def _parse_value(text: str) -> Any:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lib.config.load import load
+from lib.config.model import Loss, Model
 from lib.errors import UserError
 from lib.pipeline.experiment import load_experiment
 from tests.conftest import ROOT
@@ -31,6 +32,13 @@ def test_set_reaches_the_models_through_train(config_file):
 
 def test_a_later_set_wins(config_file):
     assert load(config_file, ["train.lr=0.5", "train.lr=0.25"]).models["a"].lr == 0.25
+
+
+def test_set_replaces_a_whole_table(tmp_path):
+    config = load(write(tmp_path, base=BASE), ["data.sha256={}", "train={lr=0.25}"])
+    assert config.data.sha256 == {}
+    assert (config.train.lr, config.train.epochs) == (0.25, Model().epochs)
+    assert config.train.loss == Loss()
 
 
 def test_a_word_without_quotes_is_a_string(config_file):
