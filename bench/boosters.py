@@ -9,7 +9,6 @@ the bare library on an array in memory. Peak memory is that of the whole process
 mapped pages of the file.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -203,7 +202,7 @@ def main() -> None:
         default=500,
         help="trees of the model that predicts (%(default)s)",
     )
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=report.cores(), help="(%(default)s)")
     arguments = parser.parse_args()
     rows: list[Row] = []
     ratios: dict[str, float] = {}

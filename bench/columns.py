@@ -111,7 +111,9 @@ def make_candidates(scale: float) -> tuple[Query, TopK, np.ndarray, np.ndarray]:
 def main() -> None:
     """Measure both ways, check that they agree and print the report."""
     parser = report.parser("bench.columns", __doc__)
-    parser.add_argument("--scale", type=float, default=0.1, help="of the competition's size")
+    parser.add_argument(
+        "--scale", type=float, default=0.1, help="of the competition's size (%(default)s)"
+    )
     arguments = parser.parse_args()
     report.require("duckdb", "duckdb")
     tasks = {"DuckDB": by_duckdb, "network_features": by_network_features}

@@ -90,8 +90,8 @@ def epoch_task(folder: Path) -> Callable[[], tuple[float, float]]:
 def main() -> None:
     """Write the records, measure and print the report."""
     parser = report.parser("bench.full_index", __doc__)
-    parser.add_argument("--products", type=int, default=PRODUCTS, help="default %(default)s")
-    parser.add_argument("--images", type=int, default=IMAGES, help="default %(default)s")
+    parser.add_argument("--products", type=int, default=PRODUCTS, help="(%(default)s)")
+    parser.add_argument("--images", type=int, default=IMAGES, help="(%(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -7,7 +7,7 @@ products near by id, in 5,270 classes with a long tail. Baseline: the same count
 `searchsorted` calls on a combined key of class and position, on a tenth of the products.
 
 Hashes: 3.1 million test images are looked up among 12.37 million, of which a third are copies: how
-many products hold the image, and of how many classes. Baseline: DuckDB with as many threads as
+many products have the image, and of how many classes. Baseline: DuckDB with as many threads as
 cores and its tables in memory, a GROUP BY and a join. Baselines must give the same numbers.
 
 `bench.columns` measures the features of networks, `bench.stages` the whole stage.
@@ -159,7 +159,9 @@ def _halves(md5: np.ndarray) -> dict[str, np.ndarray]:
 def main() -> None:
     """Measure all ways, check that they agree and print the report."""
     parser = report.parser("bench.ranking", __doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the competition's size")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the competition's size (%(default)s)"
+    )
     arguments = parser.parse_args()
     report.require("duckdb", "duckdb")
     candidates = int(TEST * arguments.scale) * CANDIDATES

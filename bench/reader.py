@@ -234,14 +234,12 @@ def index(folder: Path, classes: Categories) -> None:
 def main() -> None:
     """Write the files, measure and print the report."""
     parser = report.parser("bench.reader", __doc__)
+    parser.add_argument("--products", type=int, default=4_000, help="generated (%(default)s)")
     parser.add_argument(
-        "--products", type=int, default=4_000, help="generated (default %(default)s)"
+        "--hot-products", type=int, default=30_000, help="8.2 KB each (%(default)s)"
     )
     parser.add_argument(
-        "--hot-products", type=int, default=30_000, help="8.2 KB each (default %(default)s)"
-    )
-    parser.add_argument(
-        "--cold-products", type=int, default=400_000, help="8.2 KB each (default %(default)s)"
+        "--cold-products", type=int, default=400_000, help="8.2 KB each (%(default)s)"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -8,8 +8,8 @@ labelled products: candidates with the features that all sources share, the mean
 its features; then a LightGBM of 500 trees, fitted on a part of the rows, predicts all of them. The
 catalog is generated in the competition's shape (`bench/shape.py`).
 
-Each part runs in its own process and writes to disk, as the stages do. Limits: half an hour for the
-features, 16 GB for each part; a ratio is limit / measurement.
+Each part runs once, whatever `--runs`, in its own process and writes to disk, as the stages do.
+Limits: half an hour for the features, 16 GB for each part; a ratio is limit / measurement.
 """
 
 import json
@@ -128,7 +128,9 @@ def _fit_layer(
 def main() -> None:
     """Measure the three parts and print the report."""
     parser = report.parser("bench.stages", __doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the competition's size")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the competition's size (%(default)s)"
+    )
     parser.add_argument("--trees", type=int, default=500, help="of the booster (%(default)s)")
     parser.add_argument("--folder", help="where 40 GB are free (default: where temporary files go)")
     arguments = parser.parse_args()
