@@ -104,6 +104,7 @@ def fit_bare(name: str, size: Size) -> Callable[[], bytes]:
     params = {"lightgbm": lightgbm_booster, "xgboost": xgboost_booster}[name].make_params(task)
 
     def fit_lightgbm() -> Booster:
+        """`lightgbm.train` on the array."""
         data = lightgbm.Dataset(
             x,
             target,
@@ -114,6 +115,7 @@ def fit_bare(name: str, size: Size) -> Callable[[], bytes]:
         return lightgbm_booster.LightGBM(lightgbm.train(params, data, size.trees), task.threads)
 
     def fit_xgboost() -> Booster:
+        """`xgboost.train` on the array."""
         data = xgboost.QuantileDMatrix(
             x, target, feature_names=task.feature_names, max_bin=BINS + 1, nthread=task.threads
         )
@@ -156,10 +158,12 @@ def predict_bare(name: str, size: Size) -> Callable[[], float]:
     path = size.folder / name / f"fold-0.{registry.extension(name)}"
 
     def predict_lightgbm() -> np.ndarray:
+        """One `predict` call."""
         model = lightgbm.Booster(model_file=str(path))
         return np.asarray(model.predict(x, num_threads=size.threads))
 
     def predict_xgboost() -> np.ndarray:
+        """One `inplace_predict` call."""
         model = xgboost.Booster({"nthread": size.threads})
         model.load_model(str(path))
         return model.inplace_predict(x, validate_features=False)

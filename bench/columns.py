@@ -36,6 +36,7 @@ def by_network_features(scale: float) -> Callable[[], np.ndarray]:
     network_features(query, topk, "mean", query_row[:1], class_id[:1], CLASSES)  # compile first
 
     def features_of(products: slice) -> Columns:
+        """The features of the candidates of some products."""
         rows = slice(bounds[products.start], bounds[products.stop])
         return network_features(query, topk, "mean", query_row[rows], class_id[rows], CLASSES)
 

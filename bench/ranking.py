@@ -101,6 +101,7 @@ def by_lookup(scale: float, training: bool = False) -> Callable[[], tuple[int, i
     references = hash_lookup.ReferenceProducts(labelled, reference, fold)
 
     def lookup(rows: slice) -> hash_lookup.ImageLabelCounts:
+        """Label counts of some images."""
         return hash_lookup.lookup_images(
             references, query, images[rows], query_fold[rows], HASH_K, training
         )

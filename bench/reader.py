@@ -91,6 +91,7 @@ def read_cold(folder: Path, threads: int) -> Callable[[], int]:
     byte_reader = ByteReader(catalog)
 
     def read(part: np.ndarray) -> int:
+        """Number of bytes of these image rows."""
         return sum(map(len, byte_reader.read_many(part)))
 
     with catalog.path.open("rb") as file:

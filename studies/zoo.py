@@ -188,6 +188,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def main() -> None:
+    """Print the table; exit status 1 if a network fails at a size that it accepts."""
     parser = argparse.ArgumentParser(
         prog="python -m studies.zoo",
         description="Input sizes that each network accepts.",

@@ -47,11 +47,13 @@ class _Session:
         self.orders = {person: task.order(person) for person in range(1, num_people + 1)}
 
     def order(self, person: int) -> np.ndarray:
+        """The person's order of the items, or status 404."""
         if person not in self.orders:
             flask.abort(404, f"There is no person {person}, only 1 to {self.num_people}.")
         return self.orders[person]
 
     def product(self, person: int, position: int) -> int:
+        """The product at a person's position, or status 404."""
         order = self.order(person)
         if position >= len(order):
             flask.abort(404, "There is no such product.")
@@ -92,11 +94,13 @@ def _add_pages(app: flask.Flask, session: _Session) -> None:
 
     @app.get("/")
     def start() -> str:
+        """The list of people with their progress."""
         rows = [(person, store.position(person)) for person in session.orders]
         return flask.render_template("start.html", rows=rows, total=len(task))
 
     @app.get("/person/<int:person>")
     def page(person: int) -> str:
+        """The page on which a person labels."""
         session.order(person)
         return flask.render_template(
             "person.html",
@@ -108,11 +112,13 @@ def _add_pages(app: flask.Flask, session: _Session) -> None:
 
     @app.get("/person/<int:person>/state")
     def state(person: int) -> dict[str, Any]:
+        """The person's current position."""
         session.order(person)
         return session.state(person, store.position(person))
 
     @app.get("/person/<int:person>/image/<int:position>/<int:index>")
     def image(person: int, position: int, index: int) -> flask.Response:
+        """An image as PNG."""
         product = session.product(person, position)
         if index >= session.images.count(product):
             flask.abort(404, "There is no such image.")
@@ -125,11 +131,13 @@ def _add_actions(app: flask.Flask, session: _Session, on_finished: Callable[[int
 
     @app.errorhandler(StalePosition)
     def stale(error: StalePosition) -> tuple[dict[str, Any], int]:
+        """Status 409 with the person's real position."""
         assert flask.request.view_args is not None
         return session.state(flask.request.view_args["person"], error.position), 409
 
     @app.post("/person/<int:person>/answer")
     def answer(person: int) -> dict[str, Any]:
+        """Record a class, or none for "I cannot tell"."""
         session.order(person)
         position = _integer("position", len(task))
         skipped = _body().get("class_id") is None
@@ -141,6 +149,7 @@ def _add_actions(app: flask.Flask, session: _Session, on_finished: Callable[[int
 
     @app.post("/person/<int:person>/undo")
     def undo(person: int) -> dict[str, Any]:
+        """Remove the last label."""
         session.order(person)
         return session.state(person, store.undo(person, _integer("position", len(task) + 1)))
 
@@ -158,15 +167,18 @@ def _refuse_foreign_requests() -> None:
 
 
 def _add_headers(response: flask.Response) -> flask.Response:
+    """Add the security headers."""
     response.headers.update(HEADERS)
     return response
 
 
 def _error_page(error: HTTPException) -> tuple[str, int]:
+    """The page for an HTTP error."""
     return flask.render_template("error.html", text=error.description), error.code or 500
 
 
 def _body() -> dict[str, Any]:
+    """The JSON object of the request, or status 400."""
     body = flask.request.get_json()
     if not isinstance(body, dict):
         flask.abort(400, "A label must be a JSON object.")
