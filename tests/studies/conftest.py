@@ -5,14 +5,18 @@ import json
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from lib.cli import run_stage
 from lib.config.load import load
 from lib.pipeline.experiment import Experiment
 from lib.stages import extract
 from lib.stages.order import build_stage
+from studies import recipe
+from studies.tables import Row
 from tests.conftest import ROOT
 from tests.labelling.conftest import four_classes
 
@@ -20,6 +24,31 @@ __all__ = ["four_classes"]
 
 CATEGORIES = ("bar", "dot", "ring", "wave")
 NUM_DRAWINGS = 50  # of each category
+SAMPLE = "configs/sample.toml"
+TINY = (
+    "sample.train_products=150",
+    "sample.test_products=10",
+    "models.small.epochs=1",
+)
+
+
+class SmallStudy(NamedTuple):
+    """The work folder, the arguments of `recipe.study`, and its rows."""
+
+    work: Path
+    arguments: tuple
+    rows: list[Row]
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """A study of one setting on the sample catalog."""
+    work = tmp_path_factory.mktemp("recipe")
+    overrides = [f"work={work}", *TINY]
+    options = [part for override in overrides for part in ("--set", override)]
+    assert run_stage(extract, ["--config", SAMPLE, *options]) == 0
+    arguments = (SAMPLE, overrides, "small", [recipe.BASELINE, "one view"], 1)
+    return SmallStudy(work, arguments, recipe.study(*arguments))
 
 
 def bitmaps(number: int) -> np.ndarray:

@@ -2,20 +2,12 @@
 
 import pytest
 
-from lib.cli import run_stage
 from lib.config.load import load
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
-from lib.stages import extract
-from studies import models, recipe
+from studies import recipe
 
 CONFIG = "configs/fashion.toml"
-SAMPLE = "configs/sample.toml"
-TINY = (
-    "sample.train_products=150",
-    "sample.test_products=10",
-    "models.small.epochs=1",
-)
 
 
 @pytest.mark.parametrize("name", recipe.SETTINGS)
@@ -32,17 +24,6 @@ def test_every_setting_changes_the_model_or_its_predictions(name, tmp_path):
     assert (settings(variant) == settings(base)) == (name == recipe.BASELINE)
 
 
-@pytest.fixture(scope="module")
-def small_study(tmp_path_factory):
-    """Arguments and rows of a study of one setting on the sample catalog."""
-    work = tmp_path_factory.mktemp("recipe")
-    overrides = [f"work={work}", *TINY]
-    arguments = [part for override in overrides for part in ("--set", override)]
-    assert run_stage(extract, ["--config", SAMPLE, *arguments]) == 0
-    study = (SAMPLE, overrides, "small", [recipe.BASELINE, "one view"], 1)
-    return work, study, recipe.study(*study)
-
-
 def test_a_finished_study_builds_nothing_again(small_study, capfd):
     _, study, rows = small_study
     capfd.readouterr()
@@ -56,20 +37,6 @@ def test_settings_of_predictions_share_the_networks_of_the_baseline(small_study)
     work, *_ = small_study
     networks = {path.resolve() for path in work.glob("*_recipe/*/cnn/small/fold0")}
     assert len(networks) == 1
-
-
-def test_models_of_several_configs_are_compared(small_study):
-    _, study, rows = small_study
-    base = Experiment(load(study[0], study[1]))
-    configs = [recipe.make_variant(base, *study[:3], name, 0).config for name in study[3]]
-    table = models.compare(configs, "small").splitlines()
-    names = [f"| {config.name}, small" for config in configs]
-    assert [line.split(" | ")[0] for line in table[-2:]] == names
-    assert f" {rows[1].locked.value:.4f} " in table[-1]
-    with pytest.raises(UserError, match="no model 'large'"):
-        models.compare(configs, "large")
-    with pytest.raises(UserError, match=r"run 03_predict_tta\.py"):
-        models.compare([base.config], "")
 
 
 def test_the_baseline_comes_first():
