@@ -10,7 +10,7 @@ import torch
 from lib.config.model import Backbone, Model
 from lib.config.schema import Run
 from lib.errors import UserError
-from lib.runtime.workers import num_threads
+from lib.runtime.workers import num_threads, shares_machine
 
 MIN_BF16_WIDTH = 33  # pixels
 
@@ -40,7 +40,8 @@ def select_device(run: Run, model: Model | Backbone) -> torch.device:
 
     Raises UserError if the device is absent or cannot compute the model in its precision.
     """
-    if run.threads:
+    if run.threads or shares_machine():
+        # Sets MKL's threads too: weights must not depend on MKL_NUM_THREADS of the environment.
         torch.set_num_threads(num_threads(run))
     device = torch_device(run)
     if device.type == "cpu" and model.precision == "bf16" and model.crop[1] < MIN_BF16_WIDTH:

@@ -32,8 +32,16 @@ def num_threads(run: Run) -> int:
 
     The processes of a pool, and those of torchrun on one machine, share the threads.
     """
-    processes = int(os.environ["LOCAL_WORLD_SIZE"]) if is_distributed() else _pool_size
-    return max(1, (run.threads or _cores()) // processes)
+    return max(1, (run.threads or _cores()) // _num_processes())
+
+
+def shares_machine() -> bool:
+    """Whether this process is one of several, of a pool or of torchrun, on this machine."""
+    return _num_processes() > 1
+
+
+def _num_processes() -> int:
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if is_distributed() else _pool_size
 
 
 def _cores() -> int:

@@ -113,6 +113,8 @@ def torch_threads_here(run: Run) -> int:
 def test_torch_takes_only_the_threads_of_its_process():
     with workers.process_pool(2) as pool:
         assert pool.submit(torch_threads_here, Run(threads=6, device="cpu")).result() == 3
+        share = max(1, len(os.sched_getaffinity(0)) // 2)
+        assert pool.submit(torch_threads_here, Run(device="cpu")).result() == share
 
 
 def test_processes_of_torchrun_share_the_threads_of_a_machine(by_torchrun, monkeypatch):
