@@ -1,4 +1,4 @@
-"""Index the catalogue's files: pictures, products, classes, parts and folds.
+"""Index the files of the catalog; assign categories, parts and folds.
 
 python 01_extract.py --config configs/sample.toml
 """

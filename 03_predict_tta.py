@@ -1,4 +1,4 @@
-"""Score every picture with test-time augmentation and keep the top classes.
+"""Score every image with test-time augmentation and keep the top classes.
 
 python 03_predict_tta.py --config configs/sample.toml
 torchrun --nproc-per-node 4 03_predict_tta.py --config configs/fashion.toml  # 4 GPUs share a part

@@ -1,4 +1,4 @@
-"""Candidates of each product and the columns the boosters see.
+"""Build the candidate rows of each product, and the features that the boosters see.
 
 python 04_features.py --config configs/sample.toml
 """

@@ -166,7 +166,8 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
     for stage in STAGES:
         if all(states[artifact.path].fresh for artifact in artifacts[stage.NAME]):
             count = sum(not artifact.frozen for artifact in artifacts[stage.NAME])
-            logger.info("%s: 0 built, %d fresh", stage.NAME, count)
+            counts = f"0 built, {count} fresh" if count else "nothing to do"
+            logger.info("%s: %s", stage.NAME, counts)
             _finish(stage, experiment, arguments)
             continue
         command = [
@@ -176,14 +177,14 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
             arguments.config,
             *_script_options(arguments),
         ]
-        exit_status = _run_script(command)
+        exit_status = run_script(command)
         if exit_status:
             return exit_status
         states = _states(artifacts, STAGES)
     return 0
 
 
-def _run_script(command: list[str]) -> int:
+def run_script(command: list[str]) -> int:
     """Run a script and return its exit status; on Ctrl-C the script ends and reports by itself."""
     process = subprocess.Popen(command)
     while True:

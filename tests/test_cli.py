@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.cli import _run_script as run_script_of_run_all
+from lib import cli
 from lib.cli import run_all, run_stage
 from lib.runtime.log import configure_logging
 from lib.stages import extract, train
@@ -164,10 +164,10 @@ def test_ctrl_c_is_one_line_and_exit_status_130(config, tmp_path):
 def test_a_script_that_is_killed_is_one_line(capsys):
     configure_logging()
     killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-    assert run_script_of_run_all(killed) == 128 + signal.SIGKILL
+    assert cli.run_script(killed) == 128 + signal.SIGKILL
     error = capsys.readouterr().err
     assert error == "error: -c was ended by SIGKILL; rerun the same command to resume\n"
-    assert run_script_of_run_all([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    assert cli.run_script([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values())

@@ -73,6 +73,24 @@ def test_only_artifacts_of_a_teacher_are_frozen_without_new_products(experiment)
         assert artifact.frozen == (not own)
 
 
+def names(experiment: Experiment, flag: str) -> set[str]:
+    """The first part of the names of the experiment's own artifacts that have a flag."""
+    own = [a for a in all_artifacts(experiment) if a.path.is_relative_to(experiment.folder)]
+    return {a.path.relative_to(experiment.folder).parts[0] for a in own if getattr(a, flag)}
+
+
+def test_networks_and_their_predictions_are_built_on_all_ranks(experiment):
+    assert names(experiment, "on_all_ranks") == {"cnn", "predictions"}
+
+
+def test_whatever_takes_long_is_resumable(experiment):
+    config = experiment.config
+    expected = {"extract", "cnn", "predictions", "stack"}
+    expected |= {"embeddings"} if config.embedding_models else set()
+    expected |= {"pseudo"} if experiment.teacher else set()
+    assert names(experiment, "resumable") == expected
+
+
 def test_a_config_without_models_is_a_user_error():
     sample = load_experiment(ROOT / "configs" / "sample.toml")
     without = replace(sample, config=replace(sample.config, models={}))
