@@ -62,7 +62,7 @@ class Augment:
     brightness: Fraction = setting(0.0, "Largest relative change of the brightness.")
     contrast: Fraction = setting(0.0, "Largest relative change of the contrast.")
     saturation: Fraction = setting(0.0, "Largest relative change of the saturation.")
-    grayscale_prob: Fraction = setting(0.0, "Probability that an image loses its colour.")
+    grayscale_prob: Fraction = setting(0.0, "Probability that an image loses its color.")
     erase_prob: Fraction = setting(0.0, "Probability that a rectangle is erased.")
     no_aug_epochs: NonNegativeInt = setting(0, "Last epochs, without any change.")
     ramp_epochs: NonNegativeInt = setting(0, "First epochs of the body; strength rises to 1.")
