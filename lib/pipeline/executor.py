@@ -13,12 +13,14 @@ other ranks join.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lib.config.schema import Run
+from lib.errors import UserError
 from lib.pipeline.artifact import Artifact, ensure, status
 from lib.runtime import workers
 
@@ -123,8 +125,14 @@ def _ensure_in_workers(artifacts: Sequence[Artifact], rebuild: bool, gpus: list[
             for task in as_completed(tasks):
                 task.result()
         except BaseException as error:
-            logger.info("failed (%s); waiting for running builds to finish", error)
+            reason = str(error) or type(error).__name__
+            logger.info("failed (%s); waiting for running builds to finish", reason)
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker process was killed, perhaps for lack of memory; lower run.workers"
+                    " and rerun the same command to resume"
+                ) from error
             raise
 
 

@@ -1,6 +1,7 @@
 """Which processes build the artifacts of a stage, and what becomes of those that fail."""
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def write_pid(folder: Path) -> dict:
 
 def fail(folder: Path) -> dict:
     raise UserError("this one cannot be built")
+
+
+def kill_this_process(folder: Path) -> dict:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
 
 
 def copy_pid(source: Path, folder: Path) -> dict:
@@ -98,6 +104,13 @@ def test_a_failing_build_in_a_worker_is_raised_here(tmp_path):
     with pytest.raises(UserError, match="this one cannot be built"):
         ensure_all("stage", artifacts, run, rebuild=False, parallel=True)
     assert status(artifacts[1]).state == "unfinished"
+
+
+def test_a_worker_that_is_killed_is_one_line(tmp_path):
+    run = Run(device="cpu", threads=2, workers=2)
+    artifacts = [Artifact(tmp_path / "killed", kill_this_process)]
+    with pytest.raises(UserError, match=r"worker process was killed.*lower run\.workers"):
+        ensure_all("stage", artifacts, run, rebuild=False, parallel=True)
 
 
 def test_a_stale_artifact_stops_a_parallel_stage_before_any_build(tmp_path):
