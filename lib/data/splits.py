@@ -100,7 +100,8 @@ def _check_enough(name: str, selected: np.ndarray, split: Split, group: np.ndarr
     count = int(selected.sum()) if group is None else len(np.unique(group[selected]))
     if count < split.n_folds:
         unit = "products" if group is None else "groups (data.group_by)"
+        remedy = "lower split.locked or split.holdout" if name == "fit" else f"raise split.{name}"
         raise UserError(
-            f"split: {count} {unit} are too few for part {name} with {split.n_folds} folds; raise"
-            " its share or lower split.n_folds"
+            f"split: {count} {unit} are too few for part {name} with {split.n_folds} folds;"
+            f" {remedy}, or lower split.n_folds"
         )
