@@ -150,7 +150,6 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="SETTING", help="(default: all)")
     arguments = parser.parse_args()
     configure_logging()
-    configure_logging()
     try:
         names = select_settings(arguments.only)
         config = load(arguments.config, arguments.set)
