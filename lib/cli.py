@@ -23,7 +23,7 @@ from types import ModuleType
 from lib.config.write import to_toml
 from lib.errors import UserError
 from lib.pipeline import executor
-from lib.pipeline.artifact import Artifact, Status, status_all
+from lib.pipeline.artifact import Artifact, Status, status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.runtime import workers
 from lib.runtime.log import configure_logging
@@ -141,7 +141,8 @@ def _build_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.
     artifacts = declare_all(experiment)
     _check_frozen(experiment, artifacts, arguments)
     _check_earlier_stages(stage, artifacts)
-    _record_run(experiment, stage.NAME, arguments)
+    if _has_work(artifacts[stage.NAME], arguments.rebuild):
+        _record_run(experiment, stage.NAME, arguments)
     build_stage(stage, experiment, arguments.rebuild)
     _finish(stage, experiment, arguments)
     return 0
@@ -255,6 +256,12 @@ def _states(
 
 def _earlier(stage: ModuleType) -> tuple[ModuleType, ...]:
     return STAGES[: STAGES.index(stage)]
+
+
+def _has_work(artifacts: Sequence[Artifact], rebuild: bool) -> bool:
+    """Whether the stage will build something, and not stop at a stale artifact."""
+    states = [status(artifact).state for artifact in artifacts if not artifact.frozen]
+    return any(state != "fresh" for state in states) and (rebuild or "stale" not in states)
 
 
 def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from lib.errors import UserError
 from lib.utils.groups import group_argmax, group_index, group_normalize, group_runs
@@ -245,20 +246,27 @@ def fit_simplex(shares: np.ndarray) -> np.ndarray:
 
     shares: float64 [M, P].
     """
-    num_members = len(shares)
-    result = minimize(
-        lambda weights: share_log_loss(weights @ shares),
-        np.full(num_members, 1 / num_members),
-        jac=lambda weights: -(shares / (weights @ shares)).mean(axis=1),
-        method="SLSQP",
-        bounds=[(0, 1)] * num_members,
-        constraints={
-            "type": "eq",
-            "fun": lambda weights: weights.sum() - 1,
-            "jac": np.ones_like,
-        },
-        options={"ftol": 1e-14, "maxiter": 1000},
-    )
+    num_members, num_products = shares.shape
+
+    def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        mixed = weights @ shares
+        return share_log_loss(mixed), -(shares @ (1 / mixed)) / num_products
+
+    # Thousands of small products of matrices: several BLAS threads only wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        result = minimize(
+            loss_and_gradient,
+            np.full(num_members, 1 / num_members),
+            jac=True,
+            method="SLSQP",
+            bounds=[(0, 1)] * num_members,
+            constraints={
+                "type": "eq",
+                "fun": lambda weights: weights.sum() - 1,
+                "jac": np.ones_like,
+            },
+            options={"ftol": 1e-14, "maxiter": 1000},
+        )
     weights = np.where(result.x < MIN_WEIGHT, 0, result.x)
     return weights / weights.sum()
 
