@@ -202,7 +202,7 @@ import torch
 from lib.config.model import Fusion, Model
 from lib.config.schema import Predict, Run
 from lib.inference.topk_writer import write_topk
-from lib.training.embedding_loader import EmbeddingLoader
+from lib.training.loaders.embedding_loader import EmbeddingLoader
 from lib.models.fusion import FusionModel
 from lib.inference.predictor import FusionPredictor
 

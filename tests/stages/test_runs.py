@@ -160,7 +160,7 @@ def test_only_a_stage_with_work_is_started_with_the_options_of_the_run(copied):
     assert result.returncode == 0, result.stderr
     (log,) = log_files(copied) - logs
     assert log.name.endswith("-submit.log")
-    assert f"--set work={copied} --set run.threads=2 --verbose" in log.read_text()
+    assert f"--set=work={copied} --set=run.threads=2 --verbose" in log.read_text()
     assert (copied / "tiny" / "submit" / "submission.csv.gz").read_bytes() == expected
 
 
