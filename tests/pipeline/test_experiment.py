@@ -16,13 +16,13 @@ MODEL = '[models.a]\narch = "small"\nweights = "none"\n'
 
 
 def test_artifacts_lie_in_the_folder_of_the_experiment():
-    experiment = Experiment(Config(name="tiny", work="/work"))
-    assert experiment.folder == Path("/work/tiny")
-    assert experiment.path("features/mean/test") == Path("/work/tiny/features/mean/test")
+    experiment = Experiment(Config(name="tiny", work="/runs"))
+    assert experiment.folder == Path("/runs/tiny")
+    assert experiment.path("features/mean/test") == Path("/runs/tiny/features/mean/test")
 
 
 def test_with_a_target_only_what_depends_on_it_lies_in_its_folder():
-    experiment = Experiment(Config(name="tiny", work="/work"), TARGET)
+    experiment = Experiment(Config(name="tiny", work="/runs"), TARGET)
     new = experiment.folder / "new" / TARGET.slug
     assert experiment.path("features/mean/locked") == experiment.folder / "features/mean/locked"
     assert experiment.path("blend") == experiment.folder / "blend"
