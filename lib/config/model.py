@@ -1,4 +1,4 @@
-"""Settings of one network: architecture, schedule, loss and the other choices of its training.
+"""Settings of one network: architecture, kind of learning-rate schedule, loss, augmentation.
 
 The same keys stand in `[models.NAME]` and, as defaults of all models, in `[train]`.
 """

@@ -1,4 +1,4 @@
-"""The rule that accepts a prediction or abstains: fitted, stored, applied, measured.
+"""Accept a prediction or abstain: threshold (`calibration.fit_threshold`), use, measurement.
 
 Calibration and threshold are fitted on out-of-fold rows. The locked part only measures them.
 

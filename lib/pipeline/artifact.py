@@ -1,4 +1,4 @@
-"""Artifacts: when a folder is fresh or stale (`status`), and how it is built (`ensure`).
+"""Artifacts: when a folder is fresh or stale (`status`, `status_all`), and its build (`ensure`).
 
 An `Artifact` names a folder, the settings and inputs it depends on, and the function that builds
 it. `ensure` builds in `<folder>.partial`, fsyncs every file, writes `_manifest.json` last and

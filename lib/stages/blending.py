@@ -1,4 +1,4 @@
-"""Stage 06: scores of every blend on the rows of a part, and the rule that accepts predictions."""
+"""Stage 06: scores of every blend on the rows of a part; the abstention rule on the locked part."""
 
 import json
 from functools import partial
