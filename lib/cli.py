@@ -48,7 +48,13 @@ def run_stage(stage: ModuleType, argv: Sequence[str] | None = None) -> int:
     parser = _parser(stage.SCRIPT, _first_line(stage.__doc__))
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="TOML file (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    return _exit_status(arguments, partial(_run_stage, stage))
+    exit_status = _exit_status(arguments, partial(_run_stage, stage))
+    if workers.is_distributed():
+        # Threads of gloo may still run, and abort a process that is done when it is torn down.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(exit_status)
+    return exit_status
 
 
 def run_all(argv: Sequence[str] | None = None) -> int:

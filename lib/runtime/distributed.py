@@ -175,6 +175,7 @@ def init_process_group(run: Run) -> Iterator[ProcessGroup]:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     yield current()
+    current().barrier()  # no rank may leave while another still waits for its last message
     # Not after an error: another rank may be waiting, and then this one would wait too.
     dist.destroy_process_group()
 
