@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
+import faiss
 import numpy as np
 import torch
 
@@ -56,7 +57,6 @@ def knn_by_torch(num_references: int, num_queries: int) -> Callable[[], int]:
 
 def knn_by_faiss(num_references: int, num_queries: int) -> Callable[[], int]:
     """The baseline: faiss's exact index."""
-    faiss = report.require("faiss", "faiss-cpu")
     references, label, queries, _ = make_embeddings(num_references, num_queries)
     faiss.omp_set_num_threads(report.cores())
 
@@ -113,7 +113,6 @@ def main() -> None:
         "--num-queries", type=int, default=20_000, help="other images (%(default)s)"
     )
     arguments = parser.parse_args()
-    report.require("faiss", "faiss-cpu")
     table = _measure_all(arguments)
     title = (
         f"{arguments.num_queries:,} images among {arguments.num_references:,}, {DIMS} numbers each"

@@ -20,6 +20,7 @@ LAYERS = (
     "models",
     "training",
     "inference",
+    "similarity",
     "features",
     "stacking",
     "evaluation",

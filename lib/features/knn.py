@@ -11,12 +11,10 @@ import torch
 from numba import njit
 from tqdm import tqdm
 
+from lib.similarity.topk_cosine import CPU, topk_cosine
+
 NUM_NEIGHBORS, POWER = 5, 35
-ROWS, COLUMNS = 1024, 4096  # of a block of cosines: what a CPU's cache holds
-GPU_ROWS, GPU_COLUMNS = 65_536, 16_384  # the host prepares the columns of each block anew
 QUERIES = 65_536  # queried at a time
-STRIDE = 64  # cosines that are compared at once: most hold none of the largest
-CPU = torch.device("cpu")
 
 
 def class_knn_scores(
@@ -52,7 +50,7 @@ def class_knn_scores(
         rows = reference_rows[by_class[low:high]]
         for chunk in range(start, end, QUERIES):
             piece = pairs[chunk : min(chunk + QUERIES, end)]
-            top, _ = _topk_cosine(
+            top, _ = topk_cosine(
                 query_embeddings,
                 query_rows[piece],
                 labelled_embeddings,
@@ -84,7 +82,7 @@ def knn_classes(
     blocks = range(0, len(query_embeddings), QUERIES)
     for start in tqdm(blocks, desc="k-NN classes", unit=" blocks", disable=None):
         rows = np.arange(start, min(start + QUERIES, len(query_embeddings)))
-        cosine, index = _topk_cosine(
+        cosine, index = topk_cosine(
             query_embeddings, rows, labelled_embeddings, reference_rows, k, device
         )
         exists = index >= 0
@@ -122,78 +120,3 @@ def vote(classes: np.ndarray, votes: np.ndarray, k: int) -> np.ndarray:
 def _similarity(cosine: np.ndarray) -> np.ndarray:
     """float64, same shape; 0 if there is no image (cosine -inf)."""
     return ((1 + cosine.astype(np.float64)) / 2).clip(min=0) ** POWER
-
-
-def _topk_cosine(
-    query_embeddings: np.ndarray,
-    query_rows: np.ndarray,
-    labelled_embeddings: np.ndarray,
-    reference_rows: np.ndarray,
-    k: int,
-    device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest cosines of each query, falling: float32 [q, k], -inf beyond the last.
-
-    Also their indices in `reference_rows`: int64 [q, k], -1 beyond the last. On a CPU ties go to
-    the first.
-    """
-    query = _unit_vectors(query_embeddings, query_rows, device)
-    top = np.full((len(query_rows), k), -np.inf, np.float32)
-    index = np.full((len(query_rows), k), -1, np.int64)
-    on_cpu = device.type == "cpu"
-    num_rows, num_columns = (ROWS, COLUMNS) if on_cpu else (GPU_ROWS, GPU_COLUMNS)
-    for start in range(0, len(reference_rows), num_columns):
-        rows = reference_rows[start : start + num_columns]
-        references = _unit_vectors(labelled_embeddings, rows, device).T
-        for first in range(0, len(query), num_rows):
-            block = slice(first, first + num_rows)
-            cosine = query[block] @ references
-            if on_cpu:
-                columns = np.arange(start, start + len(rows))[None]
-                _merge_topk(top[block], index[block], cosine.numpy(), columns, False)
-            else:
-                values, places = cosine.topk(min(k, len(rows)), 1)
-                columns = start + places.cpu().numpy()
-                _merge_topk(top[block], index[block], values.cpu().numpy(), columns, True)
-    return top, index
-
-
-@njit(cache=True, nogil=True)
-def _merge_topk(
-    top: np.ndarray, index: np.ndarray, values: np.ndarray, columns: np.ndarray, per_row: bool
-) -> None:
-    """Merge the values that are among the k largest into `top`, and their columns into `index`.
-
-    top: float32 [q, k], falling; index: int64 [q, k]; values: float32 [q, c].
-    columns: int64 [q, c] if `per_row`, else [1, c] for all rows.
-    """
-    k = top.shape[1]
-    for row in range(len(top)):
-        line, lowest = values[row], top[row, k - 1]
-        for start in range(0, len(line), STRIDE):
-            stride = line[start : start + STRIDE]
-            num_above = np.uint32(0)  # a sum of comparisons, which vectorises
-            for column in range(len(stride)):
-                num_above += np.uint32(stride[column] > lowest)
-            if num_above == 0:
-                continue
-            for column in range(len(stride)):
-                value = stride[column]
-                if value <= lowest:
-                    continue
-                rank = k - 1
-                while rank > 0 and top[row, rank - 1] < value:
-                    top[row, rank] = top[row, rank - 1]
-                    index[row, rank] = index[row, rank - 1]
-                    rank -= 1
-                top[row, rank] = value
-                index[row, rank] = columns[row if per_row else 0, start + column]
-                lowest = top[row, k - 1]
-
-
-def _unit_vectors(vectors: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The rows divided by their length, float32 [r, d]; zero vectors stay zero."""
-    units = vectors[rows].astype(np.float32)
-    length = np.sqrt(np.einsum("ij,ij->i", units, units))
-    units /= np.where(length > 0, length, 1)[:, None]
-    return torch.from_numpy(units).to(device)

@@ -29,6 +29,7 @@ SMALL = {
         "36",
     ],
     "stages": ["--scale", "0.001", "--trees", "5"],
+    "nearest": ["--images", "3000", "--queries", "300"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }
 
@@ -51,7 +52,6 @@ def test_the_last_line_has_the_ratios(name):
     [
         ("ranking", "duckdb", "duckdb"),
         ("columns", "duckdb", "duckdb"),
-        ("neighbours", "faiss", "faiss-cpu"),
     ],
 )
 def test_a_missing_baseline_package_is_named_in_one_line(name, module, package):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.features import knn as module
 from lib.features.knn import class_knn_scores, knn_classes, vote
+from lib.similarity import topk_cosine
 
 CLASSES, DIMS = 5, 6
 
@@ -66,8 +66,8 @@ def test_class_scores_equal_a_loop(seed: int, references: int, pairs: int) -> No
 def test_block_sizes_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     data = case(1, 60, 80)
     whole = class_knn_scores(*data)
-    monkeypatch.setattr(module, "ROWS", 3)
-    monkeypatch.setattr(module, "COLUMNS", 4)
+    monkeypatch.setattr(topk_cosine, "ROWS", 3)
+    monkeypatch.setattr(topk_cosine, "COLUMNS", 4)
     for result, expected_rows in zip(class_knn_scores(*data), whole, strict=True):
         np.testing.assert_allclose(result, expected_rows, rtol=1e-5)
     assert (whole[0] > 0).any()
@@ -109,8 +109,8 @@ def test_block_sizes_do_not_change_the_classes(monkeypatch: pytest.MonkeyPatch) 
     whole, _ = knn_classes(
         labelled_embeddings, reference_rows, reference_class, query_embeddings, 4
     )
-    monkeypatch.setattr(module, "ROWS", 2)
-    monkeypatch.setattr(module, "COLUMNS", 5)
+    monkeypatch.setattr(topk_cosine, "ROWS", 2)
+    monkeypatch.setattr(topk_cosine, "COLUMNS", 5)
     result, _ = knn_classes(
         labelled_embeddings, reference_rows, reference_class, query_embeddings, 4
     )

@@ -1,0 +1,1 @@
+"""Which images are alike, by their embeddings."""
