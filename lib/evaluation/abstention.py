@@ -8,20 +8,24 @@ Calibration and threshold are fitted on out-of-fold rows. The locked part only m
         precision, level     required precision, and the confidence with which it is reached
         products, coverage   products that the rule was fitted on; fraction of them accepted
         tested_on            products that the threshold was tested on: one of each group
+        shift                only of a rule for new products (`reweight_rule`): the AUC that tells
+                             them from labelled ones, `effective` and `labelled_threshold`
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.evaluation.metrics import Estimate, accuracy
+from lib.evaluation.shift import Shift
 from lib.stacking.calibration import Calibration, fit_calibration, fit_threshold, reliability
 from lib.utils.groups import group_argmax, group_normalize
 
 CONFIDENCE_LEVEL = 0.95  # probability with which accepted predictions reach the precision
+MAX_AUC = 0.55  # a shift whose AUC is surely above this withdraws the rule
 FILE_NAME = "calibration.json"
 
 
@@ -31,6 +35,7 @@ class AbstentionRule:
 
     threshold: None accepts nothing. num_products, coverage: products of the fit, and the fraction
     of them that the rule accepts. num_tested: products that the threshold was tested on.
+    shift: only of `reweight_rule`: what the rule was compared with.
     """
 
     calibration: Calibration
@@ -39,6 +44,7 @@ class AbstentionRule:
     num_products: int
     num_tested: int
     coverage: float
+    shift: "ShiftFacts | None" = None
 
     def probability(self, score: np.ndarray, product: np.ndarray) -> np.ndarray:
         """Calibrated probability of each row's class, float32 [R].
@@ -59,7 +65,7 @@ class AbstentionRule:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `calibration.json`."""
-        return {
+        facts = {
             **self.calibration.to_dict(),
             "threshold": self.threshold,
             "precision": self.min_precision,
@@ -68,6 +74,7 @@ class AbstentionRule:
             "tested_on": self.num_tested,
             "coverage": self.coverage,
         }
+        return facts if self.shift is None else {**facts, "shift": self.shift.to_dict()}
 
     def save(self, folder: Path) -> None:
         """Write `calibration.json`."""
@@ -84,7 +91,29 @@ class AbstentionRule:
             facts["products"],
             facts["tested_on"],
             facts["coverage"],
+            ShiftFacts.from_dict(facts["shift"]) if "shift" in facts else None,
         )
+
+
+@dataclass(frozen=True)
+class ShiftFacts:
+    """What a rule remembers of a `Shift`, and its threshold before it.
+
+    auc, effective: as in `Shift`. labelled_threshold: of products like the labelled ones.
+    """
+
+    auc: Estimate
+    effective: float
+    labelled_threshold: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ShiftFacts":
+        """From what `to_dict` returned."""
+        return cls(Estimate(**data["auc"]), data["effective"], data["labelled_threshold"])
 
 
 @dataclass(frozen=True)
@@ -134,6 +163,50 @@ def fit_abstention_rule(
     accepted = probability[best] >= (np.inf if threshold is None else threshold)
     coverage = round(float(accepted.mean()), 6)
     return AbstentionRule(fitted, min_precision, threshold, len(best), len(tested), coverage)
+
+
+def reweight_rule(
+    rule: AbstentionRule,
+    shift: Shift,
+    weights: np.ndarray,
+    score: np.ndarray,
+    product: np.ndarray,
+    target: np.ndarray,
+    group: np.ndarray | None = None,
+) -> AbstentionRule:
+    """The rule for new products that may differ from the labelled ones: stricter, or withdrawn.
+
+    rule: of `fit_abstention_rule` on the same rows.
+    shift: of `measure_shift`. Where the samples do not differ, the rule stays as it is.
+    weights: float64 [Q], density ratio of each product of `product`, in its order.
+    score, product, target, group: as for `fit_abstention_rule`.
+
+    The threshold is fitted anew with the weights and is never below the rule's own; None accepts
+    nothing. Weights are right only where a class looks as before (covariate shift), and no test
+    without labels can tell: noisier pictures or unknown classes leave them wrong. So where
+    `shift.auc.low` is above MAX_AUC, the rule is withdrawn.
+    Raises ValueError where there is not one weight for each product.
+    """
+    best = group_argmax(score, product)
+    if len(weights) != len(best):
+        raise ValueError(f"{len(weights)} weights of {len(best)} products")
+    facts = ShiftFacts(shift.auc, shift.effective, rule.threshold)
+    if not shift.differs or rule.threshold is None:
+        return replace(rule, shift=facts)
+    if shift.auc.low > MAX_AUC:
+        return replace(rule, threshold=None, coverage=0.0, shift=facts)
+    probability = rule.probability(score, product)[best]
+    tested = slice(None) if group is None else _first_of_group(group[product[best]])
+    threshold = fit_threshold(
+        probability[tested],
+        target[best[tested]] == 1,
+        rule.min_precision,
+        CONFIDENCE_LEVEL,
+        weights[tested],
+    )
+    threshold = None if threshold is None else max(threshold, rule.threshold)
+    stricter = replace(rule, threshold=threshold, shift=facts)
+    return replace(stricter, coverage=round(float(stricter.accepts(probability).mean()), 6))
 
 
 def evaluate_abstention(

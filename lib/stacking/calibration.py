@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from scipy.optimize import brentq
-from scipy.special import bdtrc
+from scipy.special import bdtrc, betainc
 
 from lib.stacking.blend import MIN_SHARE, positive_rows
 from lib.utils.groups import group_normalize, group_runs
@@ -153,7 +153,11 @@ def multiclass_log_loss(probs: np.ndarray, product: np.ndarray, target: np.ndarr
 
 
 def fit_threshold(
-    confidence: np.ndarray, correct: np.ndarray, min_precision: float, level: float = 0.95
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    min_precision: float,
+    level: float = 0.95,
+    weight: np.ndarray | None = None,
 ) -> float | None:
     """The lowest confidence from which predictions are right with `min_precision`.
 
@@ -162,9 +166,11 @@ def fit_threshold(
     min_precision: above 0 and below 1.
     level: above 0 and below 1. With this probability over the draw of these products, the accepted
         ones (confidence at least the threshold) have an expected precision of `min_precision`.
+    weight: float64 [Q], at least 0: how much more frequent such a product is where the threshold
+        will be used than among these. None: equally frequent.
 
     Returns None where that cannot be shown for any threshold. Raises ValueError for unequal
-    lengths, unscored products, or a precision or level out of range.
+    lengths, unscored products, weights below 0 or all 0, or a precision or level out of range.
 
     One threshold is tested by the exact binomial tail (the Clopper-Pearson bound). Taking the
     best of many such tests would find a lucky one too often, so they are made in an order that is
@@ -178,20 +184,32 @@ def fit_threshold(
     1 - level whatever the labels are. Products of equal confidence are accepted together. Each
     product counts as one draw: where products come in groups that are right or wrong together,
     pass one product of each group.
+
+    With weights, the order goes down by 1 % of the weight, and a test counts the effective number
+    of accepted products, (sum w)^2 / sum w^2 (Kish 1965), of which the weighted precision is
+    right; the binomial tail is continued between whole numbers by the incomplete beta function.
+    That is approximate: it holds for weights that do not go with the mistakes they weigh.
     """
     if len(confidence) != len(correct) or np.isnan(confidence).any():
         raise ValueError(f"{len(confidence)} confidences, {len(correct)} labels, or unscored")
     if not (0 < min_precision < 1 and 0 < level < 1):
         raise ValueError(f"precision {min_precision}, level {level}: must be above 0 and below 1")
+    weight = np.ones(len(confidence)) if weight is None else _checked_weight(weight, confidence)
     order = np.argsort(-confidence, kind="stable")
-    descending, num_correct = -confidence[order], np.cumsum(correct[order])
-    spending = _alpha_spending(len(order), min_precision, 1 - level)
+    descending, weight = -confidence[order], weight[order]
+    total, squares = np.cumsum(weight), np.cumsum(weight**2)
+    right = np.cumsum(weight * correct[order])
+    effective = total[-1] * (total[-1] / squares[-1]) if len(order) else 0.0
+    spending = _alpha_spending(effective, min_precision, 1 - level)
     threshold, alpha = None, 0.0
     for step in range(1, NUM_THRESHOLDS + 1) if spending else ():
         alpha += spending.get(step, 0.0)
-        last = descending[_num_accepted(step, len(order)) - 1]
-        accepted = int(np.searchsorted(descending, last, side="right"))
-        if alpha > 0 and bdtrc(num_correct[accepted - 1] - 1, accepted, min_precision) <= alpha:
+        reached = np.searchsorted(NUM_THRESHOLDS * total, step * total[-1])
+        last = descending[min(int(reached), len(order) - 1)]
+        accepted = int(np.searchsorted(descending, last, side="right")) - 1
+        scale = total[accepted] / squares[accepted] if squares[accepted] > 0 else 0.0
+        tail = _binomial_tail(scale * right[accepted], scale * total[accepted], min_precision)
+        if alpha > 0 and tail <= alpha:
             threshold = float(-last)
         else:
             alpha = 0.0
@@ -240,12 +258,31 @@ def _log_shares(score: np.ndarray, product: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(share, MIN_SHARE, out=share), out=share)
 
 
-def _num_accepted(step: int, num_products: int) -> int:
+def _checked_weight(weight: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """The weights of `fit_threshold`, as they are."""
+    if len(weight) != len(confidence) or not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError(f"{len(weight)} weights of {len(confidence)} products, or below 0")
+    if len(weight) and not weight.any():
+        raise ValueError("all weights are 0")
+    return weight.astype(np.float64)
+
+
+def _binomial_tail(right: float, total: float, chance: float) -> float:
+    """Chance of at least `right` successes in `total` draws, continued between whole numbers."""
+    if right <= 0:
+        return 1.0
+    if float(right).is_integer() and float(total).is_integer():
+        return float(bdtrc(int(right) - 1, int(total), chance))
+    # Rounding may leave a little more right than there are.
+    return float(betainc(right, max(total - right, 0.0) + 1, chance))
+
+
+def _num_accepted(step: int, num_products: float) -> float:
     """How many products, at least, the threshold of a step accepts."""
     return -(-step * num_products // NUM_THRESHOLDS)
 
 
-def _alpha_spending(num_products: int, min_precision: float, alpha: float) -> dict[int, float]:
+def _alpha_spending(num_products: float, min_precision: float, alpha: float) -> dict[int, float]:
     """The part of the error probability `alpha` that each starting step adds."""
     # So many products, all of them right, are the fewest that show the precision.
     fewest = math.log(alpha) / math.log(min_precision)

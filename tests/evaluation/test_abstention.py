@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from lib.evaluation import abstention
-from lib.evaluation.abstention import AbstentionRule, evaluate_abstention, fit_abstention_rule
+from lib.evaluation.abstention import (
+    AbstentionRule,
+    evaluate_abstention,
+    fit_abstention_rule,
+    reweight_rule,
+)
+from lib.evaluation.metrics import Estimate
+from lib.evaluation.shift import Shift
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -96,3 +103,53 @@ def test_plain_data_holds_what_was_measured():
     assert locked["accepted"] == locked["precision"]["n"] == result.num_accepted
     assert locked["coverage"] == round(result.num_accepted / 1000, 6)
     assert sum(row["n"] for row in locked["reliability"]) == 1000
+
+
+def shift_of(low, num_products, effective=100.0):
+    auc = Estimate(low + 0.02, low, low + 0.04, 2 * num_products)
+    return Shift(auc, np.ones(num_products), np.ones(num_products, bool), effective)
+
+
+def test_a_rule_stays_where_new_products_do_not_differ():
+    rows = candidates(1000, seed=0)
+    rule = fit_abstention_rule(*rows, min_precision=0.9)
+    same = reweight_rule(rule, shift_of(0.48, 1000), np.ones(1000), *rows)
+    assert replace(same, shift=None) == rule
+
+
+def test_weight_on_uncertain_products_makes_the_rule_stricter():
+    rows = candidates(4000, seed=0)
+    rule = fit_abstention_rule(*rows, min_precision=0.9)
+    probability = rule.probability(rows[0], rows[1]).reshape(-1, 3).max(axis=1)
+    shift = shift_of(0.505, 4000)
+    uncertain = reweight_rule(rule, shift, np.where(probability < 0.92, 3.0, 0.5), *rows)
+    certain = reweight_rule(rule, shift, np.where(probability < 0.92, 0.5, 3.0), *rows)
+    assert uncertain.threshold is not None
+    assert uncertain.threshold > rule.threshold
+    assert uncertain.coverage < rule.coverage
+    assert certain.threshold == rule.threshold
+
+
+def test_a_rule_is_withdrawn_where_new_products_differ_too_much():
+    rows = candidates(1000, seed=0)
+    rule = fit_abstention_rule(*rows, min_precision=0.9)
+    withdrawn = reweight_rule(rule, shift_of(abstention.MAX_AUC + 0.01, 1000), np.ones(1000), *rows)
+    assert (withdrawn.threshold, withdrawn.coverage) == (None, 0.0)
+    assert withdrawn.shift is not None
+    assert withdrawn.shift.labelled_threshold == rule.threshold
+
+
+def test_a_rule_for_new_products_is_read_as_it_was_written(tmp_path):
+    rows = candidates(500, seed=0)
+    rule = fit_abstention_rule(*rows, min_precision=0.9)
+    assert "shift" not in rule.to_dict()
+    new = reweight_rule(rule, shift_of(0.4, 500), np.ones(500), *rows)
+    new.save(tmp_path)
+    assert AbstentionRule.load(tmp_path) == new
+
+
+def test_one_weight_for_each_product_is_needed():
+    rows = candidates(100, seed=0)
+    rule = fit_abstention_rule(*rows, min_precision=0.5)
+    with pytest.raises(ValueError, match="99 weights of 100 products"):
+        reweight_rule(rule, shift_of(0.51, 100), np.ones(99), *rows)

@@ -191,6 +191,47 @@ def test_a_threshold_of_invalid_confidences_is_refused():
         fit_threshold(np.array([0.1, np.nan, 0.3]), correct, 0.9)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 600), st.sampled_from([0.25, 1.0, 8.0]))
+def test_equal_weights_change_nothing(seed, count, weight):
+    rng = np.random.default_rng(seed)
+    confidence = np.round(rng.random(count), 2).astype(np.float32)
+    correct = rng.random(count) < confidence**0.1
+    weights = np.full(count, weight)
+    assert fit_threshold(confidence, correct, 0.9) == fit_threshold(
+        confidence, correct, 0.9, weight=weights
+    )
+
+
+def test_weighted_thresholds_are_valid_where_uncertain_products_are_more_frequent():
+    misses = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        confidence = rng.random(3000)
+        correct = rng.random(3000) < confidence
+        # New products have confidences of density 2 (1 - c).
+        found = fit_threshold(confidence, correct, 0.9, weight=2 * (1 - confidence))
+        misses += found is not None and (1 + 2 * found) / 3 < 0.9  # their precision above `found`
+    assert misses <= 19
+
+
+def test_few_effective_products_show_no_precision():
+    confidence, correct = np.full(200, 0.5), np.ones(200, bool)
+    weight = np.full(200, 1e-6)
+    weight[:50] = 1
+    assert fit_threshold(confidence, correct, 0.95) == 0.5
+    assert fit_threshold(confidence, correct, 0.95, weight=weight) is None
+
+
+def test_invalid_weights_are_refused():
+    confidence, correct = np.full(3, 0.5), np.ones(3, bool)
+    for weight in (np.ones(2), np.array([1, -1, 1]), np.array([1, np.nan, 1])):
+        with pytest.raises(ValueError, match="weights of 3 products, or below 0"):
+            fit_threshold(confidence, correct, 0.9, weight=weight)
+    with pytest.raises(ValueError, match="all weights are 0"):
+        fit_threshold(confidence, correct, 0.9, weight=np.zeros(3))
+
+
 def test_reliability_equals_a_calculation_by_hand():
     confidence = np.array([0.05, 0.15, 0.1, 1.0, 0.95], np.float32)
     correct = np.array([False, True, False, True, True])

@@ -1,0 +1,258 @@
+"""Whether new products differ from labelled ones: test, density ratios, where nothing is known.
+
+A classifier that tells new from labelled products can do so only where the two samples differ, so
+its AUC on products that it was not fitted on is a two-sample test (Lopez-Paz and Oquab 2017,
+Revisiting Classifier Two-Sample Tests). Its odds are the ratio of the two densities (Bickel et al.
+2009, Discriminative Learning Under Covariate Shift; Sugiyama et al. 2012, Density Ratio
+Estimation). Weighted by that ratio, labelled products stand for the new ones, as long as the class
+of a product depends on its columns as before (Tibshirani et al. 2019, Conformal Prediction Under
+Covariate Shift).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+from scipy.stats import t as student
+from sklearn.linear_model import LogisticRegression
+
+from lib.evaluation.metrics import LEVEL, Estimate
+from lib.utils.chunks import chunks
+
+NUM_FOLDS = 5
+MAX_SAMPLE = 20_000  # products of either side that are fitted on or searched: whole groups
+MAX_RATIO = 50.0  # density ratios are clipped to this and its inverse
+MAX_UNSUPPORTED = 0.005  # fraction of new products without support where nothing has changed
+MAX_SPREAD = 5.0  # standard deviations at which a column is clipped for the classifier
+INVERSE_PENALTY = 0.01  # of the logistic regression; found by simulation at 50 to 3,000 products
+QUERIES = 1024  # rows of a block of distances
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How new products differ from labelled ones.
+
+    auc: of a classifier that tells them apart, 0.5 for none, with a 95 % interval.
+    weights: float64 [n], density ratio new / labelled of each labelled product, with mean 1; all 1
+        where the samples do not differ.
+    supported: bool [m], whether a new product lies where labelled ones do. Nothing is known of
+        the others.
+    effective: number of equally weighted labelled groups that are worth as much as these.
+    """
+
+    auc: Estimate
+    weights: np.ndarray
+    supported: np.ndarray
+    effective: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the samples differ by more than chance."""
+        return self.auc.low > 0.5
+
+
+def measure_shift(
+    labelled: np.ndarray,
+    new: np.ndarray,
+    labelled_group: np.ndarray,
+    new_group: np.ndarray,
+    seed: int = 0,
+) -> Shift:
+    """Compare labelled products with new ones by columns that are computed alike for both.
+
+    labelled: float32 [n, d], new: float32 [m, d]; NaN where a product has no value.
+    labelled_group: int [n], new_group: int [m]. Products of a group stay in one fold and count
+        together. A number that stands in both samples may mean one group, or nothing.
+
+    The classifier is a logistic regression on the columns and their squares. It is fitted on at
+    most MAX_SAMPLE products of either side, and applied to all products of the fold that it
+    leaves out. The AUC compares products of one fold only, because the folds' classifiers have
+    different zero points.
+
+    A new product has no support in two cases. Its nearest labelled product is further away than
+    is usual among labelled ones outside of the own group. Or the samples differ, and its density
+    ratio is above MAX_RATIO and above that of all but MAX_UNSUPPORTED of the labelled.
+
+    Raises ValueError for unequal lengths, and for less than two groups on either side.
+    """
+    if len(labelled) != len(labelled_group) or len(new) != len(new_group):
+        raise ValueError(f"{len(labelled)} and {len(new)} products have other numbers of groups")
+    if min(len(np.unique(labelled_group)), len(np.unique(new_group))) < 2:
+        raise ValueError("less than two groups of labelled or of new products")
+    rng = np.random.default_rng(seed)
+    n = len(labelled)
+    columns = _standardised(np.concatenate([labelled, new]))
+    is_new = np.arange(len(columns)) >= n
+    fold = _folds(labelled_group, new_group, rng)
+    sampled = np.concatenate([_sample(labelled_group, rng), _sample(new_group, rng)])
+
+    score = _out_of_fold_scores(columns, is_new, fold, sampled)
+    auc = _auc(score, is_new, fold, labelled_group, new_group)
+    supported = ~_is_far(columns[:n], columns[n:], labelled_group, sampled[:n])
+    weights = np.ones(n)
+    if auc.low > 0.5:
+        log_ratio = _log_ratios(score, is_new, sampled)
+        ends = np.log([1 / MAX_RATIO, MAX_RATIO])
+        weights = np.exp(np.clip(log_ratio[:n], *ends))
+        weights /= weights.mean()
+        usual = max(ends[1], np.quantile(log_ratio[:n], 1 - MAX_UNSUPPORTED))
+        supported &= log_ratio[n:] <= usual
+    return Shift(auc, weights, supported, _effective(weights, labelled_group))
+
+
+def _standardised(columns: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and deviation 1, and for each one with NaN another that says where.
+
+    A NaN counts as the mean. The scale is that of both samples together, so that products of both
+    are treated alike.
+    """
+    missing = np.isnan(columns)
+    some = missing.any(axis=0)
+    columns = np.where(missing, np.nan, columns.astype(np.float64))
+    count = np.maximum((~missing).sum(axis=0), 1)
+    columns = np.where(missing, np.nansum(columns, axis=0) / count, columns)
+    columns = np.column_stack([columns, missing[:, some]])
+    columns -= columns.mean(axis=0)
+    deviation = columns.std(axis=0)
+    return (columns / np.where(deviation > 1e-9, deviation, 1.0)).astype(np.float32)
+
+
+def _folds(
+    labelled_group: np.ndarray, new_group: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Fold of each labelled and then each new product, int64 [n + m]: equal groups, equal folds."""
+    groups, index = np.unique(np.concatenate([labelled_group, new_group]), return_inverse=True)
+    has_labelled = np.isin(groups, labelled_group)
+    fold = np.empty(len(groups), np.int64)
+    for members in (np.flatnonzero(has_labelled), np.flatnonzero(~has_labelled)):
+        fold[rng.permutation(members)] = np.arange(len(members)) % NUM_FOLDS
+    return fold[index]
+
+
+def _sample(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whole random groups of about MAX_SAMPLE products, bool [n]."""
+    groups, index, size = np.unique(group, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(groups))
+    chosen = np.zeros(len(groups), bool)
+    chosen[order[np.cumsum(size[order]) <= max(MAX_SAMPLE, size[order[0]])]] = True
+    return chosen[index]
+
+
+def _out_of_fold_scores(
+    columns: np.ndarray, is_new: np.ndarray, fold: np.ndarray, sampled: np.ndarray
+) -> np.ndarray:
+    """Log odds of being new, of the classifier that left out a product's fold: float64 [n + m]."""
+    columns = np.clip(columns, -MAX_SPREAD, MAX_SPREAD)
+    columns = np.column_stack([columns, columns**2, (columns**2).mean(axis=1)])
+    score = np.zeros(len(columns))
+    for k in range(NUM_FOLDS):
+        rows, queries = sampled & (fold != k), fold == k
+        if queries.any() and len(np.unique(is_new[rows])) == 2:
+            model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=1000)
+            score[queries] = model.fit(columns[rows], is_new[rows]).decision_function(
+                columns[queries]
+            )
+    return score
+
+
+def _log_ratios(score: np.ndarray, is_new: np.ndarray, sampled: np.ndarray) -> np.ndarray:
+    """Logarithm of the density ratio new / labelled: float64 [n + m].
+
+    The penalty flattens the odds; a slope that is fitted on out-of-fold scores undoes this.
+    "balanced" takes the sizes of the samples out of the odds, which leaves the ratio of densities.
+    """
+    scale = LogisticRegression(C=1.0, class_weight="balanced")
+    scale.fit(score[sampled, None], is_new[sampled])
+    return np.asarray(scale.decision_function(score[:, None]))
+
+
+def _auc(
+    score: np.ndarray,
+    is_new: np.ndarray,
+    fold: np.ndarray,
+    labelled_group: np.ndarray,
+    new_group: np.ndarray,
+) -> Estimate:
+    """Chance that a new product scores above a labelled one of its fold, with its interval.
+
+    The interval is that of DeLong et al. 1988, with whole groups as the independent draws
+    (Obuchowski 1997), on the scale of log odds, and of Student's t for few groups. The variance
+    counts twice: each two folds meet twice, one fitted and the other scored and then the other
+    way round, and without a shift both have nearly the same result.
+    """
+    above = np.zeros(len(score))  # of a product: how often it is on the right side of its pairs
+    pairs = 0.0
+    for k in range(NUM_FOLDS):
+        old, fresh = np.flatnonzero((fold == k) & ~is_new), np.flatnonzero((fold == k) & is_new)
+        together = rankdata(score[np.concatenate([old, fresh])])
+        above[old] = len(fresh) - (together[: len(old)] - rankdata(score[old]))
+        above[fresh] = together[len(old) :] - rankdata(score[fresh])
+        pairs += len(old) * len(fresh)
+    if pairs == 0:
+        return Estimate(0.5, 0.0, 1.0, len(score))
+    value = above[is_new].sum() / pairs
+    # What a product adds to the AUC, less what it would add at the mean.
+    others = np.zeros(len(score))
+    for k in range(NUM_FOLDS):
+        rows = fold == k
+        others[rows & is_new] = (rows & ~is_new).sum()
+        others[rows & ~is_new] = (rows & is_new).sum()
+    excess = (above - value * others) / pairs
+    variance, smallest = 0.0, len(score)
+    for group, part in ((labelled_group, excess[~is_new]), (new_group, excess[is_new])):
+        sums = np.bincount(np.unique(group, return_inverse=True)[1], part)
+        variance += 2 * len(sums) / (len(sums) - 1) * float((sums**2).sum())
+        smallest = min(smallest, len(sums))
+    safe = min(max(value, 0.5 / pairs), 1 - 0.5 / pairs)
+    width = student.ppf((1 + LEVEL) / 2, smallest - 1) * np.sqrt(variance) / (safe * (1 - safe))
+    low, high = expit(logit(safe) - width), expit(logit(safe) + width)
+    return Estimate(float(value), float(low), float(high), len(score))
+
+
+def _is_far(
+    labelled: np.ndarray, new: np.ndarray, group: np.ndarray, sampled: np.ndarray
+) -> np.ndarray:
+    """Whether a new product's nearest labelled one is unusually far away, bool [m].
+
+    The largest distance of each labelled group to the others is one draw. Where there are too few
+    groups for a quantile, the limit is a prediction limit of the normal law of log distances.
+    """
+    reference, own = labelled[sampled], group[sampled]
+    distance = _nearest(reference, reference, own, own)
+    groups, index = np.unique(own, return_inverse=True)
+    farthest = np.zeros(len(groups))
+    np.maximum.at(farthest, index, distance)
+    draws = np.log(np.sort(farthest) + 1e-9)
+    rank = int(np.ceil((len(draws) + 1) * (1 - MAX_UNSUPPORTED)))
+    if rank <= len(draws):
+        limit = draws[rank - 1]
+    else:
+        spread = draws.std(ddof=1) * np.sqrt(1 + 1 / len(draws))
+        limit = draws.mean() + student.ppf(1 - MAX_UNSUPPORTED, len(draws) - 1) * spread
+        limit = max(limit, draws[-1])
+    return np.log(_nearest(new, reference) + 1e-9) > limit
+
+
+def _nearest(
+    queries: np.ndarray,
+    reference: np.ndarray,
+    query_group: np.ndarray | None = None,
+    group: np.ndarray | None = None,
+) -> np.ndarray:
+    """Distance to the nearest reference, of another group where groups are given: float64 [q]."""
+    nearest = np.empty(len(queries))
+    squares = (reference**2).sum(axis=1)
+    for rows in chunks(len(queries), QUERIES):
+        distance = squares - 2 * (queries[rows] @ reference.T)
+        if query_group is not None and group is not None:
+            distance[query_group[rows, None] == group] = np.inf
+        nearest[rows] = distance.min(axis=1) + (queries[rows] ** 2).sum(axis=1)
+    return np.sqrt(np.maximum(nearest, 0))
+
+
+def _effective(weights: np.ndarray, group: np.ndarray) -> float:
+    """Effective number of groups, (sum w)^2 / sum w^2 (Kish 1965), w the mean weight of a group."""
+    _, index, size = np.unique(group, return_inverse=True, return_counts=True)
+    mean = np.bincount(index, weights) / size
+    return float(mean.sum() ** 2 / (mean**2).sum())
