@@ -25,7 +25,7 @@ MAX_SAMPLE = 20_000  # products of either side that are fitted on or searched: w
 MAX_RATIO = 50.0  # density ratios are clipped to this and its inverse
 MAX_UNSUPPORTED = 0.005  # fraction of new products without support where nothing has changed
 MAX_SPREAD = 5.0  # standard deviations at which a column is clipped for the classifier
-INVERSE_PENALTY = 0.01  # of the logistic regression; found by simulation at 50 to 3,000 products
+INVERSE_PENALTY = 0.01  # of the logistic regression: strong, for some 70 columns of few products
 QUERIES = 1024  # rows of a block of distances
 
 
