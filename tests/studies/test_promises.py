@@ -1,4 +1,4 @@
-"""Headline and promise against the truth: the maths on made-up rows, and one real draw."""
+"""Headline and promise against the truth: what is read, and how draws are run and kept."""
 
 import json
 import sys
@@ -10,69 +10,12 @@ from lib.pipeline.experiment import load_experiment
 from lib.stages.order import declare_all
 from studies import promises
 from studies.pages import write_csv
+from tests.studies.test_promise_table import ROW
 
-ROW = {
-    "scenario": "a",
-    "draw": 0,
-    "headline": 0.9,
-    "low": 0.85,
-    "high": 0.95,
-    "stated": 0.9,
-    "stated_low": 0.85,
-    "stated_high": 0.95,
-    "warned": False,
-    "new": 100,
-    "truth": 0.88,
-    "promise": 0.95,
-    "accepted": 40,
-    "accepted_right": 38,
-}
 LADDER = """\
 fitted blend on the locked part, 100 products: 0.9100 (0.8500 .. 0.9600)
 accepted 145 of 300 (precision at least 0.95, measured on locked: 0.987 (0.960 .. 1.000))
 """
-
-
-def test_a_summary_has_means_and_counts():
-    rows = [ROW, ROW | {"headline": 1.0, "truth": 0.6, "accepted": 60, "accepted_right": 48}]
-    summary = promises.summarize(rows)["a"]
-    assert (summary.draws, summary.covered, summary.kept, summary.warned) == (2, 1, 1, 0)
-    assert summary.headline == pytest.approx(0.95)
-    assert summary.truth == pytest.approx(0.74)
-    assert summary.difference == pytest.approx(0.21)
-    assert summary.accepted == pytest.approx(0.5)
-    assert summary.precision == pytest.approx(0.86)
-
-
-def test_a_stated_interval_may_cover_what_the_headline_does_not():
-    row = ROW | {"truth": 0.7}
-    assert promises.summarize([row])["a"].covered == 0
-    stated = row | {"stated": 0.72, "stated_low": 0.6, "stated_high": 0.8}
-    assert promises.summarize([stated])["a"].covered == 1
-
-
-def test_accepting_nothing_keeps_the_promise():
-    summary = promises.summarize([ROW | {"accepted": 0, "accepted_right": 0, "warned": True}])["a"]
-    assert (summary.kept, summary.precision, summary.accepted, summary.warned) == (1, None, 0.0, 1)
-
-
-@pytest.mark.parametrize(("right", "kept"), [(37, 0), (38, 1)])
-def test_a_promise_is_kept_from_the_promised_precision_on(right, kept):
-    assert promises.summarize([ROW | {"accepted_right": right}])["a"].kept == kept
-
-
-def test_scenarios_stay_in_their_order():
-    rows = [ROW | {"scenario": name} for name in "bab"]
-    assert [(name, s.draws) for name, s in promises.summarize(rows).items()] == [("b", 2), ("a", 1)]
-
-
-def test_the_table_has_earlier_figures_beside_the_new_ones():
-    after = [ROW, ROW | {"scenario": "b"}]
-    lines = promises.to_markdown(after, [ROW | {"truth": 0.5}]).splitlines()
-    assert lines[2].startswith("| a | before | 1 | 0.900 | 0.900 | 0.500 | +0.400 | 0 of 1")
-    assert lines[3].startswith("|  | after | 1 | 0.900 | 0.900 | 0.880 | +0.020 | 1 of 1")
-    assert lines[4].startswith("| b | after | 1 |")
-    assert len(promises.to_markdown(after).splitlines()) == 4
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
