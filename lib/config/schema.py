@@ -70,12 +70,20 @@ class Data:
     label_column: str = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
     images_column: str = setting("images", "CSV column of image names, separated by |.")
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
-    group_by: str = setting("", "CSV column whose equal values stay in one part; empty = none.")
+    group_by: str = setting(
+        "alike",
+        "Stay in one part: near twins (alike), or equal values of a CSV column; empty = none.",
+    )
     classes: tuple[str, ...] = setting((), "Use these classes of npy or strokes; empty = all.")
     max_per_class: NonNegativeInt = setting(0, "First rows used of each of them; 0 = all.")
     bitmap_size: Annotated[int, Range(min=8)] = setting(28, "Side of drawn strokes, in pixels.")
     max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
     sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
+
+    @property
+    def group_column(self) -> str:
+        """The CSV column whose equal values stay in one part; empty if there is none."""
+        return "" if self.group_by == "alike" else self.group_by
 
 
 @dataclass(frozen=True)

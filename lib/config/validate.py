@@ -139,7 +139,7 @@ def _fold_problems(key: str, model: Model, split: Split) -> Iterator[str]:
 
 
 def _data_problems(data: Data) -> Iterator[str]:
-    if data.group_by and data.source != "csv":
+    if data.group_column and data.source != "csv":
         yield f"data.group_by names a column of a csv; data.source is {data.source}"
     if (data.classes or data.max_per_class) and data.source not in ("npy", "strokes"):
         yield (

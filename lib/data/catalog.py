@@ -5,7 +5,7 @@
     products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count
                     int16 (key, group int32)
     files.arrow     first_image int64, name, codec (only for sources of several files)
-    splits.arrow    part int8, fold int8
+    splits.arrow    part int8, fold int8, (group int32)
 
 Columns in brackets are optional. Rows are in the order of the source. polars, pandas and DuckDB
 can open these files directly.
@@ -123,10 +123,14 @@ class Categories:
 
 @dataclass(frozen=True)
 class Splits:
-    """Split of each labelled product: part int8 (FIT, HOLDOUT, LOCKED), fold int8 (-1: locked)."""
+    """Split of each labelled product: part int8 (FIT, HOLDOUT, LOCKED), fold int8 (-1: locked).
+
+    group: int32, products with the same number are in the same part and fold; None without groups.
+    """
 
     part: np.ndarray
     fold: np.ndarray
+    group: np.ndarray | None = None
 
     def products(self, *parts: str) -> np.ndarray:
         """Ascending rows int64 of the products in these parts."""
@@ -250,7 +254,8 @@ def read_categories(folder: Path) -> Categories:
 def read_splits(folder: Path) -> Splits:
     """Read `splits.arrow`."""
     table = read_table(folder / "splits.arrow")
-    return Splits(table["part"].to_numpy(), table["fold"].to_numpy())
+    group = table["group"].to_numpy() if "group" in table.column_names else None
+    return Splits(table["part"].to_numpy(), table["fold"].to_numpy(), group)
 
 
 def _md5_words(images: pa.Table) -> np.ndarray:

@@ -92,14 +92,17 @@ def build_splits(
     part, fold = assign_splits(product_id, label, split, seed, group)
     for name in ["fit", "locked", *(["holdout"] if split.holdout else [])]:
         _check_enough(name, part == PARTS[name], split, group)
-    write_table(folder / "splits.arrow", {"part": part, "fold": fold})
+    groups = {} if group is None else {"group": group}
+    write_table(folder / "splits.arrow", {"part": part, "fold": fold, **groups})
     return {name: int((part == number).sum()) for name, number in PARTS.items()}
 
 
 def _check_enough(name: str, selected: np.ndarray, split: Split, group: np.ndarray | None) -> None:
     count = int(selected.sum()) if group is None else len(np.unique(group[selected]))
     if count < split.n_folds:
-        unit = "products" if group is None else "groups (data.group_by)"
+        unit = (
+            "products" if group is None else "groups of products that stay together (data.group_by)"
+        )
         remedy = "lower split.locked or split.holdout" if name == "fit" else f"raise split.{name}"
         raise UserError(
             f"split: {count} {unit} are too few for part {name} with {split.n_folds} folds;"

@@ -117,13 +117,10 @@ def _load_network(
     experiment: Experiment, name: str, fold: str, device: "torch.device"
 ) -> "ImageClassifier":
     """A trained network of a model, or a backbone with its pretrained weights."""
-    from lib.models import factory
     from lib.training import checkpoint
 
     config = experiment.config
     if name in config.models:
         path = checkpoint_path(experiment, name, fold)
         return checkpoint.load_classifier(path, config.models[name], device)
-    backbone = config.backbones[name]
-    model = factory.create_model(backbone.arch, 2, backbone.weights)
-    return checkpoint.prepare_for_inference(model, device)
+    return checkpoint.load_backbone(config.backbones[name], device)

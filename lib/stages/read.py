@@ -1,14 +1,20 @@
 """Read what earlier stages wrote: catalogs, top-k predictions, candidate rows, booster scores."""
 
 import json
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from lib.data.catalog import Catalog, read_catalog, read_categories
+from lib.data.catalog import Catalog, read_catalog, read_categories, read_splits
 from lib.data.sources.source_files import image_path
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
+from lib.runtime.workers import num_threads
+from lib.similarity.nearest import NearestImages, scale_of
+
+SAMPLE = 4000  # images that show how alike images of different classes are
+STRANGERS = 200  # nearest images in which each of them looks for another class
 
 
 class Member(NamedTuple):
@@ -32,10 +38,70 @@ class CandidateRows(NamedTuple):
     target: np.ndarray
 
 
+class Twins(NamedTuple):
+    """Near twins among the labelled products, as stage 01 found them.
+
+    threshold: cosine of twins. kept: fraction of the sets that the split keeps together.
+    sets: int32 [P], equal for connected twins. twin: bool [P], whether a product has a twin.
+    """
+
+    threshold: float
+    kept: float
+    sets: np.ndarray
+    twin: np.ndarray
+
+
 def catalog_of_part(experiment: Experiment, part: str) -> Catalog:
-    """The catalog that holds the products of a part: the test side for "test", else train."""
+    """The catalog that holds the products of a part: the test side for "test", else train.
+
+    Its groups are those of the split, as soon as there is one.
+    """
     side = side_of(part)
-    return read_catalog(experiment.path(f"extract/{side}"), image_path(experiment, side))
+    catalog = read_catalog(experiment.path(f"extract/{side}"), image_path(experiment, side))
+    splits = experiment.path("extract/splits")
+    if side == "train" and experiment.config.data.group_by == "alike" and splits.exists():
+        return replace(catalog, group=read_splits(splits).group)
+    return catalog
+
+
+def read_twins(experiment: Experiment) -> Twins:
+    """The near twins that stage 01 found."""
+    folder = experiment.path("extract/twins")
+    facts = json.loads((folder / "twins.json").read_text())
+    arrays = (np.load(folder / f"{name}.npy") for name in ("sets", "twin"))
+    return Twins(facts["threshold"], facts["kept"], *arrays)
+
+
+def read_nearest(experiment: Experiment, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest labelled images of other products: cosine float32 and row int64, [I, k] each."""
+    folder = experiment.path(f"extract/nearest/{side}")
+    return np.load(folder / "cosine.npy", "r"), np.load(folder / "nearest.npy", "r")
+
+
+def search_labelled(
+    experiment: Experiment, queries: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest labelled images of embeddings of stage 01; as `NearestImages.search`."""
+    references = read_embeddings(experiment, "train")
+    folder, threads = experiment.path("extract/nearest/train"), num_threads(experiment.config.run)
+    return NearestImages.load(folder, references, scale_of(references), threads).search(queries, k)
+
+
+def read_embeddings(experiment: Experiment, side: str) -> np.ndarray:
+    """Embeddings of all images of a side by the network of stage 01: float16 [I, d]."""
+    return np.load(experiment.path(f"extract/embeddings/{side}") / "embeddings.npy", "r")
+
+
+def stranger_cosines(
+    experiment: Experiment, catalog: Catalog
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The arguments of `twin_threshold`, for an evenly spaced sample of labelled images."""
+    num_images = len(catalog.image_product)
+    images = np.unique(np.linspace(0, max(num_images - 1, 0), min(num_images, SAMPLE)).astype(int))
+    queries = read_embeddings(experiment, "train")[images]
+    cosine, row = search_labelled(experiment, queries, min(STRANGERS, max(num_images, 1)))
+    label = catalog.label[catalog.image_product]
+    return cosine, row, label[images], label
 
 
 def num_classes(experiment: Experiment) -> int:

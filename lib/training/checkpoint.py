@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lib.config.model import Model
+from lib.config.model import Backbone, Model
 from lib.errors import UserError
 from lib.models import factory
 from lib.models.classifier import ImageClassifier
@@ -140,6 +140,12 @@ def load_fusion_model(
             " and run 02_train_cnn.py"
         ) from None
     return model.eval().to(device)
+
+
+def load_backbone(backbone: Backbone, device: torch.device) -> ImageClassifier:
+    """A backbone with its pretrained weights, for its embeddings; its classifier is untrained."""
+    model = factory.create_model(backbone.arch, 2, backbone.weights)
+    return prepare_for_inference(model, device)
 
 
 def prepare_for_inference(model: ImageClassifier, device: torch.device) -> ImageClassifier:

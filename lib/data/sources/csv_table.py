@@ -26,7 +26,7 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
     """
     columns = [data.id_column, data.images_column]
     columns += [data.label_column] if labelled else []
-    columns += [data.group_by] if labelled and data.group_by else []
+    columns += [data.group_column] if labelled and data.group_column else []
     lines, keys, counts = [], [], []
     files: list[str] = []
     labels: list[str] = []

@@ -21,7 +21,7 @@ BOTH_KEYS = {
     "strokes": ("bitmap_size",),
 }
 TRAIN_KEYS = {
-    "csv": ("label_column", "group_by"),
+    "csv": ("label_column", "group_column"),
     "npy": ("classes", "max_per_class"),
     "strokes": ("classes", "max_per_class"),
 }
