@@ -192,7 +192,7 @@ def write_config(scenario: Scenario, folder: Path) -> Path:
     text = CONFIG.format(
         work=json.dumps(str(config.parent)),
         catalog=json.dumps(str(config.parent / "catalog")),
-        group_by="burst" if scenario.grouped else "",
+        group_by="burst" if scenario.grouped else "alike",
         size=SIZES[scenario.kind],
     )
     config.write_text(text)

@@ -63,6 +63,10 @@ class AbstentionRule:
             return np.zeros(len(probability), bool)
         return probability >= self.threshold
 
+    def withdraw(self) -> "AbstentionRule":
+        """The same rule, which accepts nothing."""
+        return replace(self, threshold=None, coverage=0.0)
+
     def to_dict(self) -> dict[str, Any]:
         """The content of `calibration.json`."""
         facts = {

@@ -83,7 +83,6 @@ class Promise:
 def expected_accuracy(
     correct: np.ndarray,
     weights: np.ndarray,
-    group: np.ndarray | None,
     effective: float,
     probability: np.ndarray,
     supported: np.ndarray,
@@ -91,7 +90,7 @@ def expected_accuracy(
     """The accuracy to be expected on products that differ from the labelled ones.
 
     correct: bool [q], of labelled products out-of-fold. weights: float64 [q], density ratios.
-    group: int32 [q] or None. effective: number of products that the weighted ones are worth.
+    effective: number of products that the weighted ones are worth.
     probability: float32 [m], of each new product's best class. supported: bool [m].
     The lower end of the weighted accuracy (normal approximation), or the mean probability if it is
     lower, times the fraction of products that are supported.

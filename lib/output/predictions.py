@@ -3,14 +3,16 @@
 predictions.parquet, predictions.csv   a row for each product, in the order of its file
     product                            the source's own id or name
     class_1, prob_1, class_2, ...      the catalog's own classes; null: no more candidates
-    accepted                           whether class_1 is probable enough
+    accepted                           whether class_1 is probable enough, and the promise holds
+    reason                             why it is not accepted; empty if it is
     name_1                             the levels of class_1 (Parquet only)
+    nearest_cos                        cosine to the nearest labelled image (Parquet only)
 """
 
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,9 @@ from lib.data.catalog import Catalog, Categories
 from lib.evaluation.abstention import AbstentionRule
 from lib.utils.groups import group_index, group_rank, group_runs
 
+IMPROBABLE, FAR = "improbable", "unlike every labelled product"
+WITHDRAWN = "no precision can be promised for these products"
+PARQUET_ONLY = ("name_1", "nearest_cos")
 CHUNK = 100_000  # products written at a time
 DIGITS = 6  # of a probability, in both files
 
@@ -34,6 +39,8 @@ def write_predictions(
     score: np.ndarray,
     rule: AbstentionRule,
     top_k: int,
+    supported: np.ndarray,
+    nearest_cos: np.ndarray,
 ) -> tuple[int, int]:
     """Write `predictions.csv` and `predictions.parquet` for every product of `query`.
 
@@ -41,12 +48,15 @@ def write_predictions(
     score: float32 [R], the blend's scores.
     rule: gives probabilities, and accepts predictions.
     top_k: classes written for each product.
+    supported: bool [P], whether a product looks like some labelled one; others are not accepted.
+    nearest_cos: float32 [P], cosine to the nearest labelled image.
 
     Returns the number of products and of accepted predictions.
     Raises ValueError for a product without candidates.
     """
     num_products = len(query.product_id)
-    tables = _tables(query, categories, product, class_id, score, rule, top_k)
+    like = _Likeness(supported, nearest_cos)
+    tables = _tables(query, categories, product, class_id, score, rule, top_k, like)
     with tqdm(total=num_products, unit=" products", desc="predictions", disable=None) as bar:
         return _write_tables(folder, tables, bar)
 
@@ -75,6 +85,7 @@ def _tables(
     score: np.ndarray,
     rule: AbstentionRule,
     top_k: int,
+    like: "_Likeness",
 ) -> Iterator[pa.Table]:
     """The predictions as tables of CHUNK products."""
     probability = rule.probability(score, product)
@@ -88,8 +99,25 @@ def _tables(
         is_row, top = top >= 0, np.maximum(top, 0)
         top_class = np.where(is_row, class_id[chunk][top], -1)
         top_prob = np.where(is_row, probability[chunk][top], np.nan).astype(np.float32)
-        accepted = rule.accepts(top_prob[:, 0])
-        yield _table(keys[start:stop], categories, top_class, top_prob, accepted)
+        reason = _reasons(rule, top_prob[:, 0], like.supported[start:stop])
+        cosine = like.nearest_cos[start:stop]
+        yield _table(keys[start:stop], categories, top_class, top_prob, reason, cosine)
+
+
+class _Likeness(NamedTuple):
+    """How like the labelled products each product is: arguments of `write_predictions`."""
+
+    supported: np.ndarray
+    nearest_cos: np.ndarray
+
+
+def _reasons(rule: AbstentionRule, probability: np.ndarray, supported: np.ndarray) -> np.ndarray:
+    """Why each prediction is not accepted: strings [Q], empty for accepted ones."""
+    reason = np.where(rule.accepts(probability), "", IMPROBABLE).astype(object)
+    reason[~supported] = FAR
+    if rule.threshold is None:
+        reason[:] = WITHDRAWN
+    return reason
 
 
 def _table(
@@ -97,18 +125,22 @@ def _table(
     categories: Categories,
     class_id: np.ndarray,
     probability: np.ndarray,
-    accepted: np.ndarray,
+    reason: np.ndarray,
+    nearest_cos: np.ndarray,
 ) -> pa.Table:
-    """keys [Q]; class_id int [Q, k], -1: none; probability float32 [Q, k]; accepted bool [Q]."""
+    """keys [Q]; class_id int [Q, k], -1: none; probability float32 [Q, k]; reason, strings [Q];
+    nearest_cos float32 [Q]."""
     columns: dict[str, Any] = {"product": keys}
     rounded = probability.astype(np.float64).round(DIGITS).astype(np.float32)
     for i in range(class_id.shape[1]):
         absent = class_id[:, i] < 0
         columns[f"class_{i + 1}"] = _class_names(categories, class_id[:, i], absent)
         columns[f"prob_{i + 1}"] = pa.array(rounded[:, i], mask=absent)
-    columns["accepted"] = accepted
+    columns["accepted"] = reason == ""
+    columns["reason"] = pa.array(reason.tolist(), pa.string())
     paths = [" > ".join(level for level in path if level) for path in categories.names]
     columns["name_1"] = _dictionary_array(paths, class_id[:, 0])
+    columns["nearest_cos"] = pa.array(nearest_cos, mask=~np.isfinite(nearest_cos))
     return pa.table(columns)
 
 
@@ -134,7 +166,7 @@ def _write_tables(folder: Path, tables: Iterator[pa.Table], bar: tqdm) -> tuple[
         for table in tables:
             if writer is None:
                 writer = pq.ParquetWriter(folder / "predictions.parquet", table.schema)
-                lines.writerow(table.column_names[:-1])
+                lines.writerow(_csv_columns(table))
             writer.write_table(table)
             lines.writerows(_csv_rows(table))
             count += len(table)
@@ -146,7 +178,7 @@ def _write_tables(folder: Path, tables: Iterator[pa.Table], bar: tqdm) -> tuple[
 
 
 def _csv_rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """All columns but the last; null as an empty field."""
+    """The columns of the CSV; null as an empty field."""
 
     def cells(name: str) -> list[Any]:
         values = table[name].to_pylist()
@@ -156,4 +188,8 @@ def _csv_rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
             return ["true" if value else "false" for value in values]
         return values
 
-    return zip(*(cells(name) for name in table.column_names[:-1]), strict=True)
+    return zip(*(cells(name) for name in _csv_columns(table)), strict=True)
+
+
+def _csv_columns(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in PARQUET_ONLY]

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-STRANGERS = 0.025  # fraction of images that are as alike to an image of another class as twins
+STRANGERS = 0.05  # fraction of images that are as alike to an image of another class as twins
 MIN_COSINE = 0.4  # of twins; images that have so little in common are none
-MANY = 0.1  # fraction of products with a twin from which sets are kept together
+MANY = 0.15  # fraction of products with a twin from which sets are kept together
 MAX_SET = 64  # products that are kept together at most; chance links chain larger sets
 MIN_SET, SETS = 8, 50  # that limit is lower in a small catalog: 1 / SETS of it, at least MIN_SET
 SIGMAS = 3.0  # by which the shares of twins must differ before the split follows the difference
@@ -129,28 +129,24 @@ def connected_sets(pairs: Pairs, num_products: int) -> np.ndarray:
     return np.unique(root, return_inverse=True)[1].astype(np.int32)
 
 
-def kept_fraction(
-    twin_labelled: float, twin_new: float | None, num_labelled: int, num_new: int
-) -> float:
+def kept_fraction(train: np.ndarray, test: np.ndarray | None = None) -> float:
     """The fraction of connected sets that a split keeps together: from 0 to 1, in tenths.
 
-    twin_labelled: fraction of the labelled products with a twin among the others.
-    twin_new: fraction of the products to classify with a twin among the labelled ones; None if
-        there are none yet.
-    num_labelled, num_new: how many products the fractions were measured on.
+    train: bool [P], whether each labelled product is as alike to another one as twins are.
+    test: bool [Q], whether each product to classify is as alike to a labelled one; None if there
+        are none yet.
 
     Locked products should have as many twins in training as the products to classify. If these
-    are not known, none; if they have as many as the labelled ones among each other, the split
-    need not care. 0 also where few products have twins.
+    are not known, none. If they have as many as the labelled ones among each other, the split
+    need not care.
     """
-    if twin_labelled < MANY:
-        return 0.0
-    if twin_new is None:
+    if test is None:
         return 1.0
-    variance = twin_labelled * (1 - twin_labelled) * (1 / num_labelled + 1 / num_new)
-    if twin_labelled - twin_new <= SIGMAS * np.sqrt(variance):
+    share, share_test = float(train.mean()), float(test.mean())
+    variance = share * (1 - share) * (1 / len(train) + 1 / len(test))
+    if share - share_test <= SIGMAS * np.sqrt(variance):
         return 0.0
-    return round(1 - twin_new / twin_labelled, 1)
+    return round(1 - share_test / share, 1)
 
 
 def split_groups(sets: np.ndarray, kept: float, seed: int) -> np.ndarray:

@@ -99,6 +99,7 @@ def _declare_nearest(graph: Graph, side: str) -> None:
     """Embeddings of a side, and its nearest labelled images."""
     experiment = graph.experiment
     shared = ["extract/embeddings/train"] if side == "test" else []  # the projection is train's
+    sides = ("train", "test") if side == "test" else ("train",)
     graph.add(
         f"extract/embeddings/{side}",
         partial(embed_images, experiment, side),
@@ -111,9 +112,8 @@ def _declare_nearest(graph: Graph, side: str) -> None:
         partial(find_nearest, experiment, side),
         settings={"k": NUM_NEAREST},
         inputs=[
-            "extract/train",
-            "extract/embeddings/train",
-            *([f"extract/{side}", f"extract/embeddings/{side}"] if side == "test" else []),
+            *(f"extract/{side}" for side in sides),
+            *(f"extract/embeddings/{side}" for side in sides),
             *(["extract/nearest/train"] if side == "test" else []),
         ],
     )
@@ -275,7 +275,12 @@ def find_twins(experiment: Experiment, folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from lib.similarity import twins
-    from lib.stages.read import catalog_of_part, read_nearest, stranger_cosines
+    from lib.stages.read import (
+        catalog_of_part,
+        nearest_of_products,
+        read_nearest,
+        stranger_cosines,
+    )
 
     catalog = catalog_of_part(experiment, "train")
     cosine, row = read_nearest(experiment, "train")
@@ -283,30 +288,17 @@ def find_twins(experiment: Experiment, folder: Path) -> dict[str, Any]:
     pairs = twins.find_pairs(cosine, row, catalog.image_product, catalog.label, threshold)
     num_products = len(catalog.product_id)
     sets, twin = twins.connected_sets(pairs, num_products), pairs.has_twin(num_products)
-    share, share_test, num_test = float(twin.mean()), None, 0
-    if experiment.has_test:
-        share_test, num_test = _share_of_test(experiment, threshold)
-        near = twins.max_per_product(cosine[:, 0], catalog.image_product, num_products)
-        share = float((near >= threshold).mean())
-    kept = twins.kept_fraction(share, share_test, num_products, num_test)
-    if not twin.mean() >= twins.MANY:
-        kept = 0.0
+    share = float(twin.mean())
+    kept, counts = 0.0, {"products_with_twin": int(twin.sum())}
+    if share >= twins.MANY:
+        alike = {s: nearest_of_products(experiment, s) >= threshold for s in experiment.sides}
+        counts |= {f"{side}_with_twin_in_train": int(a.sum()) for side, a in alike.items()}
+        kept = twins.kept_fraction(**alike)
     np.save(folder / "sets.npy", sets)
     np.save(folder / "twin.npy", twin)
     facts = {"threshold": round(threshold, 4), "kept": kept}
     (folder / "twins.json").write_text(json.dumps(facts) + "\n")
-    return {**facts, "products_with_twin": int(twin.sum()), "share": share, "test": share_test}
-
-
-def _share_of_test(experiment: Experiment, threshold: float) -> tuple[float, int]:
-    """Fraction of the test products that are as alike to a labelled one as twins; their number."""
-    from lib.similarity.twins import max_per_product
-    from lib.stages.read import catalog_of_part, read_nearest
-
-    catalog = catalog_of_part(experiment, "test")
-    cosine, _ = read_nearest(experiment, "test")
-    near = max_per_product(cosine[:, 0], catalog.image_product, len(catalog.product_id))
-    return float((near >= threshold).mean()), len(near)
+    return {**facts, **counts}
 
 
 def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:

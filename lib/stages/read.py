@@ -12,6 +12,7 @@ from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
 from lib.runtime.workers import num_threads
 from lib.similarity.nearest import NearestImages, scale_of
+from lib.similarity.twins import max_per_product
 
 SAMPLE = 4000  # images that show how alike images of different classes are
 STRANGERS = 200  # nearest images in which each of them looks for another class
@@ -76,6 +77,12 @@ def read_nearest(experiment: Experiment, side: str) -> tuple[np.ndarray, np.ndar
     """Nearest labelled images of other products: cosine float32 and row int64, [I, k] each."""
     folder = experiment.path(f"extract/nearest/{side}")
     return np.load(folder / "cosine.npy", "r"), np.load(folder / "nearest.npy", "r")
+
+
+def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
+    """Cosine of each product to the nearest other labelled one: float32 [P], -inf for none."""
+    catalog, (cosine, _) = catalog_of_part(experiment, side), read_nearest(experiment, side)
+    return max_per_product(cosine[:, 0], catalog.image_product, len(catalog.product_id))
 
 
 def search_labelled(

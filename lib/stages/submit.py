@@ -10,11 +10,14 @@ With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.par
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
+
+if TYPE_CHECKING:
+    from lib.evaluation.abstention import AbstentionResult, AbstentionRule
 
 NAME, SCRIPT, PARALLEL = "submit", "06_submit.py", False
 
@@ -51,6 +54,7 @@ def _declare_calibration(graph: Graph) -> Artifact:
         },
         inputs=[
             "extract/train",
+            "extract/splits",
             "blend",
             f"features/candidates/{config.stack_part}",
             *_artifacts_of(graph, "stack"),
@@ -64,7 +68,13 @@ def _declare_submit(graph: Graph) -> Artifact:
     inputs = [
         "extract/categories",
         "extract/splits",
+        "extract/twins",
         *(f"extract/{side}" for side in experiment.sides),
+        *(
+            f"extract/{kind}/{side}"
+            for kind in ("embeddings", "nearest")
+            for side in experiment.sides
+        ),
         *(f"features/candidates/{part}" for part in experiment.scored_parts),
         "blend",
         "calibration",
@@ -121,21 +131,57 @@ def fit_calibration(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Write the ladder, and the submission if there are products to classify.
 
-    scores.json, ladder.txt: every step on the locked part. calibration.json: what probabilities
-    and accepted predictions are worth there. submission.csv.gz: one row for each test product.
+    scores.json, ladder.txt: every step on the locked part. promise.json: the submitted row
+    out-of-fold, without near twins in training, and whether it holds for test.
+    calibration.json: what probabilities and accepted predictions are worth there.
+    submission.csv.gz: one row for each test product.
     """
     from lib.evaluation import abstention, ladder
-    from lib.stages.blending import measure_abstention
+    from lib.stages.blending import measure_abstention, measure_promise
     from lib.stages.ladder_rows import ladder_rows
 
     result = measure_abstention(experiment)
     facts = _write_csv(experiment, folder) if experiment.has_test else {}
-    rows, notes = ladder_rows(experiment), [abstention.summary_line(result)]
+    checks, promise_notes = _check_headline(experiment)
+    if experiment.has_test:
+        promise, _ = measure_promise(experiment)
+        checks["test"] = promise.to_dict()
+        promise_notes += promise.lines(result.accuracy.value)
+    rows = ladder_rows(experiment)
+    notes = [*promise_notes, abstention.summary_line(result)]
+    (folder / "promise.json").write_text(json.dumps(checks, indent=1) + "\n")
     submitted = experiment.config.blend.submit
     ladder.write(folder, rows, submitted, submitted=experiment.has_test, notes=notes)
     text = json.dumps(abstention.to_dict(result), indent=1)
     (folder / "calibration.json").write_text(text + "\n")
     return {**facts, "ladder_rows": len(rows)}
+
+
+def _check_headline(experiment: Experiment) -> tuple[dict[str, Any], list[str]]:
+    """Two figures that should agree with the headline: as plain data, and in lines."""
+    from dataclasses import asdict
+
+    from lib.stages.blending import locked_without_twin, out_of_fold_accuracy
+
+    name, oof = experiment.config.blend.submit, out_of_fold_accuracy(experiment)
+    num_twins, without = locked_without_twin(experiment)
+    lines = [
+        f"{name} out-of-fold, {oof.n:,} products: {oof.value:.4f} ({oof.low:.4f} .. {oof.high:.4f})"
+    ]
+    if num_twins:
+        others = (
+            "no locked product is without one"
+            if without is None
+            else f"the other {without.n:,}: {without.value:.4f} ({without.low:.4f} .."
+            f" {without.high:.4f}), which is what products photographed elsewhere can expect"
+        )
+        lines.append(f"{num_twins:,} locked products have a near twin in training; {others}")
+    data = {
+        "out_of_fold": asdict(oof),
+        "locked_with_twin": num_twins,
+        "locked_without_twin": None if without is None else asdict(without),
+    }
+    return data, lines
 
 
 def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -165,12 +211,12 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     from lib.data.catalog import read_categories
     from lib.evaluation import abstention
     from lib.output.predictions import write_predictions
-    from lib.stages.blending import measure_abstention, submitted_scores
+    from lib.stages.blending import measure_abstention, measure_promise, submitted_scores
     from lib.stages.read import catalog_of_part, read_candidates
 
     config, result = experiment.config, measure_abstention(experiment)
     labelled, catalog = (catalog_of_part(experiment, side) for side in ("train", "test"))
-    rows = read_candidates(experiment, "test")
+    rows, (promise, rule) = read_candidates(experiment, "test"), measure_promise(experiment)
     products, accepted = write_predictions(
         folder,
         catalog,
@@ -178,22 +224,42 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
         rows.product,
         rows.class_id,
         submitted_scores(experiment, "test"),
-        abstention.AbstentionRule.load(experiment.path("calibration")),
+        rule,
         config.inference.top_k,
+        promise.supported,
+        promise.nearest_cos,
     )
     counts = {"products": products, "accepted": accepted}
-    text = json.dumps({**abstention.to_dict(result), "new": counts}, indent=1)
-    (folder / "calibration.json").write_text(text + "\n")
+    facts = {**abstention.to_dict(result), "new": {**counts, **promise.to_dict()}}
+    (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
     total = result.accuracy
     lines = [
         f"{config.blend.submit} blend on the locked part, {total.n:,} products:"
         f" {total.value:.4f} ({total.low:.4f} .. {total.high:.4f})",
-        f"accepted {accepted:,} of {products:,} ({abstention.describe(result)})",
+        *promise.lines(total.value),
+        _accepted_line(counts, result, rule, promise.differs),
     ]
     if labelled.keys is None and catalog.keys is not None:
         lines.append(IDS_DIFFER)
     (folder / "ladder.txt").write_text("\n".join(lines) + "\n")
     return counts
+
+
+def _accepted_line(
+    counts: dict[str, int], result: "AbstentionResult", rule: "AbstentionRule", differs: bool
+) -> str:
+    """How many predictions are accepted, and what is promised of them."""
+    from lib.evaluation import abstention
+
+    start = f"accepted {counts['accepted']:,} of {counts['products']:,}"
+    if not differs:
+        return f"{start} ({abstention.describe(result)})"
+    if rule.threshold is None:
+        return f"{start}: no precision can be promised for products that are so unlike"
+    return (
+        f"{start} (precision at least {rule.min_precision:g}, with the labelled products weighted"
+        f" to be like these; probability from {rule.threshold:.3f} on)"
+    )
 
 
 def summary(experiment: Experiment) -> list[str]:

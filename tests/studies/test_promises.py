@@ -70,7 +70,7 @@ def test_the_config_of_a_scenario_is_one_of_the_pipeline(tmp_path, scenario):
         (tmp_path / "catalog" / name).write_text("product,burst,category,images\n")
     config = promises.write_config(scenario, tmp_path)
     experiment = load_experiment(str(config), [], str(tmp_path / "catalog" / "new.csv"))
-    assert experiment.config.data.group_by == ("burst" if scenario.grouped else "")
+    assert experiment.config.data.group_by == ("burst" if scenario.grouped else "alike")
     assert experiment.path("submit").match(f"{tmp_path}/run/new/*/submit")
     assert declare_all(experiment)["submit"]
 
