@@ -1,8 +1,4 @@
-"""Columns of products that are computed alike for labelled and new ones, to compare the two.
-
-A new product has every labelled one as a neighbor. A labelled product has all but those of its own
-group, so that its nearest cosine means the same.
-"""
+"""Columns of products that are computed alike for labelled and new ones, to compare the two."""
 
 import numpy as np
 
@@ -27,26 +23,23 @@ def nearest_outside_group(
     return cosine[np.arange(len(row)), np.where(outside.any(axis=1), first, last)]
 
 
-def product_columns(
-    catalog: Catalog, embeddings: np.ndarray, scale: np.ndarray, nearest_cos: np.ndarray
-) -> np.ndarray:
-    """Columns of every product: float32 [P, NUM_DIMS + 2], NaN for a product without images.
+def image_columns(catalog: Catalog, embeddings: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """What the images of every product show: float32 [P, d + 1], NaN for a product without any.
 
-    embeddings: float16 [I, d], centered. scale: float32 [d], 1 / standard deviation of each
-    dimension among the labelled images. nearest_cos: float32 [P].
-    Mean whitened embedding of the images on the first axes, nearest_cos, number of images.
+    embeddings: float16 [I, d], centered; at most NUM_DIMS dimensions are used. scale: float32 [d],
+    1 / standard deviation of each dimension among the labelled images.
+    Mean whitened embedding of the images, number of images.
     """
     num_products, dims = len(catalog.product_id), min(NUM_DIMS, embeddings.shape[1])
     count = np.bincount(catalog.image_product, minlength=num_products)
-    columns = np.empty((num_products, dims + 2), np.float32)
+    columns = np.empty((num_products, dims + 1), np.float32)
     for dim in range(dims):
         values = embeddings[:, dim].astype(np.float64) * scale[dim]
         total = np.bincount(catalog.image_product, values, num_products)
         columns[:, dim] = np.divide(
             total, count, out=np.full(num_products, np.nan), where=count > 0
         )
-    columns[:, dims] = np.where(np.isfinite(nearest_cos), nearest_cos, np.nan)
-    columns[:, dims + 1] = count
+    columns[:, dims] = count
     return columns
 
 

@@ -6,78 +6,90 @@ off. Sources: Lopez-Paz and Oquab 2017 (classifier two-sample tests); Tibshirani
 (conformal prediction under covariate shift).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from lib.evaluation.abstention import MAX_AUC
 from lib.evaluation.metrics import Estimate, accuracy
-from lib.evaluation.shift import Shift
+from lib.evaluation.shift import Shift, measure_shift
 
 
 @dataclass(frozen=True)
 class Promise:
     """How the products to classify compare with the labelled ones.
 
-    shift: by images. confidence_shift: by the model's own probabilities on locked products.
-    far: bool [m], products further from every labelled one than labelled ones are from others.
-    expected: accuracy that is to be expected on them: the least of the accuracy of labelled
-        products weighted to be like them, and of the mean probability of their predictions.
-        Products that look like no labelled one count as wrong.
+    images: the two-sample test on what their images show; it has the weights.
+    losses: AUCs of tests on columns whose low values mean less evidence ("nearest_cos" and
+        "probability"), of those whose mean is lower than among labelled products. Labelled ones
+        were scored without their twins, so that more evidence than theirs does no harm.
+    supported: bool [m], whether each product looks like some labelled one.
+    expected: accuracy that is to be expected on them at least; `expected_accuracy`.
     nearest_cos: float32 [m], cosine to the nearest labelled product.
     """
 
-    shift: Shift
-    confidence_shift: Shift
-    far: np.ndarray
+    images: Shift
+    losses: dict[str, Estimate]
+    supported: np.ndarray
     expected: float
     nearest_cos: np.ndarray
 
     @property
+    def auc(self) -> Estimate:
+        """Of the test that tells the samples apart most surely."""
+        return max([self.images.auc, *self.losses.values()], key=lambda auc: auc.low)
+
+    @property
     def differs(self) -> bool:
         """Whether the products differ from the labelled ones by more than chance."""
-        return self.shift.differs or self.confidence_shift.differs
+        return self.auc.low > 0.5
 
     @property
     def withdrawn(self) -> bool:
         """Whether they differ so much that no prediction can be accepted."""
-        return max(self.shift.auc.low, self.confidence_shift.auc.low) > MAX_AUC
-
-    @property
-    def supported(self) -> np.ndarray:
-        """Whether each product looks like some labelled one: bool [m]."""
-        return self.shift.supported & ~self.far
+        return self.auc.low > MAX_AUC
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-
-        def auc(shift: Shift) -> dict[str, float]:
-            estimate = shift.auc
-            return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
+        aucs = {"images": self.images.auc, **self.losses}
         return {
-            "auc_images": auc(self.shift),
-            "auc_probabilities": auc(self.confidence_shift),
-            "effective": round(self.shift.effective, 1),
+            "auc": {name: asdict(auc) for name, auc in aucs.items()},
+            "effective": round(self.images.effective, 1),
             "unlike_any": round(float(np.mean(~self.supported)), 6),
             "differs": self.differs,
             "withdrawn": self.withdrawn,
             "expected_accuracy": round(self.expected, 6),
         }
 
-    def lines(self, headline: float) -> list[str]:
+    def line(self, headline: float) -> str:
         """What to say under a headline accuracy."""
-        worst = max(self.shift.auc, self.confidence_shift.auc, key=lambda auc: auc.low)
-        interval = f"AUC {worst.value:.2f} ({worst.low:.2f} .. {worst.high:.2f})"
+        auc = f"AUC {self.auc.value:.2f} ({self.auc.low:.2f} .. {self.auc.high:.2f})"
         if not self.differs:
-            return [f"the products to classify look like the labelled ones ({interval})"]
+            return f"the products to classify look like the labelled ones ({auc})"
         low = min(self.expected, headline)
-        return [
-            f"caution: the products to classify are unlike the labelled ones ({interval}), so the"
-            f" accuracy of {headline:.4f} may be off by {100 * (headline - low):.0f} points: expect"
-            f" from {low:.2f}"
-        ]
+        return (
+            f"caution: the products to classify are unlike the labelled ones ({auc}); the accuracy"
+            f" of {headline:.4f} may be off by {100 * (headline - low):.0f} points: expect at least"
+            f" {low:.2f}"
+        )
+
+
+def loss_of_evidence(
+    labelled: np.ndarray,
+    new: np.ndarray,
+    labelled_group: np.ndarray,
+    new_group: np.ndarray,
+    seed: int,
+) -> Estimate | None:
+    """AUC of the test on columns [n, d] and [m, d] whose low values mean less evidence.
+
+    None where the mean of the first column is not lower among the new products. Groups as for
+    `measure_shift`.
+    """
+    if np.nanmean(new[:, 0]) >= np.nanmean(labelled[:, 0]):
+        return None
+    return measure_shift(labelled, new, labelled_group, new_group, seed).auc
 
 
 def expected_accuracy(

@@ -16,8 +16,8 @@ from lib.evaluation.abstention import (
     reweight_rule,
 )
 from lib.evaluation.metrics import Estimate, accuracy
-from lib.evaluation.product_columns import far_limit, nearest_outside_group, product_columns
-from lib.evaluation.promise import Promise, expected_accuracy, without_twin
+from lib.evaluation.product_columns import far_limit, image_columns, nearest_outside_group
+from lib.evaluation.promise import Promise, expected_accuracy, loss_of_evidence, without_twin
 from lib.evaluation.shift import measure_shift
 from lib.pipeline.experiment import Experiment
 from lib.runtime.workers import num_threads
@@ -136,23 +136,27 @@ def measure_promise(experiment: Experiment) -> tuple[Promise, AbstentionRule]:
     """Compare the products to classify with the labelled ones; the rule that holds for them."""
     rule = AbstentionRule.load(experiment.path("calibration"))
     labelled, test = (catalog_of_part(experiment, side) for side in ("train", "test"))
-    num_labelled = len(labelled.product_id)
-    group = np.arange(num_labelled) if labelled.group is None else labelled.group
+    group = labelled.group
+    if group is None:
+        group = np.arange(len(labelled.product_id))
     test_group = _sets_of_test(experiment, test)
+    seed, scale = experiment.config.seed, _scale(experiment)
+    images = measure_shift(
+        image_columns(labelled, read_embeddings(experiment, "train"), scale),
+        image_columns(test, read_embeddings(experiment, "test"), scale),
+        group,
+        test_group,
+        seed,
+    )
     near = _nearest_labelled(experiment, labelled, group)
     near_test = nearest_of_products(experiment, "test")
-    columns, columns_test = (
-        product_columns(catalog, read_embeddings(experiment, side), _scale(experiment), cosine)
-        for catalog, side, cosine in ((labelled, "train", near), (test, "test", near_test))
-    )
-    shift = measure_shift(columns, columns_test, group, test_group, experiment.config.seed)
-
     locked, locked_product = _confidence(experiment, rule, "locked")
     new, _ = _confidence(experiment, rule, "test")
-    confidence_shift = measure_shift(
-        locked, new, group[locked_product], test_group, experiment.config.seed
-    )
-    far = near_test < far_limit(near)
+    losses = {
+        "nearest_cos": loss_of_evidence(_column(near), _column(near_test), group, test_group, seed),
+        "probability": loss_of_evidence(locked, new, group[locked_product], test_group, seed),
+    }
+    supported = images.supported & ~(near_test < far_limit(near))
 
     part = experiment.config.stack_part
     rows, scores = read_candidates(experiment, part), submitted_scores(experiment, part)
@@ -160,14 +164,15 @@ def measure_promise(experiment: Experiment) -> tuple[Promise, AbstentionRule]:
     products = rows.product[best]
     expected = expected_accuracy(
         rows.target[best] == 1,
-        shift.weights[products],
-        shift.effective,
+        images.weights[products],
+        images.effective,
         new[:, 0],
-        shift.supported & ~far,
+        supported,
     )
-    promise = Promise(shift, confidence_shift, far, expected, near_test)
+    found = {name: auc for name, auc in losses.items() if auc is not None}
+    promise = Promise(images, found, supported, expected, near_test)
     rule = reweight_rule(
-        rule, shift, shift.weights[products], scores, rows.product, rows.target, labelled.group
+        rule, images, images.weights[products], scores, rows.product, rows.target, labelled.group
     )
     return promise, rule.withdraw() if promise.withdrawn else rule
 
@@ -188,6 +193,11 @@ def _confidence(
     _, query = np.unique(rows.product, return_inverse=True)
     second = group_max(others, query, len(best))
     return np.column_stack([first, first - second]).astype(np.float32), rows.product[best]
+
+
+def _column(values: np.ndarray) -> np.ndarray:
+    """float32 [n] as a table of one column, NaN where a product has no image."""
+    return np.where(np.isfinite(values), values, np.nan)[:, None]
 
 
 def _scale(experiment: Experiment) -> np.ndarray:

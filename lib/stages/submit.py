@@ -146,7 +146,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     if experiment.has_test:
         promise, _ = measure_promise(experiment)
         checks["test"] = promise.to_dict()
-        promise_notes += promise.lines(result.accuracy.value)
+        promise_notes.append(promise.line(result.accuracy.value))
     rows = ladder_rows(experiment)
     notes = [*promise_notes, abstention.summary_line(result)]
     (folder / "promise.json").write_text(json.dumps(checks, indent=1) + "\n")
@@ -236,7 +236,7 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     lines = [
         f"{config.blend.submit} blend on the locked part, {total.n:,} products:"
         f" {total.value:.4f} ({total.low:.4f} .. {total.high:.4f})",
-        *promise.lines(total.value),
+        promise.line(total.value),
         _accepted_line(counts, result, rule, promise.differs),
     ]
     if labelled.keys is None and catalog.keys is not None:
