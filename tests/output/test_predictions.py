@@ -19,6 +19,7 @@ PRODUCT = np.array([0, 0, 0, 1, 2, 2], np.int32)
 CLASS_ID = np.array([0, 1, 2, 0, 1, 2], np.int16)
 SCORE = np.array([0.1, 0.2, 0.7, 0.3, 0.5, 0.5], np.float32)
 CANDIDATES = PRODUCT, CLASS_ID, SCORE
+LIKE = np.ones(3, bool), np.array([0.9, 0.75, -np.inf], np.float32)
 
 
 def catalog(num_products: int, keys: list[str] | None = None) -> Catalog:
@@ -35,7 +36,9 @@ def read_csv(folder: Path) -> list[dict[str, str]]:
 
 
 def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
-    counts = predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2)
+    counts = predictions.write_predictions(
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE
+    )
     assert counts == (3, 2)
     assert read_csv(tmp_path) == [
         {
@@ -45,6 +48,7 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
             "class_2": "200",
             "prob_2": "0.180000",
             "accepted": "true",
+            "reason": "",
         },
         {
             "product": "11",
@@ -53,6 +57,7 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
             "class_2": "",
             "prob_2": "",
             "accepted": "true",
+            "reason": "",
         },
         {
             "product": "12",
@@ -61,22 +66,52 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
             "class_2": "300",
             "prob_2": "0.450000",
             "accepted": "false",
+            "reason": "improbable",
         },
     ]
 
 
-def test_the_parquet_file_also_holds_the_levels_of_the_first_class(tmp_path):
-    predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2)
+def test_the_parquet_file_also_holds_levels_and_the_nearest_cosine(tmp_path):
+    predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE)
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table["name_1"].to_pylist() == ["A > B > D", "A > B > C", "A"]
     assert table["class_2"].to_pylist() == [200, None, 300]
     assert table["prob_2"].type == pa.float32()
+    assert table["accepted"].to_pylist() == [True, True, False]
+    assert table["reason"].to_pylist() == ["", "", "improbable"]
+    cosine = table["nearest_cos"].to_pylist()
+    assert cosine == [pytest.approx(0.9), 0.75, None]  # none: a product without images
+
+
+def test_a_product_unlike_every_labelled_one_is_not_accepted(tmp_path):
+    like = np.array([True, False, False]), np.ones(3, np.float32)
+    counts = predictions.write_predictions(
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *like
+    )
+    assert counts == (3, 1)
+    rows = read_csv(tmp_path)
+    assert [row["prob_1"] for row in rows] == ["0.630000", "0.900000", "0.450000"]
+    assert [row["accepted"] for row in rows] == ["true", "false", "false"]
+    assert [row["reason"] for row in rows] == ["", *["unlike every labelled product"] * 2]
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table["reason"].to_pylist() == [row["reason"] for row in rows]
+
+
+def test_without_a_threshold_nothing_is_accepted_because_nothing_can_be_promised(tmp_path):
+    like = np.array([True, False, True]), np.ones(3, np.float32)
+    counts = predictions.write_predictions(
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE.withdraw(), 2, *like
+    )
+    assert counts == (3, 0)
+    rows = read_csv(tmp_path)
+    assert [row["accepted"] for row in rows] == ["false"] * 3
+    assert {row["reason"] for row in rows} == {"no precision can be promised for these products"}
 
 
 def test_names_of_the_source_stand_for_numbers(tmp_path):
     query = catalog(3, ["a", 'b "c", d', "e"])
     named = Categories(CATEGORIES.category_id, CATEGORIES.names, ["x", "y", "z"])
-    predictions.write_predictions(tmp_path, query, named, *CANDIDATES, RULE, 1)
+    predictions.write_predictions(tmp_path, query, named, *CANDIDATES, RULE, 1, *LIKE)
     rows = read_csv(tmp_path)
     assert [row["product"] for row in rows] == ["a", 'b "c", d', "e"]
     assert [row["class_1"] for row in rows] == ["z", "x", "y"]
@@ -84,16 +119,20 @@ def test_names_of_the_source_stand_for_numbers(tmp_path):
 
 def test_a_product_without_candidates_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="1 products have no candidates"):
-        predictions.write_predictions(tmp_path, catalog(4), CATEGORIES, *CANDIDATES, RULE, 2)
+        predictions.write_predictions(tmp_path, catalog(4), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE)
 
 
 def test_products_written_in_chunks_are_those_written_at_once(tmp_path, monkeypatch):
-    files = []
+    # The third product, first of the second chunk, is the only one without support.
+    like = np.array([True, True, False]), LIKE[1]
+    written = []
     for chunk in (100, 2):
         monkeypatch.setattr(predictions, "CHUNK", chunk)
-        predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2)
-        files.append((tmp_path / "predictions.csv").read_bytes())
-    assert files[0] == files[1]
+        predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *like)
+        table = pq.read_table(tmp_path / "predictions.parquet")
+        written.append(((tmp_path / "predictions.csv").read_bytes(), table.to_pylist()))
+    assert written[0] == written[1]
+    assert [row["reason"] for row in written[1][1]] == ["", "", "unlike every labelled product"]
 
 
 def test_top_rows_are_those_of_a_sort_by_score_and_row():
