@@ -75,7 +75,12 @@ def declare(graph: Graph) -> list[Artifact]:
         )
     for side in experiment.sides:
         _declare_nearest(graph, side)
-    _declare_twins(graph)
+    if "extract/twins" not in graph.artifacts:  # of the trained experiment
+        graph.add(
+            "extract/twins",
+            partial(find_twins, experiment),
+            inputs=["extract/train", *(f"extract/nearest/{side}" for side in experiment.sides)],
+        )
     graph.add(
         "extract/splits",
         partial(build_splits, experiment),
@@ -111,22 +116,8 @@ def _declare_nearest(graph: Graph, side: str) -> None:
         f"extract/nearest/{side}",
         partial(find_nearest, experiment, side),
         settings={"k": NUM_NEAREST},
-        inputs=[
-            *(f"extract/{side}" for side in sides),
-            *(f"extract/embeddings/{side}" for side in sides),
-            *(["extract/nearest/train"] if side == "test" else []),
-        ],
-    )
-
-
-def _declare_twins(graph: Graph) -> None:
-    experiment = graph.experiment
-    if "extract/twins" in graph.artifacts:  # of the trained experiment
-        return
-    graph.add(
-        "extract/twins",
-        partial(find_twins, experiment),
-        inputs=["extract/train", *(f"extract/nearest/{side}" for side in experiment.sides)],
+        inputs=[f"extract/{kind}{s}" for kind in ("", "embeddings/") for s in sides]
+        + (["extract/nearest/train"] if side == "test" else []),
     )
 
 
@@ -239,8 +230,7 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
 def find_nearest(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Find the nearest labelled images of other products for every image of a side.
 
-    nearest.npy: int64 [I, k], -1 for none; cosine.npy: float32 [I, k], falling. The index of a
-    large catalog is kept beside those of train.
+    nearest.npy: int64 [I, k], -1 for none; cosine.npy: float32 [I, k]. Train has the index.
     """
     import numpy as np
 
@@ -269,8 +259,7 @@ def find_nearest(experiment: Experiment, side: str, folder: Path) -> dict[str, A
 def find_twins(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Find sets of near twins among the labelled products, and how many to keep together.
 
-    twins.json: the threshold, and the fraction of sets that the split keeps together. sets.npy:
-    int32 [P]. twin.npy: bool [P], whether a product has a twin.
+    twins.json: threshold and fraction. sets.npy: int32 [P]. twin.npy: bool [P], has a twin.
     """
     import numpy as np
 
