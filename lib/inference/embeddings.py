@@ -22,6 +22,7 @@ from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
 from lib.models.classifier import ImageClassifier
 from lib.runtime import device as devices
+from lib.utils.chunks import chunks
 from lib.utils.files import atomic_write
 
 PCA_SAMPLE = 20_000  # images that the principal axes are computed from
@@ -96,9 +97,14 @@ class _Embedder:
         self.model, self.reader, self.batch_size = model, reader, run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.net = load_network(self.device)
+        self.pooled: np.ndarray | None = None  # of all images, where the PCA needed them all
 
     def embed(self, images: np.ndarray) -> Iterator[np.ndarray]:
         """Pooled features of the center view, float32 [b, width] a batch, of images int64 [n]."""
+        if self.pooled is not None:
+            for batch in chunks(len(images), self.batch_size):
+                yield self.pooled[images[batch]]
+            return
         box = center_crop(self.model.resize, self.model.crop)
         for _, pixels in self.reader.batches(images, self.batch_size):
             with torch.inference_mode(), devices.autocast(self.model, self.device):
@@ -125,6 +131,8 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     images = np.unique(sample.astype(np.int64))
     width = embedder.net.num_features
     features = np.concatenate([np.empty((0, width), np.float32), *embedder.embed(images)])
+    if len(images) == num_images:
+        embedder.pooled = features
     mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)
     centered = (features - mean).astype(np.float64)
     _, axes = np.linalg.eigh(centered.T @ centered)
