@@ -86,7 +86,9 @@ def status_all(artifacts: Sequence[Artifact]) -> dict[Path, Status]:
             reasons = [
                 f"input {name} is {states[source.path].state}"
                 for name, source in artifact.inputs.items()
-                if isinstance(source, Artifact) and not states[source.path].fresh
+                if isinstance(source, Artifact)
+                and source.path in states
+                and not states[source.path].fresh
             ]
             state = Status("stale", tuple(reasons)) if reasons else state
         states[artifact.path] = state

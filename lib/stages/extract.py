@@ -317,7 +317,7 @@ def _groups_of_twins(experiment: Experiment) -> "np.ndarray | None":
         if num_twins:
             logger.info("%s products are near twins; none are kept together", f"{num_twins:,}")
         return None
-    logger.warning(
+    logger.info(
         'group_by = "alike": %s products in %s sets of near twins; %s of the sets stay in one part'
         " and one fold, so that scores hold for products photographed elsewhere",
         f"{num_twins:,}",

@@ -158,9 +158,10 @@ def test_the_test_file_itself_gets_the_classes_of_the_submission(trained, tmp_pa
         assert len(set(named)) == len(named)
 
     table = pq.read_table(target_folder(trained, path) / "submit" / "predictions.parquet")
-    assert table.column_names == [*predicted[0], "name_1"]
+    assert table.column_names == [*predicted[0], "name_1", "nearest_cos"]
     for row, of_parquet in zip(predicted, table.to_pylist(), strict=True):
         assert " > " in of_parquet.pop("name_1")
+        assert of_parquet.pop("nearest_cos") <= 1.001
         for name, value in of_parquet.items():
             if name.startswith("prob_") and value is not None:
                 assert np.float32(row[name]) == np.float32(value)
@@ -314,8 +315,8 @@ def test_artifacts_of_new_products_depend_on_no_setting_of_the_test_side(trained
     assert built(source="sample") == built()
     sample = replace(config, data=replace(config.data, source="sample"))
     artifacts = declare_all(Experiment(sample, target))["extract"]
-    inputs = {a.path.name: a.inputs.get("test") for a in artifacts}
-    assert inputs["test"] == trained / "test.bson"
+    inputs = {a.path.parts[-2:]: a.inputs.get("test") for a in artifacts}
+    assert inputs["extract", "test"] == trained / "test.bson"
 
 
 @pytest.mark.parametrize(
