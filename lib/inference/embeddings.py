@@ -47,6 +47,8 @@ def write_embeddings(
     """
     num_images = len(reader.catalog.length)
     embedder = _Embedder(model, load_network, reader, run)
+    # Batches of one shard are those of the PCA, so that an interrupted call ends with equal bytes.
+    embedder.one_shard = num_images <= settings.shard_size
     if projection is None:
         projection = _ensure_projection(folder, embedder, num_images, settings.embedding_dim)
     mean_and_axes = np.load(projection)
@@ -97,6 +99,7 @@ class _Embedder:
         self.model, self.reader, self.batch_size = model, reader, run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.net = load_network(self.device)
+        self.one_shard = False
         self.pooled: np.ndarray | None = None  # of all images, where the PCA needed them all
 
     def embed(self, images: np.ndarray) -> Iterator[np.ndarray]:
@@ -131,7 +134,7 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     images = np.unique(sample.astype(np.int64))
     width = embedder.net.num_features
     features = np.concatenate([np.empty((0, width), np.float32), *embedder.embed(images)])
-    if len(images) == num_images:
+    if len(images) == num_images and embedder.one_shard:
         embedder.pooled = features
     mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)
     centered = (features - mean).astype(np.float64)

@@ -23,6 +23,7 @@ TINY = """
 name = "tiny"
 [data]
 source = "sample"
+group_by = ""
 [sample]
 train_products = 120
 test_products = 10

@@ -137,7 +137,7 @@ def test_arrays_without_test_products_give_scores_alone(tmp_path):
     assert "no submission: data.test names no products" in result.stderr
     folder = tmp_path / "work" / "tiny"
     submitted = sorted(p.name for p in (folder / "submit").glob("[!_]*"))
-    assert submitted == ["calibration.json", "ladder.txt", "scores.json"]
+    assert submitted == ["calibration.json", "ladder.txt", "promise.json", "scores.json"]
     assert not list(folder.rglob("test"))
     assert "<- final" in (folder / "submit" / "ladder.txt").read_text()
     scores = json.loads((folder / "submit" / "scores.json").read_text())
@@ -195,11 +195,12 @@ def test_a_new_image_makes_the_index_of_its_folder_stale(tmp_path):
     assert first.returncode == 0, first.stderr
     write_image(tmp_path / "train" / "class 0" / "more.png", 60, 1)
     states = {
-        artifact.path.name: status(artifact)
+        artifact.path.parts[-2:]: status(artifact)
         for artifact in declare_all(load_experiment(config))["extract"]
     }
-    assert states["test"].state == "fresh"
-    assert states["train"].reasons == states["categories"].reasons == ("input train has changed",)
+    assert states["extract", "test"].state == "fresh"
+    for name in ("train", "categories"):
+        assert states["extract", name].reasons == ("input train has changed",)
 
 
 @pytest.mark.parametrize(
