@@ -79,7 +79,10 @@ def declare(graph: Graph) -> list[Artifact]:
         graph.add(
             "extract/twins",
             partial(find_twins, experiment),
-            inputs=["extract/train", *(f"extract/nearest/{side}" for side in experiment.sides)],
+            inputs=[
+                "extract/train",
+                *(f"extract/nearest/{s}" for s in _sides_of_twins(experiment)),
+            ],
         )
     graph.add(
         "extract/splits",
@@ -89,7 +92,7 @@ def declare(graph: Graph) -> list[Artifact]:
             "group_by": experiment.config.data.group_by,
             "seed": experiment.config.seed,
         },
-        inputs=["extract/train", "extract/twins"],
+        inputs=["extract/train", *(["extract/twins"] if _is_alike(experiment) else [])],
     )
     for side in experiment.sides if experiment.config.features.use_phash else ():
         graph.add(
@@ -98,6 +101,15 @@ def declare(graph: Graph) -> list[Artifact]:
             inputs=[f"extract/{side}"],
         )
     return list(graph.artifacts.values())
+
+
+def _is_alike(experiment: Experiment) -> bool:
+    return experiment.config.data.group_by == "alike"
+
+
+def _sides_of_twins(experiment: Experiment) -> tuple[str, ...]:
+    """The split follows the test products only where near twins are kept together."""
+    return experiment.sides if _is_alike(experiment) else ("train",)
 
 
 def _declare_nearest(graph: Graph, side: str) -> None:
@@ -264,23 +276,19 @@ def find_twins(experiment: Experiment, folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from lib.similarity import twins
-    from lib.stages.read import (
-        catalog_of_part,
-        nearest_of_products,
-        read_nearest,
-        stranger_cosines,
-    )
+    from lib.stages import read
 
-    catalog = catalog_of_part(experiment, "train")
-    cosine, row = read_nearest(experiment, "train")
-    threshold = twins.twin_threshold(*stranger_cosines(experiment, catalog))
+    catalog = read.catalog_of_part(experiment, "train")
+    cosine, row = read.read_nearest(experiment, "train")
+    threshold = twins.twin_threshold(*read.stranger_cosines(experiment, catalog))
     pairs = twins.find_pairs(cosine, row, catalog.image_product, catalog.label, threshold)
     num_products = len(catalog.product_id)
     sets, twin = twins.connected_sets(pairs, num_products), pairs.has_twin(num_products)
     share = float(twin.mean())
     kept, counts = 0.0, {"products_with_twin": int(twin.sum())}
     if share >= twins.MANY:
-        alike = {s: nearest_of_products(experiment, s) >= threshold for s in experiment.sides}
+        sides = _sides_of_twins(experiment)
+        alike = {side: read.nearest_of_products(experiment, side) >= threshold for side in sides}
         counts |= {f"{side}_with_twin_in_train": int(a.sum()) for side, a in alike.items()}
         kept = twins.kept_fraction(**alike)
     np.save(folder / "sets.npy", sets)
@@ -296,8 +304,7 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.stages.read import catalog_of_part
 
     catalog, config = catalog_of_part(experiment, "train"), experiment.config
-    alike = config.data.group_by == "alike"
-    group = _groups_of_twins(experiment) if alike else catalog.group
+    group = _groups_of_twins(experiment) if _is_alike(experiment) else catalog.group
     return splits.build_splits(
         folder, catalog.product_id, catalog.label, config.split, config.seed, group
     )
@@ -318,11 +325,8 @@ def _groups_of_twins(experiment: Experiment) -> "np.ndarray | None":
             logger.info("%s products are near twins; none are kept together", f"{num_twins:,}")
         return None
     logger.info(
-        'group_by = "alike": %s products in %s sets of near twins; %s of the sets stay in one part'
-        " and one fold, so that scores hold for products photographed elsewhere",
-        f"{num_twins:,}",
-        f"{num_sets:,}",
-        f"{found.kept:.0%}",
+        'group_by = "alike": %s products in %s sets of near twins; %.0f %% of sets stay together',
+        *(f"{num_twins:,}", f"{num_sets:,}", 100 * found.kept),
     )
     return split_groups(found.sets, found.kept, experiment.config.seed)
 

@@ -131,7 +131,7 @@ def test_arrays_without_test_products_give_scores_alone(tmp_path):
     for shade, name in enumerate(["cat", "dog", "ox"]):
         drawings = rng.integers(0, 60, (30, 400), np.uint8) + np.uint8(80 * shade)
         np.save(tmp_path / "train" / f"{name}.npy", drawings)
-    config = write_config(tmp_path, source="npy", train="train", test="")
+    config = write_config(tmp_path, source="npy", train="train", test="", group_by="")
     result = run_all(config)
     assert result.returncode == 0, result.stderr
     assert "no submission: data.test names no products" in result.stderr
