@@ -13,9 +13,8 @@ predictions. They use few boosters (`SHORT_STACK`), so gains are over the first 
 experiment. `--seeds` repeats them with other seeds of the boosters; an interval draws a product
 with its predictions of all seeds.
 
-Each figure is given twice: on the locked part, and out-of-fold on the part that trains the
-boosters, which has many times the products. Out-of-fold, the weights of a blend are fitted without
-the fold that they score.
+Figures are out-of-fold, on the part that trains the boosters: the weights of a blend, too, are
+fitted without the fold that they score.
 """
 
 import argparse
@@ -37,7 +36,7 @@ from lib.stages.order import build_stage, declare_all
 from lib.stages.read import Member, all_members, read_candidates, read_scores
 from lib.utils.groups import group_argmax
 from studies import tables
-from studies.tables import Outcome, Row, slug
+from studies.tables import Row, slug
 
 BASELINE = "baseline"
 SHORT_STACK = (  # few boosters, so that every ablation takes minutes
@@ -70,60 +69,52 @@ SHARED_STAGES = ("extract", "cnn", "predictions", "embeddings")  # of all varian
 
 
 class Members:
-    """The members of an experiment's blend, with their scores on its two labelled parts."""
+    """The members of an experiment's blend, with their out-of-fold scores."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.parts = ("locked", experiment.config.stack_part)
-        self.rows = {part: read_candidates(experiment, part) for part in self.parts}
+        self.rows = read_candidates(experiment, experiment.config.stack_part)
         self.members = all_members(experiment)
-        self._scores: dict[tuple[Member, str], np.ndarray] = {}
+        self._scores: dict[Member, np.ndarray] = {}
 
-    def scores(self, members: Sequence[Member], part: str) -> list[np.ndarray]:
+    def scores(self, members: Sequence[Member]) -> list[np.ndarray]:
         """float32 [rows] for each member; each is read from disk once."""
+        part = self.experiment.config.stack_part
         for member in members:
-            if (member, part) not in self._scores:
-                self._scores[member, part] = read_scores(self.experiment, member, part)
-        return [self._scores[member, part] for member in members]
+            if member not in self._scores:
+                self._scores[member] = read_scores(self.experiment, member, part)
+        return [self._scores[member] for member in members]
 
-    def single(self, member: Member) -> Outcome:
-        """Correct predictions of one member."""
-        return self._outcome(*(self.scores([member], part)[0] for part in self.parts))
+    def single(self, member: Member) -> np.ndarray:
+        """bool [products]: whether one member predicts the true class."""
+        return self._correct(self.scores([member])[0])
 
-    def blend(self, members: Sequence[Member], method: str) -> Outcome:
-        """Correct predictions of a blend whose weights are fitted by `method`."""
-        config = self.experiment.config
-        part, steps = config.stack_part, config.blend.greedy_steps
-        scores, rows = self.scores(members, part), self.rows[part]
-        product, target, fold = rows.product, rows.target, rows.fold
-        weights = blend.fit_weights(scores, product, target, fold, method, steps)
-        locked_scores = self.scores(members, "locked")
-        locked = blend.weighted_mean(locked_scores, weights, self.rows["locked"].product)
-        oof = blend.cross_fit(scores, product, target, fold, method, steps)
-        return self._outcome(locked, oof)
+    def blend(self, members: Sequence[Member], method: str) -> np.ndarray:
+        """bool [products]: whether a blend whose weights are fitted by `method` does."""
+        rows, greedy_steps = self.rows, self.experiment.config.blend.greedy_steps
+        scores = self.scores(members)
+        return self._correct(
+            blend.cross_fit(scores, rows.product, rows.target, rows.fold, method, greedy_steps)
+        )
 
-    def _outcome(self, *scores: np.ndarray) -> Outcome:
-        """Which products are predicted correctly; scores: float32 [rows] of each part."""
-        correct = []
-        for score, rows in zip(scores, self.rows.values(), strict=True):
-            correct.append(rows.target[group_argmax(score, rows.product)] == 1)
-        return Outcome(*correct)
+    def _correct(self, scores: np.ndarray) -> np.ndarray:
+        return self.rows.target[group_argmax(scores, self.rows.product)] == 1
 
 
 def steps(experiment: Experiment) -> list[Row]:
     """Single members and blends, each compared with the best member of layer 2."""
     members, method = Members(experiment), experiment.config.blend.method
-    outcomes = {}
+    correct = {}
     for number in (2, 3):
         best = best_member(experiment, f"l{number}")
-        outcomes[f"best of layer {number}: {best.source} {best.booster}"] = members.single(best)
+        correct[f"best of layer {number}: {best.source} {best.booster}"] = members.single(best)
     for name in blend.METHODS:
-        outcomes[f"all members, {name} weights"] = members.blend(members.members, name)
+        correct[f"all members, {name} weights"] = members.blend(members.members, name)
     for name, belongs in _subsets(experiment, members.members).items():
         subset = [member for member in members.members if belongs(member)]
         if 0 < len(subset) < len(members.members):
-            outcomes[f"{name} ({len(subset)})"] = members.blend(subset, method)
-    return tables.compare({name: [outcome] for name, outcome in outcomes.items()})
+            correct[f"{name} ({len(subset)})"] = members.blend(subset, method)
+    return tables.compare({name: [seed] for name, seed in correct.items()})
 
 
 def _subsets(
@@ -152,7 +143,7 @@ def ablations(
     experiment: Experiment, path: str, overrides: Sequence[str], names: Sequence[str], seeds: int
 ) -> list[Row]:
     """Stages 04 and 05 of each variant and seed, built where missing; a row for each variant."""
-    outcomes: dict[str, list[Outcome]] = {}
+    correct: dict[str, list[np.ndarray]] = {}
     for name in names:
         for seed in range(seeds):
             folder = [f"work={experiment.folder}_ladder", f"name={slug(name)}_{seed}"]
@@ -162,9 +153,9 @@ def ablations(
             for stage in (extract, features, stack):
                 build_stage(stage, variant, rebuild=True)
             members = Members(variant)
-            outcome = members.blend(members.members, variant.config.blend.method)
-            outcomes.setdefault(name, []).append(outcome)
-    return tables.compare(outcomes)
+            of_seed = members.blend(members.members, variant.config.blend.method)
+            correct.setdefault(name, []).append(of_seed)
+    return tables.compare(correct)
 
 
 def check_trained(experiment: Experiment) -> None:

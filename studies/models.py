@@ -4,14 +4,16 @@
     python -m studies.models --config configs/mine.toml configs/mine_round2.toml --first lite0
 
 Reads the predictions of stage 03; nothing is trained. The prediction of a product is the mean over
-its images and views. Out-of-fold it comes from the networks that were trained without the product.
-Gains are over the first model, or over the one that `--first` names, on the same products.
+its images and views, out-of-fold: by the networks that were trained without the product. Gains are
+over the first model, or over the one that `--first` names, on the same products.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from lib.config.load import load
 from lib.config.schema import Config
@@ -22,23 +24,22 @@ from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
 from lib.stages.read import num_classes, read_topk
 from studies import tables
-from studies.tables import Outcome
 
 
-def read_outcome(experiment: Experiment, model: str) -> Outcome:
-    """Correct predictions of a model. Raises UserError if stage 03 has not run."""
+def read_correct(experiment: Experiment, model: str) -> np.ndarray:
+    """bool [products]: whether a model predicts the true class, out-of-fold.
+
+    Raises UserError if stage 03 has not run.
+    """
+    part = experiment.config.stack_part
+    folder = experiment.path(f"predictions/{model}/{part}")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing; run 03_predict_tta.py")
     catalog = read_catalog(experiment.path("extract/train"), Path(experiment.config.data.root))
-    splits = read_splits(experiment.path("extract/splits"))
-    correct = []
-    for part in ("locked", experiment.config.stack_part):
-        folder = experiment.path(f"predictions/{model}/{part}")
-        if not folder.is_dir():
-            raise UserError(f"{folder} is missing; run 03_predict_tta.py")
-        query = make_query(catalog, splits.products(part))
-        topk = read_topk(experiment, model, part)
-        predicted = best_classes(query, [topk], [1.0], num_classes(experiment))
-        correct.append(predicted == catalog.label[query.products])
-    return Outcome(*correct)
+    query = make_query(catalog, read_splits(experiment.path("extract/splits")).products(part))
+    topk = read_topk(experiment, model, part)
+    predicted = best_classes(query, [topk], [1.0], num_classes(experiment))
+    return predicted == catalog.label[query.products]
 
 
 def compare(configs: Sequence[Config], first: str) -> str:
@@ -46,22 +47,25 @@ def compare(configs: Sequence[Config], first: str) -> str:
 
     Raises UserError if there is no such model, or if the configs have different products.
     """
-    outcomes = {
-        (model if len(configs) == 1 else f"{config.name}, {model}"): read_outcome(
+    correct = {
+        (model if len(configs) == 1 else f"{config.name}, {model}"): read_correct(
             Experiment(config), model
         )
         for config in configs
         for model in config.models
     }
-    matches = [name for name in outcomes if name == first or name.endswith(f", {first}")]
+    matches = [name for name in correct if name == first or name.endswith(f", {first}")]
     if first and not matches:
-        raise UserError(f"no model {first!a}; choose one of: {', '.join(outcomes)}")
+        raise UserError(f"no model {first!a}; choose one of: {', '.join(correct)}")
     if first:
-        outcomes = {matches[0]: outcomes[matches[0]]} | outcomes
-    if len({(len(outcome.locked), len(outcome.oof)) for outcome in outcomes.values()}) > 1:
-        raise UserError("the configs have different locked products; compare one catalog's configs")
+        correct = {matches[0]: correct[matches[0]]} | correct
+    if len({len(of_model) for of_model in correct.values()}) > 1:
+        raise UserError(
+            "the configs have different out-of-fold products; compare configs of one catalog and"
+            " one split"
+        )
     title = ", ".join(config.name for config in configs)
-    rows = tables.compare({name: [outcome] for name, outcome in outcomes.items()})
+    rows = tables.compare({name: [of_model] for name, of_model in correct.items()})
     return tables.to_markdown(title, rows)
 
 

@@ -7,7 +7,7 @@
 
 Runs stages 02 and 03 of one model of the config (`--model`; by default the first) once for each
 setting and seed. `--set` applies to all of them. The prediction of a product is the mean over its
-images and views; out-of-fold it comes from the networks that were trained without the product.
+images and views, out-of-fold: by the networks that were trained without the product.
 Finished runs are kept, so the study can be stopped and extended by seeds and settings later.
 
 A gain is subject to two kinds of chance. The interval covers the choice of products; it draws a
@@ -20,6 +20,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from lib.config.load import load
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
@@ -27,7 +29,7 @@ from lib.runtime.log import configure_logging
 from lib.stages import predict, train
 from lib.stages.order import build_stage
 from studies import models, tables
-from studies.tables import Outcome, Row, slug
+from studies.tables import Row, slug
 
 BASELINE = "baseline"
 GEOMETRY = ("augment.min_area=0.6", "augment.max_stretch=0.15", "augment.max_rotation=10")
@@ -86,12 +88,12 @@ def study(
 ) -> list[Row]:
     """Train and predict each setting and seed where missing; a table row for each setting."""
     experiment = Experiment(load(path, overrides))
-    outcomes: dict[str, list[Outcome]] = {}
+    correct: dict[str, list[np.ndarray]] = {}
     for seed in range(seeds):
         for name in names:
             variant = make_variant(experiment, path, overrides, model, name, seed)
-            outcomes.setdefault(name, []).append(train_and_predict(variant, model))
-    return tables.compare(outcomes)
+            correct.setdefault(name, []).append(train_and_predict(variant, model))
+    return tables.compare(correct)
 
 
 def make_variant(
@@ -121,11 +123,11 @@ def make_variant(
     return variant
 
 
-def train_and_predict(experiment: Experiment, model: str) -> Outcome:
-    """Run stages 02 and 03 where missing; the model's correct predictions."""
+def train_and_predict(experiment: Experiment, model: str) -> np.ndarray:
+    """Run stages 02 and 03 where missing; bool [products], as of `models.read_correct`."""
     for stage in (train, predict):
         build_stage(stage, experiment, rebuild=True)
-    return models.read_outcome(experiment, model)
+    return models.read_correct(experiment, model)
 
 
 def select_settings(only: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Tables that compare variants with the first one, with intervals.
 
-Each figure is given twice: on the locked part, and out-of-fold on the part that trains the
-boosters, which has many times the products.
+Figures are out-of-fold, on the part that trains the boosters. A part that is looked at in many
+comparisons is no longer a clean measure; the one for the final figures is opened by stage 06 alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,57 +15,41 @@ from lib.pipeline.experiment import Experiment
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Correct predictions of one variant and seed.
-
-    locked, oof: bool [products], whether the best class is the true one, for the locked part and
-    out-of-fold for the part that trains the boosters.
-    """
-
-    locked: np.ndarray
-    oof: np.ndarray
-
-
-@dataclass(frozen=True)
 class Row:
-    """One row of a table: accuracies of a variant and its gains over the first row.
+    """One row of a table: the accuracy of a variant and its gain over the first row.
 
-    gain_by_seed: out-of-fold gains, one for each seed; empty for a single seed.
+    gain_by_seed: one gain for each seed; empty for a single seed.
     """
 
     name: str
-    locked: Estimate
-    oof: Estimate
-    locked_gain: Estimate | None = None
-    oof_gain: Estimate | None = None
+    accuracy: Estimate
+    gain: Estimate | None = None
     gain_by_seed: tuple[float, ...] = ()
 
 
-def compare(outcomes: dict[str, list[Outcome]]) -> list[Row]:
-    """A row for each variant, by name, over its seeds; gains are over the first variant.
+def compare(correct: dict[str, list[np.ndarray]]) -> list[Row]:
+    """A row for each variant, over its seeds; gains are over the first variant.
 
-    Raises ValueError if variants have different numbers of seeds.
+    correct: for each variant, by name, one bool [products] for each seed: whether the best class is
+    the true one. Raises ValueError if variants have different numbers of seeds.
     """
-    (_, baseline), *_ = outcomes.items()
-    if {len(seeds) for seeds in outcomes.values()} != {len(baseline)}:
+    (_, baseline), *_ = correct.items()
+    if {len(seeds) for seeds in correct.values()} != {len(baseline)}:
         raise ValueError("variants have different numbers of seeds")
     return [
         _row(name, seeds, baseline if number else None)
-        for number, (name, seeds) in enumerate(outcomes.items())
+        for number, (name, seeds) in enumerate(correct.items())
     ]
 
 
-def _row(name: str, seeds: list[Outcome], baseline: list[Outcome] | None) -> Row:
-    locked, oof = [seed.locked for seed in seeds], [seed.oof for seed in seeds]
-    row = Row(name, over_seeds(accuracy, locked), over_seeds(accuracy, oof))
+def _row(name: str, seeds: list[np.ndarray], baseline: list[np.ndarray] | None) -> Row:
+    row = Row(name, over_seeds(accuracy, seeds))
     if baseline is None:
         return row
-    baseline_oof = [seed.oof for seed in baseline]
-    gains = [float(a.mean() - b.mean()) for a, b in zip(oof, baseline_oof, strict=True)]
+    gains = [float(a.mean() - b.mean()) for a, b in zip(seeds, baseline, strict=True)]
     return replace(
         row,
-        locked_gain=over_seeds(gain, locked, [seed.locked for seed in baseline]),
-        oof_gain=over_seeds(gain, oof, baseline_oof),
+        gain=over_seeds(gain, seeds, baseline),
         gain_by_seed=tuple(gains) if len(gains) > 1 else (),
     )
 
@@ -84,13 +68,12 @@ def over_seeds(metric: Callable[..., Estimate], *correct: Sequence[np.ndarray]) 
 def to_markdown(title: str, rows: Sequence[Row]) -> str:
     """A heading and the table of `compare`; gains in percentage points."""
     by_seed = any(row.gain_by_seed for row in rows)
-    header = ["", "locked", "gain", "out-of-fold", "gain"] + ["seed by seed"] * by_seed
+    header = ["", "out-of-fold", "gain"] + ["seed by seed"] * by_seed
     lines = []
     for row in rows:
-        cells = [_share(row.locked), _points(row.locked_gain)]
-        cells += [_share(row.oof), _points(row.oof_gain)]
+        cells = [row.name, _share(row.accuracy), _points(row.gain)]
         seeds = " ".join(f"{100 * value:+.2f}" for value in row.gain_by_seed)
-        lines.append([row.name, *cells] + [seeds] * by_seed)
+        lines.append(cells + [seeds] * by_seed)
     return f"### {title}\n\n{table(header, lines)}"
 
 

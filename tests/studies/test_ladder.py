@@ -1,5 +1,6 @@
 """The study of the ladder: its two tables, on stored scores and on a small trained experiment."""
 
+import shutil
 import sys
 
 import pytest
@@ -37,35 +38,38 @@ SMALL = (
 
 
 def correct_predictions(experiment, scores):
-    """bool [products] of the locked part."""
-    rows = read_candidates(experiment, "locked")
+    """bool [products] of the part that trains the boosters."""
+    rows = read_candidates(experiment, "fit")
     return rows.target[group_argmax(scores, rows.product)] == 1
 
 
 @pytest.fixture
 def stored(tmp_path):
-    """Random scores of all members of the sample config; nothing is trained."""
-    return write_scores(load(SAMPLE, [f"work={tmp_path}"]))
+    """Random out-of-fold scores of all members of the sample config, and no others."""
+    experiment = write_scores(load(SAMPLE, [f"work={tmp_path}"]))
+    for folder in ("scores", "features/candidates/locked", "features/candidates/test"):
+        shutil.rmtree(experiment.path(folder))
+    return experiment
 
 
 def test_the_first_step_is_the_best_member_of_the_second_layer(stored):
     row = ladder.steps(stored)[0]
     best = best_member(stored, "l2")
     assert row.name == f"best of layer 2: {best.source} {best.booster}"
-    correct = correct_predictions(stored, read_scores(stored, best, "locked"))
-    assert row.locked.value == correct.mean()
-    assert row.locked_gain is None
+    correct = correct_predictions(stored, read_scores(stored, best, "fit"))
+    assert row.accuracy.value == correct.mean()
+    assert row.gain is None
 
 
-def test_every_step_is_measured_on_all_products_of_both_parts(stored):
-    assert all(row.locked.n == row.oof.n == NUM_PRODUCTS for row in ladder.steps(stored))
+def test_every_step_is_measured_on_all_products(stored):
+    assert all(row.accuracy.n == NUM_PRODUCTS for row in ladder.steps(stored))
 
 
 def test_there_is_a_step_for_each_method_of_fitting_weights(stored):
     rows = {row.name: row for row in ladder.steps(stored)}
     assert {f"all members, {name} weights" for name in blend.METHODS} <= set(rows)
-    simple = correct_predictions(stored, scores_of_blend(stored, "simple", "locked"))
-    assert rows["all members, simple weights"].locked.value == simple.mean()
+    simple = correct_predictions(stored, scores_of_blend(stored, "simple", "fit"))
+    assert rows["all members, simple weights"].accuracy.value == simple.mean()
 
 
 def test_steps_of_subsets_count_their_members(stored):
@@ -82,8 +86,8 @@ def test_steps_of_subsets_count_their_members(stored):
 
 def test_the_scores_of_a_member_are_read_from_disk_once(stored):
     members = ladder.Members(stored)
-    first = members.scores(members.members[:1], "locked")[0]
-    assert members.scores(members.members[:1], "locked")[0] is first
+    first = members.scores(members.members[:1])[0]
+    assert members.scores(members.members[:1])[0] is first
 
 
 @pytest.fixture(scope="module")

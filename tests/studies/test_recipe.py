@@ -28,7 +28,7 @@ def test_a_finished_study_builds_nothing_again(small_study, capfd):
     _, study, rows = small_study
     capfd.readouterr()
     assert [row.name for row in rows] == [recipe.BASELINE, "one view"]
-    assert rows[0].oof.n == 127
+    assert rows[0].accuracy.n == 127
     assert recipe.study(*study) == rows
     assert "building" not in capfd.readouterr().err
 

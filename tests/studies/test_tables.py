@@ -4,31 +4,30 @@ import numpy as np
 import pytest
 
 from lib.evaluation.metrics import accuracy
-from studies.tables import Outcome, compare, over_seeds, slug, to_markdown
+from studies.tables import compare, over_seeds, slug, to_markdown
 
 CORRECT = np.array([True, False] * 50)
 
 
 @pytest.fixture
 def rows():
-    """Two variants of two seeds; one seed of the second gains one product of 100 out-of-fold."""
+    """Two variants of two seeds; one seed of the second gains one product of 100."""
     better = CORRECT.copy()
     better[1] = True
-    same = Outcome(CORRECT, CORRECT)
-    return compare({"a": [same, same], "b": [Outcome(CORRECT, better), same]})
+    return compare({"a": [CORRECT, CORRECT], "b": [better, CORRECT]})
 
 
 def test_gains_are_paired_and_listed_seed_by_seed(rows):
     assert rows[1].gain_by_seed == pytest.approx((0.01, 0.0))
-    assert rows[1].oof_gain.value == pytest.approx(0.005)
-    assert rows[1].locked_gain.low == rows[1].locked_gain.high == 0
-    assert rows[0].oof_gain is None
+    assert rows[1].gain.value == pytest.approx(0.005)
+    assert rows[1].accuracy.value == pytest.approx(0.505)
+    assert rows[0].gain is None
 
 
 def test_the_markdown_table_has_a_column_for_seeds_and_marks_no_gain(rows):
     lines = to_markdown("a title", rows).splitlines()
     assert lines[0] == "### a title"
-    assert lines[2].endswith("| seed by seed |")
+    assert lines[2] == "|  | out-of-fold | gain | seed by seed |"
     assert lines[-1].endswith("| +1.00 +0.00 |")
     assert "none" in lines[-1]
 
@@ -39,9 +38,8 @@ def test_a_second_equal_seed_does_not_narrow_the_interval():
 
 
 def test_variants_with_different_numbers_of_seeds_are_an_error():
-    outcome = Outcome(CORRECT, CORRECT)
     with pytest.raises(ValueError, match="different numbers of seeds"):
-        compare({"a": [outcome], "b": [outcome, outcome]})
+        compare({"a": [CORRECT], "b": [CORRECT, CORRECT]})
 
 
 def test_a_slug_is_a_folder_name():
