@@ -1,15 +1,15 @@
 """Number of categories against number of drawings (Figures 10, 11 of the Quick, Draw! report).
 
-    python -m studies.quickdraw_classes --drawings 40 80 120 160
+    python -m studies.quickdraw_classes --drawings 15 30 45 60
     python -m studies.quickdraw_classes --set data.train=bitmap28_large --set data.classes=[] \\
-        --set data.max_per_class=0 --set name=quickdraw_large \\
-        --drawings 500 1000 1500 2000 2500 3000
+        --set data.max_per_class=0 --set split.n_folds=4 --set name=quickdraw_large \\
+        --drawings 500 1000 1500 2000
 
 Trains one network for each number of categories, number of drawings and seed. Categories are drawn
-for each number and seed among those with enough drawings; the network is evaluated on all locked
-drawings of its categories. Then the report's regression by least squares: accuracy and loss by
-categories and drawings. Trials with the same draw of categories are not independent, so the main
-intervals cluster by draw; the plain intervals, which the report has, stand beside them.
+for each number and seed among those with enough drawings; the network is evaluated on all held-out
+drawings (fold 0) of its categories. Then the report's regression by least squares: accuracy and
+loss by categories and drawings. Trials with the same draw of categories are not independent, so the
+main intervals cluster by draw; the plain intervals, which the report has, stand beside them.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def make_trial(
     rng = np.random.default_rng([seed, num_categories])
     class_ids = np.sort(rng.choice(eligible, num_categories, replace=False)).tolist()
     train = data.sample(data.train, class_ids, size, seed)
-    test, labels = data.of_classes(data.locked, class_ids), data.labels(class_ids)
+    test, labels = data.of_classes(data.held_out, class_ids), data.labels(class_ids)
     name = f"classes-{num_categories}-{size}"
     return Trial(name, model, train, test, labels, num_categories, seed)
 
@@ -178,7 +178,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             color = (0.0, 0.45, 0.7, alpha)
             axes.plot(xs, 100 * np.array(means), "o-", color=color, label=f"{value} {curve}")
         axes.set_xlabel("categories" if x == "categories" else "drawings of each category")
-        axes.set_ylabel("accuracy on locked drawings, %")
+        axes.set_ylabel("accuracy on held-out drawings, %")
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
         axes.legend(frameon=False, fontsize="small", **below)
     pages.save(figure, path)

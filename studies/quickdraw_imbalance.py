@@ -2,10 +2,11 @@
 
     python -m studies.quickdraw_imbalance
     python -m studies.quickdraw_imbalance --set data.train=bitmap28_large --set data.classes=[] \\
-        --set data.max_per_class=0 --set name=quickdraw_large --majority shoe --minority spoon
+        --set data.max_per_class=0 --set split.n_folds=4 --set name=quickdraw_large \\
+        --majority shoe --minority spoon
 
 Trains on all drawings of one category and on fewer and fewer of another; evaluates on as many
-locked drawings of each. The remedies: augmentation, class-balanced sampling, focal loss.
+held-out drawings (fold 0) of each. The remedies: augmentation, class-balanced sampling, focal loss.
 """
 
 import argparse
@@ -82,12 +83,12 @@ def make_trial(
     """
     common = data.sample(data.train, pair[:1], num_common, seed)
     rare = data.sample(data.train, pair[1:], round(fraction * num_common), seed)
-    num_test = min(len(data.of_classes(data.locked, [class_id])) for class_id in pair)
+    num_test = min(len(data.of_classes(data.held_out, [class_id])) for class_id in pair)
     return Trial(
         trial_name(fraction, remedy),
         replace(model, **REMEDIES[remedy]),
         np.sort(np.concatenate([common, rare])),
-        data.sample(data.locked, pair, num_test, 0),
+        data.sample(data.held_out, pair, num_test, 0),
         data.labels(pair),
         len(pair),
         seed,
@@ -170,7 +171,7 @@ def section(
         f"### A rare category: {config.name}\n\n"
         f"Trained on {num_common:,} drawings of {arguments.majority} and on fewer and fewer of"
         f" {arguments.minority} (the report: 50,000 of fork, and 100 to 50,000 of hammer);"
-        f" evaluated on {num_test:,} locked drawings of each. `{arguments.model}`,"
+        f" evaluated on {num_test:,} held-out drawings (fold 0) of each. `{arguments.model}`,"
         f" {arguments.epochs} epochs, {arguments.seeds} seeds. Gains are over the baseline.\n\n"
         f"{table(header, lines)}\n\n"
     )

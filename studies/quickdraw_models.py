@@ -2,11 +2,11 @@
 
     python -m studies.quickdraw_models
     python -m studies.quickdraw_models --set data.train=bitmap28_large --set data.classes=[] \\
-        --set data.max_per_class=0 --set name=quickdraw_large
+        --set data.max_per_class=0 --set split.n_folds=4 --set name=quickdraw_large
 
-Trains all models of the config and evaluates them on the locked part; the first is the baseline.
-Times are seconds of one core. "Speed-up" is the time until the baseline reaches its best accuracy,
-divided by the time until the other model first reaches the same accuracy.
+Trains all models of the config and evaluates them on held-out drawings (fold 0); the first is the
+baseline. Times are seconds of one core. "Speed-up" is the time until the baseline reaches its best
+accuracy, divided by the time until the other model first reaches the same accuracy.
 """
 
 import argparse
@@ -53,9 +53,9 @@ def study(arguments: argparse.Namespace, experiment: Experiment, data: Drawings)
 
 
 def make_trial(data: Drawings, config: Config, name: str, seed: int) -> Trial:
-    """Train a model on all training drawings, evaluate it on all locked ones."""
+    """Train a model on all training drawings, evaluate it on all held-out ones."""
     label, num_classes = data.catalog.label, len(data.categories)
-    return Trial(name, config.models[name], data.train, data.locked, label, num_classes, seed)
+    return Trial(name, config.models[name], data.train, data.held_out, label, num_classes, seed)
 
 
 def summarize(
@@ -135,12 +135,13 @@ def section(config: Config, data: Drawings, rows: list[dict[str, Any]], seeds: i
         ]
         for row in rows
     ]
-    header = ["", "parameters", "epochs", "train %", "locked %", f"gain over {rows[0]['model']}"]
+    header = ["", "parameters", "epochs", "train %", "held-out %", f"gain over {rows[0]['model']}"]
     header += ["images/s", "speed-up", "the report"]
     return (
         f"### Networks: {config.name}\n\n"
         f"{len(data.categories)} categories, {len(data.train):,} training drawings,"
-        f" {len(data.locked):,} locked drawings; {seeds} seeds; images per second on one core.\n\n"
+        f" {len(data.held_out):,} held-out drawings (fold 0); {seeds} seeds; images per"
+        " second on one core.\n\n"
         f"{table(header, lines)}\n\n"
         f"![accuracy by time](quickdraw/models_{config.name}.png)"
     )
@@ -161,7 +162,7 @@ def _draw(
             axes.plot(seconds(run), reached, color=color, label=None if number else name)
     axes.set_xscale("log")
     axes.set_xlabel("seconds of one core")
-    axes.set_ylabel("accuracy on locked drawings, %")
+    axes.set_ylabel("accuracy on held-out drawings, %")
     axes.legend(frameon=False)
     pages.save(figure, path)
 

@@ -3,8 +3,9 @@
     python -m studies.quickdraw_rasters
 
 Trains one network on published bitmaps and one on strokes that `lib.data.strokes` rasterizes, with
-the same number of drawings of each category, and evaluates both on locked drawings of both kinds.
-If the rasterization follows the rule of the bitmaps, the accuracies do not depend on the kind.
+the same number of drawings of each category, and evaluates both on held-out drawings (fold 0) of
+both kinds. If the rasterization follows the rule of the bitmaps, the accuracies do not depend on
+the kind.
 """
 
 import argparse
@@ -76,9 +77,9 @@ def evaluate(
             for kind, (other_experiment, other) in sources.items():
                 checkpoint = folder / "last.pt"
                 probs = trials.predict_probs(
-                    other_experiment, trial.model, checkpoint, other.locked
+                    other_experiment, trial.model, checkpoint, other.held_out
                 )
-                truth = other.catalog.label[other.locked]
+                truth = other.catalog.label[other.held_out]
                 correct[kind].append(probs.argmax(1).numpy() == truth)
         for kind, by_seed in correct.items():
             row = {"trained_on": trained_on, "evaluated_on": kind, "drawings": len(by_seed[0])}
@@ -90,7 +91,7 @@ def make_trial(data: Drawings, model: Model, size: int, seed: int) -> Trial:
     """Train on `size` drawings of every category."""
     num_classes = len(data.categories)
     train = data.sample(data.train, range(num_classes), size, seed)
-    return Trial("rasters", model, train, data.locked, data.catalog.label, num_classes, seed)
+    return Trial("rasters", model, train, data.held_out, data.catalog.label, num_classes, seed)
 
 
 def section(
@@ -106,9 +107,9 @@ def section(
     return (
         "### Bitmaps and rasterized strokes\n\n"
         f"{num_classes} categories, {size} training drawings of each, {arguments.seeds} seeds;"
-        " accuracy on locked drawings in percent.\n\n"
+        " accuracy on held-out drawings (fold 0) in percent.\n\n"
         f"{table(header, lines)}\n\n"
-        "One locked drawing of each of nine categories: bitmaps above, rasterized strokes below."
+        "One held-out drawing of each of nine categories: bitmaps above, rasterized strokes below."
         "\n\n![](quickdraw/rasters.png)"
     )
 
@@ -120,7 +121,7 @@ def _draw(path: Path, sources: dict[str, tuple[Experiment, Drawings]]) -> None:
         with ImageReader(data.catalog, (28, 28), 1) as reader:
             for class_id, axes in enumerate(line):
                 axes.axis("off")
-                drawings = data.of_classes(data.locked, [class_id])
+                drawings = data.of_classes(data.held_out, [class_id])
                 if len(drawings):
                     axes.imshow(reader.decode(int(drawings[0])), interpolation="nearest")
     pages.save(figure, path)

@@ -2,10 +2,11 @@
 
     python -m studies.quickdraw_size
     python -m studies.quickdraw_size --set data.train=bitmap28_large --set data.classes=[] \\
-        --set data.max_per_class=0 --set name=quickdraw_large --categories 5
+        --set data.max_per_class=0 --set split.n_folds=4 --set name=quickdraw_large --categories 5
 
 Trains one network for ten epochs on more and more drawings of each category and evaluates it on
-the same locked drawings. Sizes that the files do not have are left out and named in the text.
+the same held-out drawings (fold 0). Sizes that the files do not have are left out and named in the
+text.
 """
 
 import argparse
@@ -65,9 +66,9 @@ def _available(smallest: int, sizes: Sequence[int]) -> tuple[list[int], list[int
 
 
 def make_trial(data: Drawings, model: Model, class_ids: list[int], size: int, seed: int) -> Trial:
-    """Train on `size` drawings of each class, evaluate on all locked drawings of the classes."""
+    """Train on `size` drawings of each class, evaluate on all held-out drawings of the classes."""
     train = data.sample(data.train, class_ids, size, seed)
-    test, labels = data.of_classes(data.locked, class_ids), data.labels(class_ids)
+    test, labels = data.of_classes(data.held_out, class_ids), data.labels(class_ids)
     return Trial(f"size-{size}", model, train, test, labels, len(class_ids), seed)
 
 
@@ -106,14 +107,14 @@ def section(
         theirs = [_pair(*pair) for pair in REPORT.get(row["drawings"], ())] or [""] * 4
         pairs = zip(ours, theirs, strict=True)
         lines.append([row["drawings"], *(cell for pair in pairs for cell in pair)])
-    header = ["drawings of each", "accuracy, training", "report", "accuracy, locked", "report"]
-    header += ["loss, training", "report", "loss, locked", "report"]
-    num_test = len(data.of_classes(data.locked, class_ids))
+    header = ["drawings of each", "accuracy, training", "report", "accuracy, held out", "report"]
+    header += ["loss, training", "report", "loss, held out", "report"]
+    num_test = len(data.of_classes(data.held_out, class_ids))
     left_out = f" Too few drawings for {', '.join(map(str, missing))}." if missing else ""
     return (
         f"### Number of drawings: {config.name}, {len(class_ids)} categories\n\n"
         f"`{arch}`; each cell is (epoch 1, epoch {arguments.epochs}), the mean of"
-        f" {arguments.seeds} seeds. Evaluated on {num_test:,} locked drawings.{left_out}"
+        f" {arguments.seeds} seeds. Evaluated on {num_test:,} held-out drawings (fold 0).{left_out}"
         f" Categories: {', '.join(data.names(class_ids))}. The report's figures are of its own ten"
         f" categories.\n\n{table(header, lines)}\n\n"
     )
@@ -129,7 +130,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     for axes, metric, label in ((left, "accuracy", "accuracy"), (right, "loss", "cross-entropy")):
         for key, part, color in (
             (metric, "training", pages.BLUE),
-            (f"valid_{metric}", "locked", pages.RED),
+            (f"valid_{metric}", "held out", pages.RED),
         ):
             for end, style in (("first", "o:"), ("last", "o-")):
                 values = [row[f"{key}_{end}"] for row in rows]

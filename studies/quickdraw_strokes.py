@@ -5,7 +5,7 @@
 
 Two networks: convolutions along the points of the pen, and `draw_modern` on the same points as
 pixels. Each is trained once on partial drawings (a tenth to all of the path) and once on complete
-ones. All are evaluated on the same locked drawings after 10 %, 20 %, ... of the path.
+ones. All are evaluated on the same held-out drawings (fold 0) after 10 %, 20 %, ... of the path.
 """
 
 import argparse
@@ -86,8 +86,8 @@ def study(arguments: argparse.Namespace, experiment: Experiment, data: Drawings)
 
 
 def make_trial(data: Drawings, model: Model, class_ids: list[int], name: str, seed: int) -> Trial:
-    """Train on all training drawings of the classes, evaluate on all locked ones."""
-    train, test = (data.of_classes(part, class_ids) for part in (data.train, data.locked))
+    """Train on all training drawings of the classes, evaluate on all held-out ones."""
+    train, test = (data.of_classes(part, class_ids) for part in (data.train, data.held_out))
     labels = data.labels(class_ids)
     return Trial(f"strokes-{name}", model, train, test, labels, len(class_ids), seed)
 
@@ -197,7 +197,7 @@ def section(rows: list[dict[str, Any]], trial: Trial, arguments: argparse.Namesp
     )
     return (
         f"### Partial drawings: {trial.num_classes} categories\n\n"
-        f"{len(trial.train):,} training drawings, {len(trial.test):,} locked ones,"
+        f"{len(trial.train):,} training drawings, {len(trial.test):,} held-out ones (fold 0),"
         f" {arguments.epochs} epochs, seeds: {arguments.seeds}. The network on the pen's path has"
         f" {pen_parameters:,} parameters, the network on pixels {raster_parameters:,}. A partial"
         f" drawing is enlarged to the full square.\n\n{table(header, lines)}\n\n"
@@ -213,7 +213,7 @@ def _draw(path: Path, rows: list[dict[str, Any]]) -> None:
             label = f"{kind}, trained on {trained_on} drawings"
             axes.plot(percent, values, style, color=color, label=label)
     axes.set_xlabel("part of the drawing, %")
-    axes.set_ylabel("accuracy on locked drawings, %")
+    axes.set_ylabel("accuracy on held-out drawings, %")
     axes.legend(frameon=False)
     pages.save(figure, path)
 

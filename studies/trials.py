@@ -1,8 +1,13 @@
 """Trials of the studies on drawings: train one network on some products, evaluate it on others.
 
 Networks, training loop and predictions are those of the pipeline; a study only chooses the
-products. The result of a trial is a JSON file whose name contains a digest of everything that
-determines it. A finished trial is not run again, so a study can be stopped and extended later.
+products. Stage 01 gives a fold to every labelled product but those for the final figures, which
+stage 06 alone opens. Drawings of fold 0 are held out for evaluation, those of the other folds are
+for training. With `split.n_folds = 2` that is a half each; more folds leave more for training, in
+an experiment of its own: `--set split.n_folds=4 --set name=NAME`.
+
+The result of a trial is a JSON file whose name contains a digest of everything that determines it.
+A finished trial is not run again, so a study can be stopped and extended later.
 """
 
 import argparse
@@ -42,7 +47,7 @@ from lib.utils.files import atomic_write
 
 LARGE = (
     "--set data.train=bitmap28_large --set data.classes=[] --set data.max_per_class=0"
-    " --set name=quickdraw_large"
+    " --set split.n_folds=4 --set name=quickdraw_large"
 )
 
 
@@ -84,13 +89,14 @@ class TrialResult:
 class Drawings:
     """The labelled products of stage 01, one image each.
 
-    train: int64, products of all parts but `locked`. locked: int64, products for evaluation.
+    train: int64, products of all folds but fold 0. held_out: int64, those of fold 0, for
+    evaluation. A product without a fold (-1) is in neither.
     """
 
     catalog: Catalog
     categories: Categories
     train: np.ndarray
-    locked: np.ndarray
+    held_out: np.ndarray
 
     def class_id(self, name: str) -> int:
         """The class of this name. Raises UserError if there is none."""
@@ -185,15 +191,15 @@ def find_model(experiment: Experiment, name: str) -> Model:
 
 def load_drawings(experiment: Experiment) -> Drawings:
     """Raises UserError unless every product has exactly one image."""
-    splits = read_splits(experiment.path("extract/splits"))
+    fold = read_splits(experiment.path("extract/splits")).fold
     catalog = catalog_of_part(experiment, "train")
     if not np.array_equal(catalog.image_product, np.arange(len(catalog.product_id))):
         raise UserError(f"{catalog.path}: the studies on drawings need one image for each product")
     return Drawings(
         catalog,
         read_categories(experiment.path("extract/categories")),
-        splits.products("fit", "holdout"),
-        splits.products("locked"),
+        np.flatnonzero(fold > 0),
+        np.flatnonzero(fold == 0),
     )
 
 

@@ -14,7 +14,7 @@ def test_every_fraction_has_a_row_for_each_remedy(experiment, arguments, read_cs
     pair = arguments(seeds=1, majority="bar", minority="wave")
     quickdraw_imbalance.study(pair, experiment, data)
     rows = read_csv("imbalance_quickdraw")
-    assert sorted({int(row["rare"]) for row in rows}) == [8, 40]
+    assert sorted({int(row["rare"]) for row in rows}) == [4, 20]
     assert {row["remedy"] for row in rows} == set(quickdraw_imbalance.REMEDIES)
 
 

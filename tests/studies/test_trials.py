@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lib.data.catalog import read_splits
 from lib.errors import UserError
 from studies import trials
 from studies.trials import Trial
@@ -17,19 +18,27 @@ def data(experiment):
 
 @pytest.fixture
 def trial(experiment, data):
-    """20 drawings of each of two categories."""
+    """15 drawings of each of two categories."""
     model = trials.find_model(experiment, "cnn2")
-    train = data.sample(data.train, [1, 3], 20, 0)
-    return Trial("x", model, train, data.of_classes(data.locked, [1, 3]), data.labels([1, 3]), 2)
+    train = data.sample(data.train, [1, 3], 15, 0)
+    return Trial("x", model, train, data.of_classes(data.held_out, [1, 3]), data.labels([1, 3]), 2)
+
+
+def test_fold_0_is_held_out_and_products_without_a_fold_are_left_out(experiment, data):
+    splits = read_splits(experiment.path("extract/splits"))
+    assert data.held_out.tolist() == [p for p, fold in enumerate(splits.fold) if fold == 0]
+    assert data.train.tolist() == [p for p, fold in enumerate(splits.fold) if fold > 0]
+    used = np.concatenate([data.train, data.held_out])
+    assert np.array_equal(np.sort(used), splits.products("fit", "holdout"))
 
 
 def test_a_sample_has_as_many_drawings_of_each_class(data):
-    sample = data.sample(data.train, [1, 3], 20, 0)
-    assert np.bincount(data.catalog.label[sample], minlength=4).tolist() == [0, 20, 0, 20]
+    sample = data.sample(data.train, [1, 3], 15, 0)
+    assert np.bincount(data.catalog.label[sample], minlength=4).tolist() == [0, 15, 0, 15]
 
 
 def test_a_larger_sample_contains_the_smaller_one(data):
-    small, large = (data.sample(data.train, [1, 3], size, 0) for size in (20, 25))
+    small, large = (data.sample(data.train, [1, 3], size, 0) for size in (15, 18))
     assert set(small) < set(large)
 
 
