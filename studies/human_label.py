@@ -4,11 +4,15 @@
     python -m studies.human_label --config configs/quickdraw.toml --report
     python -m studies.human_label --config configs/sample.toml --items 40 --port 8000
 
-Run stage 01 first. Models are scored beside the people if stage 03 has predicted the part. All
-people label the same products of a part, each in a different order, and the page never learns the
-true classes. Every label is on disk before the next product is shown. Stop the program at any time
-(Ctrl-C prints the report); the same command continues. The file of labels stores its settings, so
-later calls need not repeat `--items`, `--part` and `--seed`.
+Run stage 01 first. Models are scored beside the people if stage 03 has predicted the part. By
+default that is the part that trains the boosters, whose predictions are out-of-fold: from networks
+that never saw the product, so the comparison is fair, and the products of the final figures stay
+unseen. Where networks have folds, one network scores a product there, not the mean of all.
+
+All people label the same products of a part, each in a different order, and the page never learns
+the true classes. Every label is on disk before the next product is shown. Stop the program at any
+time (Ctrl-C prints the report); the same command continues. The file of labels stores its settings,
+so later calls need not repeat `--items`, `--part` and `--seed`.
 """
 
 import argparse
@@ -37,7 +41,7 @@ from lib.stages.order import declare_all
 from lib.stages.read import catalog_of_part, read_topk
 from lib.utils.files import atomic_write
 
-DEFAULTS: dict[str, Any] = {"part": "locked", "items": 100}  # and the seed of the config
+NUM_ITEMS = 100  # by default
 MAX_PEOPLE = 100
 
 
@@ -74,11 +78,10 @@ def open_session(experiment: Experiment, store: Store, arguments: argparse.Names
 
     Raises UserError if the file belongs to another task.
     """
-    stored = store.metadata()
-    part, num_items, seed = (
-        _setting(stored, arguments, key, default)
-        for key, default in (DEFAULTS | {"seed": experiment.config.seed}).items()
-    )
+    stored, config = store.metadata(), experiment.config
+    part = _setting(stored, arguments, "part", config.stack_part)
+    num_items = _setting(stored, arguments, "items", NUM_ITEMS)
+    seed = _setting(stored, arguments, "seed", config.seed)
     products = read_splits(experiment.path("extract/splits")).products(part)
     catalog = catalog_of_part(experiment, "train")
     categories = read_categories(experiment.path("extract/categories"))
@@ -159,8 +162,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="configs/quickdraw.toml", help="(%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--people", type=int, default=2, help="number of people (%(default)s)")
-    parser.add_argument("--items", type=int, help=f"number of products ({DEFAULTS['items']})")
-    parser.add_argument("--part", choices=PARTS, help=f"part of the split ({DEFAULTS['part']})")
+    parser.add_argument("--items", type=int, help=f"number of products ({NUM_ITEMS})")
+    parser.add_argument("--part", choices=PARTS, help="of the split (what trains the boosters)")
     parser.add_argument("--seed", type=int, help="of the sample and the orders (the config's)")
     parser.add_argument(
         "--data",

@@ -65,13 +65,13 @@ def twelve_classes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Conf
 def make_task(
     config: Config, num_items: int, seed: int | None = None
 ) -> tuple[Catalog, LabellingTask]:
-    """The task that the study draws, by default with the config's seed."""
+    """The task that the study draws by default, or with another seed."""
     experiment = Experiment(config)
     catalog = catalog_of_part(experiment, "train")
     categories = read_categories(experiment.path("extract/categories"))
-    locked = read_splits(experiment.path("extract/splits")).products("locked")
+    products = read_splits(experiment.path("extract/splits")).products("fit")
     seed = config.seed if seed is None else seed
-    return catalog, sample_task(catalog, categories, locked, num_items, seed)
+    return catalog, sample_task(catalog, categories, products, num_items, seed)
 
 
 @dataclass

@@ -21,12 +21,12 @@ def categories(*names, keys=None):
 def test_a_task_is_a_random_sample_of_the_part(four_classes):
     _, config = four_classes
     catalog, task = make_task(config, 20)
-    locked = read_splits(Experiment(config).path("extract/splits")).products("locked")
+    fit = read_splits(Experiment(config).path("extract/splits")).products("fit")
     assert len(task) == len(set(task.products.tolist())) == 20
-    assert np.isin(task.products, locked).all()
+    assert np.isin(task.products, fit).all()
     assert np.array_equal(task.truth, catalog.label[task.products])
-    assert not np.array_equal(task.products, locked[:20])
-    assert len(make_task(config, 10_000)[1]) == len(locked)
+    assert not np.array_equal(task.products, fit[:20])
+    assert len(make_task(config, 10_000)[1]) == len(fit)
 
 
 def test_a_task_depends_on_its_seed_and_size_alone(four_classes):

@@ -52,7 +52,7 @@ def test_labels_survive_a_kill_and_two_people_at_once(four_classes, tmp_path):
     assert "person 1 is done" in report
     assert f"| person 1 | {100 * 9 / 12:.1f} (" in report
     assert f"| person 2 | {100 * 7 / 12:.1f} (" in report
-    assert "a is left out: its predictions of locked are missing." in report
+    assert "a is left out: its predictions of fit are missing." in report
     with Store(data) as store:
         for person in (1, 2):
             assert store.labels(person, NUM_ITEMS).tolist() == labels[person]
@@ -117,7 +117,7 @@ def test_an_error_is_one_line(four_classes, tmp_path):
     data = tmp_path / "labels.sqlite"
     common = ["--config", str(path), "--data", str(data)]
     with Store(data) as store:
-        store.bind({"part": "locked", "items": "12", "seed": "0", "task": "another"})
+        store.bind({"part": "fit", "items": "12", "seed": "0", "task": "another"})
     for arguments, message in (
         ([*common, "--report"], "labels of another task (task another -> "),
         ([*common, "--items", "13"], "items 12 -> 13; "),
@@ -135,19 +135,19 @@ def test_an_error_is_one_line(four_classes, tmp_path):
 
 def test_a_part_with_fewer_products_is_used_whole(four_classes, tmp_path, capsys):
     path, config = four_classes
-    num_locked = len(make_task(config, 10_000)[1])
+    num_products = len(make_task(config, 10_000)[1])
     common = ["--config", str(path), "--data", str(tmp_path / "l.sqlite"), "--items", "1000"]
     with Store(tmp_path / "l.sqlite") as store:
         arguments = human_label.argument_parser().parse_args(common)
         session = human_label.open_session(Experiment(config), store, arguments)
-        assert len(session.task) == num_locked
+        assert len(session.task) == num_products
     assert (
-        f"locked has only {num_locked} products with images: using all, not 1000"
+        f"fit has only {num_products} products with images: using all, not 1000"
         in capsys.readouterr().out
     )
 
 
 def test_a_model_without_predictions_is_left_out_with_a_note(four_classes):
-    topks, notes = human_label.fresh_topks(Experiment(four_classes[1]), "locked")
+    topks, notes = human_label.fresh_topks(Experiment(four_classes[1]), "fit")
     assert topks == {}
-    assert notes == ["a is left out: its predictions of locked are missing."]
+    assert notes == ["a is left out: its predictions of fit are missing."]
