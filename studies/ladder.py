@@ -31,7 +31,7 @@ from lib.pipeline.experiment import Experiment
 from lib.runtime.log import configure_logging
 from lib.stacking import blend
 from lib.stages import extract, features, stack
-from lib.stages.blending import best_member
+from lib.stages.blends.scores import best_member
 from lib.stages.order import build_stage, declare_all
 from lib.stages.read import Member, all_members, read_candidates, read_scores
 from lib.utils.groups import group_argmax

@@ -1,9 +1,9 @@
 """What the scores of labelled products promise for the products to classify, in plain lines.
 
 Accuracy and precision are measured on labelled products. They hold for products drawn like these.
-A `Promise` says whether the products to classify are, and if not, by how much the figures may be
-off. Sources: Lopez-Paz and Oquab 2017 (classifier two-sample tests); Tibshirani et al. 2019
-(conformal prediction under covariate shift).
+A `Promise` says whether the products to classify are, and what accuracy to expect on them. Sources:
+Lopez-Paz and Oquab 2017 (classifier two-sample tests); Tibshirani et al. 2019 (conformal prediction
+under covariate shift).
 """
 
 from dataclasses import asdict, dataclass
@@ -25,14 +25,14 @@ class Promise:
         "probability"), of those whose mean is lower than among labelled products. Labelled ones
         were scored without their twins, so that more evidence than theirs does no harm.
     supported: bool [m], whether each product looks like some labelled one.
-    expected: accuracy that is to be expected on them at least; `expected_accuracy`.
+    expected: the accuracy to expect on them, of `expected_accuracy`.
     nearest_cos: float32 [m], cosine to the nearest labelled product.
     """
 
     images: Shift
     losses: dict[str, Estimate]
     supported: np.ndarray
-    expected: float
+    expected: Estimate
     nearest_cos: np.ndarray
 
     @property
@@ -59,19 +59,20 @@ class Promise:
             "unlike_any": round(float(np.mean(~self.supported)), 6),
             "differs": self.differs,
             "withdrawn": self.withdrawn,
-            "expected_accuracy": round(self.expected, 6),
+            "expected_accuracy": asdict(self.expected),
         }
 
     def line(self, headline: float) -> str:
         """What to say under a headline accuracy."""
         auc = f"AUC {self.auc.value:.2f} ({self.auc.low:.2f} .. {self.auc.high:.2f})"
+        low, high = self.expected.low, self.expected.high
+        expect = f"expect an accuracy of {self.expected.value:.4f} ({low:.4f} .. {high:.4f})"
         if not self.differs:
-            return f"the products to classify look like the labelled ones ({auc})"
-        low = min(self.expected, headline)
+            return f"the products to classify look like the labelled ones ({auc}); {expect} there"
+        points = 100 * max(abs(headline - low), abs(high - headline))
         return (
             f"caution: the products to classify are unlike the labelled ones ({auc}); the accuracy"
-            f" of {headline:.4f} may be off by {100 * (headline - low):.0f} points: expect at least"
-            f" {low:.2f}"
+            f" of {headline:.4f} may be off by {points:.0f} points: {expect} there"
         )
 
 
@@ -90,28 +91,6 @@ def loss_of_evidence(
     if np.nanmean(new[:, 0]) >= np.nanmean(labelled[:, 0]):
         return None
     return measure_shift(labelled, new, labelled_group, new_group, seed).auc
-
-
-def expected_accuracy(
-    correct: np.ndarray,
-    weights: np.ndarray,
-    effective: float,
-    probability: np.ndarray,
-    supported: np.ndarray,
-) -> float:
-    """The accuracy to be expected on products that differ from the labelled ones.
-
-    correct: bool [q], of labelled products out-of-fold. weights: float64 [q], density ratios.
-    effective: number of products that the weighted ones are worth.
-    probability: float32 [m], of each new product's best class. supported: bool [m].
-    The lower end of the weighted accuracy (normal approximation), or the mean probability if it is
-    lower, times the fraction of products that are supported.
-    """
-    total = weights.sum()
-    value = float((weights * correct).sum() / total) if total > 0 else 0.0
-    margin = 1.96 * np.sqrt(value * (1 - value) / max(effective, 1.0))
-    least = min(max(value - margin, 0.0), float(np.mean(probability)))
-    return least * float(np.mean(supported))
 
 
 def without_twin(

@@ -85,7 +85,9 @@ def measure_shift(
     columns = _standardised(np.concatenate([labelled, new]))
     is_new = np.arange(len(columns)) >= n
     fold = _folds(labelled_group, new_group, rng)
-    sampled = np.concatenate([_sample(labelled_group, rng), _sample(new_group, rng)])
+    sampled = np.concatenate(
+        [sample_groups(group, MAX_SAMPLE, rng) for group in (labelled_group, new_group)]
+    )
 
     score = _out_of_fold_scores(columns, is_new, fold, sampled)
     auc = _auc(score, is_new, fold, labelled_group, new_group)
@@ -130,12 +132,15 @@ def _folds(
     return fold[index]
 
 
-def _sample(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whole random groups of about MAX_SAMPLE products, bool [n]."""
+def sample_groups(group: np.ndarray, num_rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Whole random groups of at most `num_rows` rows together, and at least one group: bool [n].
+
+    group: int [n]; need not be sorted.
+    """
     groups, index, size = np.unique(group, return_inverse=True, return_counts=True)
     order = rng.permutation(len(groups))
     chosen = np.zeros(len(groups), bool)
-    chosen[order[np.cumsum(size[order]) <= max(MAX_SAMPLE, size[order[0]])]] = True
+    chosen[order[np.cumsum(size[order]) <= max(num_rows, size[order[0]])]] = True
     return chosen[index]
 
 

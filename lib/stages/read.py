@@ -11,7 +11,7 @@ from lib.data.sources.source_files import image_path
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
 from lib.runtime.workers import num_threads
-from lib.similarity.nearest import NearestImages, scale_of
+from lib.similarity.nearest import NearestImages
 from lib.similarity.twins import max_per_product
 
 SAMPLE = 4000  # images that show how alike images of different classes are
@@ -85,13 +85,24 @@ def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
     return max_per_product(cosine[:, 0], catalog.image_product, len(catalog.product_id))
 
 
-def search_labelled(
-    experiment: Experiment, queries: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest labelled images of embeddings of stage 01; as `NearestImages.search`."""
-    references = read_embeddings(experiment, "train")
-    folder, threads = experiment.path("extract/nearest/train"), num_threads(experiment.config.run)
-    return NearestImages.load(folder, references, scale_of(references), threads).search(queries, k)
+def open_labelled_search(experiment: Experiment) -> NearestImages:
+    """The search among the labelled images, by the embeddings of stage 01."""
+    return NearestImages.load(
+        experiment.path("extract/nearest/train"),
+        read_embeddings(experiment, "train"),
+        read_scale(experiment),
+        num_threads(experiment.config.run),
+    )
+
+
+def read_sets_in_test(experiment: Experiment) -> np.ndarray:
+    """Sets of near twins among the products to classify: int32 [P], equal for connected ones."""
+    return np.load(experiment.path("extract/sets/test") / "sets.npy")
+
+
+def read_scale(experiment: Experiment) -> np.ndarray:
+    """By what the embeddings of stage 01 are whitened: float32 [d]."""
+    return np.load(experiment.path("extract/nearest/train") / "scale.npy")
 
 
 def read_embeddings(experiment: Experiment, side: str) -> np.ndarray:
@@ -106,7 +117,8 @@ def stranger_cosines(
     num_images = len(catalog.image_product)
     images = np.unique(np.linspace(0, max(num_images - 1, 0), min(num_images, SAMPLE)).astype(int))
     queries = read_embeddings(experiment, "train")[images]
-    cosine, row = search_labelled(experiment, queries, min(STRANGERS, max(num_images, 1)))
+    search = open_labelled_search(experiment)
+    cosine, row = search.search(queries, min(STRANGERS, max(num_images, 1)))
     label = catalog.label[catalog.image_product]
     return cosine, row, label[images], label
 

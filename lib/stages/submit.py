@@ -18,6 +18,8 @@ from lib.pipeline.graph import Graph
 
 if TYPE_CHECKING:
     from lib.evaluation.abstention import AbstentionResult, AbstentionRule
+    from lib.evaluation.metrics import Estimate
+    from lib.stages.blends.scores import BlendScores
 
 NAME, SCRIPT, PARALLEL = "submit", "06_submit.py", False
 
@@ -75,6 +77,7 @@ def _declare_submit(graph: Graph) -> Artifact:
             for kind in ("embeddings", "nearest")
             for side in experiment.sides
         ),
+        *(["extract/sets/test"] if experiment.has_test else []),
         *(f"features/candidates/{part}" for part in experiment.scored_parts),
         "blend",
         "calibration",
@@ -112,7 +115,7 @@ def fit_blend(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def fit_calibration(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Fit the abstention rule of the submitted blend on out-of-fold rows."""
     from lib.evaluation.abstention import fit_abstention_rule
-    from lib.stages.blending import submitted_scores
+    from lib.stages.blends.scores import submitted_scores
     from lib.stages.read import catalog_of_part, read_candidates
 
     config = experiment.config
@@ -137,14 +140,18 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     submission.csv.gz: one row for each test product.
     """
     from lib.evaluation import abstention, ladder
-    from lib.stages.blending import measure_abstention, measure_promise
-    from lib.stages.ladder_rows import ladder_rows
+    from lib.stages.blends.ladder_rows import ladder_rows
+    from lib.stages.blends.promise import measure_abstention, measure_promise
+    from lib.stages.blends.scores import score_part
 
-    result = measure_abstention(experiment)
-    facts = _write_csv(experiment, folder) if experiment.has_test else {}
-    checks, promise_notes = _check_headline(experiment)
+    oof, locked = (score_part(experiment, p) for p in (experiment.config.stack_part, "locked"))
+    result = measure_abstention(experiment, locked)
+    checks, promise_notes = _check_headline(experiment, oof, locked)
+    facts = {}
     if experiment.has_test:
-        promise, _ = measure_promise(experiment)
+        test = score_part(experiment, "test")
+        facts = _write_csv(experiment, test, folder)
+        promise, _ = measure_promise(experiment, oof, locked, test)
         checks["test"] = promise.to_dict()
         promise_notes.append(promise.line(result.accuracy.value))
     rows = ladder_rows(experiment)
@@ -157,44 +164,46 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     return {**facts, "ladder_rows": len(rows)}
 
 
-def _check_headline(experiment: Experiment) -> tuple[dict[str, Any], list[str]]:
+def _check_headline(
+    experiment: Experiment, oof: "BlendScores", locked: "BlendScores"
+) -> tuple[dict[str, Any], list[str]]:
     """Two figures that should agree with the headline: as plain data, and in lines."""
     from dataclasses import asdict
 
-    from lib.stages.blending import locked_without_twin, out_of_fold_accuracy
+    from lib.stages.blends.promise import locked_without_twin, out_of_fold_accuracy
 
-    name, oof = experiment.config.blend.submit, out_of_fold_accuracy(experiment)
-    num_twins, without = locked_without_twin(experiment)
-    lines = [
-        f"{name} out-of-fold, {oof.n:,} products: {oof.value:.4f} ({oof.low:.4f} .. {oof.high:.4f})"
-    ]
+    name, total = experiment.config.blend.submit, out_of_fold_accuracy(experiment, oof)
+    num_twins, without = locked_without_twin(experiment, locked)
+    lines = [f"{name} out-of-fold, {total.n:,} products: {_interval(total)}"]
     if num_twins:
         others = (
             "no locked product is without one"
             if without is None
-            else f"the other {without.n:,}: {without.value:.4f} ({without.low:.4f} .."
-            f" {without.high:.4f}), which is what products photographed elsewhere can expect"
+            else f"the other {without.n:,}: {_interval(without)}, which is what products"
+            " photographed elsewhere can expect"
         )
         lines.append(f"{num_twins:,} locked products have a near twin in training; {others}")
     data = {
-        "out_of_fold": asdict(oof),
+        "out_of_fold": asdict(total),
         "locked_with_twin": num_twins,
         "locked_without_twin": None if without is None else asdict(without),
     }
     return data, lines
 
 
-def _write_csv(experiment: Experiment, folder: Path) -> dict[str, Any]:
+def _interval(estimate: "Estimate") -> str:
+    return f"{estimate.value:.4f} ({estimate.low:.4f} .. {estimate.high:.4f})"
+
+
+def _write_csv(experiment: Experiment, test: "BlendScores", folder: Path) -> dict[str, Any]:
     from lib.data.catalog import read_categories
     from lib.output import submission
     from lib.stacking.blend import argmax_per_product
-    from lib.stages.blending import submitted_scores
-    from lib.stages.read import catalog_of_part, read_candidates
+    from lib.stages.read import catalog_of_part
 
-    catalog, rows = catalog_of_part(experiment, "test"), read_candidates(experiment, "test")
+    catalog, rows = catalog_of_part(experiment, "test"), test.rows
     categories = read_categories(experiment.path("extract/categories"))
-    scores = submitted_scores(experiment, "test")
-    product, class_id = argmax_per_product(rows.product, rows.class_id, scores)
+    product, class_id = argmax_per_product(rows.product, rows.class_id, test.score)
     path, header = folder / "submission.csv.gz", submission.csv_header(experiment.config.data)
     names = [categories.key(class_id) for class_id in range(len(categories))]
     products = (catalog.key(row) for row in product.tolist())
@@ -211,19 +220,22 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     from lib.data.catalog import read_categories
     from lib.evaluation import abstention
     from lib.output.predictions import write_predictions
-    from lib.stages.blending import measure_abstention, measure_promise, submitted_scores
-    from lib.stages.read import catalog_of_part, read_candidates
+    from lib.stages.blends.promise import measure_abstention, measure_promise
+    from lib.stages.blends.scores import score_part
+    from lib.stages.read import catalog_of_part
 
-    config, result = experiment.config, measure_abstention(experiment)
+    config = experiment.config
+    oof, locked, test = (score_part(experiment, p) for p in (config.stack_part, "locked", "test"))
+    result, rows = measure_abstention(experiment, locked), test.rows
     labelled, catalog = (catalog_of_part(experiment, side) for side in ("train", "test"))
-    rows, (promise, rule) = read_candidates(experiment, "test"), measure_promise(experiment)
+    promise, rule = measure_promise(experiment, oof, locked, test)
     products, accepted = write_predictions(
         folder,
         catalog,
         read_categories(experiment.path("extract/categories")),
         rows.product,
         rows.class_id,
-        submitted_scores(experiment, "test"),
+        test.score,
         rule,
         config.inference.top_k,
         promise.supported,
@@ -234,8 +246,7 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
     total = result.accuracy
     lines = [
-        f"{config.blend.submit} blend on the locked part, {total.n:,} products:"
-        f" {total.value:.4f} ({total.low:.4f} .. {total.high:.4f})",
+        f"{config.blend.submit} blend on the locked part, {total.n:,} products: {_interval(total)}",
         promise.line(total.value),
         _accepted_line(counts, result, rule, promise.differs),
     ]

@@ -1,6 +1,6 @@
 """`--new`: predictions for new products by trained models, whose labelled files are gone.
 
-These runs cover `lib/stages/submit.py` and `lib/stages/blending.py` with `--new`.
+These runs cover `lib/stages/submit.py` and `lib/stages/blends` with `--new`.
 """
 
 import csv
@@ -27,7 +27,7 @@ from lib.data.synthetic.catalog import generate
 from lib.evaluation.abstention import fit_abstention_rule
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.predict_target import predict_target, slug
-from lib.stages.blending import submitted_scores
+from lib.stages.blends.scores import submitted_scores
 from lib.stages.order import declare_all
 from lib.stages.read import read_candidates
 from tests import scripts

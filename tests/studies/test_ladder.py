@@ -9,7 +9,7 @@ from lib.config.load import load
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 from lib.stacking import blend
-from lib.stages.blending import best_member, scores_of_blend
+from lib.stages.blends.scores import best_member, scores_of_blend
 from lib.stages.order import STAGES, build_stage
 from lib.stages.read import read_candidates, read_scores
 from lib.utils.groups import group_argmax

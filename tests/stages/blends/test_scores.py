@@ -8,7 +8,7 @@ import pytest
 from lib.config.model import Model
 from lib.config.schema import Blend, Config, Stack
 from lib.errors import UserError
-from lib.stages.blending import (
+from lib.stages.blends.scores import (
     best_member,
     blend_names,
     fitted_weights,

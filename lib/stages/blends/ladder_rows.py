@@ -1,4 +1,4 @@
-"""Stage 06: the rows of the ladder: every step of the pipeline, scored on the locked part."""
+"""The rows of the ladder: every step of the pipeline, scored on the locked part."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from lib.features.network import best_classes
 from lib.features.query import Query, make_query
 from lib.pipeline.experiment import Experiment
 from lib.stacking import blend
-from lib.stages.blending import best_member, blend_names, scores_of_blend, submitted_scores
+from lib.stages.blends.scores import best_member, blend_names, scores_of_blend, submitted_scores
 from lib.stages.read import (
     CandidateRows,
     all_members,

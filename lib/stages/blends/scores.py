@@ -1,0 +1,80 @@
+"""Scores of every blend on the rows of a part."""
+
+import json
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.errors import UserError
+from lib.pipeline.experiment import Experiment
+from lib.stacking import blend
+from lib.stages.read import CandidateRows, Member, all_members, read_candidates, read_scores
+from lib.utils.groups import group_normalize
+
+
+class BlendScores(NamedTuple):
+    """The candidate rows of a part, and the submitted blend's score of each: float32 [R]."""
+
+    rows: CandidateRows
+    score: np.ndarray
+
+
+def blend_names(experiment: Experiment) -> list[str]:
+    """The blends that can be scored: "published" needs members of its own."""
+    published = blend.published_members(list(experiment.config.models))
+    complete = published <= set(all_members(experiment))
+    return ["simple", "fitted", *(["published"] if complete else [])]
+
+
+def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
+    """Scores of a blend on the rows of a part: float32 [R]."""
+    members = all_members(experiment)
+    read = partial(read_scores, experiment, part=part)
+    if name == "published":
+        published = blend.published_members(list(experiment.config.models))
+        scores = {member: read(Member(*member)) for member in published}
+        return blend.published(scores, experiment.config.model_weights)
+    if name == "simple":
+        weights = dict.fromkeys(members, 1 / len(members))
+    else:
+        weights = {m: weight for m, weight in fitted_weights(experiment).items() if weight > 0}
+    product = read_candidates(experiment, part).product
+    return blend.weighted_mean(map(read, weights), np.array(list(weights.values())), product)
+
+
+def fitted_weights(experiment: Experiment) -> dict[Member, float]:
+    """The weight of every member in the fitted blend."""
+    fitted = json.loads((experiment.path("blend") / "weights.json").read_text())
+    return {Member(*name.split("/")): weight for name, weight in fitted.items()}
+
+
+def score_part(experiment: Experiment, part: str) -> BlendScores:
+    """The rows of a part with the scores of the submitted blend; errors of `submitted_scores`."""
+    return BlendScores(read_candidates(experiment, part), submitted_scores(experiment, part))
+
+
+def submitted_scores(experiment: Experiment, part: str) -> np.ndarray:
+    """Scores of the submitted blend: float32 [R]. Raises UserError where it lacks members."""
+    name = experiment.config.blend.submit
+    if name not in blend_names(experiment):
+        raise UserError(
+            'blend.submit = "published" needs L3 xgboost, lgbm_deep and lgbm_extra of every source'
+            ' and xgboost in stack.multi_l2; set them, or blend.submit = "fitted"'
+        )
+    return scores_of_blend(experiment, name, part)
+
+
+def best_member(experiment: Experiment, layer: str) -> Member:
+    """The member of a layer with the lowest out-of-fold log loss of the true candidate."""
+    part = experiment.config.stack_part
+    rows = read_candidates(experiment, part)
+    true = rows.target == 1
+
+    def log_loss(member: Member) -> float:
+        score = read_scores(experiment, member, part)
+        share = group_normalize(score, rows.product)[true]
+        return float(-np.log(np.maximum(share, blend.MIN_SHARE)).mean())
+
+    members = all_members(experiment)
+    return min((member for member in members if member.layer == layer), key=log_loss)
