@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+
 from lib.evaluation.abstention import MAX_AUC
 from lib.evaluation.metrics import Estimate, accuracy
 from lib.evaluation.promise import Promise, loss_of_evidence, without_twin
