@@ -12,6 +12,7 @@ Out-of-Distribution Performance.
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+from scipy.stats import rankdata
 
 from lib.evaluation.metrics import LEVEL, Estimate
 from lib.evaluation.shift import sample_groups
@@ -58,6 +59,16 @@ def expected_accuracy(
     low, high = np.clip(np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]), 0, 1)
     value = float(chance.mean())
     return Estimate(value, min(float(low), value), max(float(high), value), num_new)
+
+
+def no_more_than(values: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Values of m products, lowered where they are higher than those of labelled products.
+
+    values: float [m], labelled: float [n], finite. The k-th of the values becomes at most the
+    quantile k / m of the labelled ones.
+    """
+    rank = rankdata(values, "ordinal") / len(values)
+    return np.minimum(values, np.quantile(labelled, rank))
 
 
 def _standardised(evidence: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

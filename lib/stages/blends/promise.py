@@ -1,5 +1,7 @@
 """What the scores of labelled products are worth, and what they promise for the others."""
 
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from lib.evaluation.abstention import (
     evaluate_abstention,
     reweight_rule,
 )
-from lib.evaluation.expected_accuracy import expected_accuracy
+from lib.evaluation.expected_accuracy import expected_accuracy, no_more_than
 from lib.evaluation.metrics import Estimate, accuracy
 from lib.evaluation.product_columns import far_limit, image_columns, nearest_outside_group
 from lib.evaluation.promise import Promise, loss_of_evidence, without_twin
@@ -106,14 +108,21 @@ def measure_promise(
         ),
     }
     losses = {name: auc for name, auc in tests.items() if auc is not None}
-    expected = expected_accuracy(
+    expect = partial(
+        expected_accuracy,
         best_oof.correct,
         _evidence(best_oof, near),
-        _evidence(best_new, near_new),
-        group[best_oof.product],
-        new_group[best_new.product],
-        seed,
+        group=group[best_oof.product],
+        new_group=new_group[best_new.product],
+        seed=seed,
     )
+    evidence = _evidence(best_new, near_new)
+    expected = expect(evidence)
+    if images.differs:
+        # The embeddings have the principal axes of the labelled images. In these, images of another
+        # kind may seem closer to the labelled ones than they are.
+        evidence[:, 1] = no_more_than(evidence[:, 1], _evidence(best_oof, near)[:, 1])
+        expected = replace(expected, low=min(expected.low, expect(evidence).low))
     supported = images.supported & ~(near_new < far_limit(near))
     promise = Promise(images, losses, supported, expected, near_new)
     rows, weights = oof.rows, images.weights[best_oof.product]
