@@ -118,8 +118,8 @@ def test_lowered_values_are_no_higher_than_the_labelled_ones(values, labelled):
     lowered = no_more_than(values, labelled)
     assert (lowered <= values).all()
     assert (np.diff(lowered[np.argsort(values, kind="stable")]) >= 0).all()  # the order stays
-    for share in np.arange(1, len(values) + 1) / len(values):
-        assert np.quantile(lowered, share, method="inverted_cdf") <= np.quantile(labelled, share)
+    share = np.arange(1, len(values) + 1) / len(values)
+    assert (np.sort(lowered) <= np.quantile(labelled, share) + 1e-6).all()
 
 
 def test_lower_values_stay_as_they_are():
