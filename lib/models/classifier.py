@@ -176,8 +176,14 @@ class ImageClassifier(Classifier):
                 maps = module(maps)
         return maps
 
-    @torch.compiler.disable  # its hooks would break a compiled graph at every layer
     def _fused_layers(self, layers: nn.Module, images: torch.Tensor) -> nn.Module:
+        if torch.compiler.is_compiling():
+            # Hooks of the fusion would break the graph at every layer. `disable` is not called
+            # before, because it imports torch._dynamo, which takes as long as torch.
+            return torch.compiler.disable(self._fuse_once)(layers, images)
+        return self._fuse_once(layers, images)
+
+    def _fuse_once(self, layers: nn.Module, images: torch.Tensor) -> nn.Module:
         if not self._fused:
             self._fused.append(fuse_bn.fuse_conv_bn(layers, images[:1]))
         return self._fused[0]
