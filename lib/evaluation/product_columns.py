@@ -1,26 +1,59 @@
 """Columns of products that are computed alike for labelled and new ones, to compare the two."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lib.data.catalog import Catalog
+from lib.utils.chunks import chunks
 
+IMAGES = 65_536  # compared with their neighbors at a time
 NUM_DIMS = 32  # of an embedding, the first principal axes
 FAR_QUANTILE = 0.005  # labelled products whose nearest neighbor is further away than `far_limit`
 
 
-def nearest_outside_group(
-    cosine: np.ndarray, row: np.ndarray, image_group: np.ndarray, own: np.ndarray
+class LabelledImages(NamedTuple):
+    """group: int32 [I], label: int16 [I], of the product of every labelled image."""
+
+    group: np.ndarray
+    label: np.ndarray
+
+
+def neighbor_columns(
+    cosine: np.ndarray,
+    row: np.ndarray,
+    labelled: LabelledImages,
+    own_group: np.ndarray,
+    own_class: np.ndarray,
 ) -> np.ndarray:
-    """Cosine of each image to the nearest labelled one outside of its group: float32 [n].
+    """Cosines of each image to labelled images of other groups: float32 [n, 3].
+
+    To the nearest of all, the nearest of the own class, and the nearest of another class.
 
     cosine: float32 [n, k], falling, and row: int64 [n, k], -1 for none, rows of labelled images.
-    image_group: int32 [I], group of every labelled image. own: int32 [n], group of each image.
-    Where all k are of the group, the last of them, which is an upper bound; -inf without any.
+    own_group: int32 [n], -1 for none. own_class: int16 [n], the class that is predicted.
+    NaN where the k images hold none of a kind.
     """
-    outside = (row >= 0) & (image_group[np.maximum(row, 0)] != own[:, None])
-    first = outside.argmax(axis=1)
+    columns = np.empty((len(row), 3), np.float32)
+    for rows in chunks(len(row), IMAGES):
+        found, at = row[rows] >= 0, np.maximum(row[rows], 0)
+        other_group = found & (labelled.group[at] != own_group[rows, None])
+        same_class = labelled.label[at] == own_class[rows, None]
+        kinds = (other_group, other_group & same_class, other_group & ~same_class)
+        for number, kind in enumerate(kinds):
+            nearest = cosine[rows][np.arange(len(at)), kind.argmax(axis=1)]
+            columns[rows, number] = np.where(kind.any(axis=1), nearest, np.nan)
+    return columns
+
+
+def fill_missing(columns: np.ndarray, cosine: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Columns float32 [n, 3] of `neighbor_columns` without NaN, from the same cosine and row.
+
+    The cosine of the last image found, which is an upper bound; -inf where none was found.
+    """
     last = np.maximum((row >= 0).sum(axis=1) - 1, 0)
-    return cosine[np.arange(len(row)), np.where(outside.any(axis=1), first, last)]
+    bound = np.where(row[:, 0] >= 0, cosine[np.arange(len(row)), last], -np.inf)
+    return np.where(np.isnan(columns), bound[:, None], columns)
 
 
 def image_columns(catalog: Catalog, embeddings: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -68,7 +68,10 @@ class Promise:
         low, high = self.expected.low, self.expected.high
         expect = f"expect an accuracy of {self.expected.value:.4f} ({low:.4f} .. {high:.4f})"
         if not self.differs:
-            return f"the products to classify look like the labelled ones ({auc}); {expect} there"
+            return (
+                f"the products to classify look like the labelled ones ({auc}, 0.5 or less if"
+                f" alike); {expect} there"
+            )
         points = 100 * max(abs(headline - low), abs(high - headline))
         return (
             f"caution: the products to classify are unlike the labelled ones ({auc}); the accuracy"

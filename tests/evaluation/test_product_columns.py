@@ -6,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.data.catalog import Catalog
+from lib.evaluation import product_columns
 from lib.evaluation.product_columns import (
     FAR_QUANTILE,
     NUM_DIMS,
+    LabelledImages,
     far_limit,
+    fill_missing,
     image_columns,
-    nearest_outside_group,
+    neighbor_columns,
 )
 
 
@@ -24,21 +27,40 @@ def catalog(image_product, num_products):
 
 
 @given(st.integers(0, 999))
-def test_the_nearest_outside_of_the_group_is_that_of_a_loop(seed):
+def test_cosines_to_neighbors_are_those_of_a_loop(seed):
     rng = np.random.default_rng(seed)
-    image_group = rng.integers(0, 3, 10).astype(np.int32)
-    own = rng.integers(0, 3, 20).astype(np.int32)
+    labelled = LabelledImages(
+        rng.integers(0, 3, 10).astype(np.int32), rng.integers(0, 3, 10).astype(np.int16)
+    )
+    own_group = rng.integers(-1, 3, 20).astype(np.int32)
+    own_class = rng.integers(-1, 3, 20).astype(np.int16)
     num_found = rng.integers(0, 5, 20)
     row = np.where(np.arange(4) < num_found[:, None], rng.integers(0, 10, (20, 4)), -1)
     cosine = np.where(row >= 0, -np.sort(-rng.random((20, 4)), axis=1), -np.inf)
-    nearest = nearest_outside_group(cosine.astype(np.float32), row, image_group, own)
+    cosine = cosine.astype(np.float32)
+    columns = neighbor_columns(cosine, row, labelled, own_group, own_class)
+    filled = fill_missing(columns, cosine, row)
     for image, count in enumerate(num_found):
-        values = cosine[image, :count].astype(np.float32)
-        outside = values[image_group[row[image, :count]] != own[image]]
-        if len(outside):
-            assert nearest[image] == outside.max()
-        else:  # an upper bound: the next one would be no nearer than the last
-            assert nearest[image] == (values.min() if count else -np.inf)
+        found = row[image, :count]
+        outside = labelled.group[found] != own_group[image]
+        same = labelled.label[found] == own_class[image]
+        for number, kind in enumerate((outside, outside & same, outside & ~same)):
+            values = cosine[image, :count]
+            if kind.any():
+                assert columns[image, number] == filled[image, number] == values[kind].max()
+            else:  # the next one would be no nearer than the last
+                assert np.isnan(columns[image, number])
+                assert filled[image, number] == (values.min() if count else -np.inf)
+
+
+def test_neighbors_are_compared_block_by_block(monkeypatch):
+    rng = np.random.default_rng(0)
+    labelled = LabelledImages(np.arange(50, dtype=np.int32), np.arange(50).astype(np.int16) % 7)
+    cosine, row = -np.sort(-rng.random((50, 9)), axis=1), rng.integers(0, 50, (50, 9))
+    own = labelled.group, labelled.label
+    whole = neighbor_columns(cosine, row, labelled, *own)
+    monkeypatch.setattr(product_columns, "IMAGES", 8)
+    np.testing.assert_array_equal(neighbor_columns(cosine, row, labelled, *own), whole)
 
 
 def test_columns_are_the_mean_whitened_embedding_and_the_number_of_images():

@@ -36,7 +36,7 @@ def test_without_a_shift_the_line_says_so():
     auc = same.auc
     assert same.line(0.9) == (
         "the products to classify look like the labelled ones"
-        f" (AUC {auc.value:.2f} ({auc.low:.2f} .. {auc.high:.2f}));"
+        f" (AUC {auc.value:.2f} ({auc.low:.2f} .. {auc.high:.2f}), 0.5 or less if alike);"
         " expect an accuracy of 0.8000 (0.6200 .. 0.8500) there"
     )
     assert auc.low < 0.5 < auc.high

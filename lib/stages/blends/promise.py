@@ -1,7 +1,5 @@
 """What the scores of labelled products are worth, and what they promise for the others."""
 
-from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +11,15 @@ from lib.evaluation.abstention import (
     evaluate_abstention,
     reweight_rule,
 )
-from lib.evaluation.expected_accuracy import expected_accuracy, no_more_than
+from lib.evaluation.expected_accuracy import expected_accuracy
 from lib.evaluation.metrics import Estimate, accuracy
-from lib.evaluation.product_columns import far_limit, image_columns, nearest_outside_group
+from lib.evaluation.product_columns import (
+    LabelledImages,
+    far_limit,
+    fill_missing,
+    image_columns,
+    neighbor_columns,
+)
 from lib.evaluation.promise import Promise, loss_of_evidence, without_twin
 from lib.evaluation.shift import Shift, measure_shift
 from lib.pipeline.experiment import Experiment
@@ -23,7 +27,6 @@ from lib.similarity.twins import max_per_product
 from lib.stages.blends.scores import BlendScores
 from lib.stages.read import (
     catalog_of_part,
-    nearest_of_products,
     open_labelled_search,
     read_embeddings,
     read_nearest,
@@ -40,11 +43,12 @@ MIN_CHANCE = 1e-3  # probabilities are clipped to this and 1 - this before the l
 class Best(NamedTuple):
     """The best class of each product of a part.
 
-    product: int32 [Q]. correct: bool [Q], all False in the test part. probability: float32 [Q].
-    margin: float32 [Q], by which it is more probable than the second.
+    product: int32 [Q]. class_id: int16 [Q]. correct: bool [Q], all False in the test part.
+    probability: float32 [Q]. margin: float32 [Q], by which it is more probable than the second.
     """
 
     product: np.ndarray
+    class_id: np.ndarray
     correct: np.ndarray
     probability: np.ndarray
     margin: np.ndarray
@@ -87,18 +91,21 @@ def measure_promise(
 ) -> tuple[Promise, AbstentionRule]:
     """Compare the products to classify with the labelled ones; the rule that holds for them."""
     rule = AbstentionRule.load(experiment.path("calibration"))
-    labelled = catalog_of_part(experiment, "train")
+    labelled, new = (catalog_of_part(experiment, side) for side in ("train", "test"))
     group = labelled.group
     if group is None:
         group = np.arange(len(labelled.product_id))
     new_group, seed = read_sets_in_test(experiment), experiment.config.seed
-    images = _compare_images(experiment, labelled, group, new_group)
-    near = _nearest_labelled(experiment, labelled, group)
-    near_new = nearest_of_products(experiment, "test")
+    images = _compare_images(experiment, labelled, group, new, new_group)
     best_oof, best_locked, best_new = (_best(rule, part) for part in (oof, locked, test))
+    near = _neighbors_of_labelled(experiment, labelled, group, best_oof)
+    near_new = _neighbors_of_new(experiment, labelled, group, new, best_new)
 
+    nearest, nearest_new = near[:, 0], near_new[:, 0]
     tests = {
-        "nearest_cos": loss_of_evidence(_column(near), _column(near_new), group, new_group, seed),
+        "nearest_cos": loss_of_evidence(
+            _column(nearest), _column(nearest_new), group, new_group, seed
+        ),
         "probability": loss_of_evidence(
             np.column_stack([best_locked.probability, best_locked.margin]),
             np.column_stack([best_new.probability, best_new.margin]),
@@ -108,23 +115,16 @@ def measure_promise(
         ),
     }
     losses = {name: auc for name, auc in tests.items() if auc is not None}
-    expect = partial(
-        expected_accuracy,
+    expected = expected_accuracy(
         best_oof.correct,
         _evidence(best_oof, near),
-        group=group[best_oof.product],
-        new_group=new_group[best_new.product],
-        seed=seed,
+        _evidence(best_new, near_new),
+        group[best_oof.product],
+        new_group[best_new.product],
+        seed,
     )
-    evidence = _evidence(best_new, near_new)
-    expected = expect(evidence)
-    if images.differs:
-        # The embeddings have the principal axes of the labelled images. In these, images of another
-        # kind may seem closer to the labelled ones than they are.
-        evidence[:, 1] = no_more_than(evidence[:, 1], _evidence(best_oof, near)[:, 1])
-        expected = replace(expected, low=min(expected.low, expect(evidence).low))
-    supported = images.supported & ~(near_new < far_limit(near))
-    promise = Promise(images, losses, supported, expected, near_new)
+    supported = images.supported & ~(nearest_new < far_limit(nearest))
+    promise = Promise(images, losses, supported, expected, nearest_new)
     rows, weights = oof.rows, images.weights[best_oof.product]
     rule = reweight_rule(
         rule, images, weights, oof.score, rows.product, rows.target, labelled.group
@@ -133,10 +133,14 @@ def measure_promise(
 
 
 def _compare_images(
-    experiment: Experiment, labelled: Catalog, group: np.ndarray, new_group: np.ndarray
+    experiment: Experiment,
+    labelled: Catalog,
+    group: np.ndarray,
+    new: Catalog,
+    new_group: np.ndarray,
 ) -> Shift:
     """The two-sample test on what the images of labelled and of new products show."""
-    scale, new = read_scale(experiment), catalog_of_part(experiment, "test")
+    scale = read_scale(experiment)
     return measure_shift(
         image_columns(labelled, read_embeddings(experiment, "train"), scale),
         image_columns(new, read_embeddings(experiment, "test"), scale),
@@ -155,20 +159,22 @@ def _best(rule: AbstentionRule, part: BlendScores) -> Best:
     query = np.unique(rows.product, return_inverse=True)[1]
     second = group_max(others, query, len(best)).astype(np.float32)
     first = probability[best]
-    return Best(rows.product[best], rows.target[best] == 1, first, first - second)
+    correct = rows.target[best] == 1
+    return Best(rows.product[best], rows.class_id[best], correct, first, first - second)
 
 
-def _evidence(best: Best, nearest_cos: np.ndarray) -> np.ndarray:
-    """What speaks for the best class of each product: float32 [Q, 2], finite.
+def _evidence(best: Best, neighbors: np.ndarray) -> np.ndarray:
+    """What speaks for the best class of each product: float32 [Q, 4], finite.
 
-    Its log odds, and the cosine to the nearest labelled image of nearest_cos: float32 [P]. A
-    product without an image is like none.
+    Its log odds; of neighbors, float32 [P, 3], the cosine to the nearest labelled image and to the
+    nearest of the best class, and by how much this is above the nearest of another class. A product
+    without an image is like none.
     """
     chance = np.clip(best.probability, MIN_CHANCE, 1 - MIN_CHANCE)
-    cosine = nearest_cos[best.product]
-    return np.column_stack(
-        [np.log(chance / (1 - chance)), np.where(np.isfinite(cosine), cosine, 0)]
-    )
+    cosine = neighbors[best.product]
+    cosine = np.where(np.isfinite(cosine), cosine, 0)
+    margin = cosine[:, 1] - cosine[:, 2]
+    return np.column_stack([np.log(chance / (1 - chance)), cosine[:, :2], margin])
 
 
 def _column(values: np.ndarray) -> np.ndarray:
@@ -176,16 +182,51 @@ def _column(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)[:, None]
 
 
-def _nearest_labelled(experiment: Experiment, labelled: Catalog, group: np.ndarray) -> np.ndarray:
-    """Cosine of each labelled product to the nearest outside of its group: float32 [P]."""
+def _neighbors_of_labelled(
+    experiment: Experiment, labelled: Catalog, group: np.ndarray, best: Best
+) -> np.ndarray:
+    """`neighbor_columns` of the labelled products: float32 [P, 3], the best of their images.
+
+    best: of some products; the others have no class.
+    """
+    images = _labelled_images(labelled, group)
+    own_class = _class_of_images(best, labelled)
     cosine, row = read_nearest(experiment, "train")
-    image_group = group[labelled.image_product]
-    near = nearest_outside_group(cosine, row, image_group, image_group)
-    inside = ~((row >= 0) & (image_group[np.maximum(row, 0)] != image_group[:, None])).any(axis=1)
-    images = np.flatnonzero(inside)
-    if len(images):  # all their nearest images are of the same group
-        k = min(MANY_NEIGHBORS, len(image_group))
-        queries = read_embeddings(experiment, "train")[images]
-        found = open_labelled_search(experiment).search(queries, k)
-        near[images] = nearest_outside_group(*found, image_group, image_group[images])
-    return max_per_product(near, labelled.image_product, len(labelled.product_id))
+    columns = neighbor_columns(cosine, row, images, images.group, own_class)
+    alone = np.flatnonzero(np.isnan(columns[:, 0]))  # all their nearest are of their own group
+    columns = fill_missing(columns, cosine, row)
+    if len(alone):
+        queries = read_embeddings(experiment, "train")[alone]
+        found = open_labelled_search(experiment).search(queries, min(MANY_NEIGHBORS, len(row)))
+        more = neighbor_columns(*found, images, images.group[alone], own_class[alone])
+        columns[alone] = fill_missing(more, *found)
+    return _best_of_images(columns, labelled)
+
+
+def _neighbors_of_new(
+    experiment: Experiment, labelled: Catalog, group: np.ndarray, new: Catalog, best: Best
+) -> np.ndarray:
+    """`neighbor_columns` of the products to classify: float32 [P, 3], the best of their images."""
+    cosine, row = read_nearest(experiment, "test")
+    no_group = np.full(len(row), -1, np.int32)
+    own_class, images = _class_of_images(best, new), _labelled_images(labelled, group)
+    columns = neighbor_columns(cosine, row, images, no_group, own_class)
+    return _best_of_images(fill_missing(columns, cosine, row), new)
+
+
+def _labelled_images(labelled: Catalog, group: np.ndarray) -> LabelledImages:
+    product = labelled.image_product
+    return LabelledImages(group[product], labelled.label[product])
+
+
+def _class_of_images(best: Best, catalog: Catalog) -> np.ndarray:
+    """The best class of the product of each image: int16 [I], -1 where it has none."""
+    class_id = np.full(len(catalog.product_id), -1, np.int16)
+    class_id[best.product] = best.class_id
+    return class_id[catalog.image_product]
+
+
+def _best_of_images(columns: np.ndarray, catalog: Catalog) -> np.ndarray:
+    """The highest of the images of each product, of every column: float32 [P, 3]."""
+    product, num_products = catalog.image_product, len(catalog.product_id)
+    return np.column_stack([max_per_product(values, product, num_products) for values in columns.T])
