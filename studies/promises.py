@@ -25,8 +25,7 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,7 +37,7 @@ from lib.errors import UserError
 from lib.utils.files import atomic_write
 from studies import bursts
 from studies.pages import write_csv
-from studies.promise_table import to_markdown
+from studies.promise_table import page
 from studies.tables import slug
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +101,7 @@ class Scenario:
 
     kind: "fashion", "vehicles" or "luma". share_of_twins: of the labelled products. grouped: the
     config names the bursts (`data.group_by`). new: "other scenes", "same bursts", "another look",
-    "another mix" or, for luma, "other styles".
+    "another mix" or, for luma, "other styles". times: how many times PRODUCTS there are.
     """
 
     name: str
@@ -110,6 +109,7 @@ class Scenario:
     share_of_twins: float = 0.0
     grouped: bool = False
     new: str = "other scenes"
+    times: int = 1
 
 
 SCENARIOS = (
@@ -119,6 +119,14 @@ SCENARIOS = (
     Scenario("fashion, 60% twins, new of the same bursts", "fashion", 0.6, new="same bursts"),
     Scenario("fashion, new of another look", "fashion", new="another look"),
     Scenario("fashion, new of another mix", "fashion", new="another mix"),
+    Scenario("fashion, 0% twins, 3,000 products", "fashion", times=5),
+    Scenario(
+        "fashion, 60% twins, 3,000 products, new of the same bursts",
+        "fashion",
+        0.6,
+        new="same bursts",
+        times=5,
+    ),
     Scenario("luma, new of other styles", "luma", new="other styles"),
     Scenario("luma, new of other styles, styles named", "luma", grouped=True, new="other styles"),
 )
@@ -151,7 +159,7 @@ def make_catalog(scenario: Scenario, seed: int, folder: Path) -> None:
     if scenario.kind == "luma":
         bursts.make_style_catalog(folder, SHARED / "luma", seed)
         return
-    num_labelled, num_new = PRODUCTS[scenario.kind]
+    num_labelled, num_new = (scenario.times * number for number in PRODUCTS[scenario.kind])
     bursts.make_catalog(
         folder,
         read_photos(scenario.kind),
@@ -255,26 +263,6 @@ def stated_accuracy(ladder: str) -> tuple[float, float, float]:
 def is_warned(ladders: str) -> bool:
     """Whether a line warns that the figures may not hold, as all such lines do: by "caution"."""
     return any(line.startswith("caution") for line in ladders.splitlines())
-
-
-def page(rows: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], call: str) -> str:
-    """The text of the page: what was done, and the table."""
-    promise = " and ".join(sorted({f"{row['promise']:g}" for row in rows}))
-    return (
-        "# Headline and promise on new products\n\n"
-        "Catalogs are made of real photographs. Twins are pictures of one scene from slightly"
-        " different places and in slightly different light, each a product of its own; new products"
-        " show other scenes, one picture each, unless the scenario says otherwise.\n\n"
-        f"`{call}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPU cores. Figures are means over"
-        " draws of a catalog. Headline: the blend on the locked part. Stated: what the run on new"
-        " products says about them. Covered: draws whose truth lies within the 95 % interval of"
-        " either. Warned: draws with a caution. Accepted and precision: of the new products."
-        f" Promise kept: draws whose accepted predictions have a precision of {promise}, or that"
-        " accept none.\n\n"
-        f"{to_markdown(rows, before)}\n\n"
-        "The truth is measured on a few hundred products, so that an honest interval covers it"
-        " less often than in 95 % of the draws.\n"
-    )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
