@@ -73,7 +73,7 @@ def page(rows: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]],
         " different places and in slightly different light, each a product of its own; new products"
         " show other scenes, one picture each, unless the scenario says otherwise.\n\n"
         f"`{call}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPU cores. Figures are means over"
-        " draws of a catalog. Headline: the blend on the locked part. Stated: what the run on new"
+        " draws of a catalog. Headline: the last row of the ladder. Stated: what the run on new"
         " products says about them. Off: mean distance to the truth, in points. Covered: draws"
         " whose truth lies within the stated 95 % interval. Warned: draws with a caution. Accepted"
         " and precision: of the new products. Promise kept: draws whose accepted predictions have"

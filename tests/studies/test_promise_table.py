@@ -23,19 +23,24 @@ ROW = {
 
 
 def test_a_summary_has_means_and_counts():
-    rows = [ROW, ROW | {"headline": 1.0, "truth": 0.6, "accepted": 60, "accepted_right": 48}]
+    rows = [
+        ROW,
+        ROW | {"headline": 1.0, "stated": 0.9, "truth": 0.6, "accepted": 60, "accepted_right": 48},
+    ]
     summary = promise_table.summarize(rows)["a"]
     assert (summary.draws, summary.covered, summary.kept, summary.warned) == (2, 1, 1, 0)
     assert summary.headline == pytest.approx(0.95)
     assert summary.truth == pytest.approx(0.74)
-    assert summary.difference == pytest.approx(0.21)
+    assert summary.headline_off == pytest.approx((0.02 + 0.4) / 2)
+    assert summary.stated_off == pytest.approx((0.02 + 0.3) / 2)
     assert summary.accepted == pytest.approx(0.5)
     assert summary.precision == pytest.approx(0.86)
 
 
-def test_a_stated_interval_may_cover_what_the_headline_does_not():
+def test_the_stated_interval_is_to_cover_the_truth():
     row = ROW | {"truth": 0.7}
     assert promise_table.summarize([row])["a"].covered == 0
+    assert promise_table.summarize([row | {"low": 0.6}])["a"].covered == 0
     stated = row | {"stated": 0.72, "stated_low": 0.6, "stated_high": 0.8}
     assert promise_table.summarize([stated])["a"].covered == 1
 
@@ -63,7 +68,16 @@ def test_scenarios_stay_in_their_order():
 def test_the_table_has_earlier_figures_beside_the_new_ones():
     after = [ROW, ROW | {"scenario": "b"}]
     lines = promise_table.to_markdown(after, [ROW | {"truth": 0.5}]).splitlines()
-    assert lines[2].startswith("| a | before | 1 | 0.900 | 0.900 | 0.500 | +0.400 | 0 of 1")
-    assert lines[3].startswith("|  | after | 1 | 0.900 | 0.900 | 0.880 | +0.020 | 1 of 1")
+    assert lines[2].startswith("| a | before | 1 | 0.900 | 0.900 | 0.500 | 40.0 | 40.0 | 0 of 1")
+    assert lines[3].startswith("|  | after | 1 | 0.900 | 0.900 | 0.880 | 2.0 | 2.0 | 1 of 1")
     assert lines[4].startswith("| b | after | 1 |")
-    assert len(promise_table.to_markdown(after).splitlines()) == 4
+    assert lines[5].startswith("| all | before | 1 |")
+    assert lines[6].startswith("|  | after | 2 |")
+    assert len(promise_table.to_markdown(after).splitlines()) == 5
+
+
+def test_the_page_says_how_it_was_made():
+    text = promise_table.page([ROW], [], "python -m studies.promises --draws 1")
+    assert "`python -m studies.promises --draws 1`" in text
+    assert "precision of 0.95, or that accept none" in text
+    assert text.count("| a | 1 |") == text.count("| all | 1 |") == 1
