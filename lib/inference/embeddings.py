@@ -47,7 +47,8 @@ def write_embeddings(
     """
     num_images = len(reader.catalog.length)
     embedder = _Embedder(model, load_network, reader, run)
-    # Batches of one shard are those of the PCA, so that an interrupted call ends with equal bytes.
+    # One shard is embedded once, for the PCA and for the result. An interrupted call embeds it again
+    # in the same batches, so that it ends with equal bytes.
     embedder.one_shard = num_images <= settings.shard_size
     if projection is None:
         projection = _ensure_projection(folder, embedder, num_images, settings.embedding_dim)
@@ -100,7 +101,7 @@ class _Embedder:
         self.device = devices.select_device(run, model)
         self.net = load_network(self.device)
         self.one_shard = False
-        self.pooled: np.ndarray | None = None  # of all images, where the PCA needed them all
+        self.pooled: np.ndarray | None = None  # of all images, where they are one shard
 
     def embed(self, images: np.ndarray) -> Iterator[np.ndarray]:
         """Pooled features of the center view, float32 [b, width] a batch, of images int64 [n]."""
@@ -133,9 +134,11 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     sample = np.linspace(0, max(num_images - 1, 0), min(num_images, PCA_SAMPLE))
     images = np.unique(sample.astype(np.int64))
     width = embedder.net.num_features
-    features = np.concatenate([np.empty((0, width), np.float32), *embedder.embed(images)])
-    if len(images) == num_images and embedder.one_shard:
+    seen = np.arange(num_images) if embedder.one_shard else images
+    features = np.concatenate([np.empty((0, width), np.float32), *embedder.embed(seen)])
+    if embedder.one_shard:
         embedder.pooled = features
+        features = features[images]
     mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)
     centered = (features - mean).astype(np.float64)
     _, axes = np.linalg.eigh(centered.T @ centered)
