@@ -61,14 +61,7 @@ class NearestImages:
 
         with _num_threads(threads):
             index = _train(embeddings, scale)
-            bar = tqdm(
-                chunks(len(embeddings), ROWS),
-                total=math.ceil(len(embeddings) / ROWS),
-                desc="Index of embeddings",
-                unit=" chunks",
-                disable=None,
-            )
-            for rows in bar:
+            for rows in _with_progress(len(embeddings), ROWS, "Index of embeddings"):
                 index.add(unit_vectors(embeddings, rows, scale))
         with atomic_write(folder / INDEX) as temporary:
             faiss.write_index(index, str(temporary))
@@ -104,15 +97,9 @@ class NearestImages:
         cosine = np.full((len(queries), k), -np.inf, np.float32)
         row = np.full((len(queries), k), -1, np.int64)
         search = self._search_all if self.index is None else self._search_cells
-        bar = tqdm(
-            chunks(len(queries), QUERIES),
-            total=math.ceil(len(queries) / QUERIES),
-            desc="Nearest images",
-            unit=" blocks",
-            disable=None,
-        )
+        blocks = _with_progress(len(queries), QUERIES, "Nearest images")
         with _num_threads(self.threads, uses_faiss=self.index is not None):
-            for block in bar:
+            for block in blocks:
                 search(queries[block], cosine[block], row[block])
         return cosine, row
 
@@ -182,6 +169,14 @@ def _train(embeddings: np.ndarray, scale: np.ndarray) -> Any:
     rows = np.linspace(0, num_images - 1, num_sampled).astype(np.int64)
     index.train(unit_vectors(embeddings, rows, scale))
     return index
+
+
+def _with_progress(num_rows: int, size: int, title: str) -> Iterator[slice]:
+    """`chunks`, with a bar of the images that are done."""
+    with tqdm(total=num_rows, desc=title, unit=" images", disable=None) as bar:
+        for rows in chunks(num_rows, size):
+            yield rows
+            bar.update(rows.stop - rows.start)
 
 
 @contextmanager
