@@ -27,6 +27,7 @@ MAX_UNSUPPORTED = 0.005  # fraction of new products without support where nothin
 MAX_SPREAD = 5.0  # standard deviations at which a column is clipped for the classifier
 INVERSE_PENALTY = 0.01  # of the logistic regression: strong, for some 70 columns of few products
 QUERIES = 1024  # rows of a block of distances
+ROWS = 65_536  # products that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,14 @@ def _standardised(columns: np.ndarray) -> np.ndarray:
     """
     missing = np.isnan(columns)
     some = missing.any(axis=0)
-    columns = np.where(missing, np.nan, columns.astype(np.float64))
     count = np.maximum((~missing).sum(axis=0), 1)
-    columns = np.where(missing, np.nansum(columns, axis=0) / count, columns)
-    columns = np.column_stack([columns, missing[:, some]])
-    columns -= columns.mean(axis=0)
-    deviation = columns.std(axis=0)
-    return (columns / np.where(deviation > 1e-9, deviation, 1.0)).astype(np.float32)
+    mean = (np.nansum(columns, axis=0, dtype=np.float64) / count).astype(np.float32)
+    columns = np.column_stack([np.where(missing, mean, columns), missing[:, some]])
+    columns = columns.astype(np.float32, copy=False)
+    columns -= columns.mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = columns.std(axis=0, dtype=np.float64).astype(np.float32)
+    columns /= np.where(deviation > 1e-9, deviation, 1)
+    return columns
 
 
 def _folds(
@@ -148,17 +150,22 @@ def _out_of_fold_scores(
     columns: np.ndarray, is_new: np.ndarray, fold: np.ndarray, sampled: np.ndarray
 ) -> np.ndarray:
     """Log odds of being new, of the classifier that left out a product's fold: float64 [n + m]."""
-    columns = np.clip(columns, -MAX_SPREAD, MAX_SPREAD)
-    columns = np.column_stack([columns, columns**2, (columns**2).mean(axis=1)])
     score = np.zeros(len(columns))
     for k in range(NUM_FOLDS):
-        rows, queries = sampled & (fold != k), fold == k
-        if queries.any() and len(np.unique(is_new[rows])) == 2:
+        rows, queries = sampled & (fold != k), np.flatnonzero(fold == k)
+        if len(queries) and len(np.unique(is_new[rows])) == 2:
             model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=1000)
-            score[queries] = model.fit(columns[rows], is_new[rows]).decision_function(
-                columns[queries]
-            )
+            model.fit(_with_squares(columns[rows]), is_new[rows])
+            for part in chunks(len(queries), ROWS):
+                some = queries[part]
+                score[some] = model.decision_function(_with_squares(columns[some]))
     return score
+
+
+def _with_squares(columns: np.ndarray) -> np.ndarray:
+    """Clipped columns, their squares, and the mean of the squares: float32 [n, 2 d + 1]."""
+    columns = np.clip(columns, -MAX_SPREAD, MAX_SPREAD)
+    return np.column_stack([columns, columns**2, (columns**2).mean(axis=1)])
 
 
 def _log_ratios(score: np.ndarray, is_new: np.ndarray, sampled: np.ndarray) -> np.ndarray:

@@ -47,8 +47,8 @@ def write_embeddings(
     """
     num_images = len(reader.catalog.length)
     embedder = _Embedder(model, load_network, reader, run)
-    # One shard is embedded once, for the PCA and for the result. An interrupted call embeds it again
-    # in the same batches, so that it ends with equal bytes.
+    # One shard is embedded once, for the PCA and for the result. An interrupted call embeds it in
+    # the same batches again, so that it ends with equal bytes.
     embedder.one_shard = num_images <= settings.shard_size
     if projection is None:
         projection = _ensure_projection(folder, embedder, num_images, settings.embedding_dim)
