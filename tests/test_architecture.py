@@ -43,7 +43,6 @@ COVERED_BY = {
     "lib.stages.fusion": "tests/stages/test_second_round.py",
     "lib.stages.blends.ladder_rows": "tests/stages/test_runs.py",
     "lib.stages.blends.promise": "tests/stages/test_new_products.py",
-    "lib.stages.near_twins": "tests/stages/test_runs.py",
     "lib.stages.predict": "tests/stages/test_runs.py",
     "lib.stages.pseudo_label": "tests/stages/test_second_round.py",
     "lib.stages.scoring": "tests/stages/test_runs.py",

@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Compares images before any network is trained. Small, because it must not cost what training does.
 BACKBONE = Backbone(arch="efficientnet_lite0", resize=(96, 96), crop=(96, 96))
-EMBEDDING_DIM = 128
+# Whitened by as many dimensions as there are images, all images would be equally unlike.
+MAX_DIM, MIN_DIM, IMAGES_PER_DIM = 128, 8, 6
 NUM_NEAREST = 16  # images of other products that are kept for each image
 
 
@@ -76,7 +77,7 @@ def _declare_nearest(graph: Graph, side: str) -> None:
     graph.add(
         f"extract/embeddings/{side}",
         partial(embed_images, experiment, side),
-        settings={"backbone": as_dict(BACKBONE), "dims": EMBEDDING_DIM},
+        settings={"backbone": as_dict(BACKBONE), "dims": [MIN_DIM, MAX_DIM, IMAGES_PER_DIM]},
         inputs=[f"extract/{side}", *shared],
         resumable=True,
     )
@@ -97,17 +98,18 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
     from lib.stages.scoring import open_images
     from lib.training.checkpoint import load_backbone
 
-    config = experiment.config
+    config, catalog = experiment.config, catalog_of_part(experiment, side)
+    dims = min(MAX_DIM, max(MIN_DIM, len(catalog.image_product) // IMAGES_PER_DIM))
     projection = experiment.path("extract/embeddings/train") / "projection.npy"
     advice = devices.predict_oom_advice(config.run)
     with (
-        open_images(experiment, BACKBONE, catalog_of_part(experiment, side)) as reader,
+        open_images(experiment, BACKBONE, catalog) as reader,
         devices.catch_oom(folder, advice),
     ):
         return write_embeddings(
             folder,
             BACKBONE,
-            replace(config.predict, embedding_dim=EMBEDDING_DIM),
+            replace(config.predict, embedding_dim=dims),
             partial(load_backbone, BACKBONE),
             projection if side == "test" else None,
             False,
