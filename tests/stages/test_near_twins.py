@@ -56,7 +56,7 @@ def catalog(tmp_path_factory) -> Path:
     bursts.make_catalog(folder, photos, 0.6, NUM_LABELLED, 40, 1, (3, 6), same_bursts=True)
     rows = ["product,images"]
     for number in range(40):
-        (folder / f"other{number}.jpg").write_bytes(scene(1000 + number))
+        (folder / "images" / f"other{number}.jpg").write_bytes(scene(1000 + number))
         rows.append(f"o{number:05d},other{number}.jpg")
     (folder / "other.csv").write_text("\n".join(rows))
     return folder
