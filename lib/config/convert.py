@@ -4,10 +4,21 @@ import dataclasses
 import difflib
 from typing import Any, TypeVar
 
-from lib.config.setting import base_of, choices_of, items_of, range_of, settings_of
+from lib.config.setting import (
+    LARGEST,
+    Range,
+    base_of,
+    choices_of,
+    constraint_of,
+    items_of,
+    settings_of,
+)
 from lib.errors import UserError
 
 T = TypeVar("T")
+
+MAX_SHOWN = 60  # characters of a wrong value in a message
+MAX_LENGTH = 1000  # characters of a string
 
 
 def build(table: type[T], tree: dict[str, Any], origin: str, prefix: str = "") -> T:
@@ -39,32 +50,56 @@ def _convert(kind: Any, value: Any, origin: str, key: str) -> Any:
     if container is dict and isinstance(value, dict):
         return {k: _convert(items[1], v, origin, f"{key}.{k}") for k, v in value.items()}
     if container is tuple and isinstance(value, list):
-        return _convert_list(items, value, origin, key)
-    if base is float and type(value) is int:
+        return _checked(kind, _convert_list(items, value, origin, key), origin, key)
+    if base is float and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
-    if container or type(value) is not base:
-        raise UserError(f"{origin}: {key} takes {type_name(kind)}, not {value!r}")
-    return _checked_range(kind, value, origin, key)
+    whole = base is float and type(value) is int
+    if container or not (whole or type(value) is base):
+        raise UserError(f"{origin}: {key} takes {type_name(kind)}, not {_shown(value)}")
+    if base is str:
+        _check_string(value, origin, key)
+    return _checked(kind, value, origin, key)
 
 
 def _convert_list(items: tuple[Any, ...], value: list[Any], origin: str, key: str) -> Any:
-    if items[-1] is not Ellipsis and len(value) != len(items):
-        raise UserError(f"{origin}: {key} takes {len(items)} values, not {value!r}")
-    return tuple(_convert(items[0], item, origin, key) for item in value)
+    if items[-1] is Ellipsis:
+        return tuple(_convert(items[0], item, origin, key) for item in value)
+    if len(value) != len(items):
+        raise UserError(f"{origin}: {key} takes {len(items)} values, not {_shown(value)}")
+    pairs = zip(items, value, strict=True)
+    return tuple(_convert(kind, item, origin, key) for kind, item in pairs)
 
 
 def _checked_choice(choices: tuple[Any, ...], value: Any, origin: str, key: str) -> Any:
-    if value not in choices or isinstance(value, bool):
+    if value not in choices or type(value) is not type(choices[0]):
         listed = ", ".join(map(str, choices))
-        raise UserError(f"{origin}: {key} = {value!r}; choose one of {listed}")
+        raise UserError(f"{origin}: {key} = {_shown(value)}; choose one of {listed}")
     return value
 
 
-def _checked_range(kind: Any, value: Any, origin: str, key: str) -> Any:
-    bounds = range_of(kind)
-    if bounds is not None and value not in bounds:
-        raise UserError(f"{origin}: {key} = {value!r}: {bounds}")
-    return value
+def _check_string(value: str, origin: str, key: str) -> None:
+    """No file, column or name of a model is blank, has a NUL, or is longer than this."""
+    if "\0" in value or len(value) > MAX_LENGTH or value.isspace():
+        words = f"at most {MAX_LENGTH} characters, not blanks alone, without NUL"
+        raise UserError(f"{origin}: {key} = {_shown(value)}: {words}")
+
+
+def _checked(kind: Any, value: Any, origin: str, key: str) -> Any:
+    """The value, if the constraint of its type allows it."""
+    constraint = constraint_of(kind)
+    if constraint is None or value in constraint:
+        return value
+    words = str(constraint)
+    if isinstance(constraint, Range) and not abs(value) <= LARGEST and "to " not in words:
+        words += f", at most {LARGEST}"
+    shown = list(value) if isinstance(value, tuple) else value
+    raise UserError(f"{origin}: {key} = {_shown(shown)}: {words}")
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, cut where it is long: a message is one line."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def type_name(kind: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.config.convert import build
+from lib.config.convert import MAX_SHOWN, build
 from lib.config.renamed import check_renamed
 from lib.config.schema import Config
 from lib.config.validate import check
@@ -68,22 +68,23 @@ def _read(path: Path) -> Tree:
             return tomllib.load(file)
     except FileNotFoundError:
         raise UserError(f"{path}: config not found; see configs/ for examples") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:  # of tomllib, of UTF-8, of a number of 5000 digits
         raise UserError(f"{path}: not a readable TOML file: {error}") from None
 
 
 def _override(tree: Tree, override: str) -> Tree:
     """The tree with the value of one key replaced, even if it is a table: `data.sha256={}`."""
+    origin = f"--set {' '.join(override[:MAX_SHOWN].split())}"
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {override}: write key=value, as in --set train.lr=0.01")
+        raise UserError(f"{origin}: write key=value, as in --set train.lr=0.01")
     path, table = key.strip().split("."), tree
     for parent in path[:-1]:
         table = table.get(parent, {})
         if not isinstance(table, dict):
-            raise UserError(f"--set {override}: {parent} is a value, not a table")
+            raise UserError(f"{origin}: {parent} is a value, not a table")
     value = _parse_value(text)
-    _build(_with_value({}, path, value), f"--set {override}")
+    _build(_with_value({}, path, value), origin)
     return _with_value(tree, path, value)
 
 
@@ -96,7 +97,7 @@ def _with_value(tree: Tree, path: Sequence[str], value: Any) -> Tree:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text  # a bare word is a string: the shell removes quotes
 
 

@@ -7,15 +7,24 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from lib.config.setting import (
+    MAX_CLASSES,
+    DistinctStrs,
     Fraction,
     ImageSize,
+    NonEmptyStr,
     NonNegativeFloat,
     NonNegativeInt,
+    NumFolds,
     PositiveInt,
     Range,
     SmallFraction,
     setting,
 )
+
+Units = Annotated[int, Range(min=0, max=1000)]
+Epochs = Annotated[int, Range(min=0, max=100_000)]
+TrainBatchSize = Annotated[int, Range(min=2, max=1_000_000)]
+LearningRate = Annotated[float, Range(above=0, max=10)]
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,15 @@ class LRSchedule:
         "cosine", "Shape of the schedule."
     )
     warmup_fraction: Fraction = setting(0.25, "Fraction of the steps with a linear warm-up.")
-    num_cycles: PositiveInt = setting(1, "Number of cosines or triangles.")
+    num_cycles: Annotated[int, Range(min=1, max=1000)] = setting(
+        1, "Number of cosines or triangles."
+    )
     min_lr_ratio: Fraction = setting(0.0, "Lowest rate of cosines and triangles, relative to lr.")
-    plateau_factor: Fraction = setting(0.1, "Factor that lowers the rate on a plateau.")
+    plateau_factor: Annotated[float, Range(above=0, below=1)] = setting(
+        0.1, "Factor that lowers the rate on a plateau."
+    )
     plateau_patience: PositiveInt = setting(1, "Epochs without a lower loss that are a plateau.")
-    milestones: tuple[tuple[float, float], ...] = setting(
+    milestones: tuple[tuple[NonNegativeFloat, LearningRate], ...] = setting(
         (), "Rows [epoch, rate]: [[0, 3e-4], [7, 1e-4]] is 1e-4 from the body's eighth epoch on."
     )
 
@@ -74,9 +87,13 @@ class Loss:
     """Cross-entropy and its variants."""
 
     label_smoothing: SmallFraction = setting(0.0, "Probability spread over all classes.")
-    focal_gamma: NonNegativeFloat = setting(0.0, "Exponent of (1 - p) in the focal loss; 0 = off.")
-    mixup_alpha: NonNegativeFloat = setting(0.0, "Both parameters of mixup's Beta; 0 = off.")
-    hierarchy_weight: NonNegativeFloat = setting(
+    focal_gamma: Annotated[float, Range(min=0, max=10)] = setting(
+        0.0, "Exponent of (1 - p) in the focal loss; 0 = off."
+    )
+    mixup_alpha: Annotated[float, Range(min=0, max=100)] = setting(
+        0.0, "Both parameters of mixup's Beta; 0 = off."
+    )
+    hierarchy_weight: Annotated[float, Range(min=0, max=100)] = setting(
         0.0, "Weight of the same loss on the two upper levels of the category tree."
     )
 
@@ -90,7 +107,7 @@ class Sampling:
         "Weight n ** -class_balance of a class of n images; 1 weighs all classes alike.",
     )
     one_image_per_product: bool = setting(False, "Draw one image of each product anew each epoch.")
-    hard_example_weight: NonNegativeFloat = setting(
+    hard_example_weight: Annotated[float, Range(min=0, max=1000)] = setting(
         0.0, "Weight 1 + this * (1 - p of the true class in the last epoch that showed the image)."
     )
 
@@ -116,8 +133,10 @@ class Fusion:
     `weights` of its model have no effect. Only its inputs learn from pseudo-labels.
     """
 
-    inputs: tuple[str, ...] = setting((), "Models and backbones whose embeddings are concatenated.")
-    hidden_sizes: tuple[PositiveInt, ...] = setting((1024, 512), "Sizes of the hidden layers.")
+    inputs: DistinctStrs = setting((), "Models and backbones whose embeddings are concatenated.")
+    hidden_sizes: tuple[Annotated[int, Range(min=1, max=100_000)], ...] = setting(
+        (1024, 512), "Sizes of the hidden layers; empty = none."
+    )
     dropout: SmallFraction = setting(0.5, "Dropout after each hidden layer.")
     pooling: Literal["sum", "max"] = setting("sum", "How the images of a product are pooled.")
     squeeze_excitation: bool = setting(True, "Weigh the values of an image before the pooling.")
@@ -139,8 +158,8 @@ class Mosaic:
 class Backbone:
     """A pretrained network that is never trained; `input = "embedding"` reads its embeddings."""
 
-    arch: str = setting("resnet50", "Name of the architecture, as in train.arch.")
-    weights: str = setting("imagenet", "Weights, as in train.weights.")
+    arch: NonEmptyStr = setting("resnet50", "Name of the architecture, as in train.arch.")
+    weights: NonEmptyStr = setting("imagenet", "Weights, as in train.weights.")
     resize: ImageSize = setting((180, 180), "Height and width of the resized image, in pixels.")
     crop: ImageSize = setting((160, 160), "Height and width of the network's input, in pixels.")
     precision: Literal["auto", "bf16", "float32"] = setting("auto", "As in train.precision.")
@@ -153,38 +172,46 @@ class Model:
     input: Literal["image", "mosaic", "embedding"] = setting(
         "image", "One image, all images of a product in one, or embeddings of other models."
     )
-    arch: str = setting("resnet18", "Architecture: a name of timm, of pretrainedmodels, or small.")
-    weights: str = setting("imagenet", "imagenet, none, or the path of a state dict.")
+    arch: NonEmptyStr = setting(
+        "resnet18", "Architecture: a name of timm, of pretrainedmodels, or small."
+    )
+    weights: NonEmptyStr = setting("imagenet", "imagenet, none, or the path of a state dict.")
     head: Literal["linear", "wide"] = setting(
         "linear", "wide adds two layers that are as wide as there are classes."
     )
-    head_rank: NonNegativeInt = setting(0, "Rank of a wide head's matrices; 0 = full.")
+    head_rank: Annotated[int, Range(min=0, max=MAX_CLASSES)] = setting(
+        0, "Rank of a wide head's matrices; 0 = full."
+    )
     dropout: SmallFraction = setting(0.0, "Dropout before the last layers of the head.")
-    n_folds: PositiveInt = setting(
+    n_folds: NumFolds = setting(
         4, "Networks, each trained without one fold of `fit`; 1 = one network on all of `fit`."
     )
     resize: ImageSize = setting((180, 180), "Height and width of the resized image, in pixels.")
     crop: ImageSize = setting((160, 160), "Height and width of the network's input, in pixels.")
     flip: bool = setting(True, "Mirror half of the training images from left to right.")
-    freeze_until: NonNegativeInt = setting(
+    freeze_until: Units = setting(
         0, "Number of first units (blocks, or stem and layers) that are never trained."
     )
-    unfreeze_schedule: tuple[NonNegativeInt, ...] = setting(
+    unfreeze_schedule: tuple[Units, ...] = setting(
         (), "freeze_until by epoch of the body; the last value holds for all later epochs."
     )
-    head_only_epochs: NonNegativeInt = setting(1, "First epochs, which train the head alone.")
-    epochs: NonNegativeInt = setting(5, "Epochs after these; they train the body too.")
-    batch_size: Annotated[int, Range(min=2)] = setting(64, "Images in a batch.")
-    batch_size_schedule: tuple[tuple[int, int], ...] = setting(
+    head_only_epochs: Epochs = setting(1, "First epochs, which train the head alone.")
+    epochs: Epochs = setting(5, "Epochs after these; they train the body too.")
+    batch_size: TrainBatchSize = setting(64, "Images in a batch.")
+    batch_size_schedule: tuple[tuple[NonNegativeInt, TrainBatchSize], ...] = setting(
         (), "Rows [epoch, size]: [[2, 128]] is 128 images from the body's third epoch on."
     )
     grad_accum_steps: PositiveInt = setting(
         1, "Equal parts of a batch that pass one by one, which saves memory."
     )
     optimizer: Literal["sgd", "adamw"] = setting("sgd", "SGD with Nesterov momentum, or AdamW.")
-    lr: NonNegativeFloat = setting(0.05, "Peak learning rate of lr_schedule.")
-    head_lr: NonNegativeFloat = setting(0.001, "Adam's learning rate in head_only_epochs.")
-    weight_decay: NonNegativeFloat = setting(0.0005, "Weight decay, not of biases and norms.")
+    lr: LearningRate = setting(0.05, "Peak learning rate of lr_schedule.")
+    head_lr: Annotated[float, Range(above=0, max=1)] = setting(
+        0.001, "Adam's learning rate in head_only_epochs."
+    )
+    weight_decay: Annotated[float, Range(min=0, max=10)] = setting(
+        0.0005, "Weight decay, not of biases and norms."
+    )
     clip_grad_norm: NonNegativeFloat = setting(5.0, "Largest norm of the gradient; 0 = no limit.")
     precision: Literal["auto", "bf16", "float32"] = setting(
         "auto", "auto is bf16 on a GPU and float32 on a CPU."
@@ -194,7 +221,9 @@ class Model:
         "last", "Epoch that predicts: the last, or the best on the images left out."
     )
     seed: NonNegativeInt = setting(0, "Added to the experiment's seed.")
-    blend_weight: float = setting(1.0, "Weight in means over models and in the published blend.")
+    blend_weight: NonNegativeFloat = setting(
+        1.0, "Weight in means over models and in the published blend."
+    )
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
     augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=Loss)

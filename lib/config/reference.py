@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.config.renamed import new_path
 from lib.config.schema import Config
-from lib.config.setting import Setting, base_of, choices_of, items_of, range_of, settings_of
+from lib.config.setting import Setting, base_of, choices_of, constraint_of, items_of, settings_of
 from lib.config.write import to_toml_value
 from lib.errors import UserError
 
@@ -21,6 +21,9 @@ Every setting of a config: `key = value` in the table of that name in a TOML fil
 `--set train.lr=0.01` on the command line. `[train]` holds the defaults of all models, and a
 `[models.NAME]` table overrides them for one. `extends = "other.toml"` at the top of a file takes
 over the settings of another file, relative to this one; what this one sets wins.
+
+Numbers are finite and at most 1000000000, also where no upper bound is given. A list that names
+something has each name once.
 
 `python -m lib.config [KEY]` prints the same, and `python -m lib.config --markdown` makes this file.
 """
@@ -117,15 +120,17 @@ def type_words(kind: Any) -> str:
     """A type in words, with choices or range: "whole number, at least 1"."""
     if choices := choices_of(kind):
         return f"one of {', '.join(map(str, choices))}"
-    container, items = items_of(kind)
+    constraint, (container, items) = constraint_of(kind), items_of(kind)
     if container is dict:
-        return f"table of {type_words(items[1])}s"
+        return f"table: {type_words(items[1])}"
     if container is tuple:
         count = "list" if items[-1] is Ellipsis else f"list of {len(items)}"
-        return f"{count}: {type_words(items[0])}"
+        inner = dict.fromkeys(type_words(item) for item in items if item is not Ellipsis)
+        return "; ".join(
+            [f"{count}: {'; '.join(inner)}", *([str(constraint)] if constraint else [])]
+        )
     words = {int: "whole number", float: "number", str: "string", bool: "true or false"}
-    bounds = range_of(kind)
-    return words[base_of(kind)] + (f", {bounds}" if bounds else "")
+    return words[base_of(kind)] + (f", {constraint}" if constraint else "")
 
 
 def markdown() -> str:

@@ -11,11 +11,26 @@ from typing import Annotated, Any, Literal, get_args
 
 from lib.config.model import Backbone, Model
 from lib.config.setting import (
+    MAX_CLASSES,
+    BatchSize,
+    BelowOne,
+    Distinct,
+    DistinctStrs,
+    FolderName,
     Fraction,
+    NonEmptyStr,
     NonNegativeFloat,
     NonNegativeInt,
+    NumClasses,
+    NumProducts,
+    Pixels,
     PositiveInt,
+    Precision,
     Range,
+    Threads,
+    Trees,
+    UpTo1000,
+    Windows,
     setting,
 )
 
@@ -42,9 +57,7 @@ BOOSTERS_L2: tuple[BoosterName, ...] = (
 )
 BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_deep", "lgbm_extra", "lgbm_shallow")
 RANKERS: tuple[BoosterName, ...] = ("lambdarank", "xgb_rank")  # they rank a product's candidates
-
-BelowOne = Annotated[float, Range(min=0, below=1)]
-Precision = Annotated[float, Range(min=0.5, below=1)]
+Boosters = Annotated[tuple[BoosterName, ...], Distinct()]
 
 
 @dataclass(frozen=True)
@@ -62,21 +75,27 @@ class Data:
     source: Literal["bson", "csv", "folders", "npy", "strokes", "sample"] = setting(
         "bson", "Kind of files that train and test are."
     )
-    root: str = setting(".", "Folder of the files below.")
-    train: str = setting("train.bson", "File or folder of the labelled products.")
+    root: NonEmptyStr = setting(".", "Folder of the files below.")
+    train: NonEmptyStr = setting("train.bson", "File or folder of the labelled products.")
     test: str = setting("test.bson", "File or folder of the products to classify; empty = none.")
-    categories: str = setting("category_names.csv", "Table of the categories; of bson alone.")
-    id_column: str = setting("product", "CSV column of unique product ids, numbers or text.")
-    label_column: str = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
-    images_column: str = setting("images", "CSV column of image names, separated by |.")
+    categories: NonEmptyStr = setting(
+        "category_names.csv", "Table of the categories; of bson alone."
+    )
+    id_column: NonEmptyStr = setting(
+        "product", "CSV column of unique product ids, numbers or text."
+    )
+    label_column: NonEmptyStr = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
+    images_column: NonEmptyStr = setting("images", "CSV column of image names, separated by |.")
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
     group_by: str = setting(
         "alike",
         "Stay in one part: near twins (alike), or equal values of a CSV column; empty = none.",
     )
-    classes: tuple[str, ...] = setting((), "Use these classes of npy or strokes; empty = all.")
+    classes: DistinctStrs = setting((), "Use these classes of npy or strokes; empty = all.")
     max_per_class: NonNegativeInt = setting(0, "First rows used of each of them; 0 = all.")
-    bitmap_size: Annotated[int, Range(min=8)] = setting(28, "Side of drawn strokes, in pixels.")
+    bitmap_size: Annotated[int, Range(min=8, max=1024)] = setting(
+        28, "Side of drawn strokes, in pixels."
+    )
     max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
     sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
 
@@ -90,10 +109,12 @@ class Data:
 class Sample:
     """The synthetic catalog of `source = "sample"`. The defaults are as in Cdiscount's data."""
 
-    train_products: Annotated[int, Range(min=2)] = setting(4000, "Labelled products.")
-    test_products: PositiveInt = setting(1000, "Products to classify.")
-    num_classes: Annotated[int, Range(min=2)] = setting(60, "Leaves of the three-level tree.")
-    image_size: Annotated[int, Range(min=16)] = setting(64, "Side of an image, in pixels.")
+    train_products: NumProducts = setting(4000, "Labelled products.")
+    test_products: NumProducts = setting(1000, "Products to classify.")
+    num_classes: Annotated[int, Range(min=2, max=MAX_CLASSES)] = setting(
+        60, "Leaves of the three-level tree."
+    )
+    image_size: Pixels = setting(64, "Side of an image, in pixels.")
     image_count_weights: tuple[NonNegativeFloat, ...] = setting(
         (67.0, 7.0, 3.0, 5.0), "Relative frequencies of products with 1, 2, 3, ... images."
     )
@@ -107,9 +128,11 @@ class Sample:
     test_unambiguous_fraction: BelowOne = setting(
         0.36, "Fraction of test products whose shared images have one label."
     )
-    num_placeholders: NonNegativeInt = setting(3, "Images that very many classes share.")
+    num_placeholders: UpTo1000 = setting(3, "Images that very many classes share.")
     label_noise: BelowOne = setting(0.03, "Fraction of products with a wrong label.")
-    zipf_exponent: float = setting(1.0, "Zipf exponent of the class sizes.")
+    zipf_exponent: Annotated[float, Range(min=0, max=10)] = setting(
+        1.0, "Zipf exponent of the class sizes."
+    )
     run_length: Annotated[int, Range(min=2)] = setting(
         40, "Mean length of a run of ids from one seller, with few classes."
     )
@@ -124,7 +147,7 @@ class Split:
     locked: Annotated[float, Range(above=0, below=1)] = setting(
         0.1, "Fraction for the final figures, which nothing is fitted to."
     )
-    n_folds: Annotated[int, Range(min=2)] = setting(
+    n_folds: Annotated[int, Range(min=2, max=100)] = setting(
         4, "Folds of `fit` and, separately, of `holdout`; the boosters use all of them."
     )
 
@@ -153,9 +176,9 @@ class Predict:
     tta_mean: Literal["arithmetic", "geometric"] = setting(
         "arithmetic", "Mean of the probabilities over views and fold models."
     )
-    top_k: PositiveInt = setting(20, "Classes kept for an image.")
-    shard_size: PositiveInt = setting(50_000, "Images in a shard, after which a run can resume.")
-    embed_models: tuple[str, ...] = setting((), "Models whose embeddings give k-NN features.")
+    top_k: NumClasses = setting(20, "Classes kept for an image.")
+    shard_size: BatchSize = setting(50_000, "Images in a shard, after which a run can resume.")
+    embed_models: DistinctStrs = setting((), "Models whose embeddings give k-NN features.")
     embedding_dim: PositiveInt = setting(128, "Largest size of a stored embedding.")
 
 
@@ -163,19 +186,15 @@ class Predict:
 class Features:
     """Candidate rows (product, class) and their columns."""
 
-    top_k: PositiveInt = setting(5, "Classes of an image and a model that become candidates.")
-    hash_k: NonNegativeInt = setting(5, "Classes of an image's hash that become candidates.")
-    id_neighbors: NonNegativeInt = setting(
-        0, "Products nearest by id whose classes become candidates."
-    )
-    knn_k: NonNegativeInt = setting(
-        5, "Images nearest by embedding whose classes become candidates."
-    )
+    top_k: NumClasses = setting(5, "Classes of an image and a model that become candidates.")
+    hash_k: UpTo1000 = setting(5, "Classes of an image's hash that become candidates.")
+    id_neighbors: UpTo1000 = setting(0, "Products nearest by id whose classes become candidates.")
+    knn_k: UpTo1000 = setting(5, "Images nearest by embedding whose classes become candidates.")
     max_candidates: NonNegativeInt = setting(0, "Most candidates of a product; 0 = no limit.")
-    id_windows: tuple[PositiveInt, ...] = setting(
+    id_windows: Windows = setting(
         (50_000,), "Numbers of products nearest by id; each gives local class priors."
     )
-    similar_id_windows: tuple[PositiveInt, ...] = setting(
+    similar_id_windows: Windows = setting(
         (8, 32), "Numbers of products nearest by id whose embeddings are compared."
     )
     use_md5: bool = setting(True, "Use identical images (equal MD5) for candidates and columns.")
@@ -188,23 +207,25 @@ class Features:
 class Stack:
     """Layers of boosters on the candidate rows; each layer reads the scores of the layers below."""
 
-    sources: tuple[Literal["mean", "per_model", "multi"], ...] = setting(
+    sources: Annotated[tuple[Literal["mean", "per_model", "multi"], ...], Distinct()] = setting(
         ("mean", "per_model", "multi"),
         "Columns of the mean of all models, of each model apart, of all models side by side.",
     )
-    l2: tuple[BoosterName, ...] = setting(
-        BOOSTERS_L2, "Boosters of the second layer; the networks are the first."
-    )
-    l3: tuple[BoosterName, ...] = setting(BOOSTERS_L3, "Boosters on the scores of l2.")
-    l4: tuple[BoosterName, ...] = setting((), "Boosters on the scores of l3; empty = none.")
-    multi_l2: tuple[BoosterName, ...] = setting(("xgboost",), "Boosters of the multi source.")
-    n_estimators: PositiveInt = setting(200, "Boosting rounds, at most.")
+    l2: Boosters = setting(BOOSTERS_L2, "Boosters of the second layer; the networks are the first.")
+    l3: Boosters = setting(BOOSTERS_L3, "Boosters on the scores of l2.")
+    l4: Boosters = setting((), "Boosters on the scores of l3; empty = none.")
+    multi_l2: Boosters = setting(("xgboost",), "Boosters of the multi source.")
+    n_estimators: Trees = setting(200, "Boosting rounds, at most.")
     early_stopping_rounds: NonNegativeInt = setting(
         0, "Rounds without a lower out-of-fold loss after which boosting stops; 0 = never."
     )
-    forest_n_estimators: PositiveInt = setting(100, "Trees of random_forest and extra_trees.")
-    learning_rate: NonNegativeFloat = setting(0.1, "Learning rate of the boosters.")
-    num_leaves: Annotated[int, Range(min=2)] = setting(31, "Leaves of a tree, at most.")
+    forest_n_estimators: Trees = setting(100, "Trees of random_forest and extra_trees.")
+    learning_rate: Annotated[float, Range(above=0, max=1)] = setting(
+        0.1, "Learning rate of the boosters."
+    )
+    num_leaves: Annotated[int, Range(min=2, max=131_072)] = setting(
+        31, "Leaves of a tree, at most."
+    )
     min_data_in_leaf: PositiveInt = setting(20, "Rows of a leaf, at least.")
     seed: NonNegativeInt = setting(0, "Added to the experiment's seed.")
     native_categories: bool = setting(
@@ -222,14 +243,16 @@ class Blend:
     method: Literal["greedy", "convex", "selected"] = setting(
         "selected", "Greedy selection, least loss, or least loss of members that help other folds."
     )
-    greedy_steps: PositiveInt = setting(50, "Rounds of the greedy selection.")
+    greedy_steps: Annotated[int, Range(min=1, max=10_000)] = setting(
+        50, "Rounds of the greedy selection."
+    )
 
 
 @dataclass(frozen=True)
 class Inference:
     """Predictions for new products (`--new FILE`), and when they are accepted."""
 
-    top_k: PositiveInt = setting(5, "Classes listed for a product, best first.")
+    top_k: NumClasses = setting(5, "Classes listed for a product, best first.")
     min_precision: Precision = setting(0.95, "Precision that accepted predictions must reach.")
 
 
@@ -237,20 +260,20 @@ class Inference:
 class Run:
     """How this machine is used; may change at any time, and is part of no artifact."""
 
-    threads: NonNegativeInt = setting(0, "CPU threads; 0 = all cores.")
-    workers: NonNegativeInt = setting(
+    threads: Threads = setting(0, "CPU threads; 0 = all cores.")
+    workers: Threads = setting(
         0, "Networks trained side by side on a CPU, one on each GPU; 0 = one a thread."
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto is a GPU where there is one.")
-    predict_batch_size: PositiveInt = setting(256, "Images in a batch of prediction.")
+    predict_batch_size: BatchSize = setting(256, "Images in a batch of prediction.")
 
 
 @dataclass(frozen=True)
 class Config:
     """One experiment."""
 
-    name: str = setting("experiment", "Name of the experiment and of its folder.")
-    work: str = setting("work", "Folder of all experiments.")
+    name: FolderName = setting("experiment", "Name of the experiment and of its folder.")
+    work: NonEmptyStr = setting("work", "Folder of all experiments.")
     seed: NonNegativeInt = setting(1, "Seed of everything that is random.")
     data: Data = field(default_factory=Data)
     sample: Sample = field(default_factory=Sample)

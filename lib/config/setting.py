@@ -7,17 +7,25 @@
 """
 
 import dataclasses
+import functools
+import re
 import types
 import typing
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 T = TypeVar("T")
 
+LARGEST = 1_000_000_000  # of every number: two seeds add up to what all libraries take
+
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number; `min` and `max` are allowed, `above` and `below` are not."""
+    """Bounds of a number; `min` and `max` are allowed, `above` and `below` are not.
+
+    No range contains nan, an infinity, or a number beyond LARGEST.
+    """
 
     min: float | None = None
     max: float | None = None
@@ -26,7 +34,8 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         return (
-            (self.min is None or value >= self.min)
+            abs(value) <= LARGEST
+            and (self.min is None or value >= self.min)
             and (self.max is None or value <= self.max)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
@@ -34,18 +43,68 @@ class Range:
 
     def __str__(self) -> str:
         if self.min is not None and self.max is not None:
-            return f"from {self.min:g} to {self.max:g}"
+            return f"from {_digits(self.min)} to {_digits(self.max)}"
         words = {"at least": self.min, "above": self.above}
         words |= {"at most": self.max, "below": self.below}
-        return ", ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
+        bounds = [f"{word} {_digits(b)}" for word, b in words.items() if b is not None]
+        return ", ".join(bounds)
 
+
+def _digits(bound: float) -> str:
+    """1000000 rather than 1e+06."""
+    return str(int(bound)) if bound == int(bound) else f"{bound:g}"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a string looks like: a regular expression for all of it, and the same in words."""
+
+    regex: str
+    words: str
+
+    def __contains__(self, value: str) -> bool:
+        return re.fullmatch(self.regex, value, re.DOTALL) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """A list that names nothing twice."""
+
+    def __contains__(self, value: tuple[Any, ...]) -> bool:
+        return len(set(value)) == len(value)
+
+    def __str__(self) -> str:
+        return "each once"
+
+
+Constraint = Range | Pattern | Distinct
 
 PositiveInt = Annotated[int, Range(min=1)]
 NonNegativeInt = Annotated[int, Range(min=0)]
 NonNegativeFloat = Annotated[float, Range(min=0)]
 Fraction = Annotated[float, Range(min=0, max=1)]
+BelowOne = Annotated[float, Range(min=0, below=1)]
+Precision = Annotated[float, Range(min=0.5, below=1)]
 SmallFraction = Annotated[float, Range(min=0, max=0.99)]
-ImageSize = tuple[Annotated[int, Range(min=16)], Annotated[int, Range(min=16)]]
+Pixels = Annotated[int, Range(min=16, max=4096)]
+ImageSize = tuple[Pixels, Pixels]
+MAX_CLASSES = 32_767  # a class is an int16
+NumClasses = Annotated[int, Range(min=1, max=1000)]
+UpTo1000 = Annotated[int, Range(min=0, max=1000)]
+BatchSize = Annotated[int, Range(min=1, max=1_000_000)]
+NumProducts = Annotated[int, Range(min=2, max=100_000_000)]
+Trees = Annotated[int, Range(min=1, max=100_000)]
+Threads = Annotated[int, Range(min=0, max=1024)]
+NumFolds = Annotated[int, Range(min=1, max=100)]  # a fold is an int8
+NonEmptyStr = Annotated[str, Pattern(r".*\S.*", "not empty")]
+FolderName = Annotated[
+    str, Pattern(r"(?!\.{1,2}$)[^/\s](?:[^/]{0,98}[^/\s])?", "the name of a folder, without /")
+]
+Windows = Annotated[tuple[PositiveInt, ...], Distinct()]
+DistinctStrs = Annotated[tuple[NonEmptyStr, ...], Distinct()]
 
 
 def setting(default: T, meaning: str) -> T:
@@ -73,13 +132,18 @@ class Setting:
 
 def settings_of(table: type) -> dict[str, Setting]:
     """The settings of a dataclass by name, in the order of their declaration."""
-    hints = typing.get_type_hints(table, include_extras=True)
+    hints = _type_hints(table)
     return {
         field.name: Setting(
             field.name, hints[field.name], _default(field), field.metadata.get("meaning", "")
         )
         for field in dataclasses.fields(table)
     }
+
+
+@functools.cache
+def _type_hints(table: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(table, include_extras=True)
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
@@ -93,19 +157,20 @@ def choices_of(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
-def range_of(kind: Any) -> Range | None:
-    """The bounds of an Annotated number; None for any other type."""
-    bounds = getattr(kind, "__metadata__", ())
-    return next((bound for bound in bounds if isinstance(bound, Range)), None)
+def constraint_of(kind: Any) -> Constraint | None:
+    """What an Annotated type allows; None for any other type."""
+    metadata = getattr(kind, "__metadata__", ())
+    return next((item for item in metadata if isinstance(item, Constraint)), None)
 
 
 def base_of(kind: Any) -> Any:
-    """A type without its bounds: int of Annotated[int, Range(min=0)]."""
+    """A type without its constraint: int of Annotated[int, Range(min=0)]."""
     return kind.__origin__ if hasattr(kind, "__metadata__") else kind
 
 
 def items_of(kind: Any) -> tuple[Any, tuple[Any, ...]]:
     """Container type (tuple, dict or None) and its arguments: (tuple, (int, ...))."""
+    kind = base_of(kind)
     if isinstance(kind, types.GenericAlias):
         return typing.get_origin(kind), typing.get_args(kind)
     return None, ()

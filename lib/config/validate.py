@@ -1,13 +1,16 @@
 """Checks between settings, such as crop against resize; `convert.py` checks each one alone."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from lib.config.model import Backbone, Model, Mosaic
-from lib.config.schema import Config, Data, PseudoLabelling, Split, Stack
+from lib.config.schema import Config, Data, PseudoLabelling, Sample, Split, Stack
 from lib.errors import UserError
 
 MIN_MOSAIC_CROP = 32  # pixels; each of the four images gets half of them
 MAX_LEFT_OUT = 0.9  # of the labelled products in locked and holdout
+MAX_NAME = 100  # characters of the name of a model: it is a folder
+PUBLISHED_L3 = ("xgboost", "lgbm_deep", "lgbm_extra")  # lib/stacking/blend.py reads them
 RESERVED = ("mean", "multi", "candidates", "neighbors")  # folders beside those of the models
 
 
@@ -26,6 +29,7 @@ def _problems(config: Config) -> Iterator[str]:
         if name in config.models:
             yield f"backbones.{name}: models.{name} has the same name"
         yield from _size_problems(f"backbones.{name}", backbone)
+    yield from _sample_problems(config.sample)
     yield from _embedding_problems(config)
     yield from _split_problems(config.split)
     for name, model in config.models.items():
@@ -36,9 +40,12 @@ def _problems(config: Config) -> Iterator[str]:
         kept = config.predict.top_k
         yield f"features.top_k {config.features.top_k} is above predict.top_k {kept}"
     yield from _stack_problems(config.stack)
+    yield from _blend_problems(config)
 
 
 def _name_problems(table: str, name: str) -> Iterator[str]:
+    if len(name) > MAX_NAME:
+        yield f"{table}.{name[:MAX_NAME]}...: a name has at most {MAX_NAME} characters"
     if name in RESERVED:
         yield f"{table}.{name}: this name is reserved for another folder"
     if not name.replace("_", "").replace("-", "").isalnum():
@@ -56,7 +63,7 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
         yield f"{key}: epochs and head_only_epochs are both 0"
     yield from _batch_problems(key, model)
     epochs = [epoch for epoch, _ in model.lr_schedule.milestones]
-    if model.lr_schedule.kind == "multistep" and (epochs[:1] != [0] or epochs != sorted(epochs)):
+    if model.lr_schedule.kind == "multistep" and (epochs[:1] != [0] or not _ascends(epochs)):
         yield f"{key}.lr_schedule.milestones: write rows [epoch, rate] from epoch 0 on, ascending"
     if model.sampling.hard_example_weight and model.loss.mixup_alpha:
         yield (
@@ -75,11 +82,15 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
 
 def _batch_problems(key: str, model: Model) -> Iterator[str]:
     sizes = [model.batch_size, *(size for _, size in model.batch_size_schedule)]
-    if min(sizes) < 2:
-        yield f"{key}.batch_size_schedule has a batch of {min(sizes)}: at least 2"
+    if not _ascends([epoch for epoch, _ in model.batch_size_schedule]):
+        yield f"{key}.batch_size_schedule: write rows [epoch, size] with ascending epochs"
     if any(size % model.grad_accum_steps for size in sizes):
         steps = model.grad_accum_steps
         yield f"{key}.grad_accum_steps = {steps} does not divide batch_size {sizes}"
+
+
+def _ascends(values: list[float] | list[int]) -> bool:
+    return all(low < high for low, high in pairwise(values))
 
 
 def _mosaic_problems(key: str, model: Model) -> Iterator[str]:
@@ -139,6 +150,12 @@ def _fold_problems(key: str, model: Model, split: Split) -> Iterator[str]:
 
 
 def _data_problems(data: Data) -> Iterator[str]:
+    if data.test == data.train and data.source != "sample":
+        yield f"data.test = {data.test!r} is data.train too: these products are labelled"
+    others = ("id_column", "images_column", "group_by")
+    if data.source == "csv" and data.label_column in [getattr(data, key) for key in others]:
+        listed = ", ".join(others)
+        yield f"data.label_column = {data.label_column!r}: another column than that of {listed}"
     if data.group_column and data.source != "csv":
         yield f"data.group_by names a column of a csv; data.source is {data.source}"
     if (data.classes or data.max_per_class) and data.source not in ("npy", "strokes"):
@@ -175,3 +192,25 @@ def _stack_problems(stack: Stack) -> Iterator[str]:
         yield 'stack.sources has "multi", but stack.multi_l2 names no booster'
     if stack.l4 and not stack.l3:
         yield "stack.l4 needs stack.l3"
+
+
+def _blend_problems(config: Config) -> Iterator[str]:
+    weights = config.model_weights
+    if weights and not any(weights.values()):
+        yield "models: every blend_weight is 0; at least one must be above 0"
+    if config.blend.submit != "published":
+        return
+    stack = config.stack
+    lacking = {
+        "stack.sources": {"mean", "per_model", "multi"} - set(stack.sources),
+        "stack.l3": set(PUBLISHED_L3) - set(stack.l3),
+        "stack.multi_l2": {"xgboost"} - set(stack.multi_l2),
+    }
+    for key, names in lacking.items():
+        if names:
+            yield f'blend.submit = "published" needs {", ".join(sorted(names))} in {key}'
+
+
+def _sample_problems(sample: Sample) -> Iterator[str]:
+    if not any(sample.image_count_weights):
+        yield "sample.image_count_weights: at least one weight above 0"

@@ -74,15 +74,16 @@ def fit_oof(
     Writes the files of the module's docstring. Scores are probabilities; those of rankers sum to 1
     within a product, by a softmax whose temperature is fitted on the out-of-fold scores.
     Returns numbers for the manifest: rows, columns, folds, rounds, log loss, accuracy.
-    Raises UserError for a fold without rows, or whose others have no true or no false candidate,
-    and with early stopping for one without a true candidate; ValueError where a product is in two
-    folds, a row has no fold, or the tables differ in rows, and of rankers where a product has two
-    true candidates.
+    Raises UserError for a fold without rows, or whose others have no true or no false candidate or
+    are too few for a split, and with early stopping for one without a true candidate; ValueError
+    where a product is in two folds, a row has no fold, or the tables differ in rows, and of rankers
+    where a product has two true candidates.
     """
     source = JoinedTables(tables)
     rows = LabelledRows(source, target, product)
     early_stopping = stack.early_stopping_rounds > 0 and registry.has_rounds(booster)
     num_folds = _check_folds(rows, fold, early_stopping)
+    _check_min_data_in_leaf(fold, stack.min_data_in_leaf)
     use_gpu = allow_gpu and registry.uses_gpu(booster)
     facts: dict[str, Any] = {
         "rows": source.rows,
@@ -325,6 +326,16 @@ def _check_folds(rows: LabelledRows, fold: np.ndarray, early_stopping: bool) -> 
                 " fewer split.n_folds, or stack.early_stopping_rounds = 0"
             )
     return num_folds
+
+
+def _check_min_data_in_leaf(fold: np.ndarray, min_data_in_leaf: int) -> None:
+    """No tree could split, and all rows would have one score."""
+    most = (len(fold) - int(np.bincount(fold).max())) // 2
+    if min_data_in_leaf > most:
+        raise UserError(
+            f"stack.min_data_in_leaf = {min_data_in_leaf}: at most {most} here, half of the rows"
+            " that a model is fitted on"
+        )
 
 
 def _mean_shares(importances: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pytest
 from lib.config.convert import build
 from lib.config.reference import describe, markdown, tables, type_words
 from lib.config.renamed import check_renamed
-from lib.config.schema import Config
+from lib.config.schema import Boosters, Config
 from lib.config.setting import PositiveInt
 from lib.config.write import to_toml
 from lib.errors import UserError
@@ -31,7 +31,7 @@ def test_every_setting_that_is_written_is_described():
 def test_one_key_is_described_with_default_type_and_range():
     assert describe("train.batch_size").splitlines() == [
         "train.batch_size = 64",
-        "    Images in a batch. (whole number, at least 2)",
+        "    Images in a batch. (whole number, from 2 to 1000000)",
     ]
     assert describe("models.anything.batch_size") == describe("train.batch_size")
     assert describe("backbones.x.crop").startswith("backbones.NAME.crop = [160, 160]")
@@ -63,7 +63,11 @@ def test_an_unknown_key_names_the_nearest(key, words):
 def test_types_are_described_in_words():
     assert type_words(tuple[PositiveInt, ...]) == "list: whole number, at least 1"
     assert type_words(tuple[int, int]) == "list of 2: whole number"
-    assert type_words(dict[str, str]) == "table of strings"
+    assert (
+        type_words(tuple[int, PositiveInt]) == "list of 2: whole number; whole number, at least 1"
+    )
+    assert type_words(Boosters).endswith("xgb_rank; each once")
+    assert type_words(dict[str, str]) == "table: string"
 
 
 DOCUMENTS = [

@@ -1,15 +1,18 @@
+import math
 from typing import Annotated, Literal
 
 import pytest
 
 from lib.config.schema import Data
 from lib.config.setting import (
+    Distinct,
+    Pattern,
     PositiveInt,
     Range,
     base_of,
     choices_of,
+    constraint_of,
     items_of,
-    range_of,
     settings_of,
 )
 
@@ -27,7 +30,7 @@ from lib.config.setting import (
 def test_a_range_holds_its_bounds_and_names_them(bounds, inside, outside, words):
     assert all(value in bounds for value in inside)
     assert not any(value in bounds for value in outside)
-    assert float("nan") not in bounds
+    assert not any(value in bounds for value in (math.nan, math.inf, -math.inf, 10**40))
     assert str(bounds) == words
 
 
@@ -45,11 +48,28 @@ def test_a_default_table_is_not_shared():
 
 
 def test_types_are_taken_apart():
-    assert range_of(PositiveInt) == Range(min=1)
-    assert (range_of(int), range_of(Annotated[int, "other"])) == (None, None)
+    assert constraint_of(PositiveInt) == Range(min=1)
+    assert (constraint_of(int), constraint_of(Annotated[int, "other"])) == (None, None)
     assert (base_of(PositiveInt), base_of(int)) == (int, int)
     assert choices_of(Literal["a", 1]) == ("a", 1)
     assert choices_of(int) == ()
     assert items_of(tuple[int, ...]) == (tuple, (int, ...))
     assert items_of(dict[str, int]) == (dict, (str, int))
     assert items_of(int) == (None, ())
+    assert items_of(Annotated[tuple[int, ...], Distinct()]) == (tuple, (int, ...))
+
+
+def test_bounds_are_written_out():
+    assert str(Range(min=0.5, max=1_000_000)) == "from 0.5 to 1000000"
+
+
+def test_a_pattern_is_of_the_whole_string():
+    pattern = Pattern("[a-z]+", "small letters")
+    assert [text in pattern for text in ("ab", "aB", "a\n", "")] == [True, False, False, False]
+    assert str(pattern) == "small letters"
+
+
+def test_a_list_may_name_a_thing_once():
+    assert ("a", "b") in Distinct()
+    assert () in Distinct()
+    assert ("a", "b", "a") not in Distinct()

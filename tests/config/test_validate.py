@@ -1,7 +1,19 @@
 import pytest
 
 from lib.config.load import load
+from lib.config.schema import Config
 from lib.errors import UserError
+from lib.stacking.blend import Member, published_members
+
+
+def members_of(config: Config) -> set[Member]:
+    """The boosters of every source and layer."""
+    return {
+        (source, layer, booster)
+        for source in config.sources
+        for layer, boosters in config.layers(source).items()
+        for booster in boosters
+    }
 
 
 def message(config_file, *overrides: str) -> str:
@@ -25,7 +37,8 @@ def message(config_file, *overrides: str) -> str:
         (["train.crop=[200,160]"], "models.a.crop (200, 160) is larger than resize"),
         (["train.crop=[160,181]"], "is larger than resize"),
         (["models.b.epochs=0", "models.b.head_only_epochs=0"], "are both 0"),
-        (["train.batch_size_schedule=[[2, 1]]"], "a batch of 1: at least 2"),
+        (["train.batch_size_schedule=[[2, 1]]"], "batch_size_schedule = 1: from 2 to 1000000"),
+        (["train.batch_size_schedule=[[2, 8], [2, 9]]"], "rows [epoch, size] with ascending"),
         (["train.grad_accum_steps=3"], "grad_accum_steps = 3 does not divide batch_size [64]"),
         (
             ["train.grad_accum_steps=4", "train.batch_size_schedule=[[2, 6]]"],
@@ -34,6 +47,10 @@ def message(config_file, *overrides: str) -> str:
         (["train.lr_schedule.kind=multistep"], "write rows [epoch, rate] from epoch 0 on"),
         (
             ["train.lr_schedule={kind='multistep', milestones=[[0,1],[5,1],[3,1]]}"],
+            "milestones: write rows [epoch, rate] from epoch 0 on, ascending",
+        ),
+        (
+            ["train.lr_schedule={kind='multistep', milestones=[[0,1],[0,1]]}"],
             "milestones: write rows [epoch, rate] from epoch 0 on, ascending",
         ),
         (
@@ -49,6 +66,11 @@ def message(config_file, *overrides: str) -> str:
         (["stack.l2=[]"], "stack.l2 names no booster"),
         (["stack.multi_l2=[]"], 'stack.sources has "multi", but stack.multi_l2'),
         (["stack.l3=[]", 'stack.l4=["xgboost"]'], "stack.l4 needs stack.l3"),
+        (["train.blend_weight=0"], "models: every blend_weight is 0"),
+        (["sample.image_count_weights=[0]"], "image_count_weights: at least one weight above 0"),
+        (["data.test=train.bson"], "data.test = 'train.bson' is data.train too"),
+        (["data.source=csv", "data.label_column=product"], "another column than that of id_column"),
+        ([f"models.{'a' * 101}.epochs=1"], "a name has at most 100 characters"),
         (["pseudo_label.teacher=x.toml", "data.test="], "a second round needs products"),
     ],
 )
@@ -102,3 +124,19 @@ def test_a_mosaic_has_no_embeddings_of_single_images(config_file):
     assert words in message(config_file, mosaic, 'predict.embed_models=["b"]')
     fusion = ["models.c.input=embedding", 'models.c.fusion.inputs=["b"]']
     assert "fusion.inputs = 'b'; choose one of a" in message(config_file, mosaic, *fusion)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ('stack.sources=["mean", "multi"]', "needs per_model in stack.sources"),
+        ('stack.l3=["xgboost"]', "needs lgbm_deep, lgbm_extra in stack.l3"),
+        ('stack.multi_l2=["catboost"]', "needs xgboost in stack.multi_l2"),
+    ],
+)
+def test_the_published_blend_needs_its_members(config_file, override, words):
+    published = "blend.submit=published"
+    needed = published_members(["a", "b"])
+    assert needed <= members_of(load(config_file, [published]))
+    assert f'blend.submit = "published" {words}' in message(config_file, published, override)
+    assert not needed <= members_of(load(config_file, [override]))

@@ -179,6 +179,15 @@ def test_folds_that_cannot_be_fitted_are_named(broken, tmp_path):
         fit(tmp_path, "catboost", (tables, target, fold, product))
 
 
+def test_leaves_that_leave_no_tree_a_split_are_refused(tmp_path):
+    data = learnable()
+    fold = data[2]
+    most = min((fold != k).sum() for k in range(4)) // 2
+    with pytest.raises(UserError, match=rf"min_data_in_leaf = {most + 1}: at most {most} here"):
+        fit(tmp_path, "lightgbm", data, stack=replace(SMALL, min_data_in_leaf=int(most) + 1))
+    fit(tmp_path, "lightgbm", data, stack=replace(SMALL, min_data_in_leaf=int(most)))
+
+
 def test_a_fold_without_a_true_candidate_cannot_stop_early(tmp_path):
     tables, target, fold, product = rankable()
     target[fold == 2] = 0

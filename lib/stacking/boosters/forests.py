@@ -9,6 +9,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
 from lib.config.schema import Stack
+from lib.errors import UserError
 from lib.stacking.boosters.base import BINS, FitTask, RowSource, read_chunks, subsample
 
 EXTENSION = "joblib"
@@ -23,10 +24,16 @@ def forest(name: str, num_rows: int, stack: Stack, seed: int, threads: int = 1) 
 
     Binned values have few distinct thresholds, which makes the exact search of a forest several
     times faster; each tree sees a draw of the rows, which bounds its time at any size of table.
+    Raises UserError if no tree could split.
     """
     # Random thresholds cost a third of searched ones, so extra trees can afford more rows.
     fraction, fewest = (0.1, MIN_TREE_ROWS) if name == "random_forest" else (0.3, 3 * MIN_TREE_ROWS)
     drawn = max(fewest, int(num_rows * fraction))
+    if 2 * stack.min_data_in_leaf > min(drawn, num_rows):
+        raise UserError(
+            f"stack.min_data_in_leaf = {stack.min_data_in_leaf}: at most"
+            f" {min(drawn, num_rows) // 2} for {name}, half of the rows that a tree sees"
+        )
     trees = CLASSIFIERS[name](
         n_estimators=stack.forest_n_estimators,
         min_samples_leaf=stack.min_data_in_leaf,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Stack
+from lib.errors import UserError
 from lib.stacking.boosters import base, forests, registry
 from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 from tests.stacking.boosters.toy_tasks import fit, fitted, labelled, lists, saved
@@ -41,6 +42,13 @@ def test_trees_of_a_large_table_are_fitted_on_a_bounded_draw():
     many = forests.forest("random_forest", 10**6, SMALL, 1).get_params()
     assert few["trees__max_samples"] is None
     assert many["trees__max_samples"] == 100_000
+
+
+def test_a_tree_of_a_large_table_must_be_able_to_split():
+    wide = Stack(min_data_in_leaf=50_001)
+    with pytest.raises(UserError, match="at most 50000 for random_forest"):
+        forests.forest("random_forest", 10**6, wide, 1)
+    forests.forest("extra_trees", 10**6, wide, 1)
 
 
 def test_a_forest_binned_by_chunks_equals_the_pipeline_on_an_array(monkeypatch):
