@@ -99,8 +99,8 @@ def run_trials(experiment: Experiment, planned: Sequence[StrokeTrial]) -> list[n
     ]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
-        workers = min(num_threads(experiment.config.run), len(missing))
-        with process_pool(workers) as pool:
+        shares = min(num_threads(experiment.config.run), len(planned))
+        with process_pool(min(shares, len(missing)), shares=shares) as pool:
             tasks = [pool.submit(_run_trial, experiment, planned[i], paths[i]) for i in missing]
             for task in as_completed(tasks):
                 task.result()

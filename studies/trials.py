@@ -213,15 +213,15 @@ def run_trials(
     paths = [result_path(experiment, trial) for trial in trials]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     run = experiment.config.run
-    workers = min(run.workers or num_threads(run), len(missing))
+    shares = min(run.workers or num_threads(run), len(trials))  # whatever is done already
     progress = {"total": len(trials), "initial": len(trials) - len(missing), "unit": " trials"}
     with tqdm(**progress, disable=None) as bar:
-        if not parallel or workers < 2:
+        if not parallel or shares < 2:
             for i in missing:
                 _run_trial(experiment, trials[i], paths[i])
                 bar.update()
         else:
-            with process_pool(workers) as pool:
+            with process_pool(max(1, min(shares, len(missing))), shares=shares) as pool:
                 tasks = [pool.submit(_run_trial, experiment, trials[i], paths[i]) for i in missing]
                 for task in as_completed(tasks):
                     task.result()

@@ -5,6 +5,11 @@ on all threads: small networks spend much of a step waiting for the slowest thre
 machine nearly all of it. A GPU trains one network at a time; of several GPUs, each has a process
 that sees no other. With one GPU the calling process does all the work.
 
+The bytes of a network depend on its number of threads. So that number follows from the settings,
+the machine, and how many networks the stage has (`num_shares`), not from how many of them wait: an
+interrupted stage, or one that builds a deleted network again, starts fewer processes, each with
+the threads of the first time.
+
 If there are fewer networks than GPUs, torchrun has all GPUs work on each network in turn. Rank 0
 runs the stage. When it reaches an artifact that all ranks build, it broadcasts the call, and the
 other ranks join.
@@ -66,15 +71,25 @@ def run_on_ranks(run: Run, work: Callable[[], int]) -> int:
         return 0
 
 
-def worker_gpus(gpus: Sequence[str], threads: int, limit: int, waiting: int) -> list[str]:
+def num_shares(num_gpus: int, threads: int, limit: int, num_artifacts: int) -> int:
+    """Into how many shares the threads are divided for artifacts that can build side by side.
+
+    num_gpus: that torch sees. limit: most processes, 0 for no limit. num_artifacts: of the stage,
+    fresh ones included.
+    """
+    most = min(num_gpus, limit or num_gpus) if num_gpus else limit or threads
+    return max(1, min(most, num_artifacts))
+
+
+def worker_gpus(gpus: Sequence[str], shares: int, waiting: int) -> list[str]:
     """The worker processes to start for `waiting` artifacts: the GPU of each, "" for none.
 
-    limit: most processes, 0 for no limit. An empty list means: build in this process.
+    shares: result of `num_shares`. An empty list means: build in this process.
     """
+    count = min(shares, waiting)
     if gpus:
-        count = min(len(gpus), waiting, limit or waiting)
-        return list(gpus[:count]) if count > 1 else []
-    return [""] * min(limit or threads, waiting)
+        return list(gpus[:count]) if shares > 1 else []
+    return [""] * count
 
 
 def _turns(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
@@ -98,17 +113,17 @@ def _ensure_in_order(artifacts: Sequence[Artifact], rebuild: bool) -> int:
 
 def _ensure_parallel(artifacts: Sequence[Artifact], run: Run, rebuild: bool) -> int:
     waiting = [artifact for artifact in artifacts if not status(artifact).fresh]
-    gpus = _worker_gpus(run, len(waiting)) if waiting else []
-    if not gpus:
+    if not waiting:
+        return 0
+    gpus = workers.visible_gpus(run)
+    shares = num_shares(len(gpus), workers.num_threads(run), run.workers, len(artifacts))
+    processes = worker_gpus(gpus, shares, len(waiting))
+    if not processes:
         return _ensure_in_order(artifacts, rebuild)
     if not rebuild:
         _check_stale(waiting)
-    _ensure_in_workers(waiting, rebuild, gpus)
+    _ensure_in_workers(waiting, rebuild, processes, shares)
     return len(waiting)
-
-
-def _worker_gpus(run: Run, waiting: int) -> list[str]:
-    return worker_gpus(workers.visible_gpus(run), workers.num_threads(run), run.workers, waiting)
 
 
 def _check_stale(artifacts: Sequence[Artifact]) -> None:
@@ -118,8 +133,11 @@ def _check_stale(artifacts: Sequence[Artifact]) -> None:
             ensure(artifact, rebuild=False)
 
 
-def _ensure_in_workers(artifacts: Sequence[Artifact], rebuild: bool, gpus: list[str]) -> None:
-    with workers.process_pool(len(gpus), gpus=[gpu for gpu in gpus if gpu]) as pool:
+def _ensure_in_workers(
+    artifacts: Sequence[Artifact], rebuild: bool, processes: list[str], shares: int
+) -> None:
+    gpus = [gpu for gpu in processes if gpu]
+    with workers.process_pool(len(processes), gpus=gpus, shares=shares) as pool:
         tasks = [pool.submit(ensure, artifact, rebuild) for artifact in artifacts]
         try:
             for task in as_completed(tasks):

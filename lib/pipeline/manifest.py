@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lib.runtime.workers import openmp_threads
 from lib.utils.files import atomic_write, fsync
 
 MANIFEST = "_manifest.json"
@@ -26,8 +27,8 @@ def write_manifest(
 ) -> None:
     """Hash and fsync the files of `folder` and write its manifest, the last file of a build.
 
-    plan: version, config and inputs. The digest covers the plan and the files. `facts`, `seconds`
-    and library versions are recorded beside it and decide nothing.
+    plan: version, config and inputs. The digest covers the plan and the files. `facts`, `seconds`,
+    library versions and the number of threads are recorded beside it and decide nothing.
     """
     identity = {**plan, "files": _hash_files(folder)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -37,6 +38,7 @@ def write_manifest(
         "facts": facts,
         "seconds": round(seconds, 3),
         "libraries": _library_versions(),
+        "threads": openmp_threads(),
     }
     with atomic_write(folder / MANIFEST) as path:
         path.write_text(json.dumps(manifest, indent=1))

@@ -24,7 +24,7 @@ MALLOC_TUNABLES = (
 OMP = "OMP_NUM_THREADS"
 THREAD_VARIABLES = (OMP, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-_pool_size = 1  # processes of the pool that this process works in
+_share = 1  # into how many shares the threads are divided; this process has one
 
 
 def num_threads(run: Run) -> int:
@@ -32,16 +32,26 @@ def num_threads(run: Run) -> int:
 
     The processes of a pool, and those of torchrun on one machine, share the threads.
     """
-    return max(1, (run.threads or _cores()) // _num_processes())
+    return threads_of_share(run.threads or _cores(), _num_shares())
+
+
+def threads_of_share(threads: int, shares: int) -> int:
+    """The threads of one of several equal shares; at least one."""
+    return max(1, threads // shares)
 
 
 def shares_machine() -> bool:
     """Whether this process is one of several, of a pool or of torchrun, on this machine."""
-    return _num_processes() > 1
+    return _num_shares() > 1
 
 
-def _num_processes() -> int:
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if is_distributed() else _pool_size
+def openmp_threads() -> int:
+    """Threads of OpenMP in this process, as `limit_threads` or a pool has set them."""
+    return int(os.environ.get(OMP) or _cores())
+
+
+def _num_shares() -> int:
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if is_distributed() else _share
 
 
 def _cores() -> int:
@@ -86,29 +96,34 @@ def visible_gpus(run: Run) -> list[str]:
     return [name.strip() for name in names.split(",")][:count]
 
 
-def process_pool(count: int, spawn: bool = True, gpus: Sequence[str] = ()) -> ProcessPoolExecutor:
+def process_pool(
+    count: int, spawn: bool = True, gpus: Sequence[str] = (), shares: int = 0
+) -> ProcessPoolExecutor:
     """A pool of `count` processes that die with this one and share its threads.
 
     spawn: start fresh interpreters, as torch, OpenMP and GPUs need. Otherwise fork: quick to start,
     and safe only for code that shares no lock with a thread of this process.
     gpus: names as in CUDA_VISIBLE_DEVICES; each process sees one of them alone.
+    shares: into how many shares the threads are divided, of which each process has one; 0 = count.
+        What is trained depends on its number of threads: where a pool is smaller because some work
+        is done already, its processes keep the shares of the full pool.
     """
     if spawn:
         os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES  # inherited, read when a process starts
     context = get_context("spawn" if spawn else "fork")
-    arguments = (count, tuple(gpus), *log_settings())
+    arguments = (shares or count, tuple(gpus), *log_settings())
     return ProcessPoolExecutor(count, context, _init_worker, arguments)
 
 
-def _init_worker(count: int, gpus: tuple[str, ...], level: int, file: Path | None) -> None:
+def _init_worker(shares: int, gpus: tuple[str, ...], level: int, file: Path | None) -> None:
     """Set up a process of a pool: it dies with its parent and has its own progress-bar line."""
-    global _pool_size
+    global _share
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     configure_logging(level, file)
-    _pool_size = count
+    _share = shares
     # OpenMP alone: results of BLAS may depend on its threads, but must not on the size of a pool.
-    os.environ[OMP] = str(max(1, int(os.environ.get(OMP) or _cores()) // count))
+    os.environ[OMP] = str(threads_of_share(openmp_threads(), shares))
     index = current_process()._identity[0] - 1  # processes of a pool are numbered in a row
     os.environ["TQDM_POSITION"] = str(index)
     if gpus:

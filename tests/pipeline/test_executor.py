@@ -1,6 +1,7 @@
 """Which processes build the artifacts of a stage, and what becomes of those that fail."""
 
 import os
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,18 @@ from hypothesis import strategies as st
 from lib.config.schema import Run
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact, ensure, status
-from lib.pipeline.executor import ensure_all, run_on_ranks, worker_gpus
+from lib.pipeline.executor import ensure_all, num_shares, run_on_ranks, worker_gpus
+from lib.pipeline.manifest import read_manifest
+from lib.runtime import workers
 
 
 def write_pid(folder: Path) -> dict:
     (folder / "pid").write_text(str(os.getpid()))
+    return {}
+
+
+def write_threads(run: Run, folder: Path) -> dict:
+    (folder / "threads").write_text(f"{workers.num_threads(run)} {workers.openmp_threads()}")
     return {}
 
 
@@ -39,7 +47,7 @@ def pids(artifacts: list[Artifact]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "limit", "waiting", "workers"),
+    ("gpus", "limit", "waiting", "processes"),
     [
         (4, 0, 10, ["0", "1", "2", "3"]),
         (4, 0, 3, ["0", "1", "2"]),
@@ -54,18 +62,50 @@ def pids(artifacts: list[Artifact]) -> set[str]:
         (0, 0, 1, [""]),
     ],
 )
-def test_each_worker_has_a_gpu_or_a_thread(gpus, limit, waiting, workers):
-    assert worker_gpus([str(i) for i in range(gpus)], 6, limit, waiting) == workers
+def test_each_worker_has_a_gpu_or_a_thread(gpus, limit, waiting, processes):
+    shares = num_shares(gpus, 6, limit, waiting)
+    assert worker_gpus([str(i) for i in range(gpus)], shares, waiting) == processes
 
 
-@given(st.integers(0, 9), st.integers(1, 64), st.integers(0, 9), st.integers(1, 30))
-def test_no_gpu_serves_two_workers(gpus, threads, limit, waiting):
-    workers = worker_gpus([str(i) for i in range(gpus)], threads, limit, waiting)
-    assert len(workers) <= waiting
-    assert not limit or len(workers) <= limit
+COUNTS = st.integers(0, 9), st.integers(1, 64), st.integers(0, 9), st.integers(1, 30)
+
+
+@given(*COUNTS, st.integers(1, 30))
+def test_no_gpu_serves_two_workers(gpus, threads, limit, artifacts, waiting):
+    shares = num_shares(gpus, threads, limit, artifacts)
+    processes = worker_gpus([str(i) for i in range(gpus)], shares, waiting)
+    assert len(processes) <= min(shares, waiting)
+    assert not limit or shares <= limit
     if gpus:
-        assert len(set(workers)) == len(workers)
-        assert "" not in workers
+        assert len(set(processes)) == len(processes)
+        assert "" not in processes
+
+
+@given(*COUNTS)
+def test_threads_are_never_divided_among_more_than_can_run(gpus, threads, limit, artifacts):
+    shares = num_shares(gpus, threads, limit, artifacts)
+    assert 1 <= shares <= min(artifacts, gpus or limit or threads)
+    # One network that waits runs alone, in a process of its own wherever the first time it did.
+    processes = worker_gpus([str(i) for i in range(gpus)], shares, 1)
+    assert len(processes) == (0 if gpus and shares == 1 else 1)
+
+
+def test_a_deleted_artifact_is_built_again_with_the_threads_of_the_first_time(
+    tmp_path, monkeypatch
+):
+    run = Run(device="cpu", threads=4)
+    monkeypatch.setenv(workers.OMP, "4")  # as a script sets it
+    build = partial(write_threads, run)
+    artifacts = [Artifact(tmp_path / name, build) for name in "ab"]
+    ensure_all("stage", artifacts, run, rebuild=False, parallel=True)
+    first = [(artifact.path / "threads").read_text() for artifact in artifacts]
+    assert first == ["2 2", "2 2"]
+    shutil.rmtree(artifacts[0].path)
+    assert ensure_all("stage", artifacts, run, rebuild=False, parallel=True) == 1
+    assert (artifacts[0].path / "threads").read_text() == first[0]
+    manifest = read_manifest(artifacts[0].path)
+    assert manifest is not None
+    assert manifest["threads"] == 2
 
 
 def test_artifacts_are_built_in_order_in_this_process(tmp_path, caplog):

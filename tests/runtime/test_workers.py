@@ -98,11 +98,16 @@ def test_processes_of_a_pool_share_the_threads(monkeypatch):
         monkeypatch.setenv(name, "9")
     run = Run(threads=9)
     assert workers.num_threads(run) == 9
-    with workers.process_pool(3) as pool:
+    with workers.process_pool(1, shares=3) as pool:  # two of three are done already
         # The results of BLAS may depend on its threads, but must not on the size of a pool.
         assert pool.submit(threads_here, run).result() == (3, ["3", "9", "9"])
         assert pool.submit(threads_here, replace(run, threads=2)).result()[0] == 1
     assert workers.num_threads(run) == 9
+
+
+def test_every_share_has_a_thread():
+    shares = [workers.threads_of_share(9, shares) for shares in (1, 2, 4, 9, 20)]
+    assert shares == [9, 4, 2, 1, 1]
 
 
 def torch_threads_here(run: Run) -> int:
