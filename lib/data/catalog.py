@@ -160,11 +160,13 @@ def build_named_categories(folder: Path, source: Path, labels: Iterable[str]) ->
     """Write `categories.arrow` for a source that names its classes by paths such as Men/Tops/Tees.
 
     A category_id is the rank of the sorted name. Level 3 includes all deeper levels. Returns
-    counts. Raises UserError if no product has a class.
+    counts. Raises UserError if the products do not have two classes.
     """
     keys = sorted(set(labels) - {""})
     if not keys:
         raise UserError(f"{source}: no product has a category")
+    if len(keys) == 1:
+        raise UserError(f"{source}: every product has the category {keys[0]!r}; give at least two")
     names = {number: [*key.split("/", 2), "", ""][:3] for number, key in enumerate(keys)}
     return _write_categories(folder, source, names, keys)
 

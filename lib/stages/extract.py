@@ -26,6 +26,7 @@ from lib.data.sources.source_files import (
     source_kind,
     source_path,
 )
+from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, depends_on_test
 from lib.pipeline.graph import Graph
@@ -153,10 +154,23 @@ def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     config = experiment.config
     categories = read_categories(experiment.path("extract/categories"))
     options = (side == "train", config.data.max_bad_fraction, num_threads(config.run))
-    if source_kind(experiment, side) == "bson":
-        return index_bson(folder, checked_path(experiment, side), categories, *options)
-    listing = list_source(experiment, side)
-    return index_listing(folder, source_path(experiment, side), listing, categories, *options)
+    if source_kind(experiment, side) != "bson":
+        listing = list_source(experiment, side)
+        return index_listing(folder, source_path(experiment, side), listing, categories, *options)
+    facts = index_bson(folder, checked_path(experiment, side), categories, *options)
+    if side == "train":
+        _check_two_categories(experiment, folder)
+    return facts
+
+
+def _check_two_categories(experiment: Experiment, folder: Path) -> None:
+    """The table of a BSON catalog may have categories that no product has."""
+    from lib.data.catalog import read_catalog
+
+    path = source_path(experiment, "train")
+    label = read_catalog(folder, path).label
+    if len(label) and (label == label[0]).all():
+        raise UserError(f"{path}: every product has the same category; give at least two")
 
 
 def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:

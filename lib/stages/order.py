@@ -2,12 +2,17 @@
 
 from types import ModuleType
 
+from lib.config.model import Backbone, Model
+from lib.config.schema import as_dict
 from lib.errors import UserError
-from lib.pipeline.artifact import Artifact
+from lib.pipeline.artifact import Artifact, status
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.stages import extract, features, predict, pseudo_label, stack, submit, train
+from lib.stages.train import image_models
+
+MIN_CLASSES = 2  # of a network that is only tried
 
 # Each module has NAME, SCRIPT, PARALLEL (networks build beside each other) and `declare(graph)`.
 STAGES: tuple[ModuleType, ...] = (extract, train, predict, features, stack, submit)
@@ -30,10 +35,42 @@ def declare_all(experiment: Experiment) -> dict[str, list[Artifact]]:
     return artifacts
 
 
+def check_networks(experiment: Experiment) -> None:
+    """Create every network of the config once: it takes seconds, and training takes days.
+
+    Raises UserError for an unknown architecture, weights that are missing or do not fit, a crop,
+    a precision or a number of frozen units that a network does not take.
+    """
+    import torch
+
+    from lib.models import factory
+    from lib.runtime.device import select_device
+
+    config = experiment.config
+    tables: dict[str, Model | Backbone] = {
+        **{f"backbones.{name}": backbone for name, backbone in config.backbones.items()},
+        **{f"models.{name}": model for name, model in image_models(experiment).items()},
+    }
+    with torch.random.fork_rng(devices=[]):
+        for key, table in tables.items():
+            try:
+                select_device(config.run, table)
+                model = table if isinstance(table, Model) else Model(**as_dict(table))
+                net = factory.create_from_config(model, MIN_CLASSES, model.weights)
+                for unit in model.unfreeze_schedule or (model.freeze_until,):
+                    net.freeze_until(unit)
+            except UserError as error:
+                raise UserError(f"{key}: {error}") from None
+
+
 def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int:
     """Build the artifacts of a stage that are not fresh; returns how many were built.
 
-    Raises UserError as `lib.pipeline.artifact.ensure`.
+    Raises UserError as `lib.pipeline.artifact.ensure`, and before the first two stages as
+    `check_networks`.
     """
     artifacts, run = declare_all(experiment)[stage.NAME], experiment.config.run
+    trains = experiment.target is None and stage in (extract, train)
+    if trains and not all(status(artifact).fresh for artifact in artifacts):
+        check_networks(experiment)
     return ensure_all(stage.NAME, artifacts, run, rebuild, stage.PARALLEL)

@@ -78,6 +78,11 @@ def test_named_classes_are_paths_of_up_to_three_levels(tmp_path):
         build_named_categories(tmp_path, Path("x"), [""])
 
 
+def test_one_category_is_too_few(tmp_path):
+    with pytest.raises(UserError, match="x: every product has the category 'Bags'"):
+        build_named_categories(tmp_path, Path("x"), ["Bags", "", "Bags"])
+
+
 def test_only_levels_that_group_classes_are_given():
     names = [("A", "x", "1"), ("A", "x", "2"), ("A", "y", "3"), ("A", "y", "4")]
     categories = Categories(np.arange(4), names)

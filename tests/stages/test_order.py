@@ -12,7 +12,7 @@ from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages.order import STAGES, build_stage, declare_all
-from tests.conftest import ROOT
+from tests.conftest import ROOT, jpeg, product
 
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 DECLARE = """
@@ -96,6 +96,40 @@ def test_a_config_without_models_is_a_user_error():
     without = replace(sample, config=replace(sample.config, models={}))
     with pytest.raises(UserError, match=r"no models configured; add a \[models.NAME\] table"):
         declare_all(without)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("models.small.arch=smal", "models.small: unknown model 'smal'; did you mean small"),
+        ("models.small.weights=none.pt", "models.small: none.pt: no such file of weights"),
+        ("models.small.weights=imagenet", "models.small: small has no ImageNet weights"),
+        ("models.small.freeze_until=9", "models.small: freeze_until = 9: small has units 0 to 4"),
+        ("models.small.unfreeze_schedule=[0,9]", "models.small: freeze_until = 9"),
+        ("models.small.head_rank=3", "models.small: head_rank = 3"),
+        ("backbones.x={arch='small', weights='none.pt'}", "backbones.x: none.pt: no such file"),
+    ],
+)
+def test_a_network_that_cannot_work_is_found_before_the_first_stage(tmp_path, override, words):
+    overrides = ["models={small={arch='small', epochs=1}}", "predict.embed_models=[]", override]
+    sample = ROOT / "configs" / "sample.toml"
+    experiment = load_experiment(sample, [f"work={tmp_path}", *overrides])
+    for stage in STAGES[:2]:
+        with pytest.raises(UserError) as error:
+            build_stage(stage, experiment, rebuild=False)
+        assert words in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_products_of_one_category_is_refused(tmp_path, write_bson, write_categories):
+    write_categories([10, 20])
+    path = write_bson([product(i, [jpeg(i)], 20) for i in range(9)])
+    overrides = [f"data.root={tmp_path}", "data.source=bson", "data.test="]
+    overrides += ["models={small={arch='small', epochs=1}}", "predict.embed_models=[]"]
+    sample = ROOT / "configs" / "sample.toml"
+    experiment = load_experiment(sample, [f"work={tmp_path / 'work'}", *overrides])
+    with pytest.raises(UserError, match=f"{path}: every product has the same category"):
+        build_stage(STAGES[0], experiment, rebuild=False)
 
 
 def test_a_stage_is_built_once(tmp_path):
