@@ -127,6 +127,11 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; rerun the same command to resume", 130)
     except Exception as error:
+        if workers.is_out_of_memory(error):
+            return _fail(
+                f"{folder}: out of memory; free some, or lower run.threads or run.workers, and"
+                " rerun the same command: finished work is kept"
+            )
         if _is_disk_full(error, folder):
             return _fail(
                 f"{folder}: no space left on the disk; free some and rerun the same command:"
@@ -201,9 +206,9 @@ def run_script(command: list[str]) -> int:
     if exit_status >= 0:
         return exit_status
     name = signal.Signals(-exit_status).name
-    return _fail(
-        f"{command[1]} was ended by {name}; rerun the same command to resume", 128 - exit_status
-    )
+    cause = " (perhaps for lack of memory: lower run.threads or run.workers)"
+    text = f"{command[1]} was ended by {name}{cause if name == 'SIGKILL' else ''}"
+    return _fail(f"{text}; rerun the same command to resume", 128 - exit_status)
 
 
 def _check_frozen(

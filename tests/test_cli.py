@@ -163,12 +163,23 @@ def test_ctrl_c_is_one_line_and_exit_status_130(config, tmp_path):
     assert "Traceback" not in rest
 
 
+def test_lack_of_memory_anywhere_is_one_line(config, capsys, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError("Unable to allocate 3.2 TiB")
+
+    monkeypatch.setattr(cli, "build_stage", no_memory)
+    assert run_stage(extract, ["--config", config]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert ": out of memory; free some, or lower run.threads or run.workers" in error
+
+
 def test_a_script_that_is_killed_is_one_line(capsys):
     configure_logging()
     killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
     assert cli.run_script(killed) == 128 + signal.SIGKILL
     error = capsys.readouterr().err
-    assert error == "error: -c was ended by SIGKILL; rerun the same command to resume\n"
+    assert error.startswith("error: -c was ended by SIGKILL (perhaps for lack of memory")
+    assert error.endswith("; rerun the same command to resume\n")
     assert cli.run_script([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 

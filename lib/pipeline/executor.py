@@ -148,8 +148,9 @@ def _ensure_in_workers(
             pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise UserError(
-                    "a worker process was killed, perhaps for lack of memory; lower run.workers"
-                    " and rerun the same command to resume"
+                    "a worker process was killed, perhaps for lack of memory; lower run.workers,"
+                    " and if it is 1 the batch_size of the model or run.predict_batch_size; then"
+                    " rerun the same command to resume"
                 ) from error
             raise
 

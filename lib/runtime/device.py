@@ -10,9 +10,10 @@ import torch
 from lib.config.model import Backbone, Model
 from lib.config.schema import Run
 from lib.errors import UserError
-from lib.runtime.workers import num_threads, shares_machine
+from lib.runtime.workers import is_out_of_memory, num_threads, shares_machine
 
 MIN_BF16_WIDTH = 33  # pixels
+MIN_BATCH = 2  # the smallest batch_size
 
 
 def uses_gpu(run: Run) -> bool:
@@ -86,15 +87,17 @@ def pinned_buffer(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarra
 
 @contextmanager
 def catch_oom(place: Path | str, advice: str) -> Iterator[None]:
-    """Turn an out-of-memory error of torch or numpy into a one-line UserError.
+    """Turn an out-of-memory error of any library into a one-line UserError.
 
     place: the artifact or step that ran out of memory. advice: what to change, such as
     `oom_advice`, `predict_oom_advice` or `knn_oom_advice` give.
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"{place}: out of memory {advice}") from None
 
@@ -104,8 +107,17 @@ def oom_advice(model: Model) -> str:
     sizes = [model.batch_size, *(size for _, size in model.batch_size_schedule)]
     candidates = range(model.grad_accum_steps + 1, min(sizes) + 1)
     divisors = [count for count in candidates if all(size % count == 0 for size in sizes)]
-    advice = f"at batch_size = {max(sizes)}, crop = {list(model.crop)}; lower"
-    advice += " batch_size_schedule" if max(sizes) > model.batch_size else " batch_size"
+    advice = f"at batch_size = {max(sizes)}"
+    if model.input == "embedding":
+        size = "fusion.hidden_sizes"
+        advice += f", fusion.hidden_sizes = {list(model.fusion.hidden_sizes)}"
+    else:
+        size = "crop and resize"
+        advice += f", crop = {list(model.crop)}"
+    if max(sizes) == MIN_BATCH:
+        return f"{advice}; lower {size}"
+    advice += "; lower batch_size"
+    advice += "_schedule" if max(sizes) > model.batch_size else ""
     if divisors:
         advice += f", or set grad_accum_steps = {divisors[0]}: the same batch in smaller pieces"
     return advice
@@ -114,17 +126,14 @@ def oom_advice(model: Model) -> str:
 def predict_oom_advice(run: Run) -> str:
     """Which setting to change when prediction or embedding runs out of memory."""
     size = run.predict_batch_size
-    return f"at run.predict_batch_size = {size}; lower it (--set run.predict_batch_size=64)"
+    if size == 1:
+        return "at run.predict_batch_size = 1; lower run.workers (--set run.workers=1)"
+    half = f"--set run.predict_batch_size={size // 2}"
+    return f"at run.predict_batch_size = {size}; lower it ({half}) or run.workers"
 
 
 def knn_oom_advice(device: torch.device) -> str:
     """What to do when the k-NN search runs out of memory."""
     if device.type == "cuda":
         return "on the GPU; free it, or search on the CPU (--set run.device=cpu)"
-    return "on the CPU; free memory, or lower run.workers"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "DefaultCPUAllocator" in str(error)
+    return "on the CPU; free memory, or lower features.knn_k or predict.embedding_dim"

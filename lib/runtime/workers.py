@@ -24,6 +24,8 @@ MALLOC_TUNABLES = (
 OMP = "OMP_NUM_THREADS"
 THREAD_VARIABLES = (OMP, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+OUT_OF_MEMORY = ("out of memory", "bad_alloc", "defaultcpuallocator", "cannot allocate memory")
+
 _share = 1  # into how many shares the threads are divided; this process has one
 
 
@@ -78,6 +80,17 @@ def tune_malloc() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest value that it accepts
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the machine or of a GPU.
+
+    Libraries have no common class for it, and most say so in words alone.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, Exception) and any(words in text for words in OUT_OF_MEMORY)
 
 
 def is_distributed() -> bool:

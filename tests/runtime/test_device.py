@@ -66,6 +66,9 @@ def test_run_threads_limits_torch_threads():
         ({"batch_size": 90, "grad_accum_steps": 3}, "grad_accum_steps = 5:"),
         ({"batch_size": 64, "batch_size_schedule": ((2, 512),)}, "lower batch_size_schedule,"),
         ({"batch_size": 8, "grad_accum_steps": 8}, "lower batch_size"),
+        ({"batch_size": 2}, "crop = [160, 160]; lower crop and resize"),
+        ({"input": "embedding"}, "fusion.hidden_sizes = [1024, 512]; lower batch_size"),
+        ({"input": "embedding", "batch_size": 2}, "; lower fusion.hidden_sizes"),
     ],
 )
 def test_out_of_memory_advice_names_a_valid_setting(settings, words):
@@ -90,7 +93,14 @@ def test_out_of_memory_in_prediction_names_the_setting(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: no")]
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError(),
+        RuntimeError("DefaultCPUAllocator: no"),
+        RuntimeError("CUDA error: out of memory"),
+        OSError(12, "Cannot allocate memory"),
+    ],
 )
 def test_every_kind_of_out_of_memory_error_ends_in_one_line(error):
     with pytest.raises(UserError) as caught, devices.catch_oom("k-NN", "on the CPU"):
@@ -98,8 +108,19 @@ def test_every_kind_of_out_of_memory_error_ends_in_one_line(error):
     assert str(caught.value) == "k-NN: out of memory on the CPU"
 
 
+def test_a_batch_of_one_is_not_advised_to_be_smaller():
+    assert "set run.predict_batch_size=4)" in devices.predict_oom_advice(Run(predict_batch_size=8))
+    assert "lower run.workers" in devices.predict_oom_advice(Run(predict_batch_size=1))
+
+
+def test_a_user_error_keeps_its_words(tmp_path):
+    with pytest.raises(UserError, match=r"^b: out of memory x$"), devices.catch_oom("a", "y"):
+        raise UserError("b: out of memory x")
+
+
 def test_out_of_memory_in_knn_names_the_other_device_on_a_gpu_only():
     assert "run.device=cpu" in devices.knn_oom_advice(torch.device("cuda"))
+    assert "run.workers" not in devices.knn_oom_advice(torch.device("cpu"))  # one process
     assert "run.device" not in devices.knn_oom_advice(torch.device("cpu"))
 
 

@@ -129,6 +129,14 @@ def test_processes_of_torchrun_share_the_threads_of_a_machine(by_torchrun, monke
     assert workers.num_threads(Run(threads=9)) == 9
 
 
+def test_only_lack_of_memory_is_called_so():
+    assert workers.is_out_of_memory(MemoryError())
+    assert workers.is_out_of_memory(torch.OutOfMemoryError())
+    assert workers.is_out_of_memory(RuntimeError("std::bad_alloc"))
+    assert not workers.is_out_of_memory(RuntimeError("memory format"))
+    assert not workers.is_out_of_memory(KeyboardInterrupt("out of memory"))
+
+
 def test_without_a_setting_all_cores_are_used():
     assert workers.num_threads(Run()) == len(os.sched_getaffinity(0))
 

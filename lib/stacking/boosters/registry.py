@@ -27,6 +27,7 @@ from typing import Protocol
 from lib.config.schema import BOOSTERS
 from lib.errors import UserError
 from lib.runtime.gpu import has_nvidia_gpu
+from lib.runtime.workers import is_out_of_memory
 from lib.stacking.boosters import catboost_booster, forests, lightgbm_booster, xgboost_booster
 from lib.stacking.boosters.base import Booster, FitTask
 
@@ -76,7 +77,7 @@ def fit(task: FitTask) -> Booster:
     try:
         return _MODULES[task.booster].fit(task.rankable())
     except Exception as error:  # each library raises its own class
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(_out_of_memory_message(task)) from None
 
@@ -104,12 +105,6 @@ def uses_gpu(name: str) -> bool:
     return has_nvidia_gpu() and _MODULES[name].supports_gpu()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a library ran out of memory on the CPU or the GPU; most say so only in words."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "bad_alloc" in text
-
-
 def _out_of_memory_message(task: FitTask) -> str:
     rows = f"{task.train.source.rows:,} rows of {len(task.column_names)} columns"
     if task.use_gpu:
@@ -117,7 +112,5 @@ def _out_of_memory_message(task: FitTask) -> str:
             f"{task.booster}: out of GPU memory on {rows}; fit it on the CPU"
             " (--set run.device=cpu), or lower stack.num_leaves"
         )
-    return (
-        f"{task.booster}: out of memory on {rows}; lower run.threads (fewer folds are fitted at"
-        " once) or run.workers"
-    )
+    remedy = "lower run.threads (fewer folds are fitted at once), or features.top_k (fewer rows)"
+    return f"{task.booster}: out of memory on {rows}; {remedy}"
