@@ -65,7 +65,7 @@ def test_progress_goes_to_stderr_and_to_a_log_file_beside_the_artifacts(config, 
     output = capsys.readouterr()
     assert output.out == ""
     assert f"{tmp_path}/tiny/extract/train: building (missing)" in output.err
-    assert "extract: 10 built, 0 fresh" in output.err
+    assert "extract: 11 built, 0 fresh" in output.err
     (log,) = (tmp_path / "tiny" / "logs").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-extract\.log", log.name)
     text = log.read_text()

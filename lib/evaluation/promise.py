@@ -67,6 +67,10 @@ class Promise:
         auc = f"AUC {self.auc.value:.2f} ({self.auc.low:.2f} .. {self.auc.high:.2f})"
         low, high = self.expected.low, self.expected.high
         expect = f"expect an accuracy of {self.expected.value:.4f} ({low:.4f} .. {high:.4f})"
+        if (self.images.auc.low, self.images.auc.high) == (0, 1):
+            return (
+                f"too few products to tell whether they look like the labelled ones; {expect} there"
+            )
         if not self.differs:
             return (
                 f"the products to classify look like the labelled ones ({auc}, 0.5 or less if"

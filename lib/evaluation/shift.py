@@ -75,12 +75,12 @@ def measure_shift(
     is usual among labelled ones outside of the own group. Or the samples differ, and its density
     ratio is above MAX_RATIO and above that of all but MAX_UNSUPPORTED of the labelled.
 
-    Raises ValueError for unequal lengths, and for less than two groups on either side.
+    With less than two groups on either side there is no test: the AUC is 0.5, from 0 to 1.
+    Raises ValueError for unequal lengths.
     """
     if len(labelled) != len(labelled_group) or len(new) != len(new_group):
         raise ValueError(f"{len(labelled)} and {len(new)} products have other numbers of groups")
-    if min(len(np.unique(labelled_group)), len(np.unique(new_group))) < 2:
-        raise ValueError("less than two groups of labelled or of new products")
+    has_test = min(len(np.unique(labelled_group)), len(np.unique(new_group))) >= 2
     rng = np.random.default_rng(seed)
     n = len(labelled)
     columns = _standardised(np.concatenate([labelled, new]))
@@ -90,8 +90,10 @@ def measure_shift(
         [sample_groups(group, MAX_SAMPLE, rng) for group in (labelled_group, new_group)]
     )
 
-    score = _out_of_fold_scores(columns, is_new, fold, sampled)
-    auc = _auc(score, is_new, fold, labelled_group, new_group)
+    auc = Estimate(0.5, 0.0, 1.0, len(columns))
+    if has_test:
+        score = _out_of_fold_scores(columns, is_new, fold, sampled)
+        auc = _auc(score, is_new, fold, labelled_group, new_group)
     supported = ~_is_far(columns[:n], columns[n:], labelled_group, sampled[:n])
     weights = np.ones(n)
     if auc.low > 0.5:
@@ -233,6 +235,8 @@ def _is_far(
     reference, own = labelled[sampled], group[sampled]
     distance = _nearest(reference, reference, own, own)
     groups, index = np.unique(own, return_inverse=True)
+    if len(groups) < 2:  # no distance is usual
+        return np.zeros(len(new), bool)
     farthest = np.zeros(len(groups))
     np.maximum.at(farthest, index, distance)
     draws = np.log(np.sort(farthest) + 1e-9)

@@ -60,6 +60,14 @@ def test_the_line_says_by_how_many_points_the_accuracy_may_be_off():
     )
 
 
+def test_a_single_product_cannot_be_compared():
+    line = promise(Estimate(0.5, 0.0, 1.0, 301)).line(0.9)
+    assert line == (
+        "too few products to tell whether they look like the labelled ones;"
+        " expect an accuracy of 0.8000 (0.6200 .. 0.8500) there"
+    )
+
+
 def test_the_accuracy_may_be_off_upwards():
     assert "the accuracy of 0.6000 may be off by 25 points" in promise(FAR_APART).line(0.6)
 

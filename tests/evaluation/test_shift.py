@@ -110,9 +110,20 @@ def test_constant_and_missing_columns_tell_nothing():
     assert shift.supported.all()
 
 
-def test_samples_without_two_groups_are_refused():
+def test_of_a_single_group_nothing_is_said():
+    labelled, one = np.random.default_rng(0).normal(size=(50, 3)), np.zeros((1, 3))
+    shift = measure_shift(labelled, one, np.arange(50), np.zeros(1))
+    assert (shift.auc.value, shift.auc.low, shift.auc.high, shift.auc.n) == (0.5, 0, 1, 51)
+    assert not shift.differs
+    assert shift.weights.tolist() == [1] * 50
+    assert shift.supported.tolist() == [True]
+    assert measure_shift(labelled, one + 50, np.arange(50), np.zeros(1)).supported.tolist() == [
+        False
+    ]
+    assert measure_shift(one, labelled, np.zeros(1), np.arange(50)).supported.all()
+
+
+def test_every_product_has_a_group():
     values, group = products(50, 0)
-    with pytest.raises(ValueError, match="less than two groups"):
-        measure_shift(values, values, group, np.zeros(50, int))
     with pytest.raises(ValueError, match="other numbers of groups"):
         measure_shift(values, values, group[:-1], group)
