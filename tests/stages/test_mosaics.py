@@ -80,6 +80,8 @@ def finished(tmp_path_factory) -> Path:
     (folder / "first.toml").write_text(first)
     second = first.replace('"first"', '"second"') + SECOND.replace("FOLDER", str(folder))
     (folder / "second.toml").write_text(second)
+    (folder / "second").mkdir()
+    (folder / "second" / "extract").symlink_to(folder / "first" / "extract")  # not built again
     for name in ("first", "second"):
         result = run_all("--config", str(folder / f"{name}.toml"), "--set", f"work={folder}")
         assert result.returncode == 0, result.stderr

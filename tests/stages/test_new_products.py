@@ -251,7 +251,10 @@ def test_a_product_of_an_array_is_one_row(trained, tmp_path):
 def test_a_run_continues_after_kill_9(trained, tmp_path):
     path = tmp_path / "killed.bson"
     shutil.copy(trained / "test.bson", path)
-    command = [sys.executable, "-c", scripts.ALL_STAGES, *options(trained), "--new", str(path)]
+    new = (*options(trained), "--new", str(path))
+    earlier = scripts.run_all(*new, stages=("extract", "train"))
+    assert earlier.returncode == 0, earlier.stderr
+    command = [sys.executable, scripts.SCRIPTS["predict"], *new]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:

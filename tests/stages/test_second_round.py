@@ -1,10 +1,11 @@
-"""Fusion models and a second round: stages 01 to 03 by the scripts, on a generated catalog.
+"""Fusion models and a second round: stages 01 to 03, on a generated catalog.
 
 They cover `lib/stages/fusion.py` and `lib/stages/pseudo_label.py`.
 """
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from lib.stacking.pseudo_labels import BY_HASH, PseudoLabels
 from lib.stages.order import declare_all
 from lib.stages.pseudo_label import label_test_products
 from lib.stages.read import catalog_of_part
-from tests.scripts import SCRIPTS, run_script
+from tests.scripts import run_all
 
 NUM_CLASSES = 6
 FIRST = """
@@ -69,13 +70,9 @@ loss_weight = 0.25
 """
 
 
-def run(folder: Path, name: str, *stages: str, extra: tuple[str, ...] = ()):
-    for stage in stages:
-        options = ("--config", str(folder / f"{name}.toml"), "--set", f"work={folder}")
-        result = run_script(SCRIPTS[stage], *options, *extra)
-        if result.returncode:
-            break
-    return result
+def run(folder: Path, name: str, *stages: str) -> subprocess.CompletedProcess:
+    options = ("--config", str(folder / f"{name}.toml"), "--set", f"work={folder}")
+    return run_all(*options, stages=stages)
 
 
 def experiment_in(folder: Path, name: str, *overrides: str) -> Experiment:
@@ -100,6 +97,8 @@ def trained(tmp_path_factory) -> Path:
     assert early.returncode == 2
     expected = f"train first with ./run_all.sh {folder / 'first.toml'}"
     assert expected in early.stderr.splitlines()[-1]
+    (folder / "second").mkdir()
+    (folder / "second" / "extract").symlink_to(folder / "first" / "extract")  # not built again
     for name, stages in (
         ("first", ("extract", "train", "predict")),
         ("second", ("extract", "train")),

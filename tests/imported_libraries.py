@@ -1,0 +1,12 @@
+"""Imports what the stages use, with one thread, for the processes of `tests.scripts.run_all`."""
+
+from importlib import import_module
+
+from lib.runtime.workers import limit_threads
+
+limit_threads(1)  # as `run.threads` of their configs; read when a library is imported
+for name in ("torch._dynamo", "faiss", "lightgbm", "xgboost", "catboost", "sklearn.ensemble"):
+    import_module(name)
+for name in ("data.synthetic.catalog", "models.factory", "features.build", "training.trainer"):
+    import_module(f"lib.{name}")
+import_module("tests.scripts")
