@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 
 from lib import cli
 from lib.cli import run_all, run_stage
+from lib.pipeline.experiment import load_experiment
 from lib.runtime.log import configure_logging
 from lib.stages import extract, train
+from lib.stages.order import build_stage
 from tests.conftest import ROOT
 from tests.scripts import SCRIPTS, run_script
 
@@ -56,6 +59,23 @@ def restored_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of the experiment after stage 01; read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(f'work = "{folder}"\n{TINY}')
+    build_stage(extract, load_experiment(folder / "tiny.toml", []), rebuild=False)
+    return folder / "tiny"
+
+
+@pytest.fixture
+def splits_missing(config, finished, tmp_path) -> str:
+    """A config whose stage 01 has only the splits to build."""
+    shutil.copytree(finished, tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny" / "extract" / "splits")
+    return config
+
+
 def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
@@ -73,24 +93,22 @@ def test_progress_goes_to_stderr_and_to_a_log_file_beside_the_artifacts(config, 
     assert f"INFO lib.pipeline.artifact: {tmp_path}/tiny/extract/train: building" in text
 
 
-def test_quiet_reports_warnings_alone_but_logs_everything(config, tmp_path, capsys):
-    assert run_stage(extract, ["--config", config, "--quiet"]) == 0
+def test_quiet_reports_warnings_alone_but_logs_everything(splits_missing, tmp_path, capsys):
+    assert run_stage(extract, ["--config", splits_missing, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     (log,) = (tmp_path / "tiny" / "logs").iterdir()
-    assert "extract/train: built in" in log.read_text()
+    assert "extract/splits: built in" in log.read_text()
 
 
-def test_verbose_reports_fresh_artifacts_too(config, tmp_path, capsys):
-    assert run_stage(extract, ["--config", config]) == 0
-    capsys.readouterr()
-    assert run_stage(extract, ["--config", config]) == 0
+def test_verbose_reports_fresh_artifacts_too(splits_missing, tmp_path, capsys):
+    assert run_stage(extract, ["--config", splits_missing]) == 0
     assert f"{tmp_path}/tiny/extract/train: fresh" not in capsys.readouterr().err
-    assert run_stage(extract, ["--config", config, "--verbose"]) == 0
+    assert run_stage(extract, ["--config", splits_missing, "--verbose"]) == 0
     assert f"{tmp_path}/tiny/extract/train: fresh" in capsys.readouterr().err
 
 
-def test_the_resolved_config_is_written_beside_the_artifacts(config, tmp_path):
-    assert run_stage(extract, ["--config", config, "--set", "train.lr=0.005"]) == 0
+def test_the_resolved_config_is_written_beside_the_artifacts(splits_missing, tmp_path):
+    assert run_stage(extract, ["--config", splits_missing, "--set", "train.lr=0.005"]) == 0
     written = tomllib.loads((tmp_path / "tiny" / "config.toml").read_text())
     assert written["sample"]["train_products"] == 60
     assert written["models"]["a"]["lr"] == 0.005

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -59,18 +60,29 @@ def bitmaps(number: int) -> np.ndarray:
     return drawings.reshape(NUM_DRAWINGS, -1)
 
 
-@pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
-    """Bitmaps of four categories, the models of configs/quickdraw.toml for two epochs."""
-    (tmp_path / "drawn").mkdir()
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bitmaps of four categories, and `work` after stage 01; read only."""
+    folder = tmp_path_factory.mktemp("drawn")
     for number, name in enumerate(CATEGORIES):
-        np.save(tmp_path / "drawn" / f"{name}.npy", bitmaps(number))
-    changes = [f"work={tmp_path}", f'data.root="{tmp_path}"', 'data.train="drawn"']
+        np.save(folder / f"{name}.npy", bitmaps(number))
+    build_stage(extract, quickdraw(folder, folder / "work"), rebuild=False)
+    return folder
+
+
+@pytest.fixture
+def experiment(drawn: Path, tmp_path: Path) -> Experiment:
+    """The models of configs/quickdraw.toml for two epochs, after stage 01."""
+    shutil.copytree(drawn / "work", tmp_path, dirs_exist_ok=True)
+    return quickdraw(drawn, tmp_path)
+
+
+def quickdraw(drawn: Path, work: Path) -> Experiment:
+    """The experiment of configs/quickdraw.toml with these bitmaps, for two epochs."""
+    changes = [f"work={work}", f'data.root="{drawn.parent}"', f'data.train="{drawn.name}"']
     changes += ["data.classes=[]", "train.epochs=2", "models.modern.epochs=2"]
     changes += ["train.batch_size=8", "run.workers=1"]
-    made = Experiment(load(ROOT / "configs/quickdraw.toml", changes))
-    build_stage(extract, made, rebuild=False)
-    return made
+    return Experiment(load(ROOT / "configs/quickdraw.toml", changes))
 
 
 @pytest.fixture
