@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
+DISTRIBUTIONS = packages_distributions()  # slow: it reads the file list of every package
 OWN = {"lib", "studies", "bench", "tests"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -43,7 +44,7 @@ def imported(path: Path) -> Iterator[str]:
 
 def distributions(module: str) -> set[str]:
     """Names of the installed distributions that provide a top-level module."""
-    names = {normalized(name) for name in packages_distributions().get(module, [])}
+    names = {normalized(name) for name in DISTRIBUTIONS.get(module, [])}
     return names | {EQUIVALENT[name] for name in names & set(EQUIVALENT)}
 
 
