@@ -10,4 +10,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 setup_env requirements.txt
 setup_env requirements-dev.txt
-exec .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile "$@"
+exec .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile \
+    --no-loadscope-reorder "$@"

@@ -9,9 +9,12 @@ import bson
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as lib.cli does
+settings.register_profile("no_deadline", deadline=None)  # a busy machine is slow
+settings.load_profile("no_deadline")
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -24,6 +27,18 @@ TORCHRUN = {
     "LOCAL_WORLD_SIZE": "4",
     "MASTER_ADDR": "localhost",
 }
+
+
+# Slow folders start first, so that no core waits for another's long file at the end.
+SLOW_FIRST = ("stages", "bench", "studies", "runtime", "models", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=turn)
 
 
 @pytest.fixture
