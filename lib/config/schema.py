@@ -85,7 +85,16 @@ class Data:
         "product", "CSV column of unique product ids, numbers or text."
     )
     label_column: NonEmptyStr = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
-    images_column: NonEmptyStr = setting("images", "CSV column of image names, separated by |.")
+    images_column: NonEmptyStr = setting("images", "CSV column of image names.")
+    image_separator: Literal["auto", "comma", "semicolon", "pipe"] = setting(
+        "auto", "Between image names; auto: what separates names of files that exist, else pipe."
+    )
+    separator: Literal["auto", "comma", "semicolon", "tab", "pipe"] = setting(
+        "auto", "Between the fields of a CSV; auto: what finds the columns in the header."
+    )
+    encoding: NonEmptyStr = setting(
+        "auto", "Of a CSV and of categories, such as cp1252; auto: UTF-8, or UTF-16 if it shows."
+    )
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
     group_by: str = setting(
         "alike",
@@ -97,6 +106,9 @@ class Data:
         28, "Side of drawn strokes, in pixels."
     )
     max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
+    max_missing_fraction: Fraction = setting(
+        0.1, "Fraction of images that may be missing or empty; more is a fault of all."
+    )
     sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lib.errors import UserError
 
@@ -59,7 +60,7 @@ class Catalog:
     offset int64 and length int32 (bytes in their file), md5 uint64 [I, 2].
 
     files: the files that hold the images; None if all images are in the file `path`.
-    keys: strings [P], the source's own ids, if product_id is only derived from them.
+    keys: strings [P], the source's own ids; None if all of them are the numbers in product_id.
     group: int32 [P], products with the same number must be in the same split.
     """
 
@@ -82,6 +83,17 @@ class Catalog:
         if self.keys is None:
             return str(self.product_id[product])
         return self.keys[product].as_py()
+
+    def id_is_number(self) -> np.ndarray:
+        """Whether product_id is the source's own number: bool [P].
+
+        Other ids are names such as "MH01-Black" or "007". Their product_id is made of their MD5
+        and is near no other id.
+        """
+        if self.keys is None:
+            return np.ones(len(self.product_id), bool)
+        numbers = pa.array(self.product_id).cast(pa.string())
+        return pc.equal(numbers, self.keys.combine_chunks()).to_numpy(zero_copy_only=False)
 
     def images_of(self, products: np.ndarray) -> np.ndarray:
         """Ascending rows int64 of the images of `products` (rows)."""

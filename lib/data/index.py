@@ -22,6 +22,7 @@ import pyarrow as pa
 from lib.data.catalog import Categories, write_table
 from lib.data.records import NO_CATEGORY, CorruptRecord, RecordBatch
 from lib.data.scan_report import MAX_REPORTED, NO_BYTES, NO_FILE, NO_IMAGES, ScanReport
+from lib.data.sources.nearest_name import missing_hint
 from lib.errors import UserError
 from lib.utils.groups import group_starts, position_in_group
 
@@ -48,6 +49,8 @@ class SourceInfo:
     groups: int32 [R], records with the same number must be in the same split.
     files: names, relative to the source's folder; `RecordBatch.file` is an index into them.
     codec: see `FileTable`.
+    image_root: the folder of `files`, to look for a missing one.
+    cautions: what may be other than meant; logged, and written into the report.
     """
 
     path: Path
@@ -57,6 +60,8 @@ class SourceInfo:
     groups: np.ndarray | None = None
     files: Sequence[str] | None = None
     codec: str = "image"
+    image_root: Path | None = None
+    cautions: Sequence[str] = ()
 
 
 def write_index(
@@ -67,6 +72,7 @@ def write_index(
     categories: Categories,
     labelled: bool,
     max_bad_fraction: float,
+    max_missing_fraction: float = 1.0,
 ) -> dict[str, Any]:
     """Write the tables of the records in `batches`, in their order; returns counts.
 
@@ -76,9 +82,9 @@ def write_index(
 
     corrupt: the unusable parts that the source itself found.
     labelled: whether records need a category. max_bad_fraction: of the records, and of the bytes.
-    Raises UserError if a larger fraction cannot be used.
+    max_missing_fraction: of the images. Raises UserError if a larger fraction cannot be used.
     """
-    report = ScanReport()
+    report = ScanReport(cautions=list(source.cautions))
     for part in corrupt:
         report.add(part.reason, np.array([part.offset]))
     heads = [(b.location, b.product_id, b.category_id) for b in (load() for load in batches)]
@@ -97,6 +103,7 @@ def write_index(
     _log_report(source, report)
     num_records = len(usable) + len(corrupt)
     _check_bad_fraction(source, report, corrupt, bad_records, num_records, max_bad_fraction)
+    _check_missing_images(source, report, len(image_product), max_missing_fraction)
     columns = _product_columns(source, usable, product_id, label, counts)
     write_table(folder / "products.arrow", columns)
     facts = {
@@ -274,6 +281,8 @@ def _map_array(path: Path, dtype: type) -> np.ndarray:
 
 
 def _log_report(source: SourceInfo, report: ScanReport) -> None:
+    for caution in report.cautions:
+        logger.warning("%s: %s", source.path, caution)
     for reason, count in report.counts.items():
         location, name = report.first_of(reason)
         logger.warning(
@@ -306,4 +315,22 @@ def _check_bad_fraction(
         f"{source.path}: {bad_records} of {num_records} records cannot be used, the first at"
         f" {source.unit} {location}: {reason}; repair or re-download the file, or raise"
         " data.max_bad_fraction"
+    )
+
+
+def _check_missing_images(
+    source: SourceInfo, report: ScanReport, num_images: int, max_missing_fraction: float
+) -> None:
+    """num_images: those that are not missing."""
+    reason = NO_FILE if report.counts[NO_FILE] else NO_BYTES
+    missing = report.counts[reason]
+    total = missing + num_images
+    if missing <= max_missing_fraction * total:
+        return
+    location, name = report.first_of(reason)
+    hint = missing_hint(source.image_root, name) if name and source.image_root else ""
+    raise UserError(
+        f"{source.path}: {missing} of {total} images are missing or empty, the first at"
+        f" {source.unit} {location}{f': {name!r}' if name else ''}{hint}; so many are one fault:"
+        " mend the names or the files, or raise data.max_missing_fraction"
     )

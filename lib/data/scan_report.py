@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.errors import UserError
 
-MAX_REPORTED = 1000  # locations listed in scan_report.json; all are counted
+MAX_REPORTED = 100_000  # locations listed in scan_report.json; all are counted
 NO_BYTES, NO_FILE = "image of no bytes", "image file missing or empty"
 NO_IMAGES = "product without images"
 NON_FATAL = (NO_BYTES, NO_FILE, NO_IMAGES)  # the record is still used
@@ -18,10 +18,14 @@ NON_FATAL = (NO_BYTES, NO_FILE, NO_IMAGES)  # the record is still used
 
 @dataclass
 class ScanReport:
-    """What could not be used, counted by reason; the first (location, reason) are kept."""
+    """What could not be used, counted by reason; the first (location, reason) are kept.
+
+    cautions: what was used, but may be other than meant.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     records: list[tuple[int, str]] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
 
     def add(
         self, reason: str, locations: np.ndarray, names: Sequence[object] | None = None
@@ -50,6 +54,7 @@ class ScanReport:
         """Write the report as JSON. unit: what a location counts ("byte", "line", ...)."""
         records = [{unit: location, "reason": text} for location, text in sorted(self.records)]
         report = {"counts": self.counts, "records": records[:MAX_REPORTED]}
+        report |= {"cautions": self.cautions} if self.cautions else {}
         path.write_text(json.dumps(report, indent=1))
 
 

@@ -21,19 +21,25 @@ FRACTION_BITS = 4  # of a coordinate on the canvas
 Drawing = list[np.ndarray]  # strokes: int16 [points, 2], x and y
 
 
-def parse_drawing(line: bytes) -> tuple[int, Drawing]:
-    """(key_id, strokes) of a line. Raises ValueError, with the reason, if it is not a drawing."""
+def parse_drawing(line: bytes) -> tuple[str, Drawing]:
+    """(key_id, strokes) of a line. Raises ValueError, with the reason, if it is not a drawing.
+
+    key_id: as it stands in the file, text or an integer.
+    """
     try:
         record = json.loads(line)
-        key = int(record["key_id"])
+        key = record["key_id"]
+        if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
+            raise TypeError
+        str(key).encode()  # UnicodeEncodeError, a ValueError: half a surrogate pair
         strokes = [np.array(stroke[:2], np.float64).T for stroke in record["drawing"]]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a drawing: {type(error).__name__}") from None
     if not strokes or any(s.ndim != 2 or s.shape[1] != 2 or len(s) == 0 for s in strokes):
         raise ValueError("a drawing without strokes, or a stroke without points")
-    if min(s.min() for s in strokes) < 0 or max(s.max() for s in strokes) >= SQUARE:
+    if not all(s.min() >= 0 and s.max() < SQUARE for s in strokes):  # NaN is outside too
         raise ValueError(f"coordinates outside of 0 to {SQUARE - 1}")
-    return key, [stroke.astype(np.int16) for stroke in strokes]
+    return str(key), [stroke.astype(np.int16) for stroke in strokes]
 
 
 def rasterize(drawing: Drawing, side: int) -> np.ndarray:

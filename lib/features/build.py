@@ -189,16 +189,15 @@ def _id_window_share(
 ) -> np.ndarray:
     """Share of the row's class among the nearest products outside its fold: float64 [R].
 
-    NaN for an empty window, and where ids cannot be compared.
+    NaN for an empty window, and for products whose id is no number.
     """
     share = np.full(len(query_row), np.nan)
-    if not visibility.ids_comparable:
-        return share
     for rows, index in visibility.id_indexes_without_fold(query_row):
         size = limit_window(window, len(index.ids))
         if size:
             ids = visibility.ids[query_row[rows]]
             share[rows] = index.nearest_counts(ids, class_id[rows], size) / size
+    share[~visibility.has_id[query_row]] = np.nan
     return share
 
 
@@ -207,12 +206,11 @@ def _id_distance(
 ) -> np.ndarray:
     """log1p of the id distance to the nearest product of the row's class: float32 [R].
 
-    NaN if there is none, and where ids cannot be compared.
+    NaN if there is none, and for products whose id is no number.
     """
     distance = np.full(len(query_row), np.nan, np.float32)
-    if not visibility.ids_comparable:
-        return distance
     for rows, index, reference_row in visibility.id_indexes(query_row):
         ids = visibility.ids[query_row[rows]]
         distance[rows] = index.nearest_distance(ids, class_id[rows], reference_row)
+    distance[~visibility.has_id[query_row]] = np.nan
     return distance

@@ -10,7 +10,7 @@ References and queries are those of `FoldIndex`: no row sees its own label, nor 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -20,7 +20,6 @@ from lib.features.embedding_knn import FoldIndex
 from lib.features.id_priors import IdIndex, build_id_index
 from lib.features.query import Query
 from lib.features.table import Columns
-from lib.features.visibility import ids_comparable
 
 CHUNK = 50_000  # products at a time, in the order of their ids
 SOFT, SHARP = 8, 35  # powers of the similarity; 35 is that of `knn.py`
@@ -97,10 +96,9 @@ def similar_id_features(
     query_row: int64 [R], ascending, and class_id: int16 [R]: all candidate rows of the part.
     windows: numbers of nearest products, each with columns of its own.
     name: of the model, with which the columns start.
-    NaN everywhere if the ids of the two catalogs cannot be compared.
+    Products whose id is no number are near no other: NaN for them.
     """
-    if not ids_comparable(labelled, catalog):
-        indexes = []
+    indexes = _only_numbers(indexes, labelled, catalog, query)
     bounds = np.searchsorted(query_row, np.arange(len(query.products) + 1))
     columns: Columns = {}
     for window in windows:
@@ -150,6 +148,21 @@ def similarity_by_class(references: IdReferences, queries: IdQueries, window: in
             queries.class_id,
         )
     return values
+
+
+def _only_numbers(
+    indexes: Sequence[FoldIndex], labelled: Catalog, catalog: Catalog, query: Query
+) -> list[FoldIndex]:
+    """The indexes without references and queries whose id is a name."""
+    is_number, has_id = labelled.id_is_number(), catalog.id_is_number()[query.products]
+    return [
+        replace(
+            index,
+            reference_products=index.reference_products[is_number[index.reference_products]],
+            query_rows=index.query_rows[has_id[index.query_rows]],
+        )
+        for index in indexes
+    ]
 
 
 def _rows_of(query_rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Feature tables of the same candidate rows: written by chunks, read side by side.
 
     columns.npy     float32 [R, F]
-    columns.json    names of the F columns, and which of them hold class codes
+    columns.json    names of the F columns, which of them hold class codes, and the fraction of
+                    missing values of each
 
 Values stay memory-mapped: only the requested rows are read, and what is derived from them (the
 prior of a class code) is computed on the way.
@@ -46,7 +47,8 @@ class FeatureTable:
     def save(self, folder: Path) -> None:
         """Write the table into a folder."""
         np.save(folder / "columns.npy", self.values.astype(np.float32, copy=False))
-        _write_names(folder, self.names, self.categorical)
+        missing = np.isnan(self.values).sum(axis=0)
+        _write_names(folder, self.names, self.categorical, missing, len(self.values))
 
     def column(self, name: str) -> np.ndarray:
         """A copy of one column: float32 [R]."""
@@ -204,13 +206,17 @@ def write_by_chunks(
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(query_row), len(names))}
     num_query_rows = 1 + int(query_row.max(initial=-1))
     bounds = np.searchsorted(query_row, np.arange(num_query_rows + 1))
+    missing = np.zeros(len(names), np.int64)
     with (folder / "columns.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for some in chunks(num_query_rows, num_products):
             rows = slice(bounds[some.start], bounds[some.stop])
             columns = columns_of(query_row[rows], class_id[rows])
-            file.write(stack_columns(list(columns.values())).data)
-    _write_names(folder, names, [name for name in names if is_categorical(name)])
+            values = stack_columns(list(columns.values()))
+            missing += np.isnan(values).sum(axis=0)
+            file.write(values.data)
+    categorical = [name for name in names if is_categorical(name)]
+    _write_names(folder, names, categorical, missing, len(query_row))
     return len(names)
 
 
@@ -233,9 +239,19 @@ def scatter(values: np.ndarray, mask: np.ndarray, missing: float = np.nan) -> np
     return column
 
 
-def _write_names(folder: Path, names: list[str], categorical: list[str]) -> None:
-    text = json.dumps({"names": names, "categorical": categorical}, indent=1)
-    (folder / "columns.json").write_text(text)
+def missing_shares(folder: Path) -> dict[str, float]:
+    """The fraction of missing values of each column of the table in a folder."""
+    described = json.loads((folder / "columns.json").read_text())
+    return dict(zip(described["names"], described["missing"], strict=True))
+
+
+def _write_names(
+    folder: Path, names: list[str], categorical: list[str], missing: np.ndarray, num_rows: int
+) -> None:
+    """missing: int64 [F], number of missing values."""
+    shares = [round(count / max(num_rows, 1), 6) for count in missing.tolist()]
+    described = {"names": names, "categorical": categorical, "missing": shares}
+    (folder / "columns.json").write_text(json.dumps(described, indent=1))
 
 
 def _take_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

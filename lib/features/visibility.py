@@ -73,26 +73,26 @@ class PartInputs:
 class LabelVisibility:
     """The labels that the rows of a part may see, and what is looked up for all their classes.
 
-    ids: int64 [Q], id of each query row. fold: int8 [Q], -1 for none.
+    ids: int64 [Q], id of each query row; has_id: bool [Q], whether it is a number (`Catalog`).
+    fold: int8 [Q], -1 for none.
     reference_row: int64 [Q], index of each query row among the products of `id_index`, so that it
         can be left out; -1 if absent. None for catalogs with groups, which leave out the whole
         fold.
     hashes: class counts of the images, for each hash key.
     prior: float32 [folds + 1, classes], as `global_prior` returns it.
-    id_index: all reference products. id_index_without_fold: those outside each fold; the last one,
-        which index -1 reaches, is `id_index`.
-    ids_comparable: whether the ids of the query and of the references mean the same.
+    id_index: all reference products whose id is a number. id_index_without_fold: those outside each
+        fold; the last one, which index -1 reaches, is `id_index`.
     """
 
     query: Query
     ids: np.ndarray
+    has_id: np.ndarray
     fold: np.ndarray
     reference_row: np.ndarray | None
     hashes: list[HashFeatures]
     prior: np.ndarray
     id_index: IdIndex
     id_index_without_fold: list[IdIndex]
-    ids_comparable: bool
 
     def proposals(
         self, features: Features, topks: Sequence[TopK], knn_classes: Sequence[np.ndarray]
@@ -104,12 +104,13 @@ class LabelVisibility:
         if knn_classes:
             by_image["neighbors"] = list(knn_classes)
         by_product = {}
-        if features.id_neighbors and self.ids_comparable:
+        if features.id_neighbors:
             nearest = np.empty((len(self.ids), features.id_neighbors), np.int16)
             for rows, index, reference_row in self.id_indexes(np.arange(len(nearest))):
                 nearest[rows] = index.nearest_classes(
                     self.ids[rows], features.id_neighbors, reference_row
                 )
+            nearest[~self.has_id] = -1
             by_product["ids"] = nearest
         return Proposals(by_image, by_product)
 
@@ -154,7 +155,7 @@ def build_visibility(inputs: PartInputs, query: Query) -> LabelVisibility:
     fold = np.full(len(query.products), -1, np.int8)
     if inputs.part in ("fit", "holdout"):
         fold_of_product[query.products] = fold = inputs.splits.fold[query.products]
-    rows = np.flatnonzero(mask)
+    rows = np.flatnonzero(mask & labelled.id_is_number())
     index = _index_of(labelled, rows)
     without_fold = [
         _index_of(labelled, rows[fold_of_product[rows] != left_out])
@@ -163,22 +164,14 @@ def build_visibility(inputs: PartInputs, query: Query) -> LabelVisibility:
     return LabelVisibility(
         query=query,
         ids=catalog.product_id[query.products].astype(np.int64),
+        has_id=catalog.id_is_number()[query.products],
         fold=fold,
         reference_row=_reference_row(inputs, rows, query),
         hashes=_lookup_hashes(inputs, mask, fold_of_product, query, fold),
         prior=global_prior(labelled.label, mask, fold_of_product, inputs.num_classes),
         id_index=index,
         id_index_without_fold=[*without_fold, index],
-        ids_comparable=ids_comparable(labelled, catalog),
     )
-
-
-def ids_comparable(labelled: Catalog, catalog: Catalog) -> bool:
-    """Whether the ids of both catalogs mean the same.
-
-    Names are numbered in their own order: they are near no id of a catalog of numbers.
-    """
-    return catalog.keys is None or labelled.keys is not None
 
 
 def _reference_mask(inputs: PartInputs) -> np.ndarray:

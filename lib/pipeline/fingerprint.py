@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import stat
 from functools import cache
 from pathlib import Path
 
 from lib.errors import UserError
 
 SAMPLE_BYTES = 1 << 20  # bytes of each sample
+NOT_REGULAR = -1  # instead of the size of a named pipe, socket or device
 
 
 @cache
@@ -24,6 +26,8 @@ def fingerprint(path: Path) -> str:
         if path.is_dir():
             files = list_files(path)
             return f"{len(files)}:{hashlib.sha256(json.dumps(files).encode()).hexdigest()}"
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: neither a file nor a folder; save its content as a file")
         size = path.stat().st_size
         digest = hashlib.sha256()
         with path.open("rb") as file:
@@ -42,20 +46,49 @@ def fingerprint(path: Path) -> str:
 def list_files(folder: Path) -> list[tuple[str, int]]:
     """Relative names (with /) and sizes in bytes of the files below a folder, sorted.
 
-    Hidden files and folders are left out. Links are followed; a broken link has size 0. Raises
-    OSError for a folder that cannot be read.
+    Hidden files and folders are left out. Links are followed, but every folder is entered once: a
+    link to a folder that is listed already adds nothing. A broken link has size 0; what is no
+    regular file, such as a named pipe, has size NOT_REGULAR. Raises OSError for a folder that
+    cannot be read.
     """
-    files = []
-    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(parent, folder)
-        for name in names:
-            if not name.startswith("."):
-                path = os.path.join(parent, name)
-                size = os.stat(path).st_size if os.path.exists(path) else 0
-                files.append((name if inside == "." else f"{inside}/{name}", size))
+    files: list[tuple[str, int]] = []
+    entered: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:
+        links = []
+        for start in waiting:
+            links += _list_real_folders(folder, start, entered, files)
+        waiting = sorted(links)
     return sorted(files)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _list_real_folders(
+    folder: Path, start: str, entered: set[tuple[int, int]], files: list[tuple[str, int]]
+) -> list[str]:
+    """Add the files below `start`, without those behind links; returns the linked folders."""
+    links: list[str] = []
+    inner = [start]
+    while inner:
+        inside = inner.pop()
+        status = os.stat(folder / inside)
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        with os.scandir(folder / inside) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = f"{inside}/{entry.name}" if inside else entry.name
+                if entry.is_dir():
+                    (links if entry.is_symlink() else inner).append(name)
+                else:
+                    files.append((name, _size(entry)))
+    return links
+
+
+def _size(entry: os.DirEntry) -> int:
+    try:
+        status = entry.stat()
+    except OSError:  # a broken link, or a link to itself
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else NOT_REGULAR

@@ -5,12 +5,15 @@ work/<name>/extract/unpacked/<side> compressed drawings, unpacked
 work/<name>/extract/categories      the categories
 work/<name>/extract/train, /test    products and images of each side
 work/<name>/extract/splits          part, fold and group of every labelled product
+work/<name>/extract/ids             whether nearby ids can tell a class
 work/<name>/extract/phash/<side>    perceptual hashes of the images
 
 `near_twins` declares the others: embeddings, nearest images and near twins.
 """
 
-from dataclasses import replace
+import json
+import logging
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,8 @@ from lib.pipeline.experiment import Experiment, depends_on_test
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 from lib.stages.near_twins import declare_near_twins, groups_of_twins, is_alike
+
+logger = logging.getLogger(__name__)
 
 NAME, SCRIPT, PARALLEL = "extract", "01_extract.py", False
 
@@ -72,6 +77,12 @@ def declare(graph: Graph) -> list[Artifact]:
         },
         inputs=["extract/train", *(["extract/twins"] if is_alike(experiment) else [])],
     )
+    if "extract/ids" not in graph.artifacts:  # of the trained experiment
+        graph.add(
+            "extract/ids",
+            partial(compare_ids, experiment),
+            inputs=[f"extract/{side}" for side in experiment.sides],
+        )
     for side in experiment.sides if experiment.config.features.use_phash else ():
         graph.add(
             f"extract/phash/{side}",
@@ -153,7 +164,8 @@ def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, An
 
     config = experiment.config
     categories = read_categories(experiment.path("extract/categories"))
-    options = (side == "train", config.data.max_bad_fraction, num_threads(config.run))
+    data, threads = config.data, num_threads(config.run)
+    options = (side == "train", data.max_bad_fraction, threads, data.max_missing_fraction)
     if source_kind(experiment, side) != "bson":
         listing = list_source(experiment, side)
         return index_listing(folder, source_path(experiment, side), listing, categories, *options)
@@ -183,6 +195,24 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
     return splits.build_splits(
         folder, catalog.product_id, catalog.label, config.split, config.seed, group
     )
+
+
+def compare_ids(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Decide whether nearby ids are features: not if they are names, on either side."""
+    from lib.features.comparable import count_id_numbers
+    from lib.stages.read import catalog_of_part
+
+    catalogs = [catalog_of_part(experiment, side) for side in experiment.sides]
+    numbers = count_id_numbers(catalogs[0], catalogs[1] if len(catalogs) > 1 else None)
+    facts = {"comparable": numbers.comparable, **asdict(numbers)}
+    (folder / "ids.json").write_text(json.dumps(facts) + "\n")
+    if numbers.labelled and not numbers.comparable:
+        logger.warning(
+            "ids are no features: %.1f %% of the labelled products have a number for an id%s",
+            100 * numbers.labelled,
+            "" if numbers.others is None else f", {numbers.others:.1%} of those to classify",
+        )
+    return facts
 
 
 def build_perceptual_hashes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:

@@ -7,11 +7,12 @@
 All sources share one table of candidates, so members of a blend are arrays of the same rows.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import as_dict, fold_names
+from lib.config.schema import Features, as_dict, fold_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.graph import Graph
@@ -50,11 +51,12 @@ def _declare_candidates(graph: Graph, part: str) -> Artifact:
             "stack_part": config.stack_part,
         },
         inputs=[
+            "extract/ids",
             *_catalog_inputs(experiment, part),
             *(f"predictions/{name}/{part}" for name in config.models),
             *(f"extract/phash/{side}" for side in (sides if config.features.use_phash else ())),
         ],
-        version=3,
+        version=4,
     )
 
 
@@ -67,7 +69,12 @@ def _declare_neighbors(graph: Graph, part: str) -> Artifact:
             "similar_id_windows": config.features.similar_id_windows,
             "of": config.predict.embed_models,
         },
-        inputs=[f"features/candidates/{part}", *_catalog_inputs(experiment, part)],
+        inputs=[
+            "extract/ids",
+            f"features/candidates/{part}",
+            *_catalog_inputs(experiment, part),
+        ],
+        version=2,
     )
 
 
@@ -85,6 +92,7 @@ def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
             f"features/candidates/{part}",
             *(f"predictions/{name}/{part}" for name in models),
         ],
+        version=2,
     )
 
 
@@ -117,7 +125,7 @@ def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[st
     return build.build_candidates(
         folder,
         PartInputs(
-            config.features,
+            _usable_features(experiment),
             part,
             labelled,
             read_splits(experiment.path("extract/splits")),
@@ -129,6 +137,16 @@ def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[st
         ),
         config.stack_part,
     )
+
+
+def _usable_features(experiment: Experiment) -> Features:
+    """The settings of features, without those of ids where ids say nothing of nearby ids."""
+    from lib.stages.read import ids_are_comparable
+
+    features = experiment.config.features
+    if ids_are_comparable(experiment):
+        return features
+    return replace(features, id_windows=(), id_neighbors=0, similar_id_windows=())
 
 
 def _perceptual_hashes(
@@ -192,7 +210,7 @@ def build_neighbors(experiment: Experiment, part: str, folder: Path) -> dict[str
         columns |= knn_features(
             indexes, labelled, query, query_row, rows.class_id, name, config.run
         )
-        windows = config.features.similar_id_windows
+        windows = _usable_features(experiment).similar_id_windows
         columns |= similar_id_features(
             indexes, labelled, catalog, query, query_row, rows.class_id, windows, name
         )

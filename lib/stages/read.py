@@ -85,6 +85,11 @@ def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
     return max_per_product(cosine[:, 0], catalog.image_product, len(catalog.product_id))
 
 
+def ids_are_comparable(experiment: Experiment) -> bool:
+    """Whether the ids of the products tell which are near each other, as stage 01 found."""
+    return json.loads((experiment.path("extract/ids") / "ids.json").read_text())["comparable"]
+
+
 def open_labelled_search(experiment: Experiment) -> NearestImages:
     """The search among the labelled images, by the embeddings of stage 01."""
     return NearestImages.load(

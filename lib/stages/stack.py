@@ -7,6 +7,7 @@ The second layer sees the feature tables; every layer above also sees the scores
 """
 
 import json
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from lib.runtime.workers import num_threads
 
 if TYPE_CHECKING:
     from lib.features.table import Table
+
+logger = logging.getLogger(__name__)
 
 NAME, SCRIPT, PARALLEL = "stack", "05_stack.py", False
 
@@ -121,6 +124,8 @@ def score_part(
     from lib.stacking.oof import predict_mean
     from lib.stages.read import read_candidates
 
+    if layer == "l2":
+        _warn_of_moved_columns(experiment, source, part)
     boosters, threads = experiment.config.layers(source)[layer], num_threads(experiment.config.run)
     features = _read_features(experiment, source, layer, part)
     product = read_candidates(experiment, part).product
@@ -132,6 +137,18 @@ def score_part(
     np.save(folder / "scores.npy", scores)
     (folder / "names.json").write_text(json.dumps(boosters))
     return {"rows": len(scores)}
+
+
+def _warn_of_moved_columns(experiment: Experiment, source: str, part: str) -> None:
+    """Say which columns have far more or fewer missing values than where boosters are fitted."""
+    from lib.features.comparable import moved_columns
+
+    is_first = source == experiment.config.sources[0]  # the other tables are those of all sources
+    fitted = _feature_tables(experiment, source, experiment.config.stack_part)
+    scored = _feature_tables(experiment, source, part)
+    for before, after in list(zip(fitted, scored, strict=True))[0 if is_first else -1 :]:
+        for line in moved_columns(experiment.path(before), experiment.path(after)):
+            logger.warning("%s: %s", experiment.path(after), line)
 
 
 def _read_features(experiment: Experiment, source: str, layer: str, part: str) -> list["Table"]:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 NAME, SCRIPT, PARALLEL = "submit", "06_submit.py", False
 
 IDS_DIFFER = (
-    "caution: the ids of labelled products are numbers and the ids of these products are names, so"
-    " features of nearby ids do not help here; the figures above are too optimistic"
+    "caution: the ids of labelled products are numbers, and {count:,} of these {total:,} products"
+    " have names for ids, so features of nearby ids do not help them; the figures above are too"
+    " optimistic for them"
 )
 
 
@@ -222,12 +223,12 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     from lib.output.predictions import write_predictions
     from lib.stages.blends.promise import measure_abstention, measure_promise
     from lib.stages.blends.scores import score_part
-    from lib.stages.read import catalog_of_part
+    from lib.stages.read import catalog_of_part, ids_are_comparable
 
     config = experiment.config
     oof, locked, test = (score_part(experiment, p) for p in (config.stack_part, "locked", "test"))
     result, rows = measure_abstention(experiment, locked), test.rows
-    labelled, catalog = (catalog_of_part(experiment, side) for side in ("train", "test"))
+    catalog = catalog_of_part(experiment, "test")
     promise, rule = measure_promise(experiment, oof, locked, test)
     products, accepted = write_predictions(
         folder,
@@ -250,8 +251,9 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
         promise.line(total.value),
         _accepted_line(counts, result, rule, promise.differs),
     ]
-    if labelled.keys is None and catalog.keys is not None:
-        lines.append(IDS_DIFFER)
+    without = ~catalog.id_is_number()
+    if ids_are_comparable(experiment) and without.any():
+        lines.append(IDS_DIFFER.format(count=int(without.sum()), total=len(without)))
     (folder / "ladder.txt").write_text("\n".join(lines) + "\n")
     return counts
 

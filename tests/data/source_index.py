@@ -15,12 +15,19 @@ from lib.data.sources.base import Listing, index_listing
 
 
 def index_source(
-    folder: Path, source: Path, root: Path, listing: Listing, max_bad_fraction: float = 0.0
+    folder: Path,
+    source: Path,
+    root: Path,
+    listing: Listing,
+    max_bad_fraction: float = 0.0,
+    max_missing_fraction: float = 1.0,
 ) -> tuple[dict, Catalog, Categories]:
     folder.mkdir(exist_ok=True)
     build_named_categories(folder, source, listing.labels)
     categories = read_categories(folder)
-    facts = index_listing(folder, source, listing, categories, True, max_bad_fraction, 2)
+    facts = index_listing(
+        folder, source, listing, categories, True, max_bad_fraction, 2, max_missing_fraction
+    )
     return facts, read_catalog(folder, root), categories
 
 

@@ -91,8 +91,10 @@ def test_real_drawings_are_normalized_already(shared_data):
     [
         ("nothing", "not a drawing"),
         ('{"key_id": "1"}', "not a drawing"),
-        ('{"key_id": "a", "drawing": [[[1], [1]]]}', "not a drawing"),
+        ('{"key_id": null, "drawing": [[[1], [1]]]}', "not a drawing"),
         ('{"key_id": "1", "drawing": []}', "without strokes"),
+        ('{"key_id": "1", "drawing": [[[NaN], [1]]]}', "outside"),
+        ('{"key_id": "\\ud800", "drawing": [[[1], [1]]]}', "not a drawing"),
         ('{"key_id": "1", "drawing": [[[], []]]}', "without points"),
         ('{"key_id": "1", "drawing": [[[1]]]}', "without"),
         ('{"key_id": "1", "drawing": [[[1], [256]]]}', "outside"),
@@ -102,3 +104,11 @@ def test_real_drawings_are_normalized_already(shared_data):
 def test_a_line_that_is_not_a_drawing_raises_with_the_reason(text, message):
     with pytest.raises(ValueError, match=message):
         parse_drawing(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "read"), [('"0012"', "0012"), ("12", "12"), ('"99999999999999999999"', "9" * 20)]
+)
+def test_a_key_is_kept_as_it_stands(key, read):
+    line = f'{{"key_id": {key}, "drawing": [[[1], [1]]]}}'
+    assert parse_drawing(line.encode())[0] == read

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lib.config.schema import Run
@@ -151,6 +152,6 @@ def test_ranks_do_not_depend_on_which_network_is_queried() -> None:
 
 def test_names_lie_near_no_number() -> None:
     catalog, _, query, indexes, query_row, class_id = make_case(6, "locked")
-    named = replace(catalog, keys=np.array(["a"] * PRODUCTS))
+    named = replace(catalog, keys=pa.chunked_array([["a"] * PRODUCTS]))
     table = similar_id_features(indexes, catalog, named, query, query_row, class_id, (3,), "m")
     assert all(np.isnan(column).all() for column in table.values())

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lib.config.schema import Features
 from lib.features.query import make_query
-from lib.features.visibility import LabelVisibility, PartInputs, build_visibility, ids_comparable
+from lib.features.visibility import LabelVisibility, PartInputs, build_visibility
 from tests.features.toy_features import SETTINGS, small_data
 
 PARTS = {"fit": 0, "holdout": 1, "locked": 2}
@@ -101,11 +102,30 @@ def test_sources_propose_under_their_names() -> None:
         np.testing.assert_array_equal(by_md5, by_phash)
 
 
-def test_names_as_ids_are_not_compared_with_numbers() -> None:
+def test_a_name_among_numbers_is_near_no_other_id() -> None:
     data = small_data(3)
-    named = replace(data.test, keys=np.array(["a"] * 15))
-    assert ids_comparable(data.labelled, data.test)
-    assert not ids_comparable(data.labelled, named)
-    data.test = named
+    keys = [str(number) for number in data.test.product_id]
+    keys[4] = "007"
+    data.test = replace(data.test, keys=pa.chunked_array([keys]))
     visibility = visibility_of(data.inputs("test"))
-    assert "ids" not in visibility.proposals(SETTINGS, [], []).names
+    assert np.flatnonzero(~visibility.has_id).tolist() == [4]
+    proposed = visibility.proposals(SETTINGS, [], []).select("ids").by_product["ids"]
+    assert (proposed[4] == -1).all()
+    assert (np.delete(proposed, 4, axis=0) >= 0).all()
+
+
+def test_a_labelled_product_with_a_name_is_no_reference() -> None:
+    data = small_data(3)
+    before = visibility_of(data.inputs("fit"))
+    row = data.splits.products("fit")[5]
+    keys = [str(number) for number in data.labelled.product_id]
+    keys[row] = "MH01"
+    data.labelled = replace(data.labelled, keys=pa.chunked_array([keys]))
+    visibility = visibility_of(data.inputs("fit"))
+    odd_id = data.labelled.product_id[row]
+    assert set(before.id_index.ids) - set(visibility.id_index.ids) == {odd_id}
+    assert visibility.reference_row is not None
+    assert visibility.reference_row[5] == -1
+    others = np.delete(np.arange(len(visibility.ids)), 5)
+    position = visibility.id_index.position[visibility.reference_row[others]]
+    np.testing.assert_array_equal(visibility.id_index.ids[position], visibility.ids[others])

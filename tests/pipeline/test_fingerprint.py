@@ -1,9 +1,11 @@
 """How a file or folder of the user is recognised."""
 
+import os
+
 import pytest
 
 from lib.errors import UserError
-from lib.pipeline.fingerprint import SAMPLE_BYTES, fingerprint, list_files
+from lib.pipeline.fingerprint import NOT_REGULAR, SAMPLE_BYTES, fingerprint, list_files
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,25 @@ def test_a_broken_link_is_listed_with_size_0(tmp_path):
     (tmp_path / "a" / "2.jpg").write_bytes(b"three")
     (tmp_path / "0.jpg").symlink_to(tmp_path / "nowhere")
     assert list_files(tmp_path) == [("0.jpg", 0), ("a/2.jpg", 5)]
+
+
+def test_a_folder_is_entered_once_however_many_links_lead_to_it(tmp_path):
+    for name in ("b/1.jpg", "a/2.jpg"):
+        (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "top" / name).touch()
+    (tmp_path / "outside" / "inner").mkdir(parents=True)
+    (tmp_path / "outside" / "inner" / "3.jpg").touch()
+    (tmp_path / "top" / "a" / "loop").symlink_to(tmp_path / "top")
+    (tmp_path / "top" / "a" / "again").symlink_to(tmp_path / "top" / "b")
+    (tmp_path / "top" / "c").symlink_to(tmp_path / "outside")
+    (tmp_path / "top" / "d").symlink_to(tmp_path / "outside" / "inner")
+    (tmp_path / "outside" / "inner" / "self").symlink_to(tmp_path / "outside" / "inner")
+    names = [name for name, _ in list_files(tmp_path / "top")]
+    assert names == ["a/2.jpg", "b/1.jpg", "c/inner/3.jpg"]
+
+
+def test_a_named_pipe_is_no_file_and_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "p.jpg")
+    assert list_files(tmp_path) == [("p.jpg", NOT_REGULAR)]
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        fingerprint(tmp_path / "p.jpg")

@@ -6,6 +6,8 @@ the tables of the index.
 """
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ from lib.pipeline import fingerprint
 CHUNK_IMAGES = 100_000  # approximate; the unit of resuming, and of what is kept in memory
 BLOCK_IMAGES = 256  # images that a thread takes at a time
 MAX_IMAGE_BYTES = np.iinfo(np.int32).max
+MAX_ID = 1 << 62  # smaller ids can be subtracted in int64
+MAX_SHOWN = 5  # names in a message
 
 ImageHash = tuple[int, int, bytes]  # offset, length and md5 of an image; length 0: it is missing
 HashImages = Callable[[int, int], list[ImageHash]]  # for images [first, last) of a listing
@@ -51,9 +55,11 @@ class Listing:
     hash_images: reads and hashes a range of the images.
     file: int32 [I], index into `files` of each image; None: image i is the file i.
     codec: see `FileTable`.
-    product_id: int64 [R], if the keys are integers.
+    product_id: int64 [R] of the keys, as `ids_of_keys` gives it; None: no key is a number.
     groups: int32 [R], products with the same number must be in the same split.
     corrupt: the unusable parts of the source.
+    cautions: what may be other than meant, one line each; the index reports them.
+    image_root: the folder of `files`, if a missing one is worth a look for a name like it.
     """
 
     unit: str
@@ -68,6 +74,16 @@ class Listing:
     product_id: np.ndarray | None = None
     groups: np.ndarray | None = None
     corrupt: Sequence[CorruptRecord] = ()
+    cautions: Sequence[str] = ()
+    image_root: Path | None = None
+
+    @property
+    def has_names(self) -> bool:
+        """Whether some key is not the number in `product_id`."""
+        if self.product_id is None:
+            return True
+        ids = self.product_id.tolist()
+        return any(str(number) != key for number, key in zip(ids, self.keys, strict=True))
 
 
 def list_files(source: Path, *suffixes: str) -> list[str]:
@@ -77,7 +93,11 @@ def list_files(source: Path, *suffixes: str) -> list[str]:
     """
     if not source.is_dir():
         raise UserError(f"{source}: not a folder; set data.train or data.test to one")
-    names = [name for name, _ in fingerprint.list_files(source) if name.lower().endswith(suffixes)]
+    names = [
+        name
+        for name, size in fingerprint.list_files(source)
+        if name.lower().endswith(suffixes) and size != fingerprint.NOT_REGULAR
+    ]
     if not names:
         raise UserError(f"{source}: no file of the kinds {', '.join(suffixes)} in it")
     for name in names:
@@ -121,6 +141,22 @@ def id_from_name(key: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 2
 
 
+def ids_of_keys(keys: Sequence[str]) -> np.ndarray:
+    """product_id of each key, int64 [R]: the number that it is, or `id_from_name`.
+
+    A number in its plain form, not 007 or 1e3: only then it can be written as it was read.
+    """
+    return np.array([_id_of_key(key) for key in keys], np.int64)
+
+
+def _id_of_key(key: str) -> int:
+    try:
+        number = int(key)
+    except ValueError:  # also for more than 4300 digits
+        return id_from_name(key)
+    return number if str(number) == key and abs(number) < MAX_ID else id_from_name(key)
+
+
 def index_listing(
     folder: Path,
     source: Path,
@@ -129,6 +165,7 @@ def index_listing(
     labelled: bool,
     max_bad_fraction: float,
     threads: int = 1,
+    max_missing_fraction: float = 1.0,
 ) -> dict[str, Any]:
     """Hash the images in `threads` threads and write the tables; returns counts.
 
@@ -139,19 +176,45 @@ def index_listing(
     info = SourceInfo(
         source,
         listing.unit,
-        keys=listing.keys if listing.product_id is None else None,
+        keys=listing.keys if listing.has_names else None,
         groups=listing.groups if labelled else None,
         files=listing.files,
         codec=listing.codec,
+        image_root=listing.image_root,
+        cautions=[*listing.cautions, *_id_cautions(listing)],
     )
     batches = [lambda file=file: load_batch(file) for file in files]
     facts = write_index(
-        folder, info, batches, listing.corrupt, categories, labelled, max_bad_fraction
+        folder,
+        info,
+        batches,
+        listing.corrupt,
+        categories,
+        labelled,
+        max_bad_fraction,
+        max_missing_fraction,
     )
     for file in files:
         file.unlink()
     chunks.rmdir()
     return facts
+
+
+def _id_cautions(listing: Listing) -> list[str]:
+    """A line that names the ids that are names among numbers; none if all are of one kind."""
+    if listing.product_id is None:
+        return []
+    rows = enumerate(zip(listing.product_id.tolist(), listing.keys, strict=True))
+    odd = [row for row, (number, key) in rows if str(number) != key]
+    if not odd or len(odd) == len(listing.keys):
+        return []
+    shown = ", ".join(
+        f"{listing.keys[row]!r} ({listing.unit} {listing.location[row]})" for row in odd[:MAX_SHOWN]
+    )
+    return [
+        f"{len(odd)} of {len(listing.keys)} ids are not plain numbers: {shown}"
+        f"{', ...' if len(odd) > MAX_SHOWN else ''}; they are names, without features of nearby ids"
+    ]
 
 
 def _hash_in_parallel(
@@ -235,7 +298,10 @@ def hash_files(root: Path, names: Sequence[str]) -> HashImages:
 
 def _hash_file(path: Path) -> ImageHash:
     try:
-        data = path.read_bytes()
+        # A named pipe would block until someone writes to it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read() if is_regular else b""
     except (OSError, ValueError):  # ValueError: the name contains a zero byte
         data = b""
     length = len(data) if len(data) <= MAX_IMAGE_BYTES else 0

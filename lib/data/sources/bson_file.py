@@ -61,6 +61,7 @@ def index_bson(
     labelled: bool,
     max_bad_fraction: float,
     processes: int = 1,
+    max_missing_fraction: float = 1.0,
 ) -> dict[str, Any]:
     """Write the tables of one BSON file; returns counts, as `write_index` does.
 
@@ -74,7 +75,16 @@ def index_bson(
     files, corrupt = scan_file(source, ranges, processes)
     batches = [lambda file=file: load_batch(file) for file in files]
     info = SourceInfo(source, "byte", size)
-    facts = write_index(folder, info, batches, corrupt, categories, labelled, max_bad_fraction)
+    facts = write_index(
+        folder,
+        info,
+        batches,
+        corrupt,
+        categories,
+        labelled,
+        max_bad_fraction,
+        max_missing_fraction,
+    )
     for file in files:
         file.unlink()
     ranges.rmdir()

@@ -1,18 +1,34 @@
-"""A source that is a CSV table: how it is read, one row per product, naming its image files."""
+"""A source that is a CSV table: how it is read, one product a row or several, naming its images."""
 
-import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lib.config.schema import Data
 from lib.data.records import MAX_IMAGES, CorruptRecord
-from lib.data.sources.base import Listing, hash_files
+from lib.data.sources.base import Listing, hash_files, ids_of_keys
+from lib.data.sources.nearest_name import missing_hint
+from lib.data.sources.text_table import SEPARATORS, TableFormat, read_rows
 from lib.errors import UserError
 
-MAX_ID = 1 << 62  # smaller ids can be subtracted in int64
-MAX_SHOWN = 8  # columns named in a message
+SAMPLE_FIELDS = 1000  # that show what separates the images of a field
+MAX_EXAMPLES = 3  # in a caution
+
+
+@dataclass
+class _Rows:
+    """The products of a table, in its order: lists of equal lengths."""
+
+    lines: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    images: list[list[str]] = field(default_factory=list)  # fields, not yet separated
+    joined: int = 0  # rows that continue the product above them
 
 
 def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
@@ -20,117 +36,147 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
 
     labelled: whether to read the columns of classes and groups.
     root: the folder that the names of the images are relative to.
-    data: names of the columns.
-    A row without an id, or with too many images, is corrupt. Raises UserError if the table cannot
-    be read, naming the line, and if none of its images exists.
+    data: names of the columns, encoding and separators.
+    A row that follows one of the same id, and has no other class or group, continues its product:
+    so shops export several images. A row that cannot be read or has no id, and a product of too
+    many images, are corrupt. Raises UserError if the header cannot be read, naming what is wrong,
+    and if no product, or no image, can be used.
     """
-    columns = [data.id_column, data.images_column]
-    columns += [data.label_column] if labelled else []
-    columns += [data.group_column] if labelled and data.group_column else []
-    lines, keys, counts = [], [], []
-    files: list[str] = []
-    labels: list[str] = []
-    groups: list[str] = []
-    corrupt = []
-    for line, (key, images, *rest) in read_rows(source, columns):
-        names = [name.strip() for name in images.split("|") if name.strip()]
-        if not key or len(names) > MAX_IMAGES:
-            reason = f"more than {MAX_IMAGES} images" if key else f"no {data.id_column}"
-            corrupt.append(CorruptRecord(line, 0, reason))
-            continue
-        lines.append(line)
-        keys.append(key)
-        counts.append(len(names))
-        files += names
-        labels.append(rest[0] if rest else "")
-        groups += rest[1:]
-    if not keys:
-        raise UserError(f"{source}: no products after the header")
+    corrupt: list[CorruptRecord] = []
+    trimmed: Counter[str] = Counter()
+    rows = _read_products(source, labelled, data, corrupt, trimmed)
+    separator = SEPARATORS.get(data.image_separator) or _image_separator(root, rows.images)
+    images = [
+        [name for text in fields for name in _names(text, separator, root)]
+        for fields in rows.images
+    ]
+    too_many = [row for row, names in enumerate(images) if len(names) > MAX_IMAGES]
+    for row in reversed(too_many):
+        corrupt.append(CorruptRecord(rows.lines[row], 0, f"more than {MAX_IMAGES} images"))
+        for values in (rows.lines, rows.keys, rows.labels, rows.groups, images):
+            del values[row]
+    if not rows.keys:
+        first = min(corrupt, key=lambda part: part.offset, default=None)
+        what = f"; line {first.offset}: {first.reason}" if first else " after the header"
+        raise UserError(f"{source}: no products{what}")
+    files = [name for names in images for name in names]
     _check_images_exist(source, root, files)
     return Listing(
         unit="line",
-        location=np.array(lines, np.int64),
-        keys=keys,
-        labels=labels,
-        image_count=np.array(counts, np.int32),
+        location=np.array(rows.lines, np.int64),
+        keys=rows.keys,
+        labels=rows.labels,
+        image_count=np.array([len(names) for names in images], np.int32),
         files=files,
         hash_images=hash_files(root, files),
-        product_id=_integer_ids(keys),
-        groups=_group_numbers(groups) if groups else None,
+        product_id=ids_of_keys(rows.keys),
+        groups=_group_numbers(rows.groups) if data.group_column and labelled else None,
         corrupt=corrupt,
+        cautions=_cautions(rows, data, trimmed),
+        image_root=root,
     )
 
 
-def read_rows(source: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, stripped values of `columns`) of each row; blank lines are skipped.
+def _read_products(
+    source: Path,
+    labelled: bool,
+    data: Data,
+    corrupt: list[CorruptRecord],
+    trimmed: Counter[str],
+) -> _Rows:
+    """The products; appends unusable rows to `corrupt`, and counts values with outer blanks."""
+    columns = [data.id_column, data.images_column]
+    columns += [data.label_column] if labelled else []
+    columns += [data.group_column] if labelled and data.group_column else []
+    rows = _Rows()
+    form = TableFormat(data.encoding, data.separator)
+    for line, values in read_rows(source, columns, corrupt, form):
+        key, images, label, group, *_ = [*(value.strip() for value in values), "", ""]
+        if not key:
+            corrupt.append(CorruptRecord(line, 0, f"no {data.id_column}"))
+            continue
+        for column, value in zip(columns, values, strict=True):
+            if column != data.images_column and value != value.strip():
+                trimmed[column] += 1
+        if _continues(rows, key, label, group):
+            rows.joined += 1
+            rows.labels[-1] = rows.labels[-1] or label
+            rows.groups[-1] = rows.groups[-1] or group
+            if images not in rows.images[-1]:
+                rows.images[-1].append(images)
+            continue
+        rows.lines.append(line)
+        rows.keys.append(key)
+        rows.labels.append(label)
+        rows.groups.append(group)
+        rows.images.append([images])
+    return rows
 
-    Raises UserError, naming the line, for a missing column, a row with more or fewer fields than
-    the header, text that is not UTF-8, and quotes that do not close.
-    """
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            indices = [_column_index(source, header, column) for column in columns]
-            line = reader.line_num + 1
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise UserError(
-                        f"{source}: line {line}: {len(row)} fields, but the header has"
-                        f" {len(header)}; quote values that contain a comma, or complete the row"
-                    )
-                if row:
-                    yield line, [row[index].strip() for index in indices]
-                line = reader.line_num + 1
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{source}: line {_first_undecodable_line(source)}: not UTF-8; save the table as"
-                " UTF-8 text"
-            ) from None
-        except csv.Error as error:
-            raise UserError(
-                f"{source}: line {reader.line_num}: {error}; fix the quotes there or above"
-            ) from None
+
+def _continues(rows: _Rows, key: str, label: str, group: str) -> bool:
+    """Whether a row belongs to the product above it: the same id, and no other class or group."""
+    if not rows.keys or rows.keys[-1] != key:
+        return False
+    pairs = ((rows.labels[-1], label), (rows.groups[-1], group))
+    return all(not above or not value or above == value for above, value in pairs)
+
+
+def _image_separator(root: Path, fields: Sequence[Sequence[str]]) -> str:
+    """What separates the images of a field: the character whose parts are files most often; |."""
+    counts = dict.fromkeys(("|", ",", ";"), 0)
+    sampled = 0
+    for text in (text for texts in fields for text in texts):
+        present = [separator for separator in counts if separator in text]
+        if not present or (root / text).is_file():
+            continue
+        for separator in present:
+            counts[separator] += any(_is_file(root, name) for name in text.split(separator))
+        sampled += 1
+        if sampled == SAMPLE_FIELDS:
+            break
+    return max(counts, key=lambda separator: counts[separator])
+
+
+def _names(text: str, separator: str, root: Path) -> list[str]:
+    """The image names of a field. A comma or semicolon may also be part of a name."""
+    if separator != "|" and separator in text and _is_file(root, text):
+        return [text]
+    return [name.strip() for name in text.split(separator) if name.strip()]
+
+
+def _is_file(root: Path, name: str) -> bool:
+    try:
+        return bool(name.strip()) and (root / name.strip()).is_file()
+    except (OSError, ValueError):  # a zero byte, or too long for a name
+        return False
 
 
 def _check_images_exist(source: Path, root: Path, files: Sequence[str]) -> None:
-    if files and not any((root / name).is_file() for name in files):
+    if not files or any(_is_file(root, name) for name in files):
+        return
+    if re.match(r"https?://", files[0]):
         raise UserError(
-            f"{source}: none of its {len(files)} images exists, not even {root / files[0]};"
-            " set data.images_root to the folder that their names are relative to"
+            f"{source}: its images are addresses such as {files[0]}; download them, and name the"
+            " files in the table"
         )
+    raise UserError(
+        f"{source}: none of its {len(files)} images exists, not even {root / files[0]}"
+        f"{missing_hint(root, files[0])}; set data.images_root to the folder that their names are"
+        " relative to, and data.image_separator to what separates them"
+    )
 
 
-def _column_index(source: Path, header: list[str], name: str) -> int:
-    if not any(header):
-        raise UserError(f"{source}: the file is empty; its first line must name the columns")
-    if name not in header:
-        shown = ", ".join(header[:MAX_SHOWN]) + (", ..." if len(header) > MAX_SHOWN else "")
-        raise UserError(
-            f"{source}: line 1: no column {name}; it has: {shown}. Name your columns in the config"
-            " (data.id_column, label_column, images_column, group_by)"
+def _cautions(rows: _Rows, data: Data, trimmed: Counter[str]) -> list[str]:
+    cautions = [
+        f"{count} values of {column} have blanks around them, which are cut"
+        for column, count in trimmed.items()
+    ]
+    if rows.joined:
+        cautions.append(
+            f"{rows.joined} rows continue the product of the row above, which has the same"
+            f" {data.id_column}; there are {len(rows.keys)} products"
         )
-    return header.index(name)
-
-
-def _first_undecodable_line(source: Path) -> int:
-    with source.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 1
-
-
-def _integer_ids(keys: Sequence[str]) -> np.ndarray | None:
-    """int64 [R] if every key is an integer in its plain form (not 007); else None."""
-    try:
-        ids = [int(key) for key in keys]
-    except ValueError:
-        return None
-    plain = all(str(n) == key and abs(n) < MAX_ID for n, key in zip(ids, keys, strict=True))
-    return np.array(ids, np.int64) if plain else None
+    return cautions
 
 
 def _group_numbers(groups: Sequence[str]) -> np.ndarray:

@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.records import CorruptRecord
-from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
+from lib.data.sources.base import (
+    HashImages,
+    ImageHash,
+    Listing,
+    ids_of_keys,
+    list_class_files,
+    root_of,
+)
 from lib.data.strokes import parse_drawing
 from lib.errors import UserError
 
@@ -22,14 +29,14 @@ from lib.errors import UserError
 class NdjsonFile:
     """The drawings of one file [n].
 
-    offset: int64, length: int32, of each line. line: int64, its number from 1. key_id: int64.
+    offset: int64, length: int32, of each line. line: int64, its number from 1. key_id: text.
     """
 
     name: str
     offset: np.ndarray
     length: np.ndarray
     line: np.ndarray
-    key_id: np.ndarray
+    key_id: list[str]
 
 
 def list_strokes(
@@ -54,19 +61,19 @@ def list_strokes(
     if not sum(counts):
         raise UserError(f"{source}: no drawings in its files")
     file_index = np.repeat(np.arange(len(files), dtype=np.int32), counts)
-    key_id = np.concatenate([file.key_id for file in files])
+    keys = [key for file in files for key in file.key_id]
     labels = [file.name.removesuffix(".ndjson") if labelled else "" for file in files]
     return Listing(
         unit="line",
         location=np.concatenate([file.line for file in files]),
-        keys=[str(key) for key in key_id.tolist()],
+        keys=keys,
         labels=[labels[number] for number in file_index.tolist()],
         image_count=np.ones(len(file_index), np.int32),
         files=names,
         file=file_index,
         hash_images=_hash_lines(root, files, counts),
         codec=f"strokes:{bitmap_size}x{bitmap_size}",
-        product_id=key_id,
+        product_id=ids_of_keys(keys),
         corrupt=corrupt,
     )
 
@@ -75,7 +82,7 @@ def _read_lines(
     root: Path, name: str, corrupt: list[CorruptRecord], max_drawings: int
 ) -> NdjsonFile:
     """The first drawings of a file (0: all); appends lines that are not drawings to `corrupt`."""
-    drawings = []
+    drawings, keys = [], []
     for number, (offset, line) in enumerate(_iter_lines(root / name), 1):
         if not line.strip():
             continue
@@ -84,13 +91,12 @@ def _read_lines(
         except ValueError as error:
             corrupt.append(CorruptRecord(number, 0, f"{name}: {error}"))
             continue
-        drawings.append((offset, len(line), number, key_id))
+        drawings.append((offset, len(line), number))
+        keys.append(key_id)
         if len(drawings) == max_drawings:
             break
-    columns = np.array(drawings, np.int64).reshape(-1, 4)
-    return NdjsonFile(
-        name, columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2], columns[:, 3]
-    )
+    columns = np.array(drawings, np.int64).reshape(-1, 3)
+    return NdjsonFile(name, columns[:, 0], columns[:, 1].astype(np.int32), columns[:, 2], keys)
 
 
 def _iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:

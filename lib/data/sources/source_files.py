@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
 # Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
 BOTH_KEYS = {
-    "csv": ("id_column", "images_column", "images_root"),
+    "csv": (
+        "id_column",
+        "images_column",
+        "images_root",
+        "image_separator",
+        "separator",
+        "encoding",
+    ),
     "strokes": ("bitmap_size",),
 }
 TRAIN_KEYS = {

@@ -12,6 +12,7 @@ from lib.data.sources.base import (
     Listing,
     hash_files,
     id_from_name,
+    ids_of_keys,
     list_class_files,
     list_files,
     root_of,
@@ -114,3 +115,14 @@ def test_an_unreadable_file_counts_as_empty(tmp_path):
     empty = (0, 0, hashlib.md5(b"").digest())
     expected = [(0, 3, hashlib.md5(b"abc").digest()), empty, empty]
     assert hash_files(tmp_path, names)(0, 3) == expected
+
+
+def test_a_named_pipe_counts_as_missing_and_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "p.jpg")
+    assert [length for _, length, _ in hash_files(tmp_path, ["p.jpg"])(0, 1)] == [0]
+
+
+def test_numbers_in_their_plain_form_are_ids_and_other_keys_names():
+    keys = ["30", "-4", "0", "007", "1e3", "", "x", "+5", "9" * 5000, str(1 << 62)]
+    expected = [30, -4, 0, *(id_from_name(key) for key in keys[3:])]
+    assert ids_of_keys(keys).tolist() == expected

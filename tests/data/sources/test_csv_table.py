@@ -9,7 +9,7 @@ import pytest
 
 from lib.config.schema import Data
 from lib.data.sources.base import Listing, id_from_name
-from lib.data.sources.csv_table import list_csv, read_rows
+from lib.data.sources.csv_table import list_csv
 from lib.errors import UserError
 from tests.conftest import jpeg
 from tests.data.source_index import image_bytes, index_source
@@ -105,8 +105,22 @@ def test_integer_ids_are_kept(tmp_path, write_csv):
 def test_other_ids_are_hashed_and_kept_as_keys(tmp_path, write_csv, key):
     listing = list_table(write_csv(["30,A,a.jpg", f"{key},B,b.jpg"]))
     _, catalog, _ = index_source(tmp_path / "i", tmp_path, tmp_path / "images", listing)
-    assert catalog.product_id.tolist() == [id_from_name("30"), id_from_name(key)]
+    assert catalog.product_id.tolist() == [30, id_from_name(key)]
     assert catalog.key(1) == key
+    assert catalog.id_is_number().tolist() == [True, False]
+
+
+def test_names_among_numbers_are_named_in_a_caution(tmp_path, write_csv, caplog):
+    path = write_csv(["30,A,a.jpg", "007,A,b.jpg", "31,B,b.jpg"])
+    index_source(tmp_path / "i", path, tmp_path / "images", list_table(path))
+    assert "1 of 3 ids are not plain numbers: '007' (line 3); they are names" in caplog.text
+
+
+def test_names_alone_need_no_caution(tmp_path, write_csv, caplog):
+    path = write_csv(["x,A,a.jpg", "y,B,b.jpg"])
+    _, catalog, _ = index_source(tmp_path / "i", path, tmp_path / "images", list_table(path))
+    assert not catalog.id_is_number().any()
+    assert "plain numbers" not in caplog.text
 
 
 def test_bad_rows_are_counted_and_too_many_are_an_error(tmp_path, write_csv):
@@ -129,16 +143,13 @@ def test_bad_rows_are_counted_and_too_many_are_an_error(tmp_path, write_csv):
     [
         (b"", "the file is empty"),
         (b"product,category,images\n", "no products after the header"),
-        (
-            b"product;category;images\n",
-            "line 1: no column product; it has: product;category;images",
-        ),
         (b"id,category,images\n", "line 1: no column product; it has: id, category, images"),
-        (b"product,category,images\na,B,c\nd,E\n", "line 3: 2 fields, but the header has 3"),
-        (b"product,category,images\na,B,c,d\n", "line 2: 4 fields, but the header has 3"),
-        (b'product,category,images\n"a\nb",B,c\nd\n', "line 4: 1 fields"),
-        (b"product,category,images\na,B,c\nd,\xe9t\xe9,e\n", "line 3: not UTF-8"),
-        (b'product,category,images\n"a,B,c\nd,E,f\n', "line 3: unexpected end of data; fix"),
+        (b"product,category,images\nd,E\n", "no products; line 2: 2 fields, but the header has 3"),
+        (
+            b'product,category,images\n"a,B,c\nd,E,f\n',
+            "no products; line 2: unexpected end of data",
+        ),
+        (b"product,category,images\na,B,http://x.y/c.jpg\n", "download them"),
         (b"product,category,images\na,B,c.jpg\n", "none of its 1 images exists, not even"),
     ],
 )
@@ -166,7 +177,60 @@ def test_an_unlabelled_table_needs_no_columns_of_classes_and_groups(write_csv):
     assert (listing.labels, listing.groups) == ([""], None)
 
 
-def test_rows_are_read_with_their_line(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text('a, b\n1,"x\ny"\n\n2, z \n')
-    assert list(read_rows(path, ["b"])) == [(2, ["x\ny"]), (5, ["z"])]
+def test_rows_of_one_id_that_follow_each_other_are_one_product(tmp_path, write_csv, caplog):
+    path = write_csv(
+        ["s,Red,a.jpg", "s,,b.jpg", "s,Red,a.jpg", "t,,c.jpg", "t,Blue,", "s,Red,a.jpg"]
+    )
+    listing = list_table(path)
+    _, catalog, categories = index_source(
+        tmp_path / "i", path, tmp_path / "images", listing, max_bad_fraction=0.5
+    )
+    assert listing.files == ["a.jpg", "b.jpg", "c.jpg", "a.jpg"]
+    assert [catalog.key(row) for row in range(2)] == ["s", "t"]  # the last row is a duplicate
+    assert [categories.key(label) for label in catalog.label] == ["Red", "Blue"]
+    assert catalog.image_count.tolist() == [2, 1]
+    assert "3 rows continue the product of the row above" in caplog.text
+
+
+def test_rows_of_one_id_and_two_classes_are_no_product(write_csv):
+    listing = list_table(write_csv(["s,Red,a.jpg", "s,Blue,b.jpg"]))
+    assert list(listing.keys) == ["s", "s"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|", ", "])
+def test_what_separates_images_is_recognized_by_the_files(tmp_path, write_csv, separator):
+    path = write_csv(["p,A,a.jpg|b.jpg"])
+    (tmp_path / "images" / "c, d.jpg").touch()
+    images = separator.join(["a.jpg", "b.jpg"])
+    path.write_text(f'product,category,images\np,A,"{images}"\nq,A,"c, d.jpg"\nr,A,b.jpg\n')
+    listing = list_table(path)
+    assert listing.files == ["a.jpg", "b.jpg", "c, d.jpg", "b.jpg"]
+    assert listing.image_count.tolist() == [2, 1, 1]
+
+
+def test_what_separates_images_can_be_set(write_csv):
+    path = write_csv(["p,A,a.jpg"])
+    path.write_text("product,category,images\np,A,a.jpg;no.jpg\n")
+    assert list_table(path, replace(DATA, image_separator="semicolon")).files == ["a.jpg", "no.jpg"]
+    with pytest.raises(UserError, match="none of its 1 images exists"):
+        list_table(path, replace(DATA, image_separator="pipe"))
+
+
+def test_blanks_that_are_cut_are_said(tmp_path, write_csv, caplog):
+    path = write_csv([" p,A,a.jpg", "q,A ,b.jpg"])
+    listing = list_table(path)
+    assert (listing.keys, listing.labels) == (["p", "q"], ["A", "A"])
+    assert listing.cautions == [
+        "1 values of product have blanks around them, which are cut",
+        "1 values of category have blanks around them, which are cut",
+    ]
+
+
+def test_many_missing_images_stop_the_index(tmp_path, write_csv):
+    path = write_csv([f"p{i},A,a{i}.jpg" for i in range(8)])
+    rows = path.read_text().replace("a6.jpg", "A6.JPG").replace("a7.jpg", "A7.JPG")
+    path.write_text(rows)
+    index_source(tmp_path / "i", path, tmp_path / "images", list_table(path), 0, 0.25)
+    message = "2 of 8 images are missing or empty, the first at line 8: 'A6.JPG', but 'a6.jpg' is"
+    with pytest.raises(UserError, match=message):
+        index_source(tmp_path / "j", path, tmp_path / "images", list_table(path), 0, 0.2)
