@@ -16,6 +16,7 @@ from lib.config.setting import (
     BelowOne,
     Distinct,
     DistinctStrs,
+    Encoding,
     FolderName,
     Fraction,
     NonEmptyStr,
@@ -27,6 +28,7 @@ from lib.config.setting import (
     PositiveInt,
     Precision,
     Range,
+    Separator,
     Threads,
     Trees,
     UpTo1000,
@@ -48,13 +50,7 @@ BoosterName = Literal[
     "xgb_rank",
 ]
 BOOSTERS: tuple[BoosterName, ...] = get_args(BoosterName)
-BOOSTERS_L2: tuple[BoosterName, ...] = (
-    "xgboost",
-    "lightgbm",
-    "catboost",
-    "random_forest",
-    "extra_trees",
-)
+BOOSTERS_L2: tuple[BoosterName, ...] = BOOSTERS[:5]  # one of each kind
 BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_deep", "lgbm_extra", "lgbm_shallow")
 RANKERS: tuple[BoosterName, ...] = ("lambdarank", "xgb_rank")  # they rank a product's candidates
 Boosters = Annotated[tuple[BoosterName, ...], Distinct()]
@@ -86,15 +82,9 @@ class Data:
     )
     label_column: NonEmptyStr = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
     images_column: NonEmptyStr = setting("images", "CSV column of image names.")
-    image_separator: Literal["auto", "comma", "semicolon", "pipe"] = setting(
-        "auto", "Between image names; auto: what separates names of files that exist, else pipe."
-    )
-    separator: Literal["auto", "comma", "semicolon", "tab", "pipe"] = setting(
-        "auto", "Between the fields of a CSV; auto: what finds the columns in the header."
-    )
-    encoding: NonEmptyStr = setting(
-        "auto", "Of a CSV and of categories, such as cp1252; auto: UTF-8, or UTF-16 if it shows."
-    )
+    image_separator: Separator = setting("auto", "Between image names; auto: shown by the files.")
+    separator: Separator = setting("auto", "Between fields of a CSV; auto: shown by the header.")
+    encoding: Encoding = setting("auto", "Of a CSV and of categories; auto: UTF-8 or UTF-16.")
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
     group_by: str = setting(
         "alike",
@@ -106,9 +96,7 @@ class Data:
         28, "Side of drawn strokes, in pixels."
     )
     max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
-    max_missing_fraction: Fraction = setting(
-        0.1, "Fraction of images that may be missing or empty; more is a fault of all."
-    )
+    max_missing_fraction: Fraction = setting(0.1, "Fraction of missing images that is tolerated.")
     sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
 
     @property

@@ -70,6 +70,20 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class KnownEncoding:
+    """An encoding of text that Python knows, or "auto"."""
+
+    def __contains__(self, value: str) -> bool:
+        try:
+            return value == "auto" or "".encode(value) is not None
+        except (LookupError, ValueError):  # ValueError: a zero byte
+            return False
+
+    def __str__(self) -> str:
+        return "auto, utf-8, cp1252, latin-1, utf-16 or another name that Python knows"
+
+
+@dataclass(frozen=True)
 class Distinct:
     """A list that names nothing twice."""
 
@@ -80,7 +94,7 @@ class Distinct:
         return "each once"
 
 
-Constraint = Range | Pattern | Distinct
+Constraint = Range | Pattern | KnownEncoding | Distinct
 
 PositiveInt = Annotated[int, Range(min=1)]
 NonNegativeInt = Annotated[int, Range(min=0)]
@@ -103,6 +117,8 @@ NonEmptyStr = Annotated[str, Pattern(r".*\S.*", "not empty")]
 FolderName = Annotated[
     str, Pattern(r"(?!\.{1,2}$)[^/\s](?:[^/]{0,98}[^/\s])?", "the name of a folder, without /")
 ]
+Encoding = Annotated[str, KnownEncoding()]
+Separator = Literal["auto", "comma", "semicolon", "tab", "pipe"]
 Windows = Annotated[tuple[PositiveInt, ...], Distinct()]
 DistinctStrs = Annotated[tuple[NonEmptyStr, ...], Distinct()]
 

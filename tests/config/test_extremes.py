@@ -60,6 +60,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     },
     "both ends of a fraction are what they say": {
         "data.max_bad_fraction": [0.0, 1.0],
+        "data.max_missing_fraction": [0.0, 1.0],
         "sample.difficulty": [0.0, 1.0],
         "pseudo_label.loss_weight": [1.0],
         "train.lr_schedule.warmup_fraction": [0.0, 1.0],
