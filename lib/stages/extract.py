@@ -81,7 +81,7 @@ def declare(graph: Graph) -> list[Artifact]:
         graph.add(
             "extract/ids",
             partial(compare_ids, experiment),
-            inputs=[f"extract/{side}" for side in experiment.sides],
+            inputs=[f"extract/{side}" for side in _sides_of_ids(experiment)],
         )
     for side in experiment.sides if experiment.config.features.use_phash else ():
         graph.add(
@@ -197,12 +197,18 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
     )
 
 
+def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:
+    """Only tables and drawings mix numbers and names; other products to classify change nothing."""
+    is_mixed = source_kind(experiment, "train") in ("csv", "strokes")
+    return experiment.sides if is_mixed else ("train",)
+
+
 def compare_ids(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Decide whether nearby ids are features: not if they are names, on either side."""
     from lib.features.comparable import count_id_numbers
     from lib.stages.read import catalog_of_part
 
-    catalogs = [catalog_of_part(experiment, side) for side in experiment.sides]
+    catalogs = [catalog_of_part(experiment, side) for side in _sides_of_ids(experiment)]
     numbers = count_id_numbers(catalogs[0], catalogs[1] if len(catalogs) > 1 else None)
     facts = {"comparable": numbers.comparable, **asdict(numbers)}
     (folder / "ids.json").write_text(json.dumps(facts) + "\n")
