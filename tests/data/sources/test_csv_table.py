@@ -124,7 +124,7 @@ def test_names_alone_need_no_caution(tmp_path, write_csv, caplog):
 
 
 def test_bad_rows_are_counted_and_too_many_are_an_error(tmp_path, write_csv):
-    rows = [f"p{i},A,a.jpg" for i in range(20)] + ["p3,A,a.jpg", "q,,a.jpg", ",A,a.jpg"]
+    rows = [f"p{i},{'AB'[i % 2]},a.jpg" for i in range(20)] + ["p3,B,a.jpg", "q,,a.jpg", ",A,a.jpg"]
     path = write_csv(rows)
     facts, _, _ = index_source(tmp_path / "i", path, tmp_path / "images", list_table(path), 0.2)
     assert (facts["products"], facts["bad_records"]) == (20, 3)
@@ -227,7 +227,7 @@ def test_blanks_that_are_cut_are_said(tmp_path, write_csv, caplog):
 
 
 def test_many_missing_images_stop_the_index(tmp_path, write_csv):
-    path = write_csv([f"p{i},A,a{i}.jpg" for i in range(8)])
+    path = write_csv([f"p{i},{'AB'[i % 2]},a{i}.jpg" for i in range(8)])
     rows = path.read_text().replace("a6.jpg", "A6.JPG").replace("a7.jpg", "A7.JPG")
     path.write_text(rows)
     index_source(tmp_path / "i", path, tmp_path / "images", list_table(path), 0, 0.25)
