@@ -6,11 +6,9 @@ python -m lib.cli configs/sample.toml               all stages; starts only thos
 
 import argparse
 import contextlib
-import errno
 import logging
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +23,12 @@ from lib.errors import UserError
 from lib.pipeline import executor
 from lib.pipeline.artifact import Artifact, Status, status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
+from lib.pipeline.integrity import check_intact, verify
 from lib.runtime import workers
 from lib.runtime.log import configure_logging
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
+from lib.utils.disk_errors import blame, is_disk_full
 from lib.utils.files import atomic_write
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
@@ -36,7 +36,6 @@ logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
 Work = Callable[[Experiment, argparse.Namespace], int]
 
 DEFAULT_CONFIG = "configs/sample.toml"
-MIN_FREE_BYTES = 8 << 20  # with less than this left, a failed write means a full disk
 
 
 def run_stage(stage: ModuleType, argv: Sequence[str] | None = None) -> int:
@@ -65,6 +64,11 @@ def run_all(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser("run_all.sh", "Run all six stages, from the original files to a submission.")
     parser.add_argument("config", nargs="?", default=DEFAULT_CONFIG, help="TOML file")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare all files of finished artifacts with their checksums, and run nothing",
+    )
     return _exit_status(parser.parse_args(argv), _run_all)
 
 
@@ -127,12 +131,15 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; rerun the same command to resume", 130)
     except Exception as error:
+        blamed = blame(error)
+        if blamed:
+            return _fail(f"{blamed}; mend that and rerun the same command: finished work is kept")
         if workers.is_out_of_memory(error):
             return _fail(
                 f"{folder}: out of memory; free some, or lower run.threads or run.workers, and"
                 " rerun the same command: finished work is kept"
             )
-        if _is_disk_full(error, folder):
+        if is_disk_full(error, folder):
             return _fail(
                 f"{folder}: no space left on the disk; free some and rerun the same command:"
                 " finished work is kept"
@@ -164,12 +171,15 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
     if stage is extract and arguments.strict:
         extract.check_strict(experiment)
     if stage is submit:
+        check_intact(experiment.path("submit"))
         for line in submit.summary(experiment):
             logger.info("%s", line)
 
 
 def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
     artifacts = declare_all(experiment)
+    if arguments.verify:
+        return _verify(artifacts)
     states = _states(artifacts, STAGES)
     if arguments.dry_run:
         for stage in STAGES:
@@ -193,6 +203,17 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
         if exit_status:
             return exit_status
         states = _states(artifacts, STAGES)
+    return 0
+
+
+def _verify(artifacts: dict[str, list[Artifact]]) -> int:
+    """Compare every finished artifact with its checksums, and name the damaged files."""
+    count, damaged = verify(artifact.path for stage in artifacts.values() for artifact in stage)
+    for path in damaged:
+        logger.error("%s is damaged", path)
+    if damaged:
+        return _fail(f"{len(damaged)} files are damaged; pass --rebuild to build them again")
+    logger.info("%d artifacts, none is damaged", count)
     return 0
 
 
@@ -302,15 +323,6 @@ def _script_options(arguments: argparse.Namespace) -> list[str]:
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().splitlines()[0]
-
-
-def _is_disk_full(error: Exception, folder: Path) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    # Several libraries report it in words of their own, so look at the disk itself.
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 
 def _fail(text: str, exit_status: int = 2) -> int:

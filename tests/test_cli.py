@@ -15,6 +15,7 @@ import pytest
 from lib import cli
 from lib.cli import run_all, run_stage
 from lib.pipeline.experiment import load_experiment
+from lib.pipeline.manifest import MANIFEST
 from lib.runtime.log import configure_logging
 from lib.stages import extract, train
 from lib.stages.order import build_stage
@@ -85,12 +86,41 @@ def test_progress_goes_to_stderr_and_to_a_log_file_beside_the_artifacts(config, 
     output = capsys.readouterr()
     assert output.out == ""
     assert f"{tmp_path}/tiny/extract/train: building (missing)" in output.err
-    assert "extract: 11 built, 0 fresh" in output.err
+    built = len(list((tmp_path / "tiny").rglob(MANIFEST)))
+    assert f"extract: {built} built, 0 fresh" in output.err
     (log,) = (tmp_path / "tiny" / "logs").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-extract\.log", log.name)
     text = log.read_text()
     assert "DEBUG lib.cli: command: " in text
     assert f"INFO lib.pipeline.artifact: {tmp_path}/tiny/extract/train: building" in text
+
+
+def test_verify_names_damaged_files_and_rebuild_mends_them(config, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "tiny")
+    assert run_all([config, "--verify"]) == 0
+    count = len(list(finished.rglob(MANIFEST)))
+    assert f"{count} artifacts, none is damaged" in capsys.readouterr().err
+    splits = tmp_path / "tiny" / "extract" / "splits" / "splits.arrow"
+    content = bytearray(splits.read_bytes())
+    content[-9] ^= 1
+    splits.write_bytes(content)
+    assert run_all([config, "--verify"]) == 2
+    errors = capsys.readouterr().err
+    assert f"{splits} is damaged" in errors
+    assert "1 files are damaged; pass --rebuild" in errors
+    assert run_stage(extract, ["--config", config]) == 2
+    assert "splits.arrow is damaged or gone" in capsys.readouterr().err
+    assert run_stage(extract, ["--config", config, "--rebuild"]) == 0
+    assert run_all([config, "--verify"]) == 0
+
+
+def test_a_lock_that_is_a_folder_is_one_line(config, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "tiny")
+    (tmp_path / "tiny" / "extract" / ".splits.lock").unlink(missing_ok=True)
+    (tmp_path / "tiny" / "extract" / ".splits.lock").mkdir()
+    shutil.rmtree(tmp_path / "tiny" / "extract" / "splits")
+    assert run_stage(extract, ["--config", config]) == 2
+    assert ".splits.lock is a folder where a lock should lie" in capsys.readouterr().err
 
 
 def test_quiet_reports_warnings_alone_but_logs_everything(splits_missing, tmp_path, capsys):
@@ -152,11 +182,19 @@ def test_an_unknown_option_is_exit_status_2(config, capsys):
     assert "--rebild" in capsys.readouterr().err
 
 
-def test_an_unexpected_error_keeps_its_traceback(config, tmp_path):
+def test_an_unexpected_error_keeps_its_traceback(config, monkeypatch):
+    def fail(experiment):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(cli, "declare_all", fail)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        run_stage(extract, ["--config", config])
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(config, tmp_path, capsys):
     (tmp_path / "tiny").write_text("a file where the folder of the experiment should be")
-    result = run_script("01_extract.py", "--config", config)
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr
+    assert run_stage(extract, ["--config", config]) == 2
+    assert f"{tmp_path}/tiny/logs: Not a directory; mend that" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_one_line_and_exit_status_130(config, tmp_path):

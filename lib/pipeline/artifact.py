@@ -23,6 +23,7 @@ from typing import Any
 
 from lib.errors import UserError
 from lib.pipeline.fingerprint import fingerprint
+from lib.pipeline.integrity import check_intact, marked_damage
 from lib.pipeline.manifest import missing_files, read_manifest, write_manifest
 from lib.utils.files import fsync
 
@@ -101,9 +102,9 @@ def status(artifact: Artifact) -> Status:
     if manifest is None:
         unfinished = _partial(artifact.path).exists()
         return Status("unfinished" if unfinished else "missing")
-    missing = missing_files(artifact.path, manifest)
-    if missing:
-        return Status("stale", (f"{missing[0]} is damaged or gone",))
+    damaged = [marked_damage(artifact.path), *missing_files(artifact.path, manifest)]
+    for name in filter(None, damaged):
+        return Status("stale", (f"{name} is damaged or gone",))
     reasons = _differences(manifest, artifact)
     return Status("stale", tuple(reasons)) if reasons else Status("fresh")
 
@@ -111,8 +112,8 @@ def status(artifact: Artifact) -> Status:
 def ensure(artifact: Artifact, rebuild: bool) -> bool:
     """Build the artifact unless it is fresh; returns whether it was built.
 
-    Raises UserError for a stale artifact without `rebuild`, for a missing input, and when another
-    process is building the same folder.
+    Raises UserError for a stale artifact without `rebuild`, for a missing or damaged input, and
+    when another process is building the same folder.
     """
     state = status(artifact)
     if state.fresh:
@@ -136,6 +137,9 @@ def _build(artifact: Artifact, state: Status) -> None:
         _rename_into_place(partial, artifact.path)
         logger.info("%s: recovered", artifact.path)
         return
+    for source in artifact.inputs.values():
+        if isinstance(source, Artifact):
+            check_intact(source.path)
     resumed = _open_partial(partial, plan, artifact.resumable)
     logger.info("%s: %s (%s)", artifact.path, "resuming" if resumed else "building", state)
     start = time.monotonic()
@@ -224,10 +228,9 @@ def _open_partial(partial: Path, plan: dict[str, Any], resumable: bool) -> bool:
         try:
             if json.loads((partial / PLAN).read_text()) == plan:
                 return True
-        except json.JSONDecodeError:
+        except ValueError:  # no JSON, or no text
             pass
-    if partial.exists():
-        shutil.rmtree(partial)
+    _remove(partial)
     partial.mkdir(parents=True)
     (partial / PLAN).write_text(json.dumps(plan))
     return False
@@ -246,21 +249,30 @@ def _rename_into_place(partial: Path, path: Path) -> None:
     """Replace the old folder by the new one. A kill between the two renames leaves `partial`
     complete, and the next `ensure` finishes the job."""
     old = path.with_name(path.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    if path.exists():
+    _remove(old)
+    if path.exists() or path.is_symlink():
         path.rename(old)
     partial.rename(path)
     fsync(path.parent)
-    if old.exists():
-        shutil.rmtree(old)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder, or whatever lies in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """An advisory lock that ends with its process, so that kill -9 leaves nothing to clear."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as file:
+    lock = path.with_name(f".{path.name}.lock")
+    if lock.is_dir():
+        raise UserError(f"{lock} is a folder where a lock should lie; delete it")
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

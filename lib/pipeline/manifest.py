@@ -10,16 +10,19 @@ from lib.runtime.workers import openmp_threads
 from lib.utils.files import atomic_write, fsync
 
 MANIFEST = "_manifest.json"
+KEYS = {"digest", "version", "config", "inputs", "files"}  # without which none is complete
+LARGE = 64 << 20  # bytes of a file from which samples of it have a digest of their own
+NUM_SAMPLES, SAMPLE_BYTES = 16, 1 << 20
 LIBRARIES = ("numpy", "torch", "lightgbm", "xgboost-cpu", "xgboost", "catboost", "scikit-learn")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete artifact, or None if there is none that can be read."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and "digest" in manifest else None
+    return manifest if isinstance(manifest, dict) and manifest.keys() >= KEYS else None
 
 
 def write_manifest(
@@ -65,13 +68,27 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
             fsync(path)
             if not path.name.startswith("_"):
                 name = str(path.relative_to(folder))
-                files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                size = path.stat().st_size
+                files[name] = {"bytes": size, "sha256": whole_digest(path)}
+                if size > LARGE:
+                    files[name]["sample"] = sample_digest(path)
     return files
 
 
-def _sha256(path: Path) -> str:
+def whole_digest(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sample_digest(path: Path) -> str:
+    """SHA-256 of NUM_SAMPLES evenly spaced parts of a file, the first and the last among them."""
+    digest, last = hashlib.sha256(), path.stat().st_size - SAMPLE_BYTES
+    with path.open("rb") as file:
+        for number in range(NUM_SAMPLES):
+            file.seek(max(last, 0) * number // (NUM_SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def _library_versions() -> dict[str, str]:

@@ -188,9 +188,9 @@ def _check_two_categories(experiment: Experiment, folder: Path) -> None:
 def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Assign a part and a fold to every labelled product."""
     from lib.data import splits
-    from lib.stages.read import catalog_of_part
+    from lib.stages.read import catalog_of_side
 
-    catalog, config = catalog_of_part(experiment, "train"), experiment.config
+    catalog, config = catalog_of_side(experiment, "train"), experiment.config
     group = groups_of_twins(experiment) if is_alike(experiment) else catalog.group
     return splits.build_splits(
         folder, catalog.product_id, catalog.label, config.split, config.seed, group
@@ -206,9 +206,9 @@ def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:
 def compare_ids(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Decide whether nearby ids are features: not if they are names, on either side."""
     from lib.features.comparable import count_id_numbers
-    from lib.stages.read import catalog_of_part
+    from lib.stages.read import catalog_of_side
 
-    catalogs = [catalog_of_part(experiment, side) for side in _sides_of_ids(experiment)]
+    catalogs = [catalog_of_side(experiment, side) for side in _sides_of_ids(experiment)]
     numbers = count_id_numbers(catalogs[0], catalogs[1] if len(catalogs) > 1 else None)
     facts = {"comparable": numbers.comparable, **asdict(numbers)}
     (folder / "ids.json").write_text(json.dumps(facts) + "\n")
@@ -224,9 +224,9 @@ def compare_ids(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def build_perceptual_hashes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Hash what every image of a side looks like."""
     from lib.data import perceptual_hash
-    from lib.stages.read import catalog_of_part
+    from lib.stages.read import catalog_of_side
 
-    catalog = catalog_of_part(experiment, side)
+    catalog = catalog_of_side(experiment, side)
     return perceptual_hash.build_perceptual_hashes(
         folder, catalog, num_threads(experiment.config.run)
     )

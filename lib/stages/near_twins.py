@@ -94,11 +94,11 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
     """Embed all images of a side with a pretrained network that no label has touched."""
     from lib.inference.embeddings import write_embeddings
     from lib.runtime import device as devices
-    from lib.stages.read import catalog_of_part
+    from lib.stages.read import catalog_of_side
     from lib.stages.scoring import open_images
     from lib.training.checkpoint import load_backbone
 
-    config, catalog = experiment.config, catalog_of_part(experiment, side)
+    config, catalog = experiment.config, catalog_of_side(experiment, side)
     dims = min(MAX_DIM, max(MIN_DIM, len(catalog.image_product) // IMAGES_PER_DIM))
     projection = experiment.path("extract/embeddings/train") / "projection.npy"
     advice = devices.predict_oom_advice(config.run)
@@ -127,9 +127,9 @@ def find_nearest(experiment: Experiment, side: str, folder: Path) -> dict[str, A
     import numpy as np
 
     from lib.similarity.nearest import NearestImages, scale_of
-    from lib.stages.read import catalog_of_part, open_labelled_search, read_embeddings
+    from lib.stages.read import catalog_of_side, open_labelled_search, read_embeddings
 
-    catalog, queries = catalog_of_part(experiment, "train"), read_embeddings(experiment, side)
+    catalog, queries = catalog_of_side(experiment, "train"), read_embeddings(experiment, side)
     if side == "train":
         scale = scale_of(queries)
         np.save(folder / "scale.npy", scale)
@@ -168,7 +168,7 @@ def find_twins(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.similarity import twins
     from lib.stages import read
 
-    catalog = read.catalog_of_part(experiment, "train")
+    catalog = read.catalog_of_side(experiment, "train")
     cosine, row = read.read_nearest(experiment, "train")
     threshold = twins.twin_threshold(*read.stranger_cosines(experiment, catalog))
     pairs = twins.find_pairs(cosine, row, catalog.image_product, catalog.label, threshold)
@@ -196,7 +196,7 @@ def find_sets_in_test(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.similarity.nearest import NearestImages
     from lib.stages import read
 
-    catalog = read.catalog_of_part(experiment, "test")
+    catalog = read.catalog_of_side(experiment, "test")
     embeddings = read.read_embeddings(experiment, "test")
     own, num_products = catalog.image_product, len(catalog.product_id)
     scale, threads = read.read_scale(experiment), num_threads(experiment.config.run)

@@ -52,16 +52,20 @@ class Twins(NamedTuple):
     twin: np.ndarray
 
 
+def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
+    """The catalog of "train" or "test", as stage 01 has it before the split."""
+    return read_catalog(experiment.path(f"extract/{side}"), image_path(experiment, side))
+
+
 def catalog_of_part(experiment: Experiment, part: str) -> Catalog:
     """The catalog that holds the products of a part: the test side for "test", else train.
 
-    Its groups are those of the split, as soon as there is one.
+    The groups of labelled products are those of the split.
     """
     side = side_of(part)
-    catalog = read_catalog(experiment.path(f"extract/{side}"), image_path(experiment, side))
-    splits = experiment.path("extract/splits")
-    if side == "train" and experiment.config.data.group_by == "alike" and splits.exists():
-        return replace(catalog, group=read_splits(splits).group)
+    catalog = catalog_of_side(experiment, side)
+    if side == "train" and experiment.config.data.group_by == "alike":
+        return replace(catalog, group=read_splits(experiment.path("extract/splits")).group)
     return catalog
 
 
@@ -81,7 +85,7 @@ def read_nearest(experiment: Experiment, side: str) -> tuple[np.ndarray, np.ndar
 
 def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
     """Cosine of each product to the nearest other labelled one: float32 [P], -inf for none."""
-    catalog, (cosine, _) = catalog_of_part(experiment, side), read_nearest(experiment, side)
+    catalog, (cosine, _) = catalog_of_side(experiment, side), read_nearest(experiment, side)
     return max_per_product(cosine[:, 0], catalog.image_product, len(catalog.product_id))
 
 
