@@ -11,18 +11,17 @@ over the first model, or over the one that `--first` names, on the same products
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from lib.config.load import load
 from lib.config.schema import Config
-from lib.data.catalog import read_catalog, read_splits
+from lib.data.catalog import read_splits
 from lib.errors import UserError
 from lib.features.network import best_classes
 from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
-from lib.stages.read import num_classes, read_topk
+from lib.stages.read import catalog_of_part, num_classes, read_topk
 from studies import tables
 
 
@@ -35,7 +34,7 @@ def read_correct(experiment: Experiment, model: str) -> np.ndarray:
     folder = experiment.path(f"predictions/{model}/{part}")
     if not folder.is_dir():
         raise UserError(f"{folder} is missing; run 03_predict_tta.py")
-    catalog = read_catalog(experiment.path("extract/train"), Path(experiment.config.data.root))
+    catalog = catalog_of_part(experiment, "train")
     query = make_query(catalog, read_splits(experiment.path("extract/splits")).products(part))
     topk = read_topk(experiment, model, part)
     predicted = best_classes(query, [topk], [1.0], num_classes(experiment))

@@ -14,6 +14,8 @@ import numpy as np
 
 from lib.data.byte_reader import ByteReader
 from lib.data.catalog import Catalog
+from lib.data.decoding.decode import decode_image
+from lib.data.decoding.undecodable import UndecodableError
 from lib.data.strokes import parse_drawing, rasterize
 from lib.utils.prefetch import prefetch
 
@@ -24,7 +26,7 @@ PREFETCH_IMAGES = 8192  # images that the kernel is asked for before the first o
 Shape = tuple[int, int, int, int]
 Batch = tuple[np.ndarray, np.ndarray]
 BatchSpec = tuple[np.ndarray, np.random.SeedSequence | None]
-Decoder = Callable[[bytes], np.ndarray | None]
+Decoder = Callable[[bytes], np.ndarray]
 
 
 class Augmenter(Protocol):
@@ -91,6 +93,14 @@ class ImageReader:
         """uint8 [h, w, 3] RGB of one row, of size `resize`."""
         return next(self._images(np.array([row])))
 
+    def undecodable_reason(self, row: int) -> str | None:
+        """Why an image cannot be decoded; None if it can."""
+        try:
+            self._decode_bytes(self.byte_reader.read(row))
+        except UndecodableError as error:
+            return self.byte_reader.read_error(row) or str(error)
+        return None
+
     def batches(
         self,
         rows: np.ndarray,
@@ -156,10 +166,10 @@ class ImageReader:
         return map(self._decode, images.tolist(), self.byte_reader.read_many(images), sizes)
 
     def _decode(self, row: int, data: bytes, size: tuple[int, int]) -> np.ndarray:
-        image = self._decode_bytes(data)
-        if image is None:
-            return self._placeholder(row, size)
-        return self._resize(image, size)
+        try:
+            return self._resize(self._decode_bytes(data), size)
+        except UndecodableError as error:
+            return self._placeholder(row, str(error), size)
 
     def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if image.shape[:2] == size:
@@ -169,18 +179,18 @@ class ImageReader:
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return cv2.resize(image, (width, height), interpolation=interpolation)
 
-    def _placeholder(self, row: int, size: tuple[int, int]) -> np.ndarray:
+    def _placeholder(self, row: int, reason: str, size: tuple[int, int]) -> np.ndarray:
         self.corrupt[row] = True
         if self.first_corrupt is None:
-            self.first_corrupt = row, self.byte_reader.read_error(row) or "not an image"
+            self.first_corrupt = row, self.byte_reader.read_error(row) or reason
         return np.full((*size, 3), GRAY, np.uint8)
 
 
 def _decoder(catalog: Catalog) -> Decoder:
-    """What decodes the bytes of an image to uint8 [h, w, 3] RGB; it returns None if it cannot."""
+    """What decodes the bytes of an image to uint8 [h, w, 3] RGB, or raises UndecodableError."""
     codec = "image" if catalog.files is None else catalog.files.codec
     if codec == "image":
-        return _decode_image
+        return decode_image
     kind, _, size = codec.partition(":")
     height, width = (int(side) for side in size.split("x"))
     if kind == "strokes":
@@ -188,22 +198,16 @@ def _decoder(catalog: Catalog) -> Decoder:
     return partial(_decode_bitmap, height, width)
 
 
-def _decode_image(data: bytes) -> np.ndarray | None:
-    if not data:
-        return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-
-
-def _decode_strokes(side: int, data: bytes) -> np.ndarray | None:
+def _decode_strokes(side: int, data: bytes) -> np.ndarray:
     try:
         _, drawing = parse_drawing(data)
-    except ValueError:
-        return None
+    except ValueError as error:
+        raise UndecodableError(f"not a drawing: {error}") from None
     return cv2.cvtColor(rasterize(drawing, side), cv2.COLOR_GRAY2RGB)
 
 
-def _decode_bitmap(height: int, width: int, data: bytes) -> np.ndarray | None:
+def _decode_bitmap(height: int, width: int, data: bytes) -> np.ndarray:
     gray = np.frombuffer(data, np.uint8)
     if gray.size != height * width:
-        return None
+        raise UndecodableError(f"{gray.size} bytes instead of {height * width}")
     return cv2.cvtColor(gray.reshape(height, width), cv2.COLOR_GRAY2RGB)

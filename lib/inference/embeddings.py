@@ -3,6 +3,7 @@
     embeddings.npy  float16 [n, dims]: center view of image i, minus the mean, on the first axes
     projection.npy  float32 [1 + width, dims]: the projected mean, then the principal axes
     features.npy    float16 [n, width]: the input of the head, if a fusion model reads it
+    decoded.npy     bool [n]: whether image i could be decoded; others have the values of gray
 
 Written in chunks of `predict.shard_size` images; an interrupted call resumes after the last chunk.
 Source: 8th-place Cdiscount team (nearest neighbors in embedding space).
@@ -56,10 +57,11 @@ def write_embeddings(
     dims, width = mean_and_axes.shape[1], embedder.net.num_features
     progress = folder / PROGRESS
     done = int(progress.read_text()) if progress.exists() else 0
-    embeddings = _open_rows(folder / "embeddings.npy", num_images, dims, done)
+    embeddings = _open_rows(folder / "embeddings.npy", (num_images, dims), done)
+    decoded = _open_rows(folder / "decoded.npy", (num_images,), done, np.bool_)
     features = None
     if keep_features:
-        features = _open_rows(folder / "features.npy", num_images, width, done)
+        features = _open_rows(folder / "features.npy", (num_images, width), done)
     with tqdm(
         total=num_images, initial=done, unit=" images", desc=_title(folder), disable=None
     ) as bar:
@@ -68,11 +70,12 @@ def write_embeddings(
             for pooled in embedder.embed(images):
                 batch = slice(done, done + len(pooled))
                 embeddings[batch] = pooled @ mean_and_axes[1:] - mean_and_axes[0]
+                decoded[batch] = ~reader.corrupt[batch]
                 if features is not None:
                     features[batch] = pooled
                 done += len(pooled)
                 bar.update(len(pooled))
-            for array in (embeddings, features):
+            for array in (embeddings, decoded, features):
                 if array is not None:
                     array.flush()
             with atomic_write(progress) as temporary:
@@ -81,10 +84,13 @@ def write_embeddings(
     return {"images": num_images, "dims": dims, "width": width}
 
 
-def _open_rows(path: Path, num_images: int, width: int, done: int) -> np.memmap:
-    """float16 [num_images, width] on disk; the existing file if some rows are done."""
-    mode, shape = ("r+", None) if done else ("w+", (num_images, width))
-    return np.lib.format.open_memmap(path, mode, np.float16, shape)
+def _open_rows(
+    path: Path, shape: tuple[int, ...], done: int, dtype: type[np.generic] = np.float16
+) -> np.memmap:
+    """An array on disk; the existing file if some rows are done."""
+    if done:
+        return np.lib.format.open_memmap(path, "r+")
+    return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
 class _Embedder:
@@ -129,7 +135,7 @@ def _ensure_projection(folder: Path, embedder: _Embedder, num_images: int, dims:
 def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarray:
     """PCA of an evenly spaced sample: float32 [1 + width, dims], the projected mean, then the axes.
 
-    dims: at most; there are no more axes than features.
+    dims: at most; there are no more axes than features. Images that cannot be decoded are left out.
     """
     sample = np.linspace(0, max(num_images - 1, 0), min(num_images, PCA_SAMPLE))
     images = np.unique(sample.astype(np.int64))
@@ -139,6 +145,7 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     if embedder.one_shard:
         embedder.pooled = features
         features = features[images]
+    features = features[~embedder.reader.corrupt[images]]
     mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)
     centered = (features - mean).astype(np.float64)
     _, axes = np.linalg.eigh(centered.T @ centered)

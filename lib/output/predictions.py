@@ -5,6 +5,7 @@ predictions.parquet, predictions.csv   a row for each product, in the order of i
     class_1, prob_1, class_2, ...      the catalog's own classes; null: no more candidates
     accepted                           whether class_1 is probable enough, and the promise holds
     reason                             why it is not accepted; empty if it is
+    images_used                        images that could be decoded; with none nothing is accepted
     name_1                             the levels of class_1 (Parquet only)
     nearest_cos                        cosine to the nearest labelled image (Parquet only)
 """
@@ -23,6 +24,7 @@ from lib.data.catalog import Catalog, Categories
 from lib.evaluation.abstention import AbstentionRule
 from lib.utils.groups import group_index, group_rank, group_runs
 
+NO_IMAGE = "no readable image"
 IMPROBABLE, FAR = "improbable", "unlike every labelled product"
 WITHDRAWN = "no precision can be promised for these products"
 PARQUET_ONLY = ("name_1", "nearest_cos")
@@ -99,9 +101,10 @@ def _tables(
         is_row, top = top >= 0, np.maximum(top, 0)
         top_class = np.where(is_row, class_id[chunk][top], -1)
         top_prob = np.where(is_row, probability[chunk][top], np.nan).astype(np.float32)
-        reason = _reasons(rule, top_prob[:, 0], like.supported[start:stop])
+        images = query.image_count[start:stop]
+        reason = _reasons(rule, top_prob[:, 0], like.supported[start:stop], images)
         cosine = like.nearest_cos[start:stop]
-        yield _table(keys[start:stop], categories, top_class, top_prob, reason, cosine)
+        yield _table(keys[start:stop], categories, top_class, top_prob, reason, images, cosine)
 
 
 class _Likeness(NamedTuple):
@@ -111,12 +114,18 @@ class _Likeness(NamedTuple):
     nearest_cos: np.ndarray
 
 
-def _reasons(rule: AbstentionRule, probability: np.ndarray, supported: np.ndarray) -> np.ndarray:
-    """Why each prediction is not accepted: strings [Q], empty for accepted ones."""
+def _reasons(
+    rule: AbstentionRule, probability: np.ndarray, supported: np.ndarray, images: np.ndarray
+) -> np.ndarray:
+    """Why each prediction is not accepted: strings [Q], empty for accepted ones.
+
+    Without a picture, a class can only come from other products: a guess, however probable.
+    """
     reason = np.where(rule.accepts(probability), "", IMPROBABLE).astype(object)
     reason[~supported] = FAR
     if rule.threshold is None:
         reason[:] = WITHDRAWN
+    reason[images == 0] = NO_IMAGE
     return reason
 
 
@@ -126,10 +135,11 @@ def _table(
     class_id: np.ndarray,
     probability: np.ndarray,
     reason: np.ndarray,
+    images: np.ndarray,
     nearest_cos: np.ndarray,
 ) -> pa.Table:
     """keys [Q]; class_id int [Q, k], -1: none; probability float32 [Q, k]; reason, strings [Q];
-    nearest_cos float32 [Q]."""
+    images int16 [Q], how many were used; nearest_cos float32 [Q]."""
     columns: dict[str, Any] = {"product": keys}
     rounded = probability.astype(np.float64).round(DIGITS).astype(np.float32)
     for i in range(class_id.shape[1]):
@@ -138,6 +148,7 @@ def _table(
         columns[f"prob_{i + 1}"] = pa.array(rounded[:, i], mask=absent)
     columns["accepted"] = reason == ""
     columns["reason"] = pa.array(reason.tolist(), pa.string())
+    columns["images_used"] = images
     paths = [" > ".join(level for level in path if level) for path in categories.names]
     columns["name_1"] = _dictionary_array(paths, class_id[:, 0])
     columns["nearest_cos"] = pa.array(nearest_cos, mask=~np.isfinite(nearest_cos))

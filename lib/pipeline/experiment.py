@@ -66,6 +66,11 @@ def side_of(part: str) -> str:
     return "test" if part == "test" else "train"
 
 
+def catalog_inputs(*sides: str) -> list[str]:
+    """The artifacts that `catalog_of_part` reads: the index, and which images can be decoded."""
+    return [f"extract/{kind}{side}" for side in sides for kind in ("", "embeddings/")]
+
+
 def depends_on_test(name: str) -> bool:
     """Whether an artifact is built from the products to classify, not from labelled data alone."""
     return name == "submit" or name.endswith("/test")

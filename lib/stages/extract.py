@@ -31,7 +31,7 @@ from lib.data.sources.source_files import (
 )
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment, depends_on_test
+from lib.pipeline.experiment import Experiment, catalog_inputs, depends_on_test
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 from lib.stages.near_twins import declare_near_twins, groups_of_twins, is_alike
@@ -75,7 +75,7 @@ def declare(graph: Graph) -> list[Artifact]:
             "group_by": experiment.config.data.group_by,
             "seed": experiment.config.seed,
         },
-        inputs=["extract/train", *(["extract/twins"] if is_alike(experiment) else [])],
+        inputs=[*catalog_inputs("train"), *(["extract/twins"] if is_alike(experiment) else [])],
     )
     if "extract/ids" not in graph.artifacts:  # of the trained experiment
         graph.add(
@@ -87,7 +87,7 @@ def declare(graph: Graph) -> list[Artifact]:
         graph.add(
             f"extract/phash/{side}",
             partial(build_perceptual_hashes, experiment, side),
-            inputs=[f"extract/{side}"],
+            inputs=catalog_inputs(side),
         )
     return list(graph.artifacts.values())
 
@@ -206,9 +206,9 @@ def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:
 def compare_ids(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Decide whether nearby ids are features: not if they are names, on either side."""
     from lib.features.comparable import count_id_numbers
-    from lib.stages.read import catalog_of_side
+    from lib.stages.read import index_of_side
 
-    catalogs = [catalog_of_side(experiment, side) for side in _sides_of_ids(experiment)]
+    catalogs = [index_of_side(experiment, side) for side in _sides_of_ids(experiment)]
     numbers = count_id_numbers(catalogs[0], catalogs[1] if len(catalogs) > 1 else None)
     facts = {"comparable": numbers.comparable, **asdict(numbers)}
     (folder / "ids.json").write_text(json.dumps(facts) + "\n")
@@ -235,6 +235,9 @@ def build_perceptual_hashes(experiment: Experiment, side: str, folder: Path) -> 
 def check_strict(experiment: Experiment) -> None:
     """Raise UserError if this stage passed over any record or image (`--strict`)."""
     from lib.data import scan_report
+    from lib.data.decoding import readable
 
     for side in experiment.sides if experiment.target is None else ("test",):
-        scan_report.check_strict(experiment.path(f"extract/{side}"), source_path(experiment, side))
+        source = source_path(experiment, side)
+        scan_report.check_strict(experiment.path(f"extract/{side}"), source)
+        readable.check_strict(experiment.path(f"extract/embeddings/{side}"), source)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.config.schema import Features, as_dict, fold_names
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment, side_of
+from lib.pipeline.experiment import Experiment, catalog_inputs, side_of
 from lib.pipeline.graph import Graph
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _catalog_inputs(experiment: Experiment, part: str) -> list[str]:
         for fold in fold_names(config.models[name])
         for side in _sides(part)
     ]
-    return ["extract/train", "extract/splits", f"extract/{side_of(part)}", *embeddings]
+    return [*catalog_inputs(*_sides(part)), "extract/splits", *embeddings]
 
 
 def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:

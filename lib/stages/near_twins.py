@@ -1,6 +1,7 @@
 """Stage 01: embeddings of all images, their nearest labelled images, and sets of near twins.
 
-work/<name>/extract/embeddings/<side> embeddings of all images, by a pretrained network
+work/<name>/extract/embeddings/<side> embeddings of all images, by a pretrained network; which
+                                    images cannot be decoded, and the index without them
 work/<name>/extract/nearest/<side>  the nearest labelled images of every image
 work/<name>/extract/twins           sets of near twins among the labelled products
 work/<name>/extract/sets/test       sets of near twins among the products to classify
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Backbone
 from lib.config.schema import as_dict
-from lib.pipeline.experiment import Experiment
+from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 
@@ -43,7 +44,9 @@ def declare_near_twins(graph: Graph) -> None:
     if "extract/twins" not in graph.artifacts:  # of the trained experiment
         nearest = [f"extract/nearest/{side}" for side in _sides_of_twins(experiment)]
         graph.add(
-            "extract/twins", partial(find_twins, experiment), inputs=["extract/train", *nearest]
+            "extract/twins",
+            partial(find_twins, experiment),
+            inputs=[*catalog_inputs("train"), *nearest],
         )
     if "test" in experiment.sides:
         graph.add(
@@ -51,8 +54,7 @@ def declare_near_twins(graph: Graph) -> None:
             partial(find_sets_in_test, experiment),
             settings={"k": NUM_NEAREST},
             inputs=[
-                "extract/test",
-                "extract/embeddings/test",
+                *catalog_inputs("test"),
                 "extract/nearest/train",
                 "extract/twins",
             ],
@@ -79,26 +81,32 @@ def _declare_nearest(graph: Graph, side: str) -> None:
         partial(embed_images, experiment, side),
         settings={"backbone": as_dict(BACKBONE), "dims": [MIN_DIM, MAX_DIM, IMAGES_PER_DIM]},
         inputs=[f"extract/{side}", *shared],
+        version=3,
         resumable=True,
     )
     graph.add(
         f"extract/nearest/{side}",
         partial(find_nearest, experiment, side),
         settings={"k": NUM_NEAREST},
-        inputs=[f"extract/{kind}{s}" for kind in ("", "embeddings/") for s in sides]
-        + (["extract/nearest/train"] if side == "test" else []),
+        inputs=catalog_inputs(*sides) + (["extract/nearest/train"] if side == "test" else []),
     )
 
 
 def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
-    """Embed all images of a side with a pretrained network that no label has touched."""
+    """Embed all images of a side with a pretrained network that no label has touched.
+
+    This decodes all images for the first time, so it also finds those that cannot be decoded, and
+    leaves them out: undecodable.csv lists them, and the index without them takes the place of
+    extract/<side>.
+    """
+    from lib.data.decoding.readable import leave_out_undecodable
     from lib.inference.embeddings import write_embeddings
     from lib.runtime import device as devices
-    from lib.stages.read import catalog_of_side
+    from lib.stages.read import index_of_side
     from lib.stages.scoring import open_images
     from lib.training.checkpoint import load_backbone
 
-    config, catalog = experiment.config, catalog_of_side(experiment, side)
+    config, catalog = experiment.config, index_of_side(experiment, side)
     dims = min(MAX_DIM, max(MIN_DIM, len(catalog.image_product) // IMAGES_PER_DIM))
     projection = experiment.path("extract/embeddings/train") / "projection.npy"
     advice = devices.predict_oom_advice(config.run)
@@ -106,7 +114,7 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
         open_images(experiment, BACKBONE, catalog) as reader,
         devices.catch_oom(folder, advice),
     ):
-        return write_embeddings(
+        facts = write_embeddings(
             folder,
             BACKBONE,
             replace(config.predict, embedding_dim=dims),
@@ -116,6 +124,7 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
             reader,
             config.run,
         )
+        return facts | leave_out_undecodable(folder, experiment.path(f"extract/{side}"), reader)
 
 
 def find_nearest(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.config.schema import as_dict
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment
+from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 from lib.stages.fusion import declare_fusion
 from lib.stages.scoring import (
@@ -52,7 +52,7 @@ def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifa
         "dims": config.predict.embedding_dim,
         "features": name in config.fusion_inputs,
     }
-    inputs, files = [f"extract/{side}"], {}
+    inputs, files = catalog_inputs(side), {}
     if name in config.models:
         settings["checkpoint"] = config.models[name].checkpoint
         inputs.append(f"cnn/{name}/{fold}")

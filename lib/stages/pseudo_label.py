@@ -25,7 +25,7 @@ from lib.config.model import Model
 from lib.config.schema import Config, as_dict, fold_names
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment
+from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 from lib.stages.extract import declare as declare_extract
 from lib.stages.predict import declare as declare_predict
@@ -54,9 +54,8 @@ def declare(graph: Graph) -> list[Artifact]:
     _check_same_parts(experiment.config, experiment.teacher.config)
     first_round = _first_round_artifacts(experiment.teacher)
     artifacts = list(first_round.values())
-    test = _test_index(graph)
-    if test.frozen:
-        artifacts.append(test)
+    test = _test_catalog(graph)
+    artifacts += [artifact for artifact in test.values() if artifact.frozen]
     for model in experiment.config.models.values():
         for fold in fold_names(model) if model.input == "image" else ():
             name = f"pseudo/{label_set_name(experiment.config, model, fold)}"
@@ -64,9 +63,7 @@ def declare(graph: Graph) -> list[Artifact]:
                 inputs = _first_round_inputs(experiment, model, fold)
                 files = {f"teacher/{name}": first_round[name] for name in inputs}
                 build = partial(label_test_products, experiment, model.n_folds, fold)
-                artifacts.append(
-                    _declare_labels(graph, name, build, {"extract/test": test, **files})
-                )
+                artifacts.append(_declare_labels(graph, name, build, {**test, **files}))
     return artifacts
 
 
@@ -78,7 +75,7 @@ def _declare_labels(
         name,
         build,
         settings={"pseudo_label": as_dict(settings, "teacher", "loss_weight")},
-        inputs=["extract/train", "extract/categories", "extract/splits"],
+        inputs=[*catalog_inputs("train"), "extract/categories", "extract/splits"],
         files=files,
         resumable=True,
     )
@@ -102,13 +99,12 @@ def _first_round_artifacts(teacher: Experiment) -> dict[str, Artifact]:
     return graph.artifacts
 
 
-def _test_index(graph: Graph) -> Artifact:
-    """The index of the experiment's own test products; frozen with `--new`."""
-    if graph.experiment.target is None:
-        return graph.artifacts["extract/test"]
-    without_target = Graph(replace(graph.experiment, target=None), frozen=True)
-    declare_extract(without_target)
-    return without_target.artifacts["extract/test"]
+def _test_catalog(graph: Graph) -> dict[str, Artifact]:
+    """The catalog of the experiment's own test products; frozen with `--new`."""
+    if graph.experiment.target is not None:
+        graph = Graph(replace(graph.experiment, target=None), frozen=True)
+        declare_extract(graph)
+    return {name: graph.artifacts[name] for name in catalog_inputs("test")}
 
 
 def _first_round_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:

@@ -52,9 +52,20 @@ class Twins(NamedTuple):
     twin: np.ndarray
 
 
-def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
-    """The catalog of "train" or "test", as stage 01 has it before the split."""
+def index_of_side(experiment: Experiment, side: str) -> Catalog:
+    """The catalog of "train" or "test" before any image of it is decoded."""
     return read_catalog(experiment.path(f"extract/{side}"), image_path(experiment, side))
+
+
+def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
+    """The catalog of "train" or "test", as stage 01 has it before the split.
+
+    Images that cannot be decoded are not in it.
+    """
+    readable = experiment.path(f"extract/embeddings/{side}")
+    if not (readable / "images.arrow").exists():
+        return index_of_side(experiment, side)
+    return read_catalog(readable, image_path(experiment, side))
 
 
 def catalog_of_part(experiment: Experiment, part: str) -> Catalog:

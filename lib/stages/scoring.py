@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lib.config.model import Backbone, Model
 from lib.config.schema import as_dict, fold_names
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment
+from lib.pipeline.experiment import Experiment, catalog_inputs, side_of
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 
@@ -26,7 +26,6 @@ def declare_predictions(
 ) -> Artifact:
     """The predictions of a model for a part, by `build(experiment, name, part, folder)`."""
     experiment, model = graph.experiment, graph.experiment.config.models[name]
-    side = "extract/test" if part == "test" else "extract/train"
     networks = [f"cnn/{name}/{fold}" for fold in fold_names(model)]
     return graph.add(
         f"predictions/{name}/{part}",
@@ -37,7 +36,7 @@ def declare_predictions(
             ),
             "checkpoint": model.checkpoint,
         },
-        inputs=[side, "extract/splits", *networks, *inputs],
+        inputs=[*catalog_inputs(side_of(part)), "extract/splits", *networks, *inputs],
         resumable=True,
         on_all_ranks=True,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment
+from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _declare_calibration(graph: Graph) -> Artifact:
             "min_precision": config.inference.min_precision,
         },
         inputs=[
-            "extract/train",
+            *catalog_inputs("train"),
             "extract/splits",
             "blend",
             f"features/candidates/{config.stack_part}",
@@ -72,12 +72,8 @@ def _declare_submit(graph: Graph) -> Artifact:
         "extract/categories",
         "extract/splits",
         "extract/twins",
-        *(f"extract/{side}" for side in experiment.sides),
-        *(
-            f"extract/{kind}/{side}"
-            for kind in ("embeddings", "nearest")
-            for side in experiment.sides
-        ),
+        *catalog_inputs(*experiment.sides),
+        *(f"extract/nearest/{side}" for side in experiment.sides),
         *(["extract/sets/test"] if experiment.has_test else []),
         *(f"features/candidates/{part}" for part in experiment.scored_parts),
         "blend",

@@ -15,7 +15,7 @@ from lib.config.model import Backbone, Model
 from lib.config.schema import Config, as_dict, fold_names
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment
+from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def declare_network(
         f"cnn/{name}/{fold}",
         partial(build, experiment, name, fold),
         settings=settings,
-        inputs=["extract/train", "extract/categories", "extract/splits", *inputs],
+        inputs=[*catalog_inputs("train"), "extract/categories", "extract/splits", *inputs],
         files=files,
         resumable=True,
         on_all_ranks=True,

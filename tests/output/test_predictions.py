@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,9 @@ LIKE = np.ones(3, bool), np.array([0.9, 0.75, -np.inf], np.float32)
 
 
 def catalog(num_products: int, keys: list[str] | None = None) -> Catalog:
-    """A catalog without images."""
+    """A catalog of products with one image each, which nothing reads."""
     none = np.zeros(num_products, np.int64)
-    columns = (none - 1, none, none, none[:0], none[:0], none[:0], none[:0], none[:0])
+    columns = (none - 1, none, none + 1, none[:0], none[:0], none[:0], none[:0], none[:0])
     names = None if keys is None else pa.chunked_array([keys])
     return Catalog(Path(), np.arange(num_products) + 10, *columns, keys=names)
 
@@ -49,6 +50,7 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
             "prob_2": "0.180000",
             "accepted": "true",
             "reason": "",
+            "images_used": "1",
         },
         {
             "product": "11",
@@ -58,6 +60,7 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
             "prob_2": "",
             "accepted": "true",
             "reason": "",
+            "images_used": "1",
         },
         {
             "product": "12",
@@ -67,6 +70,7 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
             "prob_2": "0.450000",
             "accepted": "false",
             "reason": "improbable",
+            "images_used": "1",
         },
     ]
 
@@ -95,6 +99,20 @@ def test_a_product_unlike_every_labelled_one_is_not_accepted(tmp_path):
     assert [row["reason"] for row in rows] == ["", *["unlike every labelled product"] * 2]
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table["reason"].to_pylist() == [row["reason"] for row in rows]
+
+
+def test_a_product_without_a_readable_image_is_never_accepted(tmp_path):
+    """However probable its class is, and whatever else speaks against it."""
+    query = replace(catalog(3), image_count=np.array([2, 0, 0], np.int16))
+    like = np.array([True, True, False]), np.ones(3, np.float32)
+    counts = predictions.write_predictions(tmp_path, query, CATEGORIES, *CANDIDATES, RULE, 1, *like)
+    assert counts == (3, 1)
+    rows = read_csv(tmp_path)
+    assert [row["accepted"] for row in rows] == ["true", "false", "false"]
+    assert [row["reason"] for row in rows] == ["", *["no readable image"] * 2]
+    assert [row["images_used"] for row in rows] == ["2", "0", "0"]
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table["images_used"].to_pylist() == [2, 0, 0]
 
 
 def test_without_a_threshold_nothing_is_accepted_because_nothing_can_be_promised(tmp_path):

@@ -23,7 +23,7 @@ import pytest
 from lib.data.catalog import read_splits, read_table, write_table
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages.order import declare_all
-from lib.stages.read import all_members, read_candidates, read_scores
+from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
 from tests.conftest import ROOT, jpeg, product
 from tests.scripts import SCRIPTS, run_all, run_cli, run_script
 
@@ -395,4 +395,9 @@ def test_corrupt_images_are_counted_and_the_run_continues(copied):
     manifest = json.loads(
         (copied / "odd" / "predictions" / "a" / "test" / "_manifest.json").read_text()
     )
-    assert manifest["facts"]["corrupt"] == 1
+    odd = load_experiment(copied / "tiny.toml", [f"work={copied}", *extra[1::2]])
+    catalog = catalog_of_part(odd, "test")
+    assert catalog.image_count[:2].tolist() == [0, 0]  # the rotten image, and no image
+    assert manifest["facts"]["images"] == len(catalog.length)
+    listed = copied / "odd" / "extract" / "embeddings" / "test" / "undecodable.csv"
+    assert len(listed.read_text().splitlines()) == 2  # the header, and the rotten image
