@@ -94,7 +94,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         "--new",
         metavar="PATH",
         help="classify these products with the trained models: a .bson, .csv, .npy or .ndjson file,"
-        " or a folder of images, of .npy or of .ndjson files",
+        " an image, or a folder of images, of .npy or of .ndjson files",
     )
     add("--rebuild", action="store_true", help="rebuild stale artifacts (fresh ones are kept)")
     add(

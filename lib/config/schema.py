@@ -14,6 +14,7 @@ from lib.config.setting import (
     MAX_CLASSES,
     BatchSize,
     BelowOne,
+    Color,
     Distinct,
     DistinctStrs,
     Encoding,
@@ -96,7 +97,8 @@ class Data:
         28, "Side of drawn strokes, in pixels."
     )
     max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
-    max_missing_fraction: Fraction = setting(0.1, "Fraction of missing images that is tolerated.")
+    max_missing_fraction: Fraction = setting(0.1, "Same, of images missing or undecodable.")
+    background: Color = setting("#ffffff", "Color that shows where an image is transparent.")
     sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
 
     @property

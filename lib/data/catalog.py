@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from lib.errors import UserError
 
 FIT, HOLDOUT, LOCKED = 0, 1, 2
+WHITE = (255, 255, 255)
 PARTS = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
 LEVELS = ["category_level1", "category_level2", "category_level3"]
 MAX_CLASSES = np.iinfo(np.int16).max
@@ -62,6 +63,7 @@ class Catalog:
     files: the files that hold the images; None if all images are in the file `path`.
     keys: strings [P], the source's own ids; None if all of them are the numbers in product_id.
     group: int32 [P], products with the same number must be in the same split.
+    background: RGB that shows where an image is transparent.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class Catalog:
     files: FileTable | None = None
     keys: pa.ChunkedArray | None = None
     group: np.ndarray | None = None
+    background: tuple[int, int, int] = WHITE
 
     def key(self, product: int) -> str:
         """The source's own id of the product at row `product`."""
@@ -318,6 +321,7 @@ def concat_catalogs(first: Catalog, second: Catalog) -> Catalog:
         length=concat("length"),
         md5=concat("md5"),
         files=_concat_files(tables[0], tables[1], num_images),
+        background=first.background,
     )
 
 

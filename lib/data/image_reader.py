@@ -190,7 +190,7 @@ def _decoder(catalog: Catalog) -> Decoder:
     """What decodes the bytes of an image to uint8 [h, w, 3] RGB, or raises UndecodableError."""
     codec = "image" if catalog.files is None else catalog.files.codec
     if codec == "image":
-        return decode_image
+        return partial(decode_image, background=catalog.background)
     kind, _, size = codec.partition(":")
     height, width = (int(side) for side in size.split("x"))
     if kind == "strokes":

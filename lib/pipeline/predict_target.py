@@ -14,15 +14,17 @@ from pathlib import Path
 from lib.errors import UserError
 from lib.pipeline.fingerprint import list_files
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff")
 KIND_OF_SUFFIX = {
     ".bson": "bson",
     ".csv": "csv",
     ".npy": "npy",
     ".ndjson": "strokes",
     ".ndjson.gz": "strokes",
+    **dict.fromkeys(IMAGE_SUFFIXES, "folders"),
 }
 ACCEPTED = (
-    "--new takes a .bson, .csv, .npy or .ndjson file, or a folder of images or of .npy or"
+    "--new takes a .bson, .csv, .npy or .ndjson file, an image, or a folder of images or of .npy or"
     " .ndjson files"
 )
 MAX_NAME_LENGTH = 40  # characters of the file's name in a slug

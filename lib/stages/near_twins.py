@@ -79,7 +79,11 @@ def _declare_nearest(graph: Graph, side: str) -> None:
     graph.add(
         f"extract/embeddings/{side}",
         partial(embed_images, experiment, side),
-        settings={"backbone": as_dict(BACKBONE), "dims": [MIN_DIM, MAX_DIM, IMAGES_PER_DIM]},
+        settings={
+            "backbone": as_dict(BACKBONE),
+            "dims": [MIN_DIM, MAX_DIM, IMAGES_PER_DIM],
+            "background": experiment.config.data.background,  # all that decodes depends on this
+        },
         inputs=[f"extract/{side}", *shared],
         version=3,
         resumable=True,
@@ -124,7 +128,10 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
             reader,
             config.run,
         )
-        return facts | leave_out_undecodable(folder, experiment.path(f"extract/{side}"), reader)
+        # New products get no answer without an image, but nothing is learned from what is left.
+        limit = config.data.max_missing_fraction if side == "train" else 1.0
+        index = experiment.path(f"extract/{side}")
+        return facts | leave_out_undecodable(folder, index, reader, limit)
 
 
 def find_nearest(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:

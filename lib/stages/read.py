@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class Twins(NamedTuple):
 
 def index_of_side(experiment: Experiment, side: str) -> Catalog:
     """The catalog of "train" or "test" before any image of it is decoded."""
-    return read_catalog(experiment.path(f"extract/{side}"), image_path(experiment, side))
+    return _read_catalog(experiment, side, experiment.path(f"extract/{side}"))
 
 
 def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
@@ -65,7 +66,13 @@ def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
     readable = experiment.path(f"extract/embeddings/{side}")
     if not (readable / "images.arrow").exists():
         return index_of_side(experiment, side)
-    return read_catalog(readable, image_path(experiment, side))
+    return _read_catalog(experiment, side, readable)
+
+
+def _read_catalog(experiment: Experiment, side: str, folder: Path) -> Catalog:
+    catalog = read_catalog(folder, image_path(experiment, side))
+    red, green, blue = bytes.fromhex(experiment.config.data.background.removeprefix("#"))
+    return replace(catalog, background=(red, green, blue))
 
 
 def catalog_of_part(experiment: Experiment, part: str) -> Catalog:

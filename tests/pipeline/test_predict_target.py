@@ -25,6 +25,7 @@ def test_a_folder_of_arrays_is_npy_and_one_with_an_image_is_folders(tmp_path):
         ("x.npy", "npy"),
         ("x.ndjson", "strokes"),
         ("x.ndjson.gz", "strokes"),
+        ("x.JPG", "folders"),
     ],
 )
 def test_the_suffix_of_a_file_names_its_kind(tmp_path, name, source):

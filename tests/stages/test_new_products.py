@@ -220,7 +220,7 @@ def test_a_folder_of_images_with_models_of_a_bson_catalog(trained, tmp_path):
     assert first.returncode == 0, first.stderr
     result = run_all(trained, "--new", str(tmp_path / "fresh"))
     assert result.returncode == 0, result.stderr
-    assert "images cannot be decoded and are left out (1 x not an image)" in first.stderr
+    assert "images cannot be decoded (1 x not an image) and are left out" in first.stderr
     predicted = predictions(trained, tmp_path / "fresh")
     names = [str(p.relative_to(tmp_path / "fresh")) for p in (tmp_path / "fresh").rglob("*.*g")]
     assert [row["product"] for row in predicted] == sorted(names)

@@ -16,11 +16,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from lib.data.catalog import WHITE
 from lib.data.decoding import jpeg
 from lib.data.decoding.undecodable import UndecodableError, foreign_kind
 from lib.data.decoding.value_range import alpha_to_uint8, to_uint8
 
-WHITE = (255, 255, 255)
 # Pillow has many more; these are what catalogs hold, and none of them starts another program.
 FORMATS = ("PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG", "JPEG2000", "PPM", "ICO")
 MAX_PIXELS = 178_956_970  # a file of 1 kB can ask for more; Pillow's own limit

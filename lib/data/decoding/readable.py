@@ -28,28 +28,34 @@ CHUNK_ROWS = 1 << 16
 MAX_REASONS, OTHER = 20, "others"  # reasons that are counted apart
 
 
-def leave_out_undecodable(folder: Path, index: Path, reader: ImageReader) -> dict[str, Any]:
+def leave_out_undecodable(
+    folder: Path, index: Path, reader: ImageReader, max_fraction: float = 1.0
+) -> dict[str, Any]:
     """Leave out what `decoded.npy` (bool [I]) in `folder` says no, where that is any image.
 
     Drops the rows of `embeddings.npy`, writes the index without these images beside it, lists them
     in undecodable.csv, and warns. index: the folder of the whole index, which the reader reads.
-    Returns counts.
+    Returns counts. Raises UserError if more than `max_fraction` of the images cannot be decoded.
     """
     decoded = np.load(folder / "decoded.npy")
     rows = np.flatnonzero(~decoded)
     if len(rows) == 0:
         return {"undecodable": 0}
     reasons = write_list(folder / LIST, reader, rows)
+    most = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
+    counts = f"{len(rows):,} of {len(decoded):,} images cannot be decoded"
+    found = f"{reader.catalog.path}: {counts} ({most})"
+    if len(rows) > max_fraction * len(decoded):
+        raise UserError(
+            f"{found}; so many are one fault; all are listed in {folder / LIST}; mend the files, or"
+            " raise data.max_missing_fraction"
+        )
     lost = write_index_of(folder, index, reader.catalog, decoded)
     drop_rows(folder / "embeddings.npy", decoded)
-    most = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
     logger.warning(
-        "%s: %s of %s images cannot be decoded and are left out (%s); %s products have no other"
-        " image; all are listed in %s; pass --strict to stop at them",
-        reader.catalog.path,
-        f"{len(rows):,}",
-        f"{len(decoded):,}",
-        most,
+        "%s and are left out; %s products have no other image; all are listed in %s; pass --strict"
+        " to stop at them",
+        found,
         f"{lost:,}",
         folder.with_name(folder.name.removesuffix(".partial")) / LIST,
     )

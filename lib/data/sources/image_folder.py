@@ -5,16 +5,20 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lib.data.sources.base import Listing, hash_files, list_files
-
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from lib.pipeline.predict_target import IMAGE_SUFFIXES
 
 
 def list_folder(source: Path, labelled: bool) -> Listing:
     """List the images in a folder and its subfolders; the class is the image's folder.
 
-    labelled: whether the images have classes. Raises UserError if there are no images.
+    source: a folder, or a single image. labelled: whether the images have classes. Raises UserError
+    if there are no images.
     """
-    names = list_files(source, *SUFFIXES)
+    root, names = source, [source.name]
+    if source.is_file() and source.suffix.lower() in IMAGE_SUFFIXES:
+        root = source.parent
+    else:
+        names = list_files(source, *IMAGE_SUFFIXES)
     return Listing(
         unit="file",
         location=np.arange(1, len(names) + 1),
@@ -22,7 +26,7 @@ def list_folder(source: Path, labelled: bool) -> Listing:
         labels=[_class_of(name) if labelled else "" for name in names],
         image_count=np.ones(len(names), np.int32),
         files=names,
-        hash_images=hash_files(source, names),
+        hash_images=hash_files(root, names),
     )
 
 

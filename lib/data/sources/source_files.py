@@ -89,7 +89,7 @@ def image_path(experiment: Experiment, side: str) -> Path:
         return _csv_image_root(experiment, side, path)
     if kind == "strokes":
         path = _unpacked_path(experiment, side)
-    if kind in ("npy", "strokes") and not path.is_dir():
+    if kind in ("folders", "npy", "strokes") and not path.is_dir():
         return path.parent
     return path
 

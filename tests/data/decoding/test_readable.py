@@ -31,9 +31,9 @@ def embed(folder: Path, catalog: Catalog, size: int = 8) -> np.ndarray:
     return embeddings
 
 
-def leave_out(folder: Path, index: Path, catalog: Catalog) -> dict:
+def leave_out(folder: Path, index: Path, catalog: Catalog, max_fraction: float = 1.0) -> dict:
     with ImageReader(catalog, (8, 8), 1) as reader:
-        return leave_out_undecodable(folder, index, reader)
+        return leave_out_undecodable(folder, index, reader, max_fraction)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_every_undecodable_image_is_listed_and_left_out(of_files, caplog):
     assert [row["product"] for row in listed] == ["a/0.jpg", "a/2.jpg", "b/4.jpg"]
     for row, reason in zip(listed, BAD.values(), strict=True):
         assert row["reason"].startswith(reason)
-    assert "3 of 5 images cannot be decoded and are left out" in caplog.text
+    assert "3 of 5 images cannot be decoded (1 x an HTML page, not an image; " in caplog.text
     kept = read_catalog(folder, catalog.path)
     assert [kept.key(p) for p in range(5)] == [catalog.key(p) for p in range(5)]
     assert kept.image_count.tolist() == [0, 1, 0, 1, 0]
@@ -113,6 +113,18 @@ def test_no_image_at_all_can_be_left(tmp_path, index_products):
     kept = read_catalog(folder, catalog.path)
     assert kept.image_count.tolist() == [0, 0]
     assert len(kept.md5) == len(np.load(folder / "embeddings.npy")) == 0
+
+
+def test_more_than_the_setting_allows_is_one_fault(of_files):
+    folder, index, catalog = of_files
+    embed(folder, catalog)
+    with pytest.raises(
+        UserError, match=r"3 of 5 images .* raise data.max_missing_fraction"
+    ) as error:
+        leave_out(folder, index, catalog, 0.5)
+    assert str(folder / "undecodable.csv") in str(error.value)
+    assert len(read_list(folder)) == 3
+    leave_out(folder, index, catalog, 0.6)
 
 
 def test_strict_names_the_first_and_the_list(of_files):

@@ -53,6 +53,17 @@ def test_an_unlabelled_folder_may_have_any_depth(tmp_path, image_folder):
     assert (read_catalog(tmp_path / "i", image_folder).label == -1).all()
 
 
+def test_a_single_image_is_a_product(tmp_path, image_folder):
+    photo = image_folder / "loose.jpg"
+    listing = list_folder(photo, False)
+    (tmp_path / "i").mkdir()
+    categories = Categories(np.array([0]), [("A", "", "")], ["A"])
+    index_listing(tmp_path / "i", photo, listing, categories, False, 0.0, 1)
+    catalog = read_catalog(tmp_path / "i", photo.parent)
+    assert [catalog.key(product) for product in range(len(catalog.label))] == ["loose.jpg"]
+    assert image_bytes(catalog, 0) == photo.read_bytes()
+
+
 def test_a_folder_without_images_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"no file of the kinds \.jpg"):
         list_folder(tmp_path, True)
