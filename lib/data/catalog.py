@@ -11,7 +11,6 @@ Columns in brackets are optional. Rows are in the order of the source. polars, p
 can open these files directly.
 """
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lib.data.records import NO_CATEGORY, CorruptRecord
+from lib.data.sources.text_table import TableFormat, read_rows
 from lib.errors import UserError
 
 FIT, HOLDOUT, LOCKED = 0, 1, 2
@@ -28,6 +29,7 @@ WHITE = (255, 255, 255)
 PARTS = {"fit": FIT, "holdout": HOLDOUT, "locked": LOCKED}
 LEVELS = ["category_level1", "category_level2", "category_level3"]
 MAX_CLASSES = np.iinfo(np.int16).max
+MAX_CATEGORY_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,12 @@ class Splits:
         return np.where(self.fold >= 0, self.fold % num_folds, -1).astype(np.int8)
 
 
-def build_categories(folder: Path, source: Path) -> dict[str, Any]:
+def build_categories(folder: Path, source: Path, form: TableFormat | None = None) -> dict[str, Any]:
     """Write `categories.arrow` from `category_names.csv` (category_id and three names).
 
     Returns counts. Raises UserError for a table that is not as Cdiscount's, naming the line.
     """
-    names = _read_category_names(source)
+    names = _read_category_names(source, form)
     if not names:
         raise UserError(f"{source}: no categories")
     return _write_categories(folder, source, names)
@@ -186,25 +188,23 @@ def build_named_categories(folder: Path, source: Path, labels: Iterable[str]) ->
     return _write_categories(folder, source, names, keys)
 
 
-def _read_category_names(source: Path) -> dict[int, list[str]]:
+def _read_category_names(source: Path, form: TableFormat | None) -> dict[int, list[str]]:
     """The three names of each category_id."""
     names: dict[int, list[str]] = {}
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [c for c in ["category_id", *LEVELS] if c not in (reader.fieldnames or [])]
-        if missing:
-            columns = ", ".join(["category_id", *LEVELS])
-            raise UserError(f"{source}: line 1: no column {missing[0]}; it must have {columns}")
-        for row in reader:
-            line = f"{source}: line {reader.line_num}"
-            try:
-                category = int(row["category_id"])
-            except (TypeError, ValueError):
-                value = row["category_id"]
-                raise UserError(f"{line}: category_id {value!r} is not an integer") from None
-            if category in names:
-                raise UserError(f"{line}: duplicate category_id {category}")
-            names[category] = [row[level] or "" for level in LEVELS]
+    corrupt: list[CorruptRecord] = []
+    for number, (key, *levels) in read_rows(source, ["category_id", *LEVELS], corrupt, form):
+        line = f"{source}: line {number}"
+        try:
+            category = int(key)
+        except ValueError:
+            raise UserError(f"{line}: category_id {key!r} is not an integer") from None
+        if not NO_CATEGORY < category <= MAX_CATEGORY_ID:
+            raise UserError(f"{line}: category_id {key} is beyond 64 bits; number it anew")
+        if category in names:
+            raise UserError(f"{line}: duplicate category_id {category}")
+        names[category] = levels
+    if corrupt:
+        raise UserError(f"{source}: line {corrupt[0].offset}: {corrupt[0].reason}")
     return names
 
 

@@ -21,6 +21,10 @@ FRACTION_BITS = 4  # of a coordinate on the canvas
 Drawing = list[np.ndarray]  # strokes: int16 [points, 2], x and y
 
 
+class RawDrawing(Exception):
+    """A drawing as it was recorded, whose strokes have a third list, of times."""
+
+
 def parse_drawing(line: bytes) -> tuple[str, Drawing]:
     """(key_id, strokes) of a line. Raises ValueError, with the reason, if it is not a drawing.
 
@@ -32,7 +36,11 @@ def parse_drawing(line: bytes) -> tuple[str, Drawing]:
         if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
             raise TypeError
         str(key).encode()  # UnicodeEncodeError, a ValueError: half a surrogate pair
+        if any(len(stroke) == 3 for stroke in record["drawing"]):  # x, y and time
+            raise RawDrawing
         strokes = [np.array(stroke[:2], np.float64).T for stroke in record["drawing"]]
+    except RawDrawing:
+        raise ValueError("a raw drawing, with times; use the simplified drawings") from None
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a drawing: {type(error).__name__}") from None
     if not strokes or any(s.ndim != 2 or s.shape[1] != 2 or len(s) == 0 for s in strokes):

@@ -14,7 +14,10 @@ from pathlib import Path
 from lib.errors import UserError
 from lib.pipeline.fingerprint import list_files
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
 KIND_OF_SUFFIX = {
     ".bson": "bson",
     ".csv": "csv",

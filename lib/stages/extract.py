@@ -53,7 +53,7 @@ def declare(graph: Graph) -> list[Artifact]:
         partial(build_categories, experiment),
         settings={
             **checksum_settings(experiment, class_file),
-            **read_settings(experiment, "train"),
+            **read_settings(experiment, class_file),
         },
         files={class_file: files[class_file]},
     )
@@ -149,10 +149,15 @@ def build_categories(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Number the categories: from their own table, or from the names in `train`."""
     from lib.data.catalog import build_categories as build_from_table
     from lib.data.catalog import build_named_categories
+    from lib.data.sources.class_names import name_cautions
+    from lib.data.sources.text_table import TableFormat
 
     if has_category_table(experiment):
-        return build_from_table(folder, checked_path(experiment, "categories"))
+        form = TableFormat(experiment.config.data.encoding, experiment.config.data.separator)
+        return build_from_table(folder, checked_path(experiment, "categories"), form)
     labels = list_source(experiment, "train").labels
+    for caution in name_cautions(labels):
+        logger.warning("%s: %s", source_path(experiment, "train"), caution)
     return build_named_categories(folder, source_path(experiment, "train"), labels)
 
 

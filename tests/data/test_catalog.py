@@ -20,6 +20,7 @@ from lib.data.catalog import (
     write_table,
 )
 from lib.data.image_reader import ImageReader
+from lib.data.sources.text_table import TableFormat
 from lib.errors import UserError
 from tests.conftest import jpeg
 from tests.features.toy_catalog import random_catalog
@@ -50,6 +51,11 @@ def test_classes_are_sorted_by_category_id(tmp_path, write_categories):
         ("a,b\n1,2\n", "line 1: no column category_id"),
         (HEADER + "x,a,b,c\n", "line 2: category_id 'x' is not an integer"),
         (HEADER, "no categories"),
+        (HEADER + "1,a,b,c, d\n", "line 2: 5 fields, but the header has 4"),
+        (
+            HEADER + "9223372036854775808,a,b,c\n",
+            "line 2: category_id 9223372036854775808 is beyond",
+        ),
         (HEADER + "1,a,b,c\n1,a,b,c\n", "line 3: duplicate category_id 1"),
     ],
 )
@@ -58,6 +64,15 @@ def test_the_message_for_a_bad_category_table_names_the_line(tmp_path, text, mes
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         build_categories(tmp_path, path)
+
+
+def test_a_category_table_is_read_in_its_encoding(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_bytes((HEADER + "1,a,b,d\u00e9co\n2,a,b,c\n").encode("cp1252"))
+    with pytest.raises(UserError, match="line 2: not utf-8: set data"):
+        build_categories(tmp_path, path)
+    build_categories(tmp_path, path, TableFormat("cp1252"))
+    assert read_categories(tmp_path).names[0] == ("a", "b", "d\u00e9co")
 
 
 def test_too_many_categories_are_an_error(tmp_path):

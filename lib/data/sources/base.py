@@ -91,21 +91,30 @@ def list_files(source: Path, *suffixes: str) -> list[str]:
 
     Raises UserError if there are none, or if a name is not UTF-8.
     """
+    return split_files(source, *suffixes)[0]
+
+
+def split_files(source: Path, *suffixes: str) -> tuple[list[str], list[str]]:
+    """The names of `list_files`, and those of all other files; errors as there.
+
+    A file that is not a regular one, such as a named pipe, is among the others.
+    """
     if not source.is_dir():
         raise UserError(f"{source}: not a folder; set data.train or data.test to one")
-    names = [
-        name
-        for name, size in fingerprint.list_files(source)
-        if name.lower().endswith(suffixes) and size != fingerprint.NOT_REGULAR
-    ]
+    names: list[str] = []
+    others: list[str] = []
+    for name, size in fingerprint.list_files(source):
+        is_wanted = name.lower().endswith(suffixes) and size != fingerprint.NOT_REGULAR
+        (names if is_wanted else others).append(name)
     if not names:
-        raise UserError(f"{source}: no file of the kinds {', '.join(suffixes)} in it")
+        found = f"; it has {len(others)} others, such as {others[0]!a}" if others else ""
+        raise UserError(f"{source}: no file of the kinds {', '.join(suffixes)} in it{found}")
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError:
             raise UserError(f"{source}: the name {name!a} is not UTF-8; rename the file") from None
-    return names
+    return names, [name.encode("utf-8", "replace").decode() for name in others]
 
 
 def list_class_files(source: Path, suffix: str, classes: Sequence[str] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
+from lib.data.sources.file_kind import check_kind
 from lib.errors import UserError
 
 
@@ -45,7 +46,7 @@ def list_arrays(
     file = np.repeat(np.arange(len(arrays), dtype=np.int32), counts)
     if not len(file):
         raise UserError(f"{source}: its arrays have no rows")
-    labels = [array.name.removesuffix(".npy") if labelled else "" for array in arrays]
+    labels = [array.name[: -len(".npy")] if labelled else "" for array in arrays]
     return Listing(
         unit="row",
         location=np.arange(1, len(file) + 1),
@@ -60,6 +61,8 @@ def list_arrays(
 
 
 def _open_array(path: Path, name: str, max_rows: int) -> ArrayFile:
+    if path.is_file():
+        check_kind(path, "a numpy array", "a numpy array")
     try:
         values = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError) as error:

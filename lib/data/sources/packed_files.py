@@ -11,18 +11,29 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lib.data.sources.file_kind import GZIP, check_kind
 from lib.errors import UserError
+from lib.pipeline.fingerprint import list_files
 from lib.utils.files import atomic_write
 
-PACKED_SUFFIX = ".ndjson.gz"
+PACKED_SUFFIX, PLAIN_SUFFIX = ".ndjson.gz", ".ndjson"
 
 
 def list_packed(source: Path, classes: Sequence[str] = ()) -> list[Path]:
-    """The gzipped files in a folder, or `source` itself. classes: only these; () for all."""
-    files = [source] if source.is_file() else sorted(source.glob(f"*{PACKED_SUFFIX}"))
-    files = [path for path in files if path.name.endswith(PACKED_SUFFIX)]
+    """The gzipped files in a folder and its subfolders, or `source` itself.
+
+    Not those that lie unpacked beside it. classes: only these; () for all.
+    """
+    if source.is_file():
+        return [source] if _is_packed(source.name) else []
+    names = [name for name, _ in list_files(source)] if source.is_dir() else []
+    plain = {name.lower() for name in names}
     return [
-        path for path in files if not classes or path.name.removesuffix(PACKED_SUFFIX) in classes
+        source / name
+        for name in names
+        if _is_packed(name)
+        and name.lower().removesuffix(".gz") not in plain
+        and (not classes or name[: -len(PACKED_SUFFIX)] in classes)
     ]
 
 
@@ -30,17 +41,37 @@ def unpack(source: Path, folder: Path, classes: Sequence[str] = ()) -> int:
     """Unpack the files of `list_packed` into `folder`; returns how many there are.
 
     An image is read by its offset, which a gzipped file does not have. Files that are already
-    unpacked are kept. Raises UserError for an incomplete gzip file.
+    unpacked are kept; plain files of a folder are linked, so that all lie in one place. Raises
+    UserError for an incomplete gzip file.
     """
-    files = list_packed(source, classes)
+    root = source if source.is_dir() else source.parent
+    files, plain = list_packed(source, classes), _list_plain(source, classes)
     for path in tqdm(files, unit=" files", desc="unpacking", disable=None):
-        target = folder / path.name.removesuffix(".gz")
+        target = folder / path.relative_to(root)
+        target = target.with_name(target.name[: -len(".gz")])
         if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             _unpack_file(path, target)
+    for name in plain:
+        if not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to((source / name).resolve())
     return len(files)
 
 
+def _list_plain(source: Path, classes: Sequence[str]) -> list[str]:
+    """Names of the files of a folder that need no unpacking."""
+    names = [name for name, _ in list_files(source)] if source.is_dir() else []
+    plain = [name for name in names if name.lower().endswith(PLAIN_SUFFIX)]
+    return [name for name in plain if not classes or name[: -len(PLAIN_SUFFIX)] in classes]
+
+
+def _is_packed(name: str) -> bool:
+    return name.lower().endswith(PACKED_SUFFIX)
+
+
 def _unpack_file(path: Path, target: Path) -> None:
+    check_kind(path, "a gzip archive", GZIP)
     try:
         with (
             atomic_write(target) as temporary,

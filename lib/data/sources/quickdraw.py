@@ -21,6 +21,7 @@ from lib.data.sources.base import (
     list_class_files,
     root_of,
 )
+from lib.data.sources.file_kind import check_kind
 from lib.data.strokes import parse_drawing
 from lib.errors import UserError
 
@@ -59,10 +60,11 @@ def list_strokes(
     files = [_read_lines(root, name, corrupt, max_per_class) for name in names]
     counts = [len(file.offset) for file in files]
     if not sum(counts):
-        raise UserError(f"{source}: no drawings in its files")
+        first = f"; line {corrupt[0].offset} of {corrupt[0].reason}" if corrupt else ""
+        raise UserError(f"{source}: no drawings in its files{first}")
     file_index = np.repeat(np.arange(len(files), dtype=np.int32), counts)
     keys = [key for file in files for key in file.key_id]
-    labels = [file.name.removesuffix(".ndjson") if labelled else "" for file in files]
+    labels = [file.name[: -len(".ndjson")] if labelled else "" for file in files]
     return Listing(
         unit="line",
         location=np.concatenate([file.line for file in files]),
@@ -82,6 +84,7 @@ def _read_lines(
     root: Path, name: str, corrupt: list[CorruptRecord], max_drawings: int
 ) -> NdjsonFile:
     """The first drawings of a file (0: all); appends lines that are not drawings to `corrupt`."""
+    check_kind(root / name, "drawings (ndjson)")
     drawings, keys = [], []
     for number, (offset, line) in enumerate(_iter_lines(root / name), 1):
         if not line.strip():

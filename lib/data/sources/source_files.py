@@ -7,13 +7,20 @@ catalog. With `--new PATH`, PATH is the test side, and may be of another kind th
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.data.sources.packed_files import list_packed
+from lib.data.sources.packed_files import PACKED_SUFFIX, list_packed
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 
 if TYPE_CHECKING:
     from lib.data.sources.base import Listing
 
+EXPECTED = {
+    "bson": "a BSON file",
+    "csv": "a CSV table",
+    "npy": "a numpy array",
+    "strokes": "drawings (ndjson)",
+}
+WELCOME = {"npy": "a numpy array"}
 SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
 # Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
 BOTH_KEYS = {
@@ -68,6 +75,8 @@ def checksum_settings(experiment: Experiment, side: str) -> dict[str, Any]:
 def read_settings(experiment: Experiment, side: str) -> dict[str, Any]:
     """The part of a manifest that says how a side is read."""
     kind, data = source_kind(experiment, side), experiment.config.data
+    if side == "categories":
+        return {"separator": data.separator, "encoding": data.encoding}
     if kind == "bson":
         return {}
     keys = BOTH_KEYS.get(kind, ()) + (TRAIN_KEYS.get(kind, ()) if side == "train" else ())
@@ -100,11 +109,16 @@ def checked_path(experiment: Experiment, side: str) -> Path:
     Raises UserError if it is a folder and should be a file, or has another checksum than published.
     """
     from lib.data.checksum import verify_checksum
+    from lib.data.sources.file_kind import GZIP, check_kind
 
     path, kind = source_path(experiment, side), source_kind(experiment, side)
     if path.is_dir() and kind not in ("folders", "npy", "strokes"):
         raise UserError(f"{path}: a folder; with data.source = {kind} it must be a file")
     if path.is_file():
+        if kind != "folders":  # a single image
+            what = "a CSV table" if side == "categories" else EXPECTED[kind]
+            packed = kind == "strokes" and path.name.lower().endswith(PACKED_SUFFIX)
+            check_kind(path, what, GZIP if packed else WELCOME.get(kind, ""))
         verify_checksum(path, _published(experiment, side))
     return _unpacked_path(experiment, side)
 
@@ -139,7 +153,7 @@ def _unpacked_path(experiment: Experiment, side: str) -> Path:
     if not needs_unpacking(experiment, side):
         return path
     folder = experiment.path(f"extract/unpacked/{side}")
-    return folder / path.name.removesuffix(".gz") if path.suffix == ".gz" else folder
+    return folder / path.name[: -len(".gz")] if path.suffix.lower() == ".gz" else folder
 
 
 def _csv_image_root(experiment: Experiment, side: str, path: Path) -> Path:

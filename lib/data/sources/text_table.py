@@ -101,7 +101,9 @@ def _read_body(
         if all(map(_is_decoded, values)):
             yield line, values
         else:
-            corrupt.append(CorruptRecord(line, 0, f"not {encoding}: {OTHER_ENCODING}"))
+            corrupt.append(
+                CorruptRecord(line, 0, f"not {encoding.removesuffix('-sig')}: {OTHER_ENCODING}")
+            )
 
 
 def _next_row(source: Path, reader: Any) -> list[str]:

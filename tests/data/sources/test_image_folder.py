@@ -1,6 +1,8 @@
 import json
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -69,3 +71,26 @@ def test_a_folder_without_images_is_an_error(tmp_path):
         list_folder(tmp_path, True)
     with pytest.raises(UserError, match="not a folder"):
         list_folder(tmp_path / "none", True)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif", ".jp2", ".ppm", ".jfif"])
+def test_every_kind_that_opencv_reads_is_an_image(tmp_path, suffix):
+    encoded = ".jpg" if suffix == ".jfif" else suffix
+    picture = cv2.imencode(encoded, np.full((64, 64, 3), 99, np.uint8))[1].tobytes()
+    (tmp_path / "Red").mkdir()
+    (tmp_path / "Red" / f"a{suffix}").write_bytes(picture)
+    listing = list_folder(tmp_path, True)
+    assert (listing.keys, listing.cautions) == ([f"Red/a{suffix}"], [])
+    assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def test_other_files_are_listed_with_the_classes_they_leave_empty(tmp_path):
+    for name in ("Red/a.jpg", "Red/b.txt", "Blue/c.heic", "Blue/d.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "Red" / "pipe.jpg")
+    (caution,) = list_folder(tmp_path, True).cautions
+    assert caution.startswith(
+        "4 files are not read as images: 2 x .heic, 1 x .txt, 1 x .jpg, the first is Blue/c.heic;"
+        " no image is left in Blue;"
+    )

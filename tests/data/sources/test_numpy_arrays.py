@@ -90,3 +90,15 @@ def test_a_truncated_array_is_an_error(tmp_path):
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-5])
     with pytest.raises(UserError, match=r"not a complete \.npy file"):
         list_arrays(tmp_path, True)
+
+
+def test_a_suffix_in_capitals_is_no_part_of_the_class(tmp_path):
+    np.save(tmp_path / "cat.npy", np.zeros((1, 4), np.uint8))
+    (tmp_path / "cat.npy").rename(tmp_path / "cat.NPY")
+    assert list_arrays(tmp_path, True).labels == ["cat"]
+
+
+def test_another_kind_of_file_is_named(tmp_path):
+    (tmp_path / "cat.npy").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(UserError, match=r"cat\.npy: not a numpy array but an HTML page"):
+        list_arrays(tmp_path, True)

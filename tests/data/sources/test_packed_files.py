@@ -31,3 +31,23 @@ def test_only_selected_classes_are_unpacked(tmp_path):
     assert unpack(tmp_path, tmp_path / "out", ["dog"]) == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["dog.ndjson"]
     assert (tmp_path / "out" / "dog.ndjson").read_bytes() == b"{}\n"
+
+
+def test_plain_files_lie_beside_the_unpacked_ones(tmp_path):
+    source, folder = tmp_path / "train", tmp_path / "out"
+    (source / "birds").mkdir(parents=True)
+    folder.mkdir()
+    (source / "birds" / "owl.NDJSON.GZ").write_bytes(gzip.compress(b"owl\n"))
+    (source / "cat.ndjson.gz").write_bytes(gzip.compress(b"packed\n"))
+    (source / "cat.ndjson").write_bytes(b"plain\n")
+    (source / "dog.ndjson").write_bytes(b"dog\n")
+    assert list_packed(source) == [source / "birds" / "owl.NDJSON.GZ"]
+    assert unpack(source, folder) == 1
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
+    assert files == {"birds/owl.NDJSON": b"owl\n", "cat.ndjson": b"plain\n", "dog.ndjson": b"dog\n"}
+
+
+def test_another_kind_of_file_is_named(tmp_path):
+    (tmp_path / "cat.ndjson.gz").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"not a gzip archive but a pointer of git-lfs; run `git"):
+        unpack(tmp_path, tmp_path)

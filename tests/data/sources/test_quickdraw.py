@@ -77,3 +77,30 @@ def test_files_without_a_drawing_are_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no file of the kinds"):
         list_strokes(tmp_path / "empty", True, 28)
+
+
+def test_raw_drawings_are_named(tmp_path):
+    raw = [[0.5, 300.2], [1.0, 2.0], [0, 17]]
+    (tmp_path / "cat.ndjson").write_text(line(1, raw) + "\n")
+    with pytest.raises(
+        UserError, match=r"line 1 of cat\.ndjson: a raw drawing, with times; use the"
+    ):
+        list_strokes(tmp_path, True, 28)
+
+
+def test_a_packed_file_without_its_suffix_is_named(tmp_path):
+    (tmp_path / "cat.ndjson").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(UserError, match=r"cat\.ndjson: not drawings \(ndjson\) but a gzip archive"):
+        list_strokes(tmp_path, True, 28)
+
+
+def test_keys_are_kept_as_they_stand(tmp_path):
+    keys = ["0001", "0012", "12", "9223372036854775808"]
+    text = "".join(line(key, FLAT) + "\n" for key in keys)
+    for name in ("cat", "dog"):
+        (tmp_path / f"{name}.ndjson").write_text(text if name == "cat" else line(7, FLAT))
+    listing = list_strokes(tmp_path, True, 28)
+    facts, catalog, _ = index_source(tmp_path / "i", tmp_path, tmp_path, listing)
+    assert facts["products"] == 5
+    assert [catalog.key(row) for row in range(4)] == keys
+    assert catalog.id_is_number().tolist() == [False, False, True, False, True]
