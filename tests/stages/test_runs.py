@@ -22,6 +22,7 @@ import pytest
 
 from lib.data.catalog import read_splits, read_table, write_table
 from lib.pipeline.experiment import Experiment, load_experiment
+from lib.pipeline.manifest import MANIFEST, read_manifest, whole_digest
 from lib.stages.order import declare_all
 from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
 from tests.conftest import ROOT, jpeg, product
@@ -273,6 +274,13 @@ def test_labels_of_the_locked_part_reach_no_fit(copied):
     label[locked] = np.random.default_rng(0).permutation(8)[label[locked]]
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     write_table(path, columns | {"class_id": pa.array(label)})
+    recorded = read_manifest(path.parent)
+    assert recorded is not None
+    recorded["files"][path.name] = {
+        "bytes": path.stat().st_size,
+        "sha256": whole_digest(path),
+    }
+    (path.parent / MANIFEST).write_text(json.dumps(recorded))
     for stage in ("cnn", "predictions", "features", "stack", "scores", "blend", "submit"):
         shutil.rmtree(copied / "tiny" / stage)
     result = run_in_one_process(copied)
