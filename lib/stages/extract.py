@@ -196,10 +196,16 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.stages.read import catalog_of_side
 
     catalog, config = catalog_of_side(experiment, "train"), experiment.config
-    group = groups_of_twins(experiment) if is_alike(experiment) else catalog.group
-    return splits.build_splits(
-        folder, catalog.product_id, catalog.label, config.split, config.seed, group
+    build = partial(
+        splits.build_splits, folder, catalog.product_id, catalog.label, config.split, config.seed
     )
+    if not is_alike(experiment):
+        return build(catalog.group)
+    try:
+        return build(groups_of_twins(experiment))
+    except UserError as error:
+        logger.warning("near twins are not kept together, so figures are too high: %s", error)
+        return build(None)
 
 
 def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:

@@ -62,11 +62,12 @@ def catalog(tmp_path_factory) -> Path:
     return folder
 
 
-def split(catalog: Path, test: str, group_by: str) -> Experiment:
+def split(catalog: Path, test: str, group_by: str, *options: str) -> Experiment:
     """Run stage 01 with these products to classify."""
     config = catalog / f"{group_by}-{test.removesuffix('.csv')}.toml"
     config.write_text(CONFIG.format(folder=catalog, test=test, group_by=group_by))
-    assert run_stage(extract, ["--config", str(config), "--quiet", "--rebuild"]) == 0
+    command = ["--config", str(config), "--quiet", "--rebuild", *options]
+    assert run_stage(extract, command) == 0
     return load_experiment(config)
 
 
@@ -101,3 +102,11 @@ def test_near_twins_are_apart_on_request(catalog):
     experiment = split(catalog, "", "")
     assert bursts_together(catalog, experiment).mean() < 0.5
     assert np.load(experiment.path("extract/twins") / "twin.npy").mean() > 0.4
+
+
+def test_a_catalog_of_too_few_sets_is_split_by_products_with_a_warning(catalog, capsys):
+    experiment = split(catalog, "", "alike", "--set", "split.locked=0.02")
+    assert "near twins are not kept together, so figures are too high: split: " in (
+        capsys.readouterr().err
+    )
+    assert bursts_together(catalog, experiment).mean() < 0.5
