@@ -92,10 +92,10 @@ def loss_of_evidence(
 ) -> Estimate | None:
     """AUC of the test on columns [n, d] and [m, d] whose low values mean less evidence.
 
-    None where the mean of the first column is not lower among the new products. Groups as for
-    `measure_shift`.
+    None where the mean of the first column is not lower among the new products, or there are no
+    products. Groups as for `measure_shift`.
     """
-    if np.nanmean(new[:, 0]) >= np.nanmean(labelled[:, 0]):
+    if not len(labelled) or not len(new) or np.mean(new[:, 0]) >= np.mean(labelled[:, 0]):
         return None
     return measure_shift(labelled, new, labelled_group, new_group, seed).auc
 

@@ -142,6 +142,8 @@ def sample_groups(group: np.ndarray, num_rows: int, rng: np.random.Generator) ->
     group: int [n]; need not be sorted.
     """
     groups, index, size = np.unique(group, return_inverse=True, return_counts=True)
+    if not len(groups):
+        return np.zeros(0, bool)
     order = rng.permutation(len(groups))
     chosen = np.zeros(len(groups), bool)
     chosen[order[np.cumsum(size[order]) <= max(num_rows, size[order[0]])]] = True

@@ -124,14 +124,10 @@ def test_the_first_column_says_which_way_evidence_went():
     assert loss_of_evidence(labelled[:, ::-1], new[:, ::-1], *groups, seed=0) is None
 
 
-def test_products_without_images_do_not_change_which_way_evidence_went():
-    labelled, groups = columns(300, 0), (np.arange(300), np.arange(200))
-    less, more = columns(200, 1, mean=-1), columns(200, 1, mean=1)
-    labelled[::10] = less[::10] = more[::10] = np.nan
-    lost = loss_of_evidence(labelled, less, *groups, seed=0)
-    assert lost is not None
-    assert lost.low > 0.5
-    assert loss_of_evidence(labelled, more, *groups, seed=0) is None
+def test_no_products_lose_no_evidence():
+    labelled, groups = columns(300, 0), np.arange(300)
+    assert loss_of_evidence(labelled, labelled[:0], groups, groups[:0], seed=0) is None
+    assert loss_of_evidence(labelled[:0], labelled, groups[:0], groups, seed=0) is None
 
 
 def test_accuracy_without_twins_is_that_of_the_other_products():

@@ -121,6 +121,9 @@ def test_of_a_single_group_nothing_is_said():
         False
     ]
     assert measure_shift(one, labelled, np.zeros(1), np.arange(50)).supported.all()
+    nothing = measure_shift(labelled, one[:0], np.arange(50), np.zeros(0))
+    assert not nothing.differs
+    assert len(nothing.supported) == 0
 
 
 def test_every_product_has_a_group():

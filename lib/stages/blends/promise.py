@@ -1,5 +1,6 @@
 """What the scores of labelled products are worth, and what they promise for the others."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,15 +103,18 @@ def measure_promise(
     near_new = _neighbors_of_new(experiment, labelled, group, new, best_new)
 
     nearest, nearest_new = near[:, 0], near_new[:, 0]
+    # Products without an image are never accepted; they do not speak for the others.
+    seen, seen_new = np.isfinite(nearest), np.isfinite(nearest_new)
+    has_image = seen_new[best_new.product]
     tests = {
         "nearest_cos": loss_of_evidence(
-            _column(nearest), _column(nearest_new), group, new_group, seed
+            nearest[seen, None], nearest_new[seen_new, None], group[seen], new_group[seen_new], seed
         ),
         "probability": loss_of_evidence(
             np.column_stack([best_locked.probability, best_locked.margin]),
-            np.column_stack([best_new.probability, best_new.margin]),
+            np.column_stack([best_new.probability, best_new.margin])[has_image],
             group[best_locked.product],
-            new_group[best_new.product],
+            new_group[best_new.product[has_image]],
             seed,
         ),
     }
@@ -139,15 +143,22 @@ def _compare_images(
     new: Catalog,
     new_group: np.ndarray,
 ) -> Shift:
-    """The two-sample test on what the images of labelled and of new products show."""
+    """The two-sample test on what the images of labelled and of new products show.
+
+    Products without an image are left out: labelled ones have weight 1, new ones no support.
+    """
     scale = read_scale(experiment)
-    return measure_shift(
-        image_columns(labelled, read_embeddings(experiment, "train"), scale),
-        image_columns(new, read_embeddings(experiment, "test"), scale),
-        group,
-        new_group,
+    seen, seen_new = labelled.image_count > 0, new.image_count > 0
+    shift = measure_shift(
+        image_columns(labelled, read_embeddings(experiment, "train"), scale)[seen],
+        image_columns(new, read_embeddings(experiment, "test"), scale)[seen_new],
+        group[seen],
+        new_group[seen_new],
         experiment.config.seed,
     )
+    weights, supported = np.ones(len(seen)), np.zeros(len(seen_new), bool)
+    weights[seen], supported[seen_new] = shift.weights, shift.supported
+    return replace(shift, weights=weights, supported=supported)
 
 
 def _best(rule: AbstentionRule, part: BlendScores) -> Best:
@@ -175,11 +186,6 @@ def _evidence(best: Best, neighbors: np.ndarray) -> np.ndarray:
     cosine = np.where(np.isfinite(cosine), cosine, 0)
     margin = cosine[:, 1] - cosine[:, 2]
     return np.column_stack([np.log(chance / (1 - chance)), cosine[:, :2], margin])
-
-
-def _column(values: np.ndarray) -> np.ndarray:
-    """float32 [n] as a table of one column, NaN where a product has no image."""
-    return np.where(np.isfinite(values), values, np.nan)[:, None]
 
 
 def _neighbors_of_labelled(
