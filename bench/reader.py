@@ -27,8 +27,8 @@ from PIL import Image
 
 from bench import generate, report
 from bench.report import Row
+from lib.config.data import Sample
 from lib.config.model import Augment
-from lib.config.schema import Sample
 from lib.data.byte_reader import ByteReader
 from lib.data.catalog import Catalog, Categories, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader

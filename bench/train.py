@@ -19,8 +19,9 @@ import torch
 
 from bench import report
 from bench.report import Measurement, Row
+from lib.config.data import Sample
 from lib.config.model import Model
-from lib.config.schema import Run, Sample
+from lib.config.schema import Run
 from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
 from lib.data.sources.bson_file import index_bson

@@ -9,27 +9,21 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
+from lib.config.clusters import Clusters
+from lib.config.data import Data, Sample
 from lib.config.model import Backbone, Model
 from lib.config.setting import (
-    MAX_CLASSES,
     BatchSize,
     BelowOne,
-    Color,
     Distinct,
     DistinctStrs,
-    Encoding,
     FolderName,
-    Fraction,
     NonEmptyStr,
-    NonNegativeFloat,
     NonNegativeInt,
     NumClasses,
-    NumProducts,
-    Pixels,
     PositiveInt,
     Precision,
     Range,
-    Separator,
     Threads,
     Trees,
     UpTo1000,
@@ -55,90 +49,6 @@ BOOSTERS_L2: tuple[BoosterName, ...] = BOOSTERS[:5]  # one of each kind
 BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_deep", "lgbm_extra", "lgbm_shallow")
 RANKERS: tuple[BoosterName, ...] = ("lambdarank", "xgb_rank")  # they rank a product's candidates
 Boosters = Annotated[tuple[BoosterName, ...], Distinct()]
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where the catalog is, and what kind of files it is made of.
-
-    bson     BSON files like those of Cdiscount
-    csv      tables with one row for each product; a column names its images
-    folders  folders of images; in `train` one folder for each class, nested ones are levels
-    npy      folders of CLASS.npy, uint8 [n, h, w] or [n, h * h]; each row is a product
-    strokes  folders of CLASS.ndjson, simplified Quick, Draw! drawings; each is a product
-    sample   a synthetic catalog, which stage 01 generates from [sample]
-    """
-
-    source: Literal["bson", "csv", "folders", "npy", "strokes", "sample"] = setting(
-        "bson", "Kind of files that train and test are."
-    )
-    root: NonEmptyStr = setting(".", "Folder of the files below.")
-    train: NonEmptyStr = setting("train.bson", "File or folder of the labelled products.")
-    test: str = setting("test.bson", "File or folder of the products to classify; empty = none.")
-    categories: NonEmptyStr = setting(
-        "category_names.csv", "Table of the categories; of bson alone."
-    )
-    id_column: NonEmptyStr = setting(
-        "product", "CSV column of unique product ids, numbers or text."
-    )
-    label_column: NonEmptyStr = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
-    images_column: NonEmptyStr = setting("images", "CSV column of image names.")
-    image_separator: Separator = setting("auto", "Between image names; auto: shown by the files.")
-    separator: Separator = setting("auto", "Between fields of a CSV; auto: shown by the header.")
-    encoding: Encoding = setting("auto", "Of a CSV and of categories; auto: UTF-8 or UTF-16.")
-    images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
-    group_by: str = setting(
-        "alike",
-        "Stay in one part: near twins (alike), or equal values of a CSV column; empty = none.",
-    )
-    classes: DistinctStrs = setting((), "Use these classes of npy or strokes; empty = all.")
-    max_per_class: NonNegativeInt = setting(0, "First rows used of each of them; 0 = all.")
-    bitmap_size: Annotated[int, Range(min=8, max=1024)] = setting(
-        28, "Side of drawn strokes, in pixels."
-    )
-    max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
-    max_missing_fraction: Fraction = setting(0.1, "Same, of images missing or undecodable.")
-    background: Color = setting("#ffffff", "Color that shows where an image is transparent.")
-    sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
-
-    @property
-    def group_column(self) -> str:
-        """The CSV column whose equal values stay in one part; empty if there is none."""
-        return "" if self.group_by == "alike" else self.group_by
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The synthetic catalog of `source = "sample"`. The defaults are as in Cdiscount's data."""
-
-    train_products: NumProducts = setting(4000, "Labelled products.")
-    test_products: NumProducts = setting(1000, "Products to classify.")
-    num_classes: Annotated[int, Range(min=2, max=MAX_CLASSES)] = setting(
-        60, "Leaves of the three-level tree."
-    )
-    image_size: Pixels = setting(64, "Side of an image, in pixels.")
-    image_count_weights: tuple[NonNegativeFloat, ...] = setting(
-        (67.0, 7.0, 3.0, 5.0), "Relative frequencies of products with 1, 2, 3, ... images."
-    )
-    duplicate_fraction: BelowOne = setting(0.37, "Fraction of train images that are copies.")
-    conflict_fraction: BelowOne = setting(
-        0.015, "Fraction of distinct images with more than one label."
-    )
-    test_shared_fraction: BelowOne = setting(
-        0.42, "Fraction of test products that share an image with a labelled product."
-    )
-    test_unambiguous_fraction: BelowOne = setting(
-        0.36, "Fraction of test products whose shared images have one label."
-    )
-    num_placeholders: UpTo1000 = setting(3, "Images that very many classes share.")
-    label_noise: BelowOne = setting(0.03, "Fraction of products with a wrong label.")
-    zipf_exponent: Annotated[float, Range(min=0, max=10)] = setting(
-        1.0, "Zipf exponent of the class sizes."
-    )
-    run_length: Annotated[int, Range(min=2)] = setting(
-        40, "Mean length of a run of ids from one seller, with few classes."
-    )
-    difficulty: Fraction = setting(0.5, "From 0, clean drawings, to 1, hardly legible ones.")
 
 
 @dataclass(frozen=True)
@@ -279,6 +189,7 @@ class Config:
     seed: NonNegativeInt = setting(1, "Seed of everything that is random.")
     data: Data = field(default_factory=Data)
     sample: Sample = field(default_factory=Sample)
+    clusters: Clusters = field(default_factory=Clusters)
     split: Split = field(default_factory=Split)
     pseudo_label: PseudoLabelling = field(default_factory=PseudoLabelling)
     train: Model = field(default_factory=Model)

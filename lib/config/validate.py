@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
+from lib.config.data import Data, Sample
 from lib.config.model import Backbone, Model, Mosaic
-from lib.config.schema import Config, Data, PseudoLabelling, Sample, Split, Stack
+from lib.config.schema import Config, PseudoLabelling, Split, Stack
 from lib.errors import UserError
 
 MIN_MOSAIC_CROP = 32  # pixels; each of the four images gets half of them

@@ -227,9 +227,14 @@ def _write_categories(
     return {"classes": len(order)}
 
 
-def write_table(path: Path, columns: Mapping[str, pa.Array | np.ndarray]) -> None:
+def write_table(
+    path: Path,
+    columns: Mapping[str, pa.Array | np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write an Arrow IPC file of one record batch, so that columns are read without a copy."""
-    batch = pa.RecordBatch.from_pydict({k: pa.array(v) for k, v in columns.items()})
+    arrays = {name: pa.array(values) for name, values in columns.items()}
+    batch = pa.RecordBatch.from_pydict(arrays, metadata=metadata and dict(metadata))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from lib.config.schema import Data
+from lib.config.data import Data
 from lib.errors import UserError
 
 DEFAULT_HEADER = ("_id", "category_id")  # Cdiscount's, for sources without column names

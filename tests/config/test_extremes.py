@@ -80,6 +80,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     "one is the smallest number of them": {
         "train.n_folds": [],  # 1 needs split.holdout
         "train.grad_accum_steps": [1],
+        "clusters.min_images": [1],
         "train.lr_schedule.num_cycles": [1],
         "train.mosaic.min_images": [1],
         "predict.tta_views": [1],
@@ -96,6 +97,10 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "train.lr": [1.0],
         "train.head_lr": [1.0],
         "stack.learning_rate": [1.0],
+    },
+    "the worth of depth is relative to that of being in a cluster": {
+        "clusters.depth_worth": [0.0, 1.0],
+        "clusters.same_object_iou": [1.0],  # equal boxes alone
     },
     "it is compared with the checksum of the file": {
         "data.sha256": [{}, {"a": ""}, {"a": LONG}],
@@ -147,6 +152,11 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "data.images_root": ["", LONG],
         "data.group_by": [""],
         "data.classes": [[]],
+        "clusters.split": [[], [LONG]],
+        "clusters.drop": [[], [LONG]],
+        "clusters.parents": [{}, {"a": ""}, {"a": LONG}],
+        "clusters.merge": [{}, {"a": []}, {"a": [LONG]}],
+        "clusters.rename": [{}, {"a": LONG}],
         "pseudo_label.teacher": ["", LONG],
         "train.fusion.inputs": [[]],
         "predict.embed_models": [[]],
@@ -157,6 +167,8 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "work": [LONG],
         "data.root": [LONG],
         "data.train": [LONG],
+        "data.hierarchy": [LONG],
+        "data.class_descriptions": [LONG],
         "data.categories": [LONG],
         "data.id_column": [LONG],
         "data.label_column": [LONG],
@@ -205,6 +217,8 @@ def toml(value: Any) -> str:
 
 def tuple_of(value: Any) -> Any:
     """Lists as tuples, all the way down."""
+    if isinstance(value, dict):
+        return {key: tuple_of(item) for key, item in value.items()}
     return tuple(map(tuple_of, value)) if isinstance(value, list) else value
 
 

@@ -3,7 +3,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from lib.config.schema import Data
+from lib.config.data import Data
 from lib.config.setting import (
     Distinct,
     Pattern,

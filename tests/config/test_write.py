@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.config.data import Data
 from lib.config.load import load
 from lib.config.model import LRSchedule, Model
-from lib.config.schema import Config, Data
+from lib.config.schema import Config
 from lib.config.setting import settings_of
 from lib.config.write import to_toml
 from tests.config.test_load import SHIPPED

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.config.schema import Config, Data
+from lib.config.data import Data
+from lib.config.schema import Config
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment, experiment_of, load_experiment, side_of
 from lib.pipeline.predict_target import PredictTarget

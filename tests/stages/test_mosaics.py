@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 from lib.data.catalog import read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.evaluation.abstention import fit_abstention_rule

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 from lib.data.catalog import read_splits, read_table, write_table
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.config.schema import Data
+from lib.config.data import Data
 from lib.data.records import MAX_IMAGES, CorruptRecord
 from lib.data.sources.base import Listing, hash_files, ids_of_keys
 from lib.data.sources.nearest_name import missing_hint

@@ -16,7 +16,7 @@ import bson
 import numpy as np
 from tqdm import tqdm
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 from lib.data.synthetic import images
 from lib.data.synthetic.plan import SyntheticCatalog, measure_plan, plan_catalog
 from lib.errors import UserError

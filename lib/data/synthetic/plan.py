@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 
 MAX_RUN_CLASSES = 3  # classes in a run of neighboring ids
 STRAY_FRACTION = 0.2  # products of a run that are of any class

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.schema import Data
+from lib.config.data import Data
 from lib.data.sources.base import Listing, id_from_name
 from lib.data.sources.csv_table import list_csv
 from lib.errors import UserError

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.schema import Config, Data
+from lib.config.data import Data
+from lib.config.schema import Config
 from lib.data.sources.source_files import (
     checked_path,
     checksum_settings,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 from lib.data.synthetic.catalog import generate
 from lib.data.synthetic.plan import measure_plan, plan_catalog
 from lib.errors import UserError

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.config.schema import Sample
+from lib.config.data import Sample
 from lib.data.synthetic.plan import measure_plan, plan_catalog
 
 SETTINGS = Sample(train_products=1600, test_products=400, num_classes=30, image_size=24)

@@ -1,0 +1,1 @@
+"""Catalogs in the schema of Open Images: classes in a tree, boxes, clusters."""
