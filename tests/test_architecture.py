@@ -21,6 +21,7 @@ LAYERS = (
     "models",
     "training",
     "inference",
+    "detection",
     "similarity",
     "features",
     "stacking",
