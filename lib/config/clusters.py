@@ -34,7 +34,7 @@ class Clusters:
         0.9, "Two boxes above this IoU, one class above the other in the tree, are one object."
     )
     place: Literal["shallow", "deep"] = setting(
-        "shallow", "Of several places of a class in the tree, the one that counts."
+        "deep", "Of several places of a class in the tree, the one that counts."
     )
     parents: dict[str, str] = setting(
         {}, 'The parent of a class, instead of that rule; "" puts it on top: { Bicycle = "Toy" }.'
