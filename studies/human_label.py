@@ -97,7 +97,7 @@ def fresh_topks(experiment: Experiment, part: str) -> tuple[dict[str, TopK], lis
     stages = declare_all(experiment)
     statuses = status_all([*stages["extract"], *stages["train"], *stages["predict"]])
     topks, notes = {}, []
-    for name in experiment.config.models:
+    for name in experiment.config.classifiers:
         status = statuses.get(experiment.path(f"predictions/{name}/{part}"))
         if status is not None and status.fresh:
             topks[name] = read_topk(experiment, name, part)

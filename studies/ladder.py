@@ -121,7 +121,7 @@ def _subsets(
     experiment: Experiment, members: Sequence[Member]
 ) -> dict[str, Callable[[Member], bool]]:
     """Tests for membership in the blends of the 5th-place write-up's ladder."""
-    models = experiment.config.models
+    models = experiment.config.classifiers
     subsets: dict[str, Callable[[Member], bool]] = {
         "source mean: networks averaged first": lambda member: member.source == "mean",
         "source per_model: one stack for each network": lambda member: member.source in models,

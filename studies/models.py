@@ -51,7 +51,7 @@ def compare(configs: Sequence[Config], first: str) -> str:
             Experiment(config), model
         )
         for config in configs
-        for model in config.models
+        for model in config.classifiers
     }
     matches = [name for name in correct if name == first or name.endswith(f", {first}")]
     if first and not matches:

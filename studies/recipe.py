@@ -155,8 +155,8 @@ def main() -> int:
     try:
         names = select_settings(arguments.only)
         config = load(arguments.config, arguments.set)
-        model = arguments.model or next(iter(config.models))
-        if model not in config.models:
+        model = arguments.model or next(iter(config.classifiers))
+        if model not in config.classifiers:
             raise UserError(f"{arguments.config}: no model {model!r}")
         splits = Experiment(config).path("extract/splits")
         if not splits.is_dir():

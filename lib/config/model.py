@@ -25,6 +25,7 @@ Units = Annotated[int, Range(min=0, max=1000)]
 Epochs = Annotated[int, Range(min=0, max=100_000)]
 TrainBatchSize = Annotated[int, Range(min=2, max=1_000_000)]
 LearningRate = Annotated[float, Range(above=0, max=10)]
+Weight = Annotated[float, Range(min=0, max=100)]
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,37 @@ class Mosaic:
 
 
 @dataclass(frozen=True)
+class Segmentation:
+    """A network that draws coarse masks, for `kind = "segmentation"`; of Open Images alone.
+
+    It reads single images and has a decoder in place of a head: `head`, `loss` and `predict` have
+    no effect on it. A mask is a grid of cells. Its channels are classes of the hierarchy; a box
+    belongs to its class and to those above. The weights are factors in the loss of the cells under
+    a box; a flag that is unknown (-1) weighs 1.
+    """
+
+    clusters: DistinctStrs = setting(
+        (), "Clusters or classes that it draws, with those below them; empty = all."
+    )
+    min_boxes: Annotated[int, Range(min=1, max=1_000_000)] = setting(
+        20, "Boxes of a class among the labelled products, at least, to be drawn by itself."
+    )
+    stride: Literal[4, 8, 16, 32] = setting(16, "Side of a cell, in pixels of the input.")
+    width: Annotated[int, Range(min=8, max=2048)] = setting(128, "Channels of the decoder.")
+    target: Literal["coverage", "hard"] = setting(
+        "coverage", "A cell is the fraction that boxes cover, or 1 from half of it on."
+    )
+    bce_weight: Weight = setting(1.0, "Weight of the binary cross-entropy in the loss.")
+    dice_weight: Weight = setting(1.0, "Weight of the Dice loss in the loss.")
+    occluded_weight: Fraction = setting(0.5, "Weight of a box of an occluded object.")
+    group_weight: Fraction = setting(0.5, "Weight of a box around a group.")
+    depiction_weight: Fraction = setting(0.5, "Weight of a box of a depiction, as a drawing.")
+    unannotated_weight: Fraction = setting(
+        0.1, "Weight of a class without a box in an image, unless its absence was verified."
+    )
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A pretrained network that is never trained; `input = "embedding"` reads its embeddings."""
 
@@ -169,6 +201,9 @@ class Backbone:
 class Model:
     """One network and how it is trained. `[train]` holds the defaults of all `[models.NAME]`."""
 
+    kind: Literal["classification", "segmentation"] = setting(
+        "classification", "Classes of products, or coarse masks of the objects in an image."
+    )
     input: Literal["image", "mosaic", "embedding"] = setting(
         "image", "One image, all images of a product in one, or embeddings of other models."
     )
@@ -231,3 +266,4 @@ class Model:
     weight_average: WeightAveraging = field(default_factory=WeightAveraging)
     fusion: Fusion = field(default_factory=Fusion)
     mosaic: Mosaic = field(default_factory=Mosaic)
+    segmentation: Segmentation = field(default_factory=Segmentation)

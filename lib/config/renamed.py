@@ -38,7 +38,6 @@ RENAMED_KEYS = {
         "folds": "n_folds",
     },
     "model": {
-        "kind": "input",
         "network": "arch",
         "folds": "n_folds",
         "trainable_from": "freeze_until",

@@ -18,6 +18,7 @@ from lib.config.setting import (
     Distinct,
     DistinctStrs,
     FolderName,
+    Fraction,
     NonEmptyStr,
     NonNegativeInt,
     NumClasses,
@@ -169,6 +170,21 @@ class Inference:
 
 
 @dataclass(frozen=True)
+class Cascade:
+    """Boxes by models with kind = "segmentation": the classifiers say which of them see an image.
+
+    A model with `segmentation.clusters` sees the images of its clusters. A model without sees every
+    image; where there are both, it is only compared with the others, on the locked part.
+    """
+
+    top_k: NumClasses = setting(1, "Most probable clusters of an image whose models see it.")
+    min_prob: Fraction = setting(0.0, "Least probability of the second and further of them.")
+    threshold: Fraction = setting(0.5, "Least value of a cell that belongs to an object.")
+    min_cells: Annotated[int, Range(min=1, max=1000)] = setting(1, "Cells of an object, at least.")
+    max_boxes: NumClasses = setting(100, "Boxes of an image, at most.")
+
+
+@dataclass(frozen=True)
 class Run:
     """How this machine is used; may change at any time, and is part of no artifact."""
 
@@ -200,12 +216,23 @@ class Config:
     stack: Stack = field(default_factory=Stack)
     blend: Blend = field(default_factory=Blend)
     inference: Inference = field(default_factory=Inference)
+    cascade: Cascade = field(default_factory=Cascade)
     run: Run = field(default_factory=Run)
+
+    @property
+    def classifiers(self) -> dict[str, Model]:
+        """The models that classify products."""
+        return {n: m for n, m in self.models.items() if m.kind == "classification"}
+
+    @property
+    def segmenters(self) -> dict[str, Model]:
+        """The models that draw coarse masks."""
+        return {n: m for n, m in self.models.items() if m.kind == "segmentation"}
 
     @property
     def model_weights(self) -> dict[str, float]:
         """The weight of each model in means over models and in the published blend."""
-        return {name: model.blend_weight for name, model in self.models.items()}
+        return {name: model.blend_weight for name, model in self.classifiers.items()}
 
     @property
     def fusion_inputs(self) -> set[str]:
@@ -228,7 +255,7 @@ class Config:
         chosen = self.stack.sources
         return [
             *(["mean"] if "mean" in chosen else []),
-            *(self.models if "per_model" in chosen else []),
+            *(self.classifiers if "per_model" in chosen else []),
             *(["multi"] if "multi" in chosen else []),
         ]
 
@@ -246,7 +273,8 @@ class Config:
 
         It is the same for all sources, because the blend needs rows that every member scored.
         """
-        return "fit" if all(model.n_folds > 1 for model in self.models.values()) else "holdout"
+        has_folds = all(model.n_folds > 1 for model in self.classifiers.values())
+        return "fit" if has_folds else "holdout"
 
 
 def fold_names(model: Model) -> list[str]:

@@ -25,6 +25,7 @@ def _problems(config: Config) -> Iterator[str]:
     for name, model in config.models.items():
         yield from _name_problems("models", name)
         yield from _model_problems(f"models.{name}", model)
+        yield from _kind_problems(f"models.{name}", model, config.data)
     for name, backbone in config.backbones.items():
         yield from _name_problems("backbones", name)
         if name in config.models:
@@ -33,10 +34,10 @@ def _problems(config: Config) -> Iterator[str]:
     yield from _sample_problems(config.sample)
     yield from _embedding_problems(config)
     yield from _split_problems(config.split)
-    for name, model in config.models.items():
+    for name, model in config.classifiers.items():
         yield from _fold_problems(f"models.{name}", model, config.split)
     yield from _data_problems(config.data)
-    yield from _pseudo_label_problems(config.pseudo_label, config.data, config.models)
+    yield from _pseudo_label_problems(config.pseudo_label, config.data, config.classifiers)
     if config.features.top_k > config.predict.top_k:
         kept = config.predict.top_k
         yield f"features.top_k {config.features.top_k} is above predict.top_k {kept}"
@@ -81,6 +82,39 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
         yield f'{key}.mosaic is for a model with input = "mosaic"'
 
 
+def _kind_problems(key: str, model: Model, data: Data) -> Iterator[str]:
+    settings, augment = model.segmentation, model.augment
+    if model.kind != "segmentation":
+        if settings.clusters:
+            yield f'{key}.segmentation.clusters is for a model with kind = "segmentation"'
+        return
+    if data.source != "openimages":
+        yield (
+            f'{key}.kind = "segmentation" learns from boxes, which data.source = "openimages" has;'
+            f" it is {data.source}"
+        )
+    if model.input != "image":
+        yield f'{key}.input = "{model.input}": a model with kind = "segmentation" reads images'
+    for size in (model.resize, model.crop):
+        if any(side % settings.stride for side in size):
+            yield (
+                f"{key}: resize {model.resize} and crop {model.crop} are no multiples of"
+                f" segmentation.stride {settings.stride}"
+            )
+    if augment.max_rotation or augment.rot90:
+        yield (
+            f"{key}: augment.max_rotation and augment.rot90 turn images, and boxes cannot be turned"
+            " with them; set 0 and false"
+        )
+    if model.loss.mixup_alpha or model.sampling.hard_example_weight:
+        yield (
+            f"{key}: loss.mixup_alpha and sampling.hard_example_weight are for classes, not masks;"
+            " set 0"
+        )
+    if not settings.bce_weight and not settings.dice_weight:
+        yield f"{key}.segmentation: bce_weight and dice_weight are both 0; nothing is learned"
+
+
 def _batch_problems(key: str, model: Model) -> Iterator[str]:
     sizes = [model.batch_size, *(size for _, size in model.batch_size_schedule)]
     if not _ascends([epoch for epoch, _ in model.batch_size_schedule]):
@@ -114,7 +148,7 @@ def _mosaic_problems(key: str, model: Model) -> Iterator[str]:
 
 def _embedding_problems(config: Config) -> Iterator[str]:
     """Models that read embeddings, and k-NN features, need models and backbones that exist."""
-    models = [name for name, model in config.models.items() if model.input == "image"]
+    models = [name for name, model in config.classifiers.items() if model.input == "image"]
     inputs = [*models, *config.backbones]
     for name, model in config.models.items():
         for embedded in model.fusion.inputs:

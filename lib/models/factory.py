@@ -28,6 +28,7 @@ from lib.models import weights as pretrained
 from lib.models.backbone import Backbone
 from lib.models.classifier import ImageClassifier
 from lib.models.heads import create_head
+from lib.models.segmenter import Segmenter
 
 MAX_SUGGESTIONS = 6
 
@@ -64,8 +65,24 @@ def create_from_config(model: Model, num_classes: int, weights: str) -> ImageCla
 
     Raises UserError as `create_model`, and if the backbone does not accept `model.crop`.
     """
+    if model.kind == "segmentation":
+        return create_segmenter(model, num_classes, weights)
     net = create_model(model.arch, num_classes, weights, model.head, model.head_rank, model.dropout)
     net.check_size(model.crop)
+    return net
+
+
+def create_segmenter(model: Model, num_channels: int, weights: str) -> Segmenter:
+    """The network that draws masks of a `[models.*]` table with kind = "segmentation".
+
+    Raises UserError as `create_from_config`, and for a backbone without maps of its stride.
+    """
+    backbone = _create_backbone(model.arch)
+    workarounds.avoid_strided_1x1(backbone.module)
+    net = Segmenter(model.arch, backbone, model.segmentation, num_channels, model.dropout)
+    pretrained.load_pretrained(model.arch, backbone, net.head, weights)
+    for size in (model.crop, model.resize):
+        net.check_size(size)
     return net
 
 

@@ -53,7 +53,7 @@ def _declare_candidates(graph: Graph, part: str) -> Artifact:
         inputs=[
             "extract/ids",
             *_catalog_inputs(experiment, part),
-            *(f"predictions/{name}/{part}" for name in config.models),
+            *(f"predictions/{name}/{part}" for name in config.classifiers),
             *(f"extract/phash/{side}" for side in (sides if config.features.use_phash else ())),
         ],
         version=4,
@@ -80,7 +80,7 @@ def _declare_neighbors(graph: Graph, part: str) -> Artifact:
 
 def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
     config = graph.experiment.config
-    models = [source] if source in config.models else list(config.models)
+    models = [source] if source in config.classifiers else list(config.classifiers)
     return graph.add(
         f"features/{source}/{part}",
         partial(build_source, graph.experiment, source, part),
@@ -258,7 +258,7 @@ def build_source(experiment: Experiment, source: str, part: str, folder: Path) -
         all_topks = read_topk_of_all(experiment, part)
         topks, names = [weighted_mean(all_topks, weights, classes)], ["mean"]
     elif source == "multi":
-        topks, names = read_topk_of_all(experiment, part), list(config.models)
+        topks, names = read_topk_of_all(experiment, part), list(config.classifiers)
     else:
         topks, names = [read_topk(experiment, source, part)], [source]
     candidates = experiment.path(f"features/candidates/{part}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def declare_fusion(graph: Graph) -> list[Artifact]:
     """Networks and predictions of every fusion model."""
     experiment, artifacts = graph.experiment, []
-    models = experiment.config.models.items()
+    models = experiment.config.classifiers.items()
     for name, model in ((name, model) for name, model in models if model.input == "embedding"):
         for fold in fold_names(model):
             inputs = _embedding_names(experiment, model, fold, "train")

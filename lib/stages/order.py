@@ -24,7 +24,7 @@ def declare_all(experiment: Experiment) -> dict[str, list[Artifact]]:
     Reads nothing but folder names, and imports no heavy library. Raises UserError for a config
     without models, and if a second round does not fit the first.
     """
-    if not experiment.config.models:
+    if not experiment.config.classifiers:
         raise UserError("no models configured; add a [models.NAME] table")
     graph = Graph(experiment)
     artifacts = {}

@@ -56,7 +56,7 @@ def declare(graph: Graph) -> list[Artifact]:
     artifacts = list(first_round.values())
     test = _test_catalog(graph)
     artifacts += [artifact for artifact in test.values() if artifact.frozen]
-    for model in experiment.config.models.values():
+    for model in experiment.config.classifiers.values():
         for fold in fold_names(model) if model.input == "image" else ():
             name = f"pseudo/{label_set_name(experiment.config, model, fold)}"
             if name not in graph.artifacts:
@@ -124,7 +124,7 @@ def teacher_models(experiment: Experiment, n_folds: int) -> list[str]:
     Raises UserError if there is none.
     """
     assert experiment.teacher is not None
-    config, models = experiment.config, experiment.teacher.config.models.items()
+    config, models = experiment.config, experiment.teacher.config.classifiers.items()
     if config.stack_part == "holdout":
         return [name for name, _ in models]
     names = [name for name, m in models if m.n_folds == n_folds and m.input == "image"]

@@ -162,7 +162,7 @@ def read_topk(experiment: Experiment, model: str, part: str, prefix: str = "tta"
 
 def read_topk_of_all(experiment: Experiment, part: str) -> list[TopK]:
     """Top-k predictions of every model, in the order of the config."""
-    return [read_topk(experiment, model, part) for model in experiment.config.models]
+    return [read_topk(experiment, model, part) for model in experiment.config.classifiers]
 
 
 def read_candidates(experiment: Experiment, part: str) -> CandidateRows:

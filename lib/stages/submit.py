@@ -85,7 +85,7 @@ def _declare_submit(graph: Graph) -> Artifact:
         settings["top_k"] = config.inference.top_k
     else:
         build = partial(write_submission, experiment)
-        inputs += [f"predictions/{name}/locked" for name in config.models]
+        inputs += [f"predictions/{name}/locked" for name in config.classifiers]
     return graph.add("submit", build, settings=settings, inputs=inputs)
 
 

@@ -81,7 +81,7 @@ def declare_network(
 
 def image_models(experiment: Experiment) -> dict[str, Model]:
     """The models whose rows are images, or mosaics of a product's images."""
-    models = experiment.config.models.items()
+    models = experiment.config.classifiers.items()
     return {name: model for name, model in models if model.input in ("image", "mosaic")}
 
 

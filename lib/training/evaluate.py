@@ -12,6 +12,7 @@ from lib.runtime import device as devices
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.loaders.image_loader import Loader
 from lib.training.losses import Losses
+from lib.training.masks import MaskLosses, evaluate_masks
 
 
 def evaluate(
@@ -20,11 +21,13 @@ def evaluate(
     loader: Loader,
     rows: np.ndarray,
     labels: torch.Tensor,
-    losses: Losses,
+    losses: Losses | MaskLosses,
     batch_size: int,
     group: ProcessGroup = SINGLE,
 ) -> dict[str, Any]:
     """Cross-entropy and accuracy of `rows`, and accuracy of each level of the category tree.
+
+    Of networks that draw masks, their loss and mean IoU (`evaluate_masks`).
 
     rows: int64 [n]; if empty, loss and accuracy are None.
     labels: int64 [R], class id of each row of the loader.
@@ -34,6 +37,8 @@ def evaluate(
     """
     if len(rows) == 0:
         return {"valid_loss": None, "valid_accuracy": None}
+    if isinstance(losses, MaskLosses):
+        return evaluate_masks(model, model_cfg, loader, rows, losses, batch_size, group)
     model.eval()
     device = model.mean.device
     shard = rows[group.shard(len(rows))]
@@ -43,7 +48,7 @@ def evaluate(
         with torch.inference_mode(), devices.autocast(model_cfg, device):
             logits = model(model.normalise(devices.to_device(inputs, device))).float()
         loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
-        num_correct += int((logits.argmax(1) == targets).sum())
+        num_correct += int(losses.correct(logits, targets).sum())
         correct_by_level += [int(c.sum()) for c in losses.correct_by_level(logits, targets)]
     means = np.array([loss, num_correct, *correct_by_level]) / len(shard)
     weighted = means * group.shard_weight(len(rows))

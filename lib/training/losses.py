@@ -45,6 +45,10 @@ class Losses(nn.Module):
             loss = loss + self.settings.hierarchy_weight * self._hierarchical_loss(logits, targets)
         return loss
 
+    def correct(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Whether the most probable class is the true one, bool [n]."""
+        return logits.argmax(1) == targets
+
     def correct_by_level(self, logits: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
         """Whether the most probable group is the true one, bool [n] for each level."""
         probs = logits.softmax(1)

@@ -21,6 +21,7 @@ from lib.training.dataset import TrainingSet, num_rows_of_epoch
 from lib.training.evaluate import evenly_spaced
 from lib.training.loaders.image_loader import Loader, shard_loader
 from lib.training.losses import Losses
+from lib.training.masks import MaskLosses
 from lib.training.optimizer import OptimizerStep
 from lib.training.schedule import Schedule
 from lib.training.weight_averaging import WeightAverage, create_average
@@ -48,7 +49,7 @@ class TrainSetup:
     labels: torch.Tensor
     weights: torch.Tensor | None
     valid_rows: np.ndarray
-    losses: Losses
+    losses: Losses | MaskLosses
 
 
 @dataclass
@@ -116,8 +117,15 @@ def create_setup(
         labels=torch.from_numpy(training_set.labels.astype(np.int64)),
         weights=None if weights is None else torch.from_numpy(weights.astype(np.float32)),
         valid_rows=evenly_spaced(training_set.valid_rows, MAX_VALID_ROWS),
-        losses=Losses(model_cfg.loss, training_set.levels).to(device),
+        losses=create_losses(model_cfg, training_set).to(device),
     )
+
+
+def create_losses(model_cfg: Model, training_set: TrainingSet) -> Losses | MaskLosses:
+    """The loss of classes, or that of masks."""
+    if model_cfg.kind == "segmentation":
+        return MaskLosses(model_cfg.segmentation)
+    return Losses(model_cfg.loss, training_set.levels)
 
 
 def start_or_resume(setup: TrainSetup) -> TrainState:

@@ -28,6 +28,7 @@ from lib.training.dataset import TrainingSet, sample_rows
 from lib.training.evaluate import evaluate
 from lib.training.loaders.image_loader import MicroBatch, micro_batches
 from lib.training.losses import mixup_batch, weighted_mean
+from lib.training.masks import inputs_and_targets
 from lib.training.state import (
     ChunkStats,
     TrainSetup,
@@ -171,9 +172,9 @@ def training_step(
 def forward_loss(setup: TrainSetup, state: TrainState, micro_batch: MicroBatch) -> torch.Tensor:
     """Mean loss of this rank's rows of a micro-batch."""
     cfg, device, rows = setup.model_cfg, setup.device, micro_batch.rows
-    targets = setup.labels[rows].to(device, non_blocking=True)
     weights = None if setup.weights is None else setup.weights[rows].to(device)
-    inputs = state.model.normalise(devices.to_device(micro_batch.inputs, device))
+    inputs, targets = inputs_and_targets(micro_batch.inputs, setup.labels[rows], device)
+    inputs = state.model.normalise(inputs)
     if cfg.loss.mixup_alpha:
         return mixup_loss(setup, state, inputs, targets, weights)
     logits = predict_logits(setup, state, inputs)
@@ -209,10 +210,13 @@ def record_predictions(
     state: TrainState,
     micro_batch: MicroBatch,
     logits: torch.Tensor,
-    targets: torch.Tensor,
+    targets: Any,
 ) -> None:
-    """Add the accuracy of a micro-batch to the statistics, and keep what hard examples need."""
-    accuracy = (logits.argmax(1) == targets).float().mean()
+    """Add the accuracy of a micro-batch, of masks their IoU, to the statistics.
+
+    Also keep what hard examples need.
+    """
+    accuracy = setup.losses.correct(logits, targets).float().mean()
     state.stats.num_correct += accuracy * micro_batch.weight / setup.model_cfg.grad_accum_steps
     if setup.model_cfg.sampling.hard_example_weight:
         true_probs = logits.softmax(1).gather(1, targets[:, None])[:, 0]
@@ -275,7 +279,8 @@ def averaged_weights(setup: TrainSetup, state: TrainState) -> AbstractContextMan
     rows = EpochOrder(train_rows, setup.seed, epoch).slice(0, size * num_batches)
     seeds = np.random.SeedSequence([setup.seed, epoch])
     batches = setup.loader.train_batches(rows, size, seeds, last_epoch, schedule.num_epochs)
-    inputs = (state.model.normalise(devices.to_device(x, setup.device)) for _, x in batches)
+    loaded = (inputs_and_targets(x, setup.labels[:0], setup.device)[0] for _, x in batches)
+    inputs = (state.model.normalise(x) for x in loaded)
     return state.average.swapped_in(inputs, setup.group)
 
 

@@ -64,7 +64,6 @@ def test_an_old_key_has_a_new_path(old, new):
         ("[round]", "round is now pseudo_label"),
         ("[models.a]\nrate.kind = 'table'", "models.a.rate.kind is now models.a.lr_schedule.kind"),
         ("[models.a]\nrate.kind = 'table'", "lr_schedule.kind = 'table' is now 'multistep'"),
-        ("[train]\nkind = 'network'", "train.kind is now train.input"),
         ("[train]\ninput = 'fusion'", "train.input = 'fusion' is now 'embedding'"),
         ("[stack]\norders = [2]", "stack.sources = 2 is now 'per_model'"),
         ("[stack]\nl3 = ['lgbm_1']", "stack.l3 = 'lgbm_1' is now 'lgbm_deep'"),

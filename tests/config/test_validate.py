@@ -16,6 +16,15 @@ def members_of(config: Config) -> set[Member]:
     }
 
 
+# A model of masks beside the classifiers; sizes are multiples of its cells.
+MASKS = [
+    "data.source=openimages",
+    "models.b.kind=segmentation",
+    "models.b.resize=[176,176]",
+    "models.b.crop=[160,160]",
+]
+
+
 def message(config_file, *overrides: str) -> str:
     with pytest.raises(UserError) as error:
         load(config_file, overrides)
@@ -62,6 +71,18 @@ def message(config_file, *overrides: str) -> str:
         (["data.group_by=style"], "names a column of a csv"),
         (["data.max_per_class=3"], "are for npy and strokes; data.source is bson"),
         (['data.classes=["a"]', "data.source=csv"], "are for npy and strokes"),
+        (["models.b.kind=segmentation"], 'which data.source = "openimages" has; it is bson'),
+        (['models.b.segmentation.clusters=["x"]'], "clusters is for a model with kind ="),
+        ([*MASKS, "models.b.input=mosaic"], 'models.b.input = "mosaic": a model with kind ='),
+        ([*MASKS, "models.b.segmentation.stride=32"], "are no multiples of segmentation.stride 32"),
+        ([*MASKS, "models.b.augment.max_rotation=5"], "boxes cannot be turned"),
+        ([*MASKS, "train.augment.rot90=true"], "boxes cannot be turned"),
+        ([*MASKS, "models.b.loss.mixup_alpha=1"], "are for classes, not masks"),
+        (
+            [*MASKS, "train.segmentation={bce_weight=0, dice_weight=0}"],
+            "models.b.segmentation: bce_weight and dice_weight are both 0",
+        ),
+        ([*MASKS, 'predict.embed_models=["b"]'], "predict.embed_models = 'b'; choose one of a"),
         (["stack.sources=[]"], "stack.sources is empty"),
         (["stack.l2=[]"], "stack.l2 names no booster"),
         (["stack.multi_l2=[]"], 'stack.sources has "multi", but stack.multi_l2'),
@@ -140,3 +161,10 @@ def test_the_published_blend_needs_its_members(config_file, override, words):
     assert needed <= members_of(load(config_file, [published]))
     assert f'blend.submit = "published" {words}' in message(config_file, published, override)
     assert not needed <= members_of(load(config_file, [override]))
+
+
+def test_models_of_masks_are_no_classifiers(config_file):
+    config = load(config_file, [*MASKS, "models.b.n_folds=1", 'stack.sources=["per_model"]'])
+    assert list(config.classifiers) == config.sources == list(config.model_weights) == ["a"]
+    assert list(config.segmenters) == ["b"]
+    assert config.stack_part == "fit"

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.model import Loss, LRSchedule, Sampling, WeightAveraging
+from lib.config.model import (
+    Augment,
+    Loss,
+    LRSchedule,
+    Sampling,
+    Segmentation,
+    WeightAveraging,
+)
 from lib.errors import UserError
 from lib.training import checkpoint, schedule, state
 from tests.image_catalog import folder_of
@@ -36,6 +43,12 @@ SETTINGS = {
     "one_cycle": {
         "lr_schedule": LRSchedule("one_cycle"),
         "loss": Loss(focal_gamma=2.0, hierarchy_weight=0.5),
+    },
+    "segmentation": {
+        "kind": "segmentation",
+        "segmentation": Segmentation(stride=4, width=8),
+        "augment": Augment(min_area=0.6),
+        "sampling": Sampling(class_balance=0.5),
     },
 }
 

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from lib.config.schema import Run
+from lib.data.openimages.masks import channel_boxes
 from lib.models import factory
 from lib.training.dataset import TrainingSet
 from lib.training.loaders.image_loader import ImageLoader
+from lib.training.loaders.mask_loader import MaskLoader
 from lib.training.trainer import train_model
 
 TRAIN, VALID = np.arange(0, 42), np.arange(42, 60)
@@ -31,8 +33,11 @@ def stop_after(num_steps):
 
 def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels=()):
     """Rows are the images of the catalog, each of its own product."""
+    loader = ImageLoader(reader, model)
+    if model.kind == "segmentation":
+        loader = MaskLoader(reader, model, boxes_of(labels, classes))
     return TrainingSet(
-        ImageLoader(reader, model),
+        loader,
         lambda weights: factory.create_from_config(model, classes, weights),
         labels,
         np.arange(len(labels)),
@@ -41,6 +46,15 @@ def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, lev
         classes,
         levels,
     )
+
+
+def boxes_of(labels, classes):
+    """A box of its class in every image."""
+    rng = np.random.default_rng(0)
+    box = np.sort(rng.random((len(labels), 2, 2)), 2).reshape(-1, 4)
+    above = np.eye(classes, dtype=bool)
+    rows, ones = np.arange(len(labels)), np.ones(len(labels))
+    return channel_boxes(len(labels), rows, labels, box, ones, range(classes), above)
 
 
 def train(folder, model, reader, labels, valid=VALID, seed=1, on_step=None):

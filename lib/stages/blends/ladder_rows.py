@@ -54,7 +54,7 @@ def _network_rows(
     """Every network, without and with TTA, and the weighted means of all networks."""
     rows, config = [], experiment.config
     for layer, prefix in LAYERS:
-        for name in config.models:
+        for name in config.classifiers:
             topk = read_topk(experiment, name, "locked", prefix)
             best = best_classes(query, [topk], [1.0], num_classes)
             rows.append(LadderRow(name, layer, best == truth))

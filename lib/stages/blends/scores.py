@@ -22,7 +22,7 @@ class BlendScores(NamedTuple):
 
 def blend_names(experiment: Experiment) -> list[str]:
     """The blends that can be scored: "published" needs members of its own."""
-    published = blend.published_members(list(experiment.config.models))
+    published = blend.published_members(list(experiment.config.classifiers))
     complete = published <= set(all_members(experiment))
     return ["simple", "fitted", *(["published"] if complete else [])]
 
@@ -32,7 +32,7 @@ def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
     members = all_members(experiment)
     read = partial(read_scores, experiment, part=part)
     if name == "published":
-        published = blend.published_members(list(experiment.config.models))
+        published = blend.published_members(list(experiment.config.classifiers))
         scores = {member: read(Member(*member)) for member in published}
         return blend.published(scores, experiment.config.model_weights)
     if name == "simple":

@@ -11,13 +11,14 @@ from lib.data.image_reader import Augmenter, ImageReader
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.loaders.augment import RandomAugment, augment_strength
 
-Batches = Iterator[tuple[np.ndarray, np.ndarray]]
+Batches = Iterator[tuple[np.ndarray, Any]]
 
 
 class Loader(Protocol):
     """Batches of (rows int64 [b], inputs [b, ...]) in the order of `rows`.
 
-    The inputs are what the network's `normalise` takes. The same seeds give the same inputs.
+    The inputs are what the network's `normalise` takes, or `MaskedImages` that hold them. The same
+    seeds give the same inputs.
     """
 
     def train_batches(
@@ -44,6 +45,10 @@ class ImageLoader:
 
     def __init__(self, reader: ImageReader, model_cfg: Model, group: ProcessGroup = SINGLE) -> None:
         self.reader, self.model_cfg, self.group = reader, model_cfg, group
+
+    def with_group(self, group: ProcessGroup) -> "ImageLoader":
+        """The same loader, whose `train_batches` gives the shards of this rank."""
+        return ImageLoader(self.reader, self.model_cfg, group)
 
     def train_batches(
         self,
@@ -123,7 +128,7 @@ def shard_loader(loader: Loader, group: ProcessGroup) -> Loader:
     if group.world_size == 1:
         return loader
     if isinstance(loader, ImageLoader):
-        return ImageLoader(loader.reader, loader.model_cfg, group)
+        return loader.with_group(group)
     return _ShardedLoader(loader, group)
 
 
@@ -135,7 +140,7 @@ class MicroBatch(NamedTuple):
     """
 
     rows: np.ndarray
-    inputs: np.ndarray
+    inputs: Any
     position: slice
     weight: float
 
