@@ -40,6 +40,7 @@ COVERED_BY = {
     "lib.config.data": "tests/config/test_extremes.py",
     "lib.config.model": "tests/config/test_schema.py",
     "lib.data.openimages.blocks": "tests/data/openimages/test_tables.py",
+    "lib.config.scenes": "tests/config/test_extremes.py",
     "lib.errors": "tests/test_cli.py",
     "lib.features.hashes.feature_kernels": "tests/features/hashes/test_hash_features.py",
     "lib.stages.extract": "tests/stages/test_sources.py",

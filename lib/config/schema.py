@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from lib.config.clusters import Clusters
 from lib.config.data import Data, Sample
 from lib.config.model import Backbone, Model
+from lib.config.scenes import Scenes
 from lib.config.setting import (
     BatchSize,
     BelowOne,
@@ -205,6 +206,7 @@ class Config:
     seed: NonNegativeInt = setting(1, "Seed of everything that is random.")
     data: Data = field(default_factory=Data)
     sample: Sample = field(default_factory=Sample)
+    scenes: Scenes = field(default_factory=Scenes)
     clusters: Clusters = field(default_factory=Clusters)
     split: Split = field(default_factory=Split)
     pseudo_label: PseudoLabelling = field(default_factory=PseudoLabelling)

@@ -32,6 +32,8 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"backbones.{name}: models.{name} has the same name"
         yield from _size_problems(f"backbones.{name}", backbone)
     yield from _sample_problems(config.sample)
+    if not any(config.scenes.aspect_weights):
+        yield "scenes.aspect_weights: at least one weight above 0"
     yield from _embedding_problems(config)
     yield from _split_problems(config.split)
     for name, model in config.classifiers.items():

@@ -38,6 +38,10 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "sample.label_noise": [0.0],
         "sample.zipf_exponent": [0.0, 1.0],
         "split.holdout": [0.0],
+        "scenes.num_images": [0, 1],
+        "scenes.num_test_images": [0, 1],
+        "scenes.power_law": [0.0, 1.0],
+        "scenes.max_others": [0, 1],
         "train.head_rank": [0, 1],
         "train.dropout": [0.0],
         "train.freeze_until": [0, 1],
@@ -70,6 +74,20 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "cascade.threshold": [0.0, 1.0],
         "data.max_missing_fraction": [0.0, 1.0],
         "sample.difficulty": [0.0, 1.0],
+        "scenes.occlusion": [0.0, 1.0],
+        "scenes.truncation": [0.0, 1.0],
+        "scenes.groups": [0.0, 1.0],
+        "scenes.depictions": [0.0, 1.0],
+        "scenes.parts": [0.0, 1.0],
+        "scenes.inside": [0.0, 1.0],
+        "scenes.difficulty": [0.0, 1.0],
+        "scenes.faults.placed_twice": [0.0, 1.0],
+        "scenes.faults.missing_parent": [0.0, 1.0],
+        "scenes.faults.missing_description": [0.0, 1.0],
+        "scenes.faults.two_levels": [0.0, 1.0],
+        "scenes.faults.missing_box": [0.0, 1.0],
+        "scenes.faults.wrong_label": [0.0, 1.0],
+        "scenes.faults.missing_ancestor": [0.0, 1.0],
         "pseudo_label.loss_weight": [1.0],
         "train.lr_schedule.warmup_fraction": [0.0, 1.0],
         "train.lr_schedule.min_lr_ratio": [0.0, 1.0],
@@ -137,6 +155,11 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     },
     "weights are relative to each other": {
         "train.blend_weight": [1.0, 1e6, 1e9],
+        "scenes.aspect_weights": [
+            [0.5] * place + [value] + [0.5] * (2 - place)
+            for place in range(3)
+            for value in (0.0, 1.0, 1e6, 1e9)
+        ],
         "sample.image_count_weights": [[0.5, 0.5], [1.0], [1e6], [1e9]],
     },
     "a row of a later epoch never comes": {
@@ -162,6 +185,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     "empty is none or all, as its meaning says": {
         "data.test": ["", LONG],
         "data.images_root": ["", LONG],
+        "scenes.pictures": ["", LONG],
         "data.group_by": [""],
         "data.classes": [[]],
         "train.segmentation.clusters": [[]],

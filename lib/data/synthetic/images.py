@@ -100,6 +100,20 @@ def draw_image(
     return _photograph(image, view, difficulty)
 
 
+def draw_object(
+    appearance: Appearance, product: np.random.Generator, size: int, difficulty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A product without background: colors uint8 [size, size, 3], mask uint8 [size, size]."""
+    return _body(_vary(appearance, product, difficulty), size)
+
+
+def draw_surface(
+    appearance: Appearance, product: np.random.Generator, size: int, difficulty: float
+) -> np.ndarray:
+    """The colors and the texture of a product without its outline, uint8 [size, size, 3]."""
+    return _surface(_vary(appearance, product, difficulty), size)[0]
+
+
 def draw_placeholder(number: int, size: int) -> np.ndarray:
     """An image that says nothing of its product, such as "no image available"."""
     rng = np.random.default_rng([number])
@@ -153,12 +167,7 @@ def _vary(appearance: Appearance, rng: np.random.Generator, difficulty: float) -
 
 def _body(appearance: Appearance, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The upright product: colors uint8 [size, size, 3], mask uint8 [size, size] of 0 or 255."""
-    main_color = _color(appearance.hue, appearance.saturation, appearance.value)
-    second_color = _color(
-        appearance.second_hue, appearance.saturation, min(1.0, appearance.value + 0.15)
-    )
-    weight = _texture(appearance, size)[:, :, None]
-    body = (main_color + weight * (second_color - main_color)).astype(np.uint8)
+    body, main_color, second_color = _surface(appearance, size)
     radius = MARGIN * size
     high, wide = radius * np.exp(appearance.stretch / 2), radius * np.exp(-appearance.stretch / 2)
     for knob in range(appearance.knobs):
@@ -174,6 +183,17 @@ def _body(appearance: Appearance, size: int) -> tuple[np.ndarray, np.ndarray]:
     cv2.fillPoly(mask, [polygon], 255)
     cv2.polylines(body, [polygon], True, (main_color * 0.5).tolist(), max(1, size // 48))
     return body, mask
+
+
+def _surface(appearance: Appearance, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Texture in two colors, uint8 [size, size, 3], and the two colors, float32 [3]."""
+    main_color = _color(appearance.hue, appearance.saturation, appearance.value)
+    second_color = _color(
+        appearance.second_hue, appearance.saturation, min(1.0, appearance.value + 0.15)
+    )
+    weight = _texture(appearance, size)[:, :, None]
+    surface = (main_color + weight * (second_color - main_color)).astype(np.uint8)
+    return surface, main_color, second_color
 
 
 def _outline(harmonics: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Composed scenes: images with boxes in the official layout of Open Images."""

@@ -1,0 +1,1 @@
+"""Pictures that scenes are composed of, from several sources."""

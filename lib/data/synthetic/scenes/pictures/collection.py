@@ -1,0 +1,100 @@
+"""All pictures that scenes are composed of: by class, from one source or from several."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lib.data.synthetic.scenes.class_tree import ClassTree
+from lib.data.synthetic.scenes.pictures.cutout import Cutout
+from lib.data.synthetic.scenes.pictures.drawings import Drawings
+from lib.data.synthetic.scenes.pictures.generated import (
+    GeneratedPictures,
+    draw_background,
+    tree_appearances,
+)
+from lib.data.synthetic.scenes.pictures.photographs import Box, Photograph, Photographs
+from lib.data.synthetic.scenes.pictures.shop import ShopPictures
+from lib.errors import UserError
+
+
+class Source(Protocol):
+    """A collection of pictures.
+
+    counts: how many pictures each label has.
+    """
+
+    counts: dict[str, int]
+
+    def cutout(self, label: str, number: int) -> Cutout:
+        """The object of a class with that number: from 0 to below the count of its class."""
+
+
+class Pictures:
+    """The pictures of several sources as one: those of the first source come first."""
+
+    def __init__(
+        self, sources: list[Source], photographs: Photographs | None, seed: int, clutter: float
+    ) -> None:
+        """photographs: one of the sources, which also gives scenes and backgrounds.
+
+        clutter: of generated backgrounds, from 0 to 1.
+        """
+        self._sources, self._photographs = sources, photographs
+        self._seed, self._clutter = seed, clutter
+        labels = dict.fromkeys(label for source in sources for label in source.counts)
+        self.counts = {
+            label: sum(source.counts.get(label, 0) for source in sources) for label in labels
+        }
+
+    def _find(self, label: str, number: int) -> tuple[Source, int]:
+        for source in self._sources:
+            count = source.counts.get(label, 0)
+            if number < count:
+                return source, number
+            number -= count
+        raise IndexError(f"{label} has {self.counts.get(label, 0)} pictures")
+
+    def cutout(self, label: str, number: int) -> Cutout:
+        """The object of a class with that number: below the count of its class."""
+        source, number = self._find(label, number)
+        return source.cutout(label, number)
+
+    def subject(self, label: str, number: int) -> tuple[Photograph, Box] | None:
+        """The photograph of which a picture is a part, if it can be a scene as it is."""
+        source, number = self._find(label, number)
+        return source.subject(label, number) if isinstance(source, Photographs) else None
+
+    def background(self, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+        """uint8 [height, width, 3]: of a photograph where there are some, else generated."""
+        if self._photographs is None or not self._photographs.backgrounds:
+            return draw_background(width, height, rng, self._clutter)
+        number = int(rng.integers(len(self._photographs.backgrounds)))
+        image = self._photographs.background(number, width, height)
+        return image[:, ::-1].copy() if rng.uniform() < 0.5 else image
+
+
+def open_pictures(folder: str, tree: ClassTree, difficulty: float, seed: int) -> Pictures:
+    """The pictures of a folder, or generated ones if it is "".
+
+    folder: with any of `openimages/photos`, `openimages/raccoon`, `fashion`, `quickdraw/strokes`.
+    Raises UserError if none of them is there.
+    """
+    if not folder:
+        return Pictures([GeneratedPictures(tree, difficulty, seed)], None, seed, difficulty)
+    root = Path(folder)
+    label_of = {name.lower(): label for label, name in tree.names.items()}
+    photographs = Photographs(root / "openimages", set(tree.labels))
+    sources: list[Source] = [photographs]
+    if (root / "fashion" / "train.bson").is_file():
+        sources.append(ShopPictures(root / "fashion", label_of))
+    drawings = root / "quickdraw" / "strokes"
+    appearances = tree_appearances(tree, seed)
+    sources.append(Drawings(drawings, label_of, appearances, difficulty, seed))
+    pictures = Pictures(sources, photographs, seed, difficulty)
+    if len(pictures.counts) < 2:
+        raise UserError(
+            f"{root}: scenes.pictures has pictures of {len(pictures.counts)} classes; it needs"
+            " openimages/photos, fashion or quickdraw/strokes with at least two"
+        )
+    return pictures
