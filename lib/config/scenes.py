@@ -1,9 +1,23 @@
 """Settings of composed scenes: images with boxes over a class hierarchy, and the faults in them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from lib.config.setting import Fraction, NonNegativeFloat, Pixels, Range, setting
+
+# What a folder of pictures may hold; the hierarchy and its descriptions are needed.
+HIERARCHY_FILE = "bbox_labels_600_hierarchy.json"
+DESCRIPTIONS_FILE = "class-descriptions-boxable.csv"
+PICTURES = {
+    "hierarchy": f"openimages/{HIERARCHY_FILE}",
+    "class_descriptions": f"openimages/{DESCRIPTIONS_FILE}",
+    "photographs": "openimages/photos",
+    "raccoons": "openimages/raccoon",
+    "shop": "fashion/train.bson",
+    "shop_categories": "fashion/category_names.csv",
+    "drawings": "quickdraw/strokes",
+}
 
 NumScenes = Annotated[int, Range(min=0, max=10_000_000)]
 
@@ -60,3 +74,11 @@ class Scenes:
         0.3, "From 0, objects of a class look alike, to 1, they differ in color and texture."
     )
     faults: Faults = field(default_factory=Faults)
+
+    @property
+    def picture_files(self) -> dict[str, Path]:
+        """The files and folders of the pictures that are there, and the hierarchy in any case."""
+        if not self.pictures:
+            return {}
+        paths = {name: Path(self.pictures) / path for name, path in PICTURES.items()}
+        return {name: path for name, path in paths.items() if name == "hierarchy" or path.exists()}

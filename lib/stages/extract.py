@@ -1,6 +1,7 @@
 """Stage 01: index the files of the catalog; categories, parts and folds.
 
 work/<name>/extract/sample          the generated catalog, if data.source = "sample"
+work/<name>/extract/scenes          composed scenes with boxes, if scenes.num_images is not 0
 work/<name>/extract/unpacked/<side> compressed drawings, unpacked
 work/<name>/extract/categories      the categories
 work/<name>/extract/train, /test    products and images of each side
@@ -46,6 +47,7 @@ def declare(graph: Graph) -> list[Artifact]:
     experiment = graph.experiment
     if experiment.target is not None:
         _declare_trained(graph)
+    declare_scenes(graph)
     files = _declare_files(graph)
     class_file = _class_file(experiment)
     graph.add(
@@ -101,6 +103,19 @@ def _declare_trained(graph: Graph) -> None:
     }
 
 
+def declare_scenes(graph: Graph) -> None:
+    """The scenes that are added to the labelled images, and those to classify."""
+    config = graph.experiment.config
+    is_declared = "extract/scenes" in graph.artifacts  # by the trained experiment
+    if (config.scenes.num_images or config.scenes.num_test_images) and not is_declared:
+        graph.add(
+            "extract/scenes",
+            partial(build_scenes, graph.experiment),
+            settings={"scenes": as_dict(config.scenes), "seed": config.seed},
+            files={**config.scenes.picture_files},
+        )
+
+
 def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
     """The files of the catalog: the user's own, generated ones, or unpacked ones."""
     experiment = graph.experiment
@@ -135,6 +150,14 @@ def build_sample(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.data.synthetic.catalog import generate
 
     return generate(folder, experiment.config.sample, experiment.config.seed)
+
+
+def build_scenes(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Compose scenes in the official layout of Open Images; no stage reads `truth/`."""
+    from lib.data.synthetic.scenes.generate import generate
+
+    config = experiment.config
+    return generate(folder, config.scenes, config.seed, num_threads(config.run))
 
 
 def unpack_strokes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE
 from lib.errors import UserError
 
-HIERARCHY_FILE = "bbox_labels_600_hierarchy.json"
-DESCRIPTIONS_FILE = "class-descriptions-boxable.csv"
 CHILD_KINDS = ("Subcategory", "Part")
 ROOT = "/m/0bl9f"
 

@@ -22,12 +22,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.config.scenes import Faults, Scenes
+from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE, Faults, Scenes
 from lib.data.synthetic.images import encode_jpeg
 from lib.data.synthetic.scenes.annotation import SceneObject, annotate
 from lib.data.synthetic.scenes.class_tree import (
-    DESCRIPTIONS_FILE,
-    HIERARCHY_FILE,
     ClassTree,
     generate_tree,
     read_tree,

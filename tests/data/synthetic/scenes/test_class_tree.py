@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE
 from lib.data.synthetic.scenes.class_tree import (
-    DESCRIPTIONS_FILE,
-    HIERARCHY_FILE,
     ClassTree,
     generate_tree,
     read_tree,

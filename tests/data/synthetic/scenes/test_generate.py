@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lib.config.scenes import Faults, Scenes
-from lib.data.synthetic.scenes.class_tree import DESCRIPTIONS_FILE, HIERARCHY_FILE, read_tree, walk
+from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE, Faults, Scenes
+from lib.data.synthetic.scenes.class_tree import read_tree, walk
 from lib.data.synthetic.scenes.generate import generate
 from lib.data.synthetic.scenes.plan import power_law_counts
 from lib.errors import UserError
