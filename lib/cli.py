@@ -5,7 +5,6 @@ python -m lib.cli configs/sample.toml               all stages; starts only thos
 """
 
 import argparse
-import contextlib
 import logging
 import os
 import shlex
@@ -26,9 +25,10 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.integrity import check_intact, verify
 from lib.runtime import workers
 from lib.runtime.log import configure_logging
+from lib.runtime.numba_cache import explain_damaged_cache, use_writable_cache
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
-from lib.utils.disk_errors import blame, is_disk_full
+from lib.utils.disk_errors import explain_disk_error
 from lib.utils.files import atomic_write
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
@@ -116,6 +116,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
 def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     """Load the experiment, call `work(experiment, arguments)`, and turn errors into one line."""
     configure_logging(_level(arguments))
+    workers.raise_when_terminated()
     if arguments.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     folder = Path(arguments.config).parent
@@ -128,29 +129,25 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
         return work(experiment, arguments)
     except UserError as error:
         return _fail(str(error))
+    except workers.Terminated:
+        return _fail("terminated; rerun the same command to resume", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        return _fail("interrupted; rerun the same command to resume", 130)
+        return _fail("interrupted; rerun the same command to resume", 128 + signal.SIGINT)
     except Exception as error:
-        blamed = blame(error)
-        if blamed:
-            return _fail(f"{blamed}; mend that and rerun the same command: finished work is kept")
+        reason = explain_disk_error(error, folder) or explain_damaged_cache(error)
         if workers.is_out_of_memory(error):
-            return _fail(
-                f"{folder}: out of memory; free some, or lower run.threads or run.workers, and"
-                " rerun the same command: finished work is kept"
-            )
-        if is_disk_full(error, folder):
-            return _fail(
-                f"{folder}: no space left on the disk; free some and rerun the same command:"
-                " finished work is kept"
-            )
-        raise
+            reason = f"{folder}: out of memory; free some, or lower run.threads or run.workers,"
+        if reason is None:
+            raise
+        logger.debug("failed", exc_info=True)
+        return _fail(f"{reason} and rerun the same command: finished work is kept")
 
 
 def _run_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
     run = experiment.config.run
     workers.limit_threads(workers.num_threads(run))
     workers.tune_malloc()
+    use_writable_cache()
     build = partial(_dry_run if arguments.dry_run else _build_stage, stage, experiment, arguments)
     return executor.run_on_ranks(run, build)
 
@@ -218,12 +215,19 @@ def _verify(artifacts: dict[str, list[Artifact]]) -> int:
 
 
 def run_script(command: list[str]) -> int:
-    """Run a script and return its exit status; on Ctrl-C the script ends and reports by itself."""
+    """Run a script and return its exit status; on Ctrl-C the script ends and reports by itself.
+
+    A terminal sends Ctrl-C to all its processes; `kill` reaches this one alone, which passes it on.
+    """
     process = subprocess.Popen(command)
     while True:
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             exit_status = process.wait()
             break
+        except workers.Terminated:
+            process.terminate()
+        except KeyboardInterrupt:
+            continue
     if exit_status >= 0:
         return exit_status
     name = signal.Signals(-exit_status).name
@@ -302,7 +306,7 @@ def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespac
     name = time.strftime(f"%Y%m%d-%H%M%S-{stage}.log")
     configure_logging(_level(arguments), folder / "logs" / name)
     logger.debug("command: %s", shlex.join(sys.argv))
-    with atomic_write(folder / "config.toml") as path:
+    with atomic_write(folder / "config.toml", shared=True) as path:
         path.write_text(to_toml(experiment.config))
 
 

@@ -239,6 +239,35 @@ def test_a_script_that_is_killed_is_one_line(capsys):
     assert cli.run_script([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
+def test_kill_reaches_the_script_that_is_running(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    sleeping = tmp_path / "sleeping.py"
+    sleeping.write_text(
+        "import sys, time; from lib import cli\n"
+        "cli._run_stage = lambda *_: [print('started', flush=True), time.sleep(60)]\n"
+        f"sys.exit(cli.run_stage(cli.extract, ['--config', {str(tmp_path / 'tiny.toml')!r}]))\n"
+    )
+    script = (
+        "import sys; from lib import cli; from lib.runtime import workers\n"
+        "workers.raise_when_terminated()\n"
+        f"sys.exit(cli.run_script([sys.executable, {str(sleeping)!r}]))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "started\n"
+    parent.terminate()
+    _, error = parent.communicate(timeout=30)
+    assert parent.returncode == 143
+    assert error == "error: terminated; rerun the same command to resume\n"
+
+
 @pytest.mark.parametrize("script", SCRIPTS.values())
 def test_help_shows_an_example(script):
     result = run_script(script, "--help")

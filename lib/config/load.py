@@ -68,7 +68,9 @@ def _read(path: Path) -> Tree:
             return tomllib.load(file)
     except FileNotFoundError:
         raise UserError(f"{path}: config not found; see configs/ for examples") from None
-    except (ValueError, OSError) as error:  # of tomllib, of UTF-8, of a number of 5000 digits
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # of tomllib, of UTF-8, of a number of 5000 digits
         raise UserError(f"{path}: not a readable TOML file: {error}") from None
 
 

@@ -24,7 +24,8 @@ from typing import Any
 from lib.errors import UserError
 from lib.pipeline.fingerprint import fingerprint
 from lib.pipeline.integrity import check_intact, marked_damage
-from lib.pipeline.manifest import missing_files, read_manifest, write_manifest
+from lib.pipeline.manifest import MANIFEST, missing_files, read_manifest, write_manifest
+from lib.utils.disk_errors import naming
 from lib.utils.files import fsync
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def status_all(artifacts: Sequence[Artifact]) -> dict[Path, Status]:
 def status(artifact: Artifact) -> Status:
     """Compare the folder on disk with what the artifact should be. Reads no large file."""
     manifest = read_manifest(artifact.path)
+    if manifest is None and (artifact.path / MANIFEST).exists():  # no kill leaves such a one
+        return Status("stale", (f"{MANIFEST} is damaged",))
     if manifest is None:
         unfinished = _partial(artifact.path).exists()
         return Status("unfinished" if unfinished else "missing")
@@ -126,7 +129,7 @@ def ensure(artifact: Artifact, rebuild: bool) -> bool:
             f"{artifact.path} is stale: {'; '.join(state.reasons)}."
             " Pass --rebuild to rebuild it, or revert the change"
         )
-    with _lock(artifact.path):
+    with naming(artifact.path), _lock(artifact.path):
         _build(artifact, state)
     return True
 

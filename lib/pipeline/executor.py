@@ -28,6 +28,7 @@ from lib.config.schema import Run
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact, ensure, status
 from lib.runtime import workers
+from lib.utils.disk_errors import find_os_error
 
 logger = logging.getLogger(__name__)
 
@@ -138,11 +139,11 @@ def _ensure_in_workers(
 ) -> None:
     gpus = [gpu for gpu in processes if gpu]
     with workers.process_pool(len(processes), gpus=gpus, shares=shares) as pool:
-        tasks = [pool.submit(ensure, artifact, rebuild) for artifact in artifacts]
+        tasks = [pool.submit(_ensure_in_worker, artifact, rebuild) for artifact in artifacts]
         try:
             for task in as_completed(tasks):
                 task.result()
-        except BaseException as error:
+        except Exception as error:
             reason = str(error) or type(error).__name__
             logger.info("failed (%s); waiting for running builds to finish", reason)
             pool.shutdown(cancel_futures=True)
@@ -153,6 +154,21 @@ def _ensure_in_workers(
                     " rerun the same command to resume"
                 ) from error
             raise
+
+
+def _ensure_in_worker(artifact: Artifact, rebuild: bool) -> None:
+    """`ensure`, whose errors of files and disks pass to the calling process as they are.
+
+    What an exception was raised from does not reach another process.
+    """
+    try:
+        ensure(artifact, rebuild)
+    except Exception as error:
+        cause = find_os_error(error)
+        if cause is None or cause is error:
+            raise
+        path = cause.filename or str(artifact.path)
+        raise OSError(cause.errno, cause.strerror, path) from None
 
 
 def _on_ranks(artifact: Artifact) -> Artifact:

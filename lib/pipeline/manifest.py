@@ -10,7 +10,7 @@ from lib.runtime.workers import openmp_threads
 from lib.utils.files import atomic_write, fsync
 
 MANIFEST = "_manifest.json"
-KEYS = {"digest", "version", "config", "inputs", "files"}  # without which none is complete
+IDENTITY = ("version", "config", "inputs", "files")  # what the digest covers
 LARGE = 64 << 20  # bytes of a file from which samples of it have a digest of their own
 NUM_SAMPLES, SAMPLE_BYTES = 16, 1 << 20
 LIBRARIES = ("numpy", "torch", "lightgbm", "xgboost-cpu", "xgboost", "catboost", "scikit-learn")
@@ -22,7 +22,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.keys() >= KEYS else None
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"digest", *IDENTITY}:
+        return None
+    return manifest if _digest(manifest) == manifest["digest"] else None
 
 
 def write_manifest(
@@ -34,9 +36,8 @@ def write_manifest(
     library versions and the number of threads are recorded beside it and decide nothing.
     """
     identity = {**plan, "files": _hash_files(folder)}
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     manifest = {
-        "digest": digest,
+        "digest": _digest(identity),
         **identity,
         "facts": facts,
         "seconds": round(seconds, 3),
@@ -45,6 +46,11 @@ def write_manifest(
     }
     with atomic_write(folder / MANIFEST) as path:
         path.write_text(json.dumps(manifest, indent=1))
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    identity = {key: manifest[key] for key in IDENTITY}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def missing_files(folder: Path, manifest: dict[str, Any]) -> list[str]:

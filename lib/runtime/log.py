@@ -3,7 +3,10 @@
 import contextlib
 import logging
 import sys
+import threading
 from pathlib import Path
+
+from tqdm import tqdm
 
 ROOT = "lib"  # the logger above those of all modules of this package
 
@@ -48,6 +51,8 @@ def configure_logging(level: int = logging.INFO, file: Path | None = None) -> No
     Lines are appended in one write each, so that several processes may share both. A second call
     replaces what the first set up.
     """
+    # The lock of tqdm is a semaphore of the machine, which a killed process would leave behind.
+    tqdm.set_lock(threading.RLock())
     logger = logging.getLogger(ROOT)
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lib.config.schema import Run
 from lib.runtime.log import configure_logging, log_settings
+from lib.utils.exception_chain import exception_chain
 
 PR_SET_PDEATHSIG = 1
 # torchrun sets these, among others.
@@ -27,6 +28,19 @@ THREAD_VARIABLES = (OMP, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OUT_OF_MEMORY = ("out of memory", "bad_alloc", "defaultcpuallocator", "cannot allocate memory")
 
 _share = 1  # into how many shares the threads are divided; this process has one
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as `kill` and job schedulers send it: everything ends as after Ctrl-C."""
+
+
+def raise_when_terminated() -> None:
+    """Raise `Terminated` in the main thread on SIGTERM, so that what is open is closed."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
 
 
 def num_threads(run: Run) -> int:
@@ -87,6 +101,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     Libraries have no common class for it, and most say so in words alone.
     """
+    return any(map(_says_out_of_memory, exception_chain(error)))
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
@@ -125,7 +143,18 @@ def process_pool(
         os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES  # inherited, read when a process starts
     context = get_context("spawn" if spawn else "fork")
     arguments = (shares or count, tuple(gpus), *log_settings())
-    return ProcessPoolExecutor(count, context, _init_worker, arguments)
+    return _Pool(count, context, _init_worker, arguments)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Ends its processes when this one is interrupted, instead of waiting for what they do."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> bool | None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            for process in list((self._processes or {}).values()):
+                process.kill()
+        self.shutdown(cancel_futures=kind is not None)
+        return None
 
 
 def _init_worker(shares: int, gpus: tuple[str, ...], level: int, file: Path | None) -> None:
@@ -133,6 +162,7 @@ def _init_worker(shares: int, gpus: tuple[str, ...], level: int, file: Path | No
     global _share
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     configure_logging(level, file)
     _share = shares
     # OpenMP alone: results of BLAS may depend on its threads, but must not on the size of a pool.

@@ -63,8 +63,8 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def write(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write a checkpoint in one step: a kill leaves the old file or the new one."""
-    with atomic_write(path) as temporary:
-        torch.save(checkpoint, temporary)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)  # given a path, it hides why a write failed
 
 
 def is_finished(folder: Path) -> bool:

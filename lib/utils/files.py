@@ -9,9 +9,12 @@ from typing import Any
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; fsync it and rename it over `path` on success."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; fsync it and rename it over `path` on success.
+
+    shared: other processes may write the file at the same time; the last one wins.
+    """
+    temporary = path.with_name(f".{path.name}{f'.{os.getpid()}' if shared else ''}.tmp")
     yield temporary
     fsync(temporary)
     temporary.replace(path)

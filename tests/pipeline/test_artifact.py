@@ -1,5 +1,7 @@
 """Fresh, stale, missing and unfinished artifacts, and recovery from kills at any moment."""
 
+import errno
+import json
 import logging
 import multiprocessing
 import os
@@ -201,12 +203,35 @@ def test_a_kill_between_manifest_and_rename_is_recovered(tmp_path, caplog):
     assert status(artifact).state == "fresh"
 
 
-def test_an_unreadable_manifest_means_missing(tmp_path):
+@pytest.mark.parametrize("text", ["{", "{}", '{"digest": 1}'])
+def test_a_damaged_manifest_is_said_and_never_built_over_in_silence(tmp_path, text):
     artifact = text_artifact(tmp_path / "a", "x")
     ensure(artifact, rebuild=False)
-    (tmp_path / "a" / MANIFEST).write_text("{")
-    assert status(artifact).state == "missing"
-    assert ensure(artifact, rebuild=False)
+    (tmp_path / "a" / MANIFEST).write_text(text)
+    assert str(status(artifact)) == "stale (_manifest.json is damaged)"
+    with pytest.raises(UserError, match=r"damaged.*--rebuild"):
+        ensure(artifact, rebuild=False)
+    assert ensure(artifact, rebuild=True)
+
+
+def test_a_bit_of_a_manifest_that_flips_is_damage(tmp_path):
+    artifact = text_artifact(tmp_path / "a", "x")
+    ensure(artifact, rebuild=False)
+    path = tmp_path / "a" / MANIFEST
+    manifest = json.loads(path.read_text())
+    (file,) = manifest["files"].values()
+    file["sha256"] = file["sha256"][::-1]
+    path.write_text(json.dumps(manifest))
+    assert status(artifact).state == "stale"
+
+
+def test_an_error_of_the_disk_names_the_artifact(tmp_path):
+    def build(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        ensure(Artifact(tmp_path / "a", build), rebuild=False)
+    assert caught.value.filename == str(tmp_path / "a")
 
 
 def test_a_frozen_artifact_stays_fresh_without_the_files_of_the_user(tmp_path):

@@ -135,6 +135,41 @@ def test_only_lack_of_memory_is_called_so():
     assert workers.is_out_of_memory(RuntimeError("std::bad_alloc"))
     assert not workers.is_out_of_memory(RuntimeError("memory format"))
     assert not workers.is_out_of_memory(KeyboardInterrupt("out of memory"))
+    hidden = BufferError("cannot close")
+    hidden.__context__ = MemoryError()
+    assert workers.is_out_of_memory(hidden)
+
+
+INTERRUPTED = """
+import time
+from lib.runtime import workers
+
+def sleep(path):
+    open(path, "w").close()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    workers.raise_when_terminated()
+    with workers.process_pool(1) as pool:
+        pool.submit(sleep, {path!r}).result()
+"""
+
+
+def test_kill_ends_a_pool_without_waiting_for_its_work(tmp_path):
+    script, started = tmp_path / "interrupted.py", tmp_path / "started"
+    script.write_text(INTERRUPTED.format(path=str(started)))
+    parent = subprocess.Popen(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not started.exists():
+        time.sleep(0.05)
+    parent.terminate()
+    _, error = parent.communicate(timeout=30)  # its work takes longer
+    assert "Terminated" in error
+    assert "leaked" not in error
 
 
 def test_without_a_setting_all_cores_are_used():

@@ -1,6 +1,7 @@
 """Files that are complete or absent."""
 
 import json
+import os
 
 import pytest
 
@@ -46,3 +47,17 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"b": object()})
     assert json.loads(path.read_text()) == {"b": [1, None]}
+
+
+def test_two_processes_may_write_a_shared_file_at_once(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_write(path, shared=True) as first:
+        first.write_text("first")
+        if os.fork() == 0:
+            with atomic_write(path, shared=True) as second:
+                second.write_text("second")
+            os._exit(0)
+        os.wait()
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]

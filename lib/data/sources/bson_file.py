@@ -179,12 +179,13 @@ def scan_range(
         os.posix_fadvise(file.fileno(), first, stop - first, os.POSIX_FADV_WILLNEED)
         # The last record may end beyond the range, and the one after it is looked at.
         window = min(size, stop + 2 * MAX_DOCUMENT) - base
-        with mmap.mmap(file.fileno(), window, offset=base, access=mmap.ACCESS_READ) as mapped:
-            scanner = RangeScanner(mapped, base, stop - base)
-            try:
-                return scanner.scan(first, stop, start, md5)
-            finally:
-                scanner.close()  # a mapping cannot be closed while a view of it exists
+        mapped = mmap.mmap(file.fileno(), window, offset=base, access=mmap.ACCESS_READ)
+        scanner = RangeScanner(mapped, base, stop - base)
+        batch = scanner.scan(first, stop, start, md5)
+        # After an error its traceback holds views of the mapping, which closes with the last one.
+        scanner.close()
+        mapped.close()
+        return batch
 
 
 class RangeScanner:

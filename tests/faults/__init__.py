@@ -1,0 +1,1 @@
+"""Faults made on purpose in real runs: after each, the same command ends with the same bytes."""
