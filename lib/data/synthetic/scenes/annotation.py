@@ -49,14 +49,23 @@ class Scene:
         return width, height
 
 
-def annotate(scene: Scene) -> dict[int, SceneObject]:
+def with_parts(scene: Scene, number: int) -> list[int]:
+    """The numbers of an object, of its parts, and of theirs."""
+    parts = [n for n, other in enumerate(scene.objects) if other.part_of == number]
+    return [number, *(inner for part in parts for inner in with_parts(scene, part))]
+
+
+def annotate(scene: Scene, shown: np.ndarray | None = None) -> dict[int, SceneObject]:
     """The objects that an annotator sees by number, the subject first, with boxes and flags.
+
+    shown: int16 [h, w], what `scene.canvas.paint` says of each pixel; None to paint here.
 
     A box is the extent of the pixels that show the object or a part placed in it. Objects of which
     other objects hide three quarters, or that are smaller than 4 pixels, are left out, but the
     subject is not. A box that came with a photograph stays as it is.
     """
-    _, shown = scene.canvas.paint()
+    if shown is None:
+        _, shown = scene.canvas.paint()
     order = [scene.subject, *(n for n in range(len(scene.objects)) if n != scene.subject)]
     seen = {}
     for number in order:
@@ -73,7 +82,7 @@ def annotate(scene: Scene) -> dict[int, SceneObject]:
 def _measured(scene: Scene, number: int, shown: np.ndarray, is_subject: bool) -> SceneObject | None:
     """An object with the box of its visible pixels; None if too little of it is visible."""
     found, (width, height) = scene.objects[number], scene.size
-    own = [number, *(n for n, other in enumerate(scene.objects) if other.part_of == number)]
+    own = with_parts(scene, number)
     visible = np.isin(shown, own)
     box = extent(visible)
     if box is None and is_subject:  # thinner than a pixel, or hidden: where it was put

@@ -8,7 +8,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ ROOT = "/m/0bl9f"
 Node = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, for the caches below
 class ClassTree:
     """Classes with their names, and the nodes that say how they are related.
 
@@ -46,12 +46,14 @@ class ClassTree:
             places[node["LabelName"]].append((kind, parent["LabelName"]))
         return places
 
+    @cache  # noqa: B019 - a tree lives as long as its program
     def parents(self, label: str) -> tuple[str, ...]:
         """The classes that a class is a Subcategory of; the root counts as none."""
         top = self.root["LabelName"]
         found = [parent for kind, parent in self._places[label] if kind == "Subcategory"]
         return tuple(dict.fromkeys(parent for parent in found if parent != top))
 
+    @cache  # noqa: B019
     def ancestors(self, label: str) -> tuple[str, ...]:
         """All classes above a class by Subcategory, over all of its places, nearest first."""
         found: dict[str, None] = {}
@@ -62,6 +64,7 @@ class ClassTree:
             level = tuple(p for p in dict.fromkeys(above) if p not in found and p != label)
         return tuple(found)
 
+    @cache  # noqa: B019
     def certain_ancestors(self, label: str) -> tuple[str, ...]:
         """The ancestors of a class that each of its places as a Subcategory has, nearest first.
 
@@ -83,6 +86,7 @@ class ClassTree:
         """What a class itself has as a Part, with what is below that."""
         return self._own_parts[label]
 
+    @cache  # noqa: B019
     def parts(self, label: str) -> tuple[str, ...]:
         """What a class has as a Part, by itself or through an ancestor, with what is below that."""
         wholes = (label, *self.ancestors(label))

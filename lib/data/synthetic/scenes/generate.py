@@ -135,8 +135,8 @@ def draw_scene(
     rng = np.random.default_rng([studio.seed, 26, scene])
     label = plan.classes[plan.subject[scene]]
     laid_out = lay_out(studio, label, int(plan.occurrence[scene]), rng)
-    image, _ = laid_out.canvas.paint()
-    truth = list(annotate(laid_out).values())
+    image, shown = laid_out.canvas.paint()
+    truth = list(annotate(laid_out, shown).values())
     light = np.exp(rng.normal(0, 0.06))
     noise = rng.standard_normal(image.shape[:2], dtype=np.float32)[:, :, None] * np.float32(NOISE)
     taken = np.clip(image * np.float32(light) + noise, 0, 255).astype(np.uint8)

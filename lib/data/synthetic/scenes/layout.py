@@ -1,6 +1,6 @@
 """Layout of a scene: which objects it shows, and where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -61,8 +61,9 @@ class Studio:
         return int(order[occurrence % count])
 
     def any_cutout(self, label: str, rng: np.random.Generator) -> Cutout:
-        """Any picture of a class."""
-        return self.pictures.cutout(label, int(rng.integers(self.pictures.counts[label])))
+        """Any picture of a class, as one object: its own parts have no boxes."""
+        number = int(rng.integers(self.pictures.counts[label]))
+        return replace(self.pictures.cutout(label, number), parts=())
 
     def other_label(self, label: str, rng: np.random.Generator) -> str:
         """The class of an object beside a subject: the same, one of its parent's, or any."""
@@ -122,13 +123,15 @@ def lay_out(studio: Studio, label: str, occurrence: int, rng: np.random.Generato
         _add_others(studio, scene, label, rng)
         scene.subject = len(scene.objects)
         cutout = studio.pictures.cutout(label, number)
+        if is_group or is_depiction or not has_parts:
+            cutout = replace(cutout, parts=())
         if is_group:
             _add_group(studio, scene, label, cutout, rng)
         elif is_depiction:
             _add_depiction(scene, label, cutout, rng)
         else:
             layer = _add(scene, label, cutout, rng.uniform(*SUBJECT_SIZE), rng, is_truncated)
-            if parts and has_parts:
+            if parts and has_parts and not cutout.parts:
                 _add_parts(studio, scene, layer, parts, rng)
     if is_occluded:
         _add_occluder(studio, scene, label, rng)
@@ -153,9 +156,19 @@ def _add(
         side = int(rng.integers(4))
         x = (round(-outside * width), scene.size[0] - round((1 - outside) * width), x, x)[side]
         y = (y, y, round(-outside * height), scene.size[1] - round((1 - outside) * height))[side]
+    return _place(scene, label, posed, x, y)
+
+
+def _place(scene: Scene, label: str, posed: Cutout, x: int, y: int, part_of: int = -1) -> Layer:
+    """Put a posed object and its own parts at (x, y), its upper left pixel."""
     layer = Layer(len(scene.objects), posed, x, y)
     scene.canvas.layers.append(layer)
-    scene.objects.append(SceneObject(label, cutout.source))
+    scene.objects.append(SceneObject(label, posed.source, part_of=part_of))
+    numbers = [layer.object, *(len(scene.objects) + n for n in range(len(posed.parts)))]
+    for part in posed.parts:
+        inner = Cutout(posed.image, part.alpha, posed.source)
+        scene.canvas.layers.append(Layer(len(scene.objects), inner, x, y))
+        scene.objects.append(SceneObject(part.label, posed.source, part_of=numbers[part.whole + 1]))
     return layer
 
 
@@ -232,8 +245,7 @@ def _add_parts(
         part_rows, part_columns = posed.alpha.shape
         x = int(np.clip(columns[pick] - part_columns // 2, 0, max(0, width - part_columns)))
         y = int(np.clip(rows[pick] - part_rows // 2, 0, max(0, height - part_rows)))
-        scene.canvas.layers.append(Layer(len(scene.objects), posed, whole.x + x, whole.y + y))
-        scene.objects.append(SceneObject(part, cutout.source, part_of=whole.object))
+        _place(scene, part, posed, whole.x + x, whole.y + y, whole.object)
 
 
 def _add_occluder(studio: Studio, scene: Scene, label: str, rng: np.random.Generator) -> None:
@@ -260,8 +272,7 @@ def _add_occluder(studio: Studio, scene: Scene, label: str, rng: np.random.Gener
         across, down = down, across
     x = corners[0] + across * (corners[1] - corners[0]) - columns / 2
     y = corners[2] + down * (corners[3] - corners[2]) - rows / 2
-    scene.canvas.layers.append(Layer(len(scene.objects), posed, round(x), round(y)))
-    scene.objects.append(SceneObject(other, cutout.source))
+    _place(scene, other, posed, round(x), round(y))
 
 
 def _inside_scene(

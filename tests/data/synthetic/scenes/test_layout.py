@@ -1,6 +1,7 @@
 """Layouts of scenes: each fraction of the settings is measured on scenes."""
 
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,9 +12,11 @@ from lib.data.synthetic.scenes.annotation import UNKNOWN, annotate
 from lib.data.synthetic.scenes.class_tree import ClassTree
 from lib.data.synthetic.scenes.layout import Studio, lay_out, scene_size
 from lib.data.synthetic.scenes.pictures.collection import Pictures
+from lib.data.synthetic.scenes.pictures.cutout import Cutout, CutoutPart
 from lib.data.synthetic.scenes.pictures.photographs import Photographs
 from tests.data.synthetic.scenes.conftest import make_studio
 
+REST = ("tree", "pictures", "classes", "weights", "seed")
 CLEAN = {"occlusion": 0.0, "truncation": 0.0, "groups": 0.0, "depictions": 0.0, "inside": 0.0}
 
 
@@ -70,6 +73,37 @@ def test_parts_lie_inside_their_wholes():
             assert whole.box[0] <= part.box[0] < part.box[1] <= whole.box[1]
             assert whole.box[2] <= part.box[2] < part.box[3] <= whole.box[3]
     assert num_parts > len(wholes)
+
+
+class Cross:
+    """A white square with two parts: its left half, and a corner of that."""
+
+    def __init__(self) -> None:
+        self.counts = {"a": 1, "b": 1}
+
+    def cutout(self, label: str, number: int) -> Cutout:
+        alpha = np.full((40, 40), 255, np.uint8)
+        left, corner = np.zeros_like(alpha), np.zeros_like(alpha)
+        left[:, :20] = corner[:10, :10] = 255
+        parts = (CutoutPart("left", left), CutoutPart("corner", corner, whole=0))
+        return Cutout(np.full((40, 40, 3), 255, np.uint8), alpha, "test", parts)
+
+
+def test_the_parts_of_a_cutout_have_boxes_and_hide_nothing():
+    root = {"LabelName": "top", "Subcategory": [{"LabelName": "a"}, {"LabelName": "b"}]}
+    settings = Scenes(size=160, max_others=0, parts=1.0, **CLEAN)
+    cross = Pictures([Cross()], None, 1, 0)
+    studio = Studio(settings, ClassTree(root, {}), cross, ("a", "b"), np.array([0.5, 0.5]), 1)
+    scene = lay_out(studio, "a", 0, np.random.default_rng(0))
+    whole, left, corner = annotate(scene).values()
+    assert (whole.label, left.label, corner.label) == ("a", "left", "corner")
+    assert (left.part_of, corner.part_of) == (0, 1)
+    assert not whole.occluded
+    assert not left.occluded
+    wide = whole.box[1] - whole.box[0]
+    assert left.box[1] - left.box[0] == pytest.approx(wide / 2, abs=0.25 * wide)
+    without = Studio(replace(settings, parts=0.0), *(getattr(studio, key) for key in REST))
+    assert len(annotate(lay_out(without, "a", 0, np.random.default_rng(0)))) == 1
 
 
 def test_a_whole_is_shown_from_inside_with_its_parts():
@@ -149,8 +183,7 @@ def test_a_photograph_that_would_lose_its_subject_is_no_scene(red_square_studio)
     red_square_studio.pictures._photographs._objects["red"] = [(photograph, wide)]  # type: ignore[union-attr]
     tall = Studio(
         Scenes(size=160, aspect_weights=(0.0, 0.0, 1.0), max_others=0, **CLEAN),
-        *(getattr(red_square_studio, key) for key in ("tree", "pictures", "classes", "weights")),
-        seed=1,
+        *(getattr(red_square_studio, key) for key in REST),
     )
     scene = lay_out(tall, "red", 0, np.random.default_rng(0))
     assert len(scene.canvas.layers) == 1

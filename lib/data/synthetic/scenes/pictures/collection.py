@@ -8,6 +8,7 @@ import numpy as np
 from lib.data.synthetic.scenes.class_tree import ClassTree
 from lib.data.synthetic.scenes.pictures.cutout import Cutout
 from lib.data.synthetic.scenes.pictures.drawings import Drawings
+from lib.data.synthetic.scenes.pictures.figures import Figures
 from lib.data.synthetic.scenes.pictures.generated import (
     GeneratedPictures,
     draw_background,
@@ -87,7 +88,8 @@ def open_pictures(folder: str, tree: ClassTree, difficulty: float, seed: int) ->
     photographs = Photographs(root / "openimages", set(tree.labels))
     sources: list[Source] = [photographs]
     if (root / "fashion" / "train.bson").is_file():
-        sources.append(ShopPictures(root / "fashion", label_of))
+        clothes = ShopPictures(root / "fashion", label_of)
+        sources += [clothes, Figures(clothes, label_of, seed)]
     drawings = root / "quickdraw" / "strokes"
     appearances = tree_appearances(tree, seed)
     sources.append(Drawings(drawings, label_of, appearances, difficulty, seed))
