@@ -5,6 +5,7 @@ python -m lib.cli configs/sample.toml               all stages; starts only thos
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import shlex
@@ -29,7 +30,7 @@ from lib.runtime.numba_cache import explain_damaged_cache, use_writable_cache
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
 from lib.utils.disk_errors import explain_disk_error
-from lib.utils.files import atomic_write
+from lib.utils.files import atomic_write, file_lock
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
 
@@ -306,7 +307,12 @@ def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespac
     name = time.strftime(f"%Y%m%d-%H%M%S-{stage}.log")
     configure_logging(_level(arguments), folder / "logs" / name)
     logger.debug("command: %s", shlex.join(sys.argv))
-    with atomic_write(folder / "config.toml", shared=True) as path:
+    # Where another run writes it at this moment, that one's settings stand there.
+    with (
+        contextlib.suppress(BlockingIOError),
+        file_lock(folder / ".config.toml.lock"),
+        atomic_write(folder / "config.toml") as path,
+    ):
         path.write_text(to_toml(experiment.config))
 
 

@@ -159,11 +159,21 @@ def _out_of_fold_scores(
         rows, queries = sampled & (fold != k), np.flatnonzero(fold == k)
         if len(queries) and len(np.unique(is_new[rows])) == 2:
             model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=1000)
-            model.fit(_with_squares(columns[rows]), is_new[rows])
+            _fit(model, _with_squares(columns[rows]), is_new[rows])
             for part in chunks(len(queries), ROWS):
                 some = queries[part]
                 score[some] = model.decision_function(_with_squares(columns[some]))
     return score
+
+
+def _fit(model: LogisticRegression, columns: np.ndarray, is_new: np.ndarray) -> None:
+    """Fit a model without warnings of invalid values: of few rows, the kernel of a matrix product
+    also computes with what lies behind them in memory, and drops the result. Raises
+    FloatingPointError if a coefficient is not finite after all."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        model.fit(columns, is_new)
+    if not np.isfinite(model.coef_).all():
+        raise FloatingPointError("the comparison with new products has no finite coefficients")
 
 
 def _with_squares(columns: np.ndarray) -> np.ndarray:
@@ -179,7 +189,7 @@ def _log_ratios(score: np.ndarray, is_new: np.ndarray, sampled: np.ndarray) -> n
     "balanced" takes the sizes of the samples out of the odds, which leaves the ratio of densities.
     """
     scale = LogisticRegression(C=1.0, class_weight="balanced")
-    scale.fit(score[sampled, None], is_new[sampled])
+    _fit(scale, score[sampled, None], is_new[sampled])
     return np.asarray(scale.decision_function(score[:, None]))
 
 

@@ -10,13 +10,12 @@ underscore: these hold times. So a change invalidates only what it changes, and 
 produces identical bytes does not invalidate downstream artifacts.
 """
 
-import fcntl
 import json
 import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from lib.pipeline.fingerprint import fingerprint
 from lib.pipeline.integrity import check_intact, marked_damage
 from lib.pipeline.manifest import MANIFEST, missing_files, read_manifest, write_manifest
 from lib.utils.disk_errors import naming
-from lib.utils.files import fsync
+from lib.utils.files import file_lock, fsync
 
 logger = logging.getLogger(__name__)
 
@@ -270,14 +269,13 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """An advisory lock that ends with its process, so that kill -9 leaves nothing to clear."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """One process at a time builds an artifact."""
     lock = path.with_name(f".{path.name}.lock")
     if lock.is_dir():
         raise UserError(f"{lock} is a folder where a lock should lie; delete it")
-    with lock.open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(file_lock(lock))
         except BlockingIOError:
             raise UserError(f"{path}: another process is building it; wait for that one") from None
         yield

@@ -1,5 +1,6 @@
 """Write files so that a crash leaves the old file or the new one, never half of one."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -9,16 +10,29 @@ from typing import Any
 
 
 @contextmanager
-def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; fsync it and rename it over `path` on success.
 
-    shared: other processes may write the file at the same time; the last one wins.
+    One process at a time may write a path: a kill leaves a temporary file, which the next takes.
     """
-    temporary = path.with_name(f".{path.name}{f'.{os.getpid()}' if shared else ''}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
     fsync(temporary)
     temporary.replace(path)
     fsync(path.parent)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """An advisory lock that ends with its process, so that kill -9 leaves nothing to clear.
+
+    path: of a file that is made for it, and stays. Raises BlockingIOError if another process has
+    the lock, and IsADirectoryError for a folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,11 +1,10 @@
 """Files that are complete or absent."""
 
 import json
-import os
 
 import pytest
 
-from lib.utils.files import atomic_write, fsync, write_json
+from lib.utils.files import atomic_write, file_lock, fsync, write_json
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -49,15 +48,9 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"b": [1, None]}
 
 
-def test_two_processes_may_write_a_shared_file_at_once(tmp_path):
-    path = tmp_path / "a.txt"
-    with atomic_write(path, shared=True) as first:
-        first.write_text("first")
-        if os.fork() == 0:
-            with atomic_write(path, shared=True) as second:
-                second.write_text("second")
-            os._exit(0)
-        os.wait()
-        assert path.read_text() == "second"
-    assert path.read_text() == "first"
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_lock_is_for_one_and_ends_with_it(tmp_path):
+    path = tmp_path / "folder" / ".lock"
+    with file_lock(path), pytest.raises(BlockingIOError), file_lock(path):
+        pass
+    with file_lock(path):
+        pass
