@@ -21,6 +21,7 @@ def csv_header(data: Data) -> tuple[str, str]:
         "folders": ("path", "category"),
         "npy": ("path", "category"),
         "strokes": ("key_id", "category"),
+        "openimages": ("ImageID", "cluster"),
     }
     return by_source.get(data.source, DEFAULT_HEADER)
 

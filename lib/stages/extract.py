@@ -9,11 +9,13 @@ work/<name>/extract/splits          part, fold and group of every labelled produ
 work/<name>/extract/ids             whether nearby ids can tell a class
 work/<name>/extract/phash/<side>    perceptual hashes of the images
 
-`near_twins` declares the others: embeddings, nearest images and near twins.
+`near_twins` declares embeddings, nearest images and near twins; `openimages.annotations` the tree
+of classes, annotations, clusters and boxes of source = "openimages".
 """
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,12 @@ from lib.pipeline.experiment import Experiment, catalog_inputs, depends_on_test
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 from lib.stages.near_twins import declare_near_twins, groups_of_twins, is_alike
+from lib.stages.openimages.annotations import (
+    annotation_inputs,
+    declare_annotations,
+    declare_boxes,
+    is_annotated,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +56,8 @@ def declare(graph: Graph) -> list[Artifact]:
     if experiment.target is not None:
         _declare_trained(graph)
     declare_scenes(graph)
+    if is_annotated(experiment, "train"):
+        declare_annotations(graph)
     files = _declare_files(graph)
     class_file = _class_file(experiment)
     graph.add(
@@ -57,18 +67,20 @@ def declare(graph: Graph) -> list[Artifact]:
             **checksum_settings(experiment, class_file),
             **read_settings(experiment, class_file),
         },
-        files={class_file: files[class_file]},
+        files={name: files[name] for name in files if name == class_file},
+        inputs=annotation_inputs(experiment, class_file),
     )
     for side in experiment.sides:
         graph.add(
             f"extract/{side}",
             partial(build_index, experiment, side),
             settings={**checksum_settings(experiment, side), **read_settings(experiment, side)},
-            files={side: files[side]},
-            inputs=["extract/categories"],
+            files={name: files[name] for name in files if name == side},
+            inputs=["extract/categories", *annotation_inputs(experiment, side)],
             resumable=True,
         )
     declare_near_twins(graph)
+    declare_boxes(graph)
     graph.add(
         "extract/splits",
         partial(build_splits, experiment),
@@ -119,7 +131,11 @@ def declare_scenes(graph: Graph) -> None:
 def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
     """The files of the catalog: the user's own, generated ones, or unpacked ones."""
     experiment = graph.experiment
-    names = (*experiment.sides, _class_file(experiment))
+    names = [
+        name
+        for name in (*experiment.sides, _class_file(experiment))
+        if not is_annotated(experiment, name)  # its files are those of other artifacts
+    ]
     files: dict[str, Artifact | Path] = {n: source_path(experiment, n) for n in names}
     if experiment.config.data.source == "sample":
         sample = graph.add(
@@ -172,13 +188,17 @@ def build_categories(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Number the categories: from their own table, or from the names in `train`."""
     from lib.data.catalog import build_categories as build_from_table
     from lib.data.catalog import build_named_categories
+    from lib.data.openimages.cluster_table import read_clusters
     from lib.data.sources.class_names import name_cautions
     from lib.data.sources.text_table import TableFormat
 
     if has_category_table(experiment):
         form = TableFormat(experiment.config.data.encoding, experiment.config.data.separator)
         return build_from_table(folder, checked_path(experiment, "categories"), form)
-    labels = list_source(experiment, "train").labels
+    if is_annotated(experiment, "train"):
+        labels: Sequence[str] = read_clusters(experiment.path("extract/clusters")).keys
+    else:
+        labels = list_source(experiment, "train").labels
     for caution in name_cautions(labels):
         logger.warning("%s: %s", source_path(experiment, "train"), caution)
     return build_named_categories(folder, source_path(experiment, "train"), labels)
@@ -273,5 +293,7 @@ def check_strict(experiment: Experiment) -> None:
 
     for side in experiment.sides if experiment.target is None else ("test",):
         source = source_path(experiment, side)
+        if is_annotated(experiment, side):
+            scan_report.check_strict(experiment.path(f"extract/annotations/{side}"), source)
         scan_report.check_strict(experiment.path(f"extract/{side}"), source)
         readable.check_strict(experiment.path(f"extract/embeddings/{side}"), source)

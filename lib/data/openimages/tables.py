@@ -43,12 +43,14 @@ class AnnotationTables:
     """What the tables of a side say, before their images are looked for.
 
     ids: each ImageID that has a usable row, by first appearance; an image is its number here.
+    first_line: int64 [ids], line of that row.
     boxes: columns of `Boxes` but the cluster, ascending by image.
     labels: columns of `ImageLabels`, likewise; empty without such tables.
     rows: that were read. report: of the rows that cannot be used.
     """
 
     ids: list[str]
+    first_line: np.ndarray
     boxes: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     rows: int
@@ -78,9 +80,10 @@ def read_tables(
         _add_report(report, file.report, path.name if several else "")
     rows = sum(file.rows for file in (*box_files, *label_files))
     boxes = _sorted_columns(box_files, BOX_COLUMNS)
-    return AnnotationTables(
-        list(numbers), boxes, _sorted_columns(label_files, LABEL_COLUMNS), rows, report
-    )
+    labels = _sorted_columns(label_files, LABEL_COLUMNS)
+    lines = [line for file in (*box_files, *label_files) for line in file.lines]
+    first_line = np.array(lines, np.int64)
+    return AnnotationTables(list(numbers), first_line, boxes, labels, rows, report)
 
 
 def _box_columns(path: Path) -> Columns:
@@ -101,11 +104,12 @@ def _label_columns(path: Path) -> Columns:
 class _File:
     """The usable rows of one file, in blocks of columns, and the report of the others.
 
-    known: numbers of the images of the files before. new: those of further images.
+    known: numbers of the images of the files before. new: those of further images; lines: theirs.
     """
 
     known: Mapping[str, int]
     new: dict[str, int] = field(default_factory=dict)
+    lines: list[int] = field(default_factory=list)
     blocks: list[dict[str, np.ndarray]] = field(default_factory=list)
     report: ScanReport = field(default_factory=ScanReport)
     rows: int = 0
@@ -117,9 +121,10 @@ class _File:
         number = np.empty(len(distinct), np.int32)
         for place in np.argsort(first).tolist():  # by first appearance, in blocks of any size
             key = ids[distinct[place]]
-            known = self.known.get(key)
-            if known is None:
-                known = self.new.setdefault(key, len(self.known) + len(self.new))
+            known = self.known.get(key, self.new.get(key, -1))
+            if known < 0:
+                known = self.new[key] = len(self.known) + len(self.new)
+                self.lines.append(int(block.line[usable[first[place]]]))
             number[place] = known
         return number[inverse]
 

@@ -12,6 +12,7 @@ from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 
 if TYPE_CHECKING:
+    from lib.data.openimages.annotations import AnnotationFiles
     from lib.data.sources.base import Listing
 
 EXPECTED = {
@@ -19,7 +20,9 @@ EXPECTED = {
     "csv": "a CSV table",
     "npy": "a numpy array",
     "strokes": "drawings (ndjson)",
+    "openimages": "a table of boxes",
 }
+FOLDERS = ("folders", "npy", "strokes", "openimages")  # kinds whose path may be a folder
 WELCOME = {"npy": "a numpy array"}
 SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
 # Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
@@ -33,6 +36,7 @@ BOTH_KEYS = {
         "encoding",
     ),
     "strokes": ("bitmap_size",),
+    "openimages": ("images_root",),
 }
 TRAIN_KEYS = {
     "csv": ("label_column", "group_column"),
@@ -47,6 +51,8 @@ def source_kind(experiment: Experiment, side: str) -> str:
         assert experiment.target is not None
         return experiment.target.source
     kind = experiment.config.data.source
+    if kind == "openimages" and side == "test" and not _has_tables(source_path(experiment, side)):
+        return "folders"
     return "bson" if kind == "sample" else kind
 
 
@@ -98,7 +104,11 @@ def image_path(experiment: Experiment, side: str) -> Path:
         return _csv_image_root(experiment, side, path)
     if kind == "strokes":
         path = _unpacked_path(experiment, side)
-    if kind in ("folders", "npy", "strokes") and not path.is_dir():
+    if kind == "openimages":
+        images_root = experiment.config.data.images_root
+        beside = path if path.is_dir() else path.parent
+        return Path(experiment.config.data.root) / images_root if images_root else beside
+    if kind in FOLDERS and not path.is_dir():
         return path.parent
     return path
 
@@ -112,7 +122,7 @@ def checked_path(experiment: Experiment, side: str) -> Path:
     from lib.data.sources.file_kind import GZIP, check_kind
 
     path, kind = source_path(experiment, side), source_kind(experiment, side)
-    if path.is_dir() and kind not in ("folders", "npy", "strokes"):
+    if path.is_dir() and kind not in FOLDERS:
         raise UserError(f"{path}: a folder; with data.source = {kind} it must be a file")
     if path.is_file():
         if kind != "folders":  # a single image
@@ -127,8 +137,10 @@ def list_source(experiment: Experiment, side: str) -> "Listing":
     """The products and images of a source of many files. Raises UserError as its reader does."""
     from lib.data.sources import csv_table, image_folder, numpy_arrays, quickdraw
 
-    path, labelled = checked_path(experiment, side), side == "train"
     kind, data = source_kind(experiment, side), experiment.config.data
+    if kind == "openimages":
+        return list_images(experiment, side)
+    path, labelled = checked_path(experiment, side), side == "train"
     if kind == "csv":
         return csv_table.list_csv(path, labelled, image_path(experiment, side), data)
     if kind == "folders":
@@ -137,6 +149,42 @@ def list_source(experiment: Experiment, side: str) -> "Listing":
     if kind == "strokes":
         return quickdraw.list_strokes(path, labelled, data.bitmap_size, *selection)
     return numpy_arrays.list_arrays(path, labelled, *selection)
+
+
+def list_images(experiment: Experiment, side: str) -> "Listing":
+    """The images of tables of boxes, which stage 01 has read; in train, those of a cluster."""
+    from lib.data.openimages.annotations import read_annotations
+    from lib.data.openimages.cluster_table import read_clusters
+    from lib.data.openimages.hierarchy import read_hierarchy
+    from lib.data.openimages.listing import list_annotated
+
+    labels = None
+    annotations = read_annotations(experiment.path(f"extract/annotations/{side}"))
+    if side == "train":
+        table = read_clusters(experiment.path("extract/clusters"))
+        hierarchy = read_hierarchy(experiment.path("extract/hierarchy"))
+        clusters = table.of_images(annotations, hierarchy, experiment.config.clusters)
+        labels = [table.keys[cluster] if cluster >= 0 else "" for cluster in clusters.tolist()]
+    return list_annotated(annotations, image_path(experiment, side), labels)
+
+
+def annotation_files(experiment: Experiment, side: str) -> "AnnotationFiles":
+    """The tables of a side of openimages, and the folder of its images.
+
+    Raises UserError if there is no table.
+    """
+    from lib.data.openimages.annotations import BOX_TABLES, AnnotationFiles, find_tables
+
+    path = source_path(experiment, side)
+    boxes, labels = find_tables(path)
+    if not boxes:
+        raise UserError(f"{path}: no table {BOX_TABLES} in it; set data.{side}")
+    return AnnotationFiles(boxes, labels, image_path(experiment, side))
+
+
+def _has_tables(path: Path) -> bool:
+    """Whether a path is a table of boxes, or a folder of them."""
+    return path.suffix.lower() == ".csv" or any(path.glob("*annotations-bbox.csv"))
 
 
 def _is_target(experiment: Experiment, side: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.clusters import Clusters
@@ -229,6 +229,7 @@ TREES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(TREES, min_size=1, max_size=5), st.booleans(), st.sampled_from(["deep", "shallow"]))
 def test_every_class_has_one_place_and_no_loop(tmp_path_factory, kinds, mend, place):
     folder = tmp_path_factory.mktemp("tree")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data.openimages import blocks
@@ -165,6 +165,7 @@ CELLS = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(CELLS, min_size=1, max_size=30), st.integers(1, 5))
 def test_both_ways_to_read_agree_in_blocks_of_any_size(tmp_path_factory, cells, block_rows):
     folder = tmp_path_factory.mktemp("tables")

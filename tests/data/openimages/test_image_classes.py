@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.data.openimages.boxes import BOX_TYPES, Boxes
-from lib.data.openimages.image_clusters import class_of_images
+from lib.data.openimages.image_classes import class_of_images
 
 
 def boxes_of(rows: list[tuple[int, int, int]], num_images: int) -> Boxes:

@@ -1,10 +1,10 @@
-"""The cluster of an image, from the clusters of its boxes."""
+"""The class that stands for an image: of its boxes, or of its verified labels."""
 
 from typing import Literal
 
 import numpy as np
 
-from lib.data.openimages.boxes import Boxes
+from lib.data.openimages.boxes import Boxes, ImageLabels
 
 NONE = -1
 
@@ -33,6 +33,22 @@ def class_of_images(
     count = np.bincount(inverse, minlength=len(distinct))
     total = np.bincount(inverse, area, minlength=len(distinct))
     order = np.lexsort((-class_row, total, count, image))
+    _set_last(classes, image[order], class_row[order])
+    return classes
+
+
+def class_of_labels(
+    labels: ImageLabels, level: np.ndarray, usable: np.ndarray, num_images: int
+) -> np.ndarray:
+    """The deepest class that people verified to be in each image: int16 [num_images]; -1 for none.
+
+    level: int8 [C]. usable: bool [C], the classes that may be it. Of equal ones the first row
+    counts.
+    """
+    rows = np.flatnonzero((labels.present == 1) & usable[labels.class_row])
+    image, class_row = labels.image[rows], labels.class_row[rows].astype(np.int64)
+    classes = np.full(num_images, NONE, np.int16)
+    order = np.lexsort((-class_row, level[class_row], image))
     _set_last(classes, image[order], class_row[order])
     return classes
 

@@ -1,0 +1,1 @@
+"""Stages of catalogs in the schema of Open Images."""
