@@ -9,6 +9,7 @@ from multiprocessing import current_process, get_context
 from pathlib import Path
 
 from lib.config.schema import Run
+from lib.errors import UserError
 from lib.runtime.log import configure_logging, log_settings
 from lib.utils.exception_chain import exception_chain
 
@@ -25,6 +26,7 @@ MALLOC_TUNABLES = (
 OMP = "OMP_NUM_THREADS"
 THREAD_VARIABLES = (OMP, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+SHARED_MEMORY = "/dev/shm"
 OUT_OF_MEMORY = ("out of memory", "bad_alloc", "defaultcpuallocator", "cannot allocate memory")
 
 _share = 1  # into how many shares the threads are divided; this process has one
@@ -138,12 +140,19 @@ def process_pool(
     shares: into how many shares the threads are divided, of which each process has one; 0 = count.
         What is trained depends on its number of threads: where a pool is smaller because some work
         is done already, its processes keep the shares of the full pool.
+    Raises UserError where the machine has no shared memory.
     """
     if spawn:
         os.environ["GLIBC_TUNABLES"] = MALLOC_TUNABLES  # inherited, read when a process starts
     context = get_context("spawn" if spawn else "fork")
     arguments = (shares or count, tuple(gpus), *log_settings())
-    return _Pool(count, context, _init_worker, arguments)
+    try:
+        return _Pool(count, context, _init_worker, arguments)
+    except OSError as error:  # the semaphores of its queues
+        raise UserError(
+            f"{SHARED_MEMORY}: no semaphores for worker processes ({error.strerror}); mount it as a"
+            " writable tmpfs, in a container with --shm-size 1g, and rerun the same command"
+        ) from error
 
 
 class _Pool(ProcessPoolExecutor):

@@ -71,4 +71,4 @@ def naming(path: Path) -> Iterator[None]:
 
 def _is_short_write(error: OSError) -> bool:
     """numpy says "5 requested and 0 written", without a number."""
-    return error.errno is None and "requested and" in str(error)
+    return error.errno is None and "requested and" in str(error.args)

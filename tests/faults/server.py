@@ -163,7 +163,7 @@ def _run(request: dict[str, Any]) -> int:
     from lib.cli import run_stage
     from lib.stages.order import STAGES
 
-    os.setsid()
+    os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, output in enumerate(request["outputs"], start=1):
         os.dup2(_open_output(output), number)

@@ -1,5 +1,6 @@
 """Processes of a pool: their GPUs, threads, log, and their end."""
 
+import errno
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import torch
 
 from lib.config.model import Model
 from lib.config.schema import Run
+from lib.errors import UserError
 from lib.runtime import device as devices
 from lib.runtime import workers
 from lib.runtime.log import configure_logging
@@ -200,3 +202,12 @@ def test_a_worker_logs_to_the_file_and_at_the_level_of_its_parent(tmp_path, capf
         "WARNING lib.some.module: a problem in the worker",
     ]
     assert capfd.readouterr().err == "warning: a problem in the worker\n"
+
+
+def test_without_shared_memory_one_line_says_so(monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(workers, "_Pool", fail)
+    with pytest.raises(UserError, match=r"/dev/shm: no semaphores.*--shm-size"):
+        workers.process_pool(1)

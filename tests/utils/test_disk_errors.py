@@ -46,7 +46,11 @@ def test_a_short_write_of_numpy_is_an_error_of_the_disk(tmp_path):
     ):
         np.zeros(1 << 16).tofile(file)
     assert caught.value.errno is None  # the trouble with it
-    assert explain_disk_error(caught.value, tmp_path) == f"{tmp_path}: cannot be written; mend that"
+    line = f"{tmp_path}: cannot be written; mend that"
+    assert explain_disk_error(caught.value, tmp_path) == line
+    with pytest.raises(OSError, match=str(tmp_path)) as named, naming(tmp_path):
+        raise caught.value
+    assert explain_disk_error(named.value, tmp_path / "other") == line
 
 
 def test_naming_gives_an_error_a_path_and_keeps_one_that_it_has(tmp_path):
