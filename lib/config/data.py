@@ -39,7 +39,9 @@ class Data:
         "bson", "Kind of files that train and test are."
     )
     root: NonEmptyStr = setting(".", "Folder of the files below.")
-    train: NonEmptyStr = setting("train.bson", "File or folder of the labelled products.")
+    train: str = setting(
+        "train.bson", "File or folder of the labelled products; empty = composed scenes alone."
+    )
     test: str = setting("test.bson", "File or folder of the products to classify; empty = none.")
     categories: NonEmptyStr = setting(
         "category_names.csv", "Table of the categories; of bson alone."

@@ -232,6 +232,17 @@ class Config:
         return {n: m for n, m in self.models.items() if m.kind == "segmentation"}
 
     @property
+    def composes_train(self) -> bool:
+        """Whether composed scenes are among the labelled images."""
+        return self.data.source == "openimages" and self.scenes.num_images > 0
+
+    @property
+    def composes_test(self) -> bool:
+        """Whether composed scenes are the images to classify."""
+        is_used = self.data.source == "openimages" and not self.data.test
+        return is_used and self.scenes.num_test_images > 0
+
+    @property
     def model_weights(self) -> dict[str, float]:
         """The weight of each model in means over models and in the published blend."""
         return {name: model.blend_weight for name, model in self.classifiers.items()}

@@ -32,13 +32,12 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"backbones.{name}: models.{name} has the same name"
         yield from _size_problems(f"backbones.{name}", backbone)
     yield from _sample_problems(config.sample)
-    if not any(config.scenes.aspect_weights):
-        yield "scenes.aspect_weights: at least one weight above 0"
     yield from _embedding_problems(config)
     yield from _split_problems(config.split)
     for name, model in config.classifiers.items():
         yield from _fold_problems(f"models.{name}", model, config.split)
     yield from _data_problems(config.data)
+    yield from _scene_problems(config)
     yield from _pseudo_label_problems(config.pseudo_label, config.data, config.classifiers)
     if config.features.top_k > config.predict.top_k:
         kept = config.predict.top_k
@@ -187,7 +186,7 @@ def _fold_problems(key: str, model: Model, split: Split) -> Iterator[str]:
 
 
 def _data_problems(data: Data) -> Iterator[str]:
-    if data.test == data.train and data.source != "sample":
+    if data.test and data.test == data.train and data.source != "sample":
         yield f"data.test = {data.test!r} is data.train too: these products are labelled"
     others = ("id_column", "images_column", "group_by")
     if data.source == "csv" and data.label_column in [getattr(data, key) for key in others]:
@@ -246,6 +245,18 @@ def _blend_problems(config: Config) -> Iterator[str]:
     for key, names in lacking.items():
         if names:
             yield f'blend.submit = "published" needs {", ".join(sorted(names))} in {key}'
+
+
+def _scene_problems(config: Config) -> Iterator[str]:
+    if not any(config.scenes.aspect_weights):
+        yield "scenes.aspect_weights: at least one weight above 0"
+    if not config.data.train and not config.composes_train:
+        yield "data.train is empty; only composed scenes (scenes.num_images) can stand for it"
+    if config.data.train and config.composes_train and not config.scenes.pictures:
+        yield (
+            "scenes.pictures is empty: scenes of generated pictures have classes of their own, so"
+            ' set data.train = "", or scenes.num_images = 0'
+        )
 
 
 def _sample_problems(sample: Sample) -> Iterator[str]:

@@ -43,7 +43,7 @@ class Experiment:
     @property
     def has_test(self) -> bool:
         """Whether there are products to classify."""
-        return self.target is not None or self.config.data.test != ""
+        return self.target is not None or self.config.data.test != "" or self.config.composes_test
 
     @property
     def sides(self) -> tuple[str, ...]:

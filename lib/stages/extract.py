@@ -145,6 +145,8 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
         )
         generated = [n for n in names if n != "test" or experiment.target is None]
         files |= dict.fromkeys(generated, sample)
+    if experiment.config.composes_test and experiment.target is None:
+        files["test"] = graph.artifacts["extract/scenes"]
     for side in (side for side in experiment.sides if needs_unpacking(experiment, side)):
         files[side] = graph.add(
             f"extract/unpacked/{side}",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.data.catalog import Catalog, read_catalog, read_categories, read_splits
+from lib.data.openimages.scene_names import with_scene_paths
 from lib.data.sources.source_files import image_path
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
@@ -71,6 +72,9 @@ def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
 
 def _read_catalog(experiment: Experiment, side: str, folder: Path) -> Catalog:
     catalog = read_catalog(folder, image_path(experiment, side))
+    if catalog.files is not None and experiment.config.composes_train:
+        files = with_scene_paths(catalog.files, experiment.path("extract/scenes"))
+        catalog = replace(catalog, files=files)
     red, green, blue = bytes.fromhex(experiment.config.data.background.removeprefix("#"))
     return replace(catalog, background=(red, green, blue))
 

@@ -1,6 +1,6 @@
 """The annotations of a side, typed and mended: its images, their files, their boxes and labels.
 
-images.arrow        key (the ImageID) and file (relative to the folder of the images)
+images.arrow        key (the ImageID) and file (its name, relative to the folder of images)
 boxes.arrow         `Boxes` whose images are rows of images.arrow, without clusters
 image_labels.arrow  `ImageLabels`, likewise, if there is a table of them
 mended.csv          boxes that were mended
@@ -10,7 +10,7 @@ scan_report.json    what could not be used: rows by their lines, and images with
 import csv
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from lib.data.openimages.boxes import (
     write_image_labels,
 )
 from lib.data.openimages.hierarchy import MENDED, MENDED_COLUMNS, Hierarchy
+from lib.data.openimages.scene_names import SCENES
 from lib.data.openimages.tables import AnnotationTables, read_tables
 from lib.data.openimages.two_levels import boxes_of_same_objects
 from lib.data.scan_report import MAX_REPORTED, NO_FILE
@@ -45,16 +46,25 @@ IMAGES = "images.arrow"
 
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """The tables of a side, and the folder of its images; names there are relative to it."""
+    """The tables of a side, and the folder of its images; names there are relative to it.
+
+    scenes: the folder of composed scenes, which have tables and images of their own; None without.
+    """
 
     box_tables: list[Path]
     label_tables: list[Path]
     image_root: Path
+    scenes: Path | None = None
 
     @property
     def tables(self) -> list[Path]:
-        """All tables."""
+        """All tables of the user."""
         return [*self.box_tables, *self.label_tables]
+
+    def with_scenes(self) -> tuple[list[Path], list[Path]]:
+        """The tables of boxes and of labels, those of the scenes included."""
+        boxes, labels = find_tables(self.scenes) if self.scenes else ([], [])
+        return [*self.box_tables, *boxes], [*self.label_tables, *labels]
 
 
 @dataclass(frozen=True)
@@ -103,9 +113,10 @@ def build_annotations(
     Raises UserError for tables that are not of Open Images, for more bad rows or missing images
     than the limits allow, and if no image is left.
     """
-    tables = read_tables(files.box_tables, files.label_tables, hierarchy.row_of_label)
-    _check_bad_rows(files.box_tables[0], tables, limits.bad)
-    names = _find_images(files.image_root, tables, limits.missing)
+    box_tables, label_tables = files.with_scenes()
+    tables = read_tables(box_tables, label_tables, hierarchy.row_of_label)
+    _check_bad_rows(box_tables[0], tables, limits.bad)
+    names = _find_images(files, tables, limits.missing)
     boxed = np.zeros(len(tables.ids), bool)
     boxed[tables.boxes["image"]] = True
     used = boxed.copy()
@@ -113,7 +124,7 @@ def build_annotations(
         used[tables.labels["image"][tables.labels["present"] == 1]] = True
     kept = used & np.array([bool(name) for name in names], bool)
     if not kept.any():
-        raise UserError(f"{files.box_tables[0]}: no image is left that has a box and a file")
+        raise UserError(f"{box_tables[0]}: no image is left that has a box and a file")
     row = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
     boxes = _rows_of_images(tables.boxes, row)
     two_levels = np.zeros(len(boxes["image"]), bool)
@@ -131,10 +142,10 @@ def build_annotations(
     )
     cluster = np.full(len(boxes["image"]), -1, np.int16)
     write_boxes(folder, Boxes(**boxes, cluster=cluster, num_images=len(images)))
-    if files.label_tables:
+    if label_tables:
         write_image_labels(folder, ImageLabels(**_rows_of_images(tables.labels, row)))
     tables.report.write(folder / "scan_report.json", "line")
-    _log_report(files, tables)
+    _log_report(box_tables, tables)
     return {
         "images": len(images),
         "boxes": len(boxes["image"]),
@@ -171,15 +182,23 @@ def _check_bad_rows(source: Path, tables: AnnotationTables, limit: float) -> Non
         raise UserError(f"{source}: no rows after the header")
 
 
-def _find_images(root: Path, tables: AnnotationTables, limit: float) -> list[str]:
-    """The file of each image, "" for none; reports those without. Raises UserError for most."""
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; set data.images_root to that of the images")
+def _image_names(folder: Path, prefix: str = "") -> dict[str, str]:
+    """The name of the image file of each ImageID, in a folder and its subfolders."""
     found: dict[str, str] = {}
-    for name, size in list_files(root):
+    for name, size in list_files(folder):
         stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
         if size > 0 and f"{dot}{suffix.lower()}" in IMAGE_SUFFIXES:
-            found.setdefault(stem, name)
+            found.setdefault(stem, prefix + name)
+    return found
+
+
+def _find_images(files: AnnotationFiles, tables: AnnotationTables, limit: float) -> list[str]:
+    """The file of each image, "" for none; reports those without. Raises UserError for most."""
+    root = files.image_root
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; set data.images_root to that of the images")
+    found = _image_names(files.scenes / "train", f"{SCENES}train/") if files.scenes else {}
+    found |= _image_names(root) if files.box_tables else {}
     names = [found.get(key, "") for key in tables.ids]
     missing = [image for image, name in enumerate(names) if not name]
     listed = [tables.ids[image] for image in missing[:MAX_REPORTED]]
@@ -216,8 +235,8 @@ def _write_mended(
             rows.writerow(["two levels", *name, f"{count} boxes", "left out", rule])
 
 
-def _log_report(files: AnnotationFiles, tables: AnnotationTables) -> None:
-    names = ", ".join(path.name for path in files.box_tables[:3])
+def _log_report(box_tables: Sequence[Path], tables: AnnotationTables) -> None:
+    names = ", ".join(path.name for path in box_tables[:3])
     for reason, count in tables.report.counts.items():
         line, name = tables.report.first_of(reason)
         logger.warning(

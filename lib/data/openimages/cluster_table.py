@@ -1,7 +1,7 @@
 """The clusters of a catalog: chosen from its images, edited by the config, and written as a table.
 
-    clusters.arrow  name, key, level int8, class int16, images int64; a row is a class_id
-    options.npy     int16 [C, n]: the clusters of each class, -1 for none
+    table.arrow  name, key, level int8, class int16, images int64; a row is a class_id
+    options.npy  int16 [C, n]: the clusters of each class, -1 for none
 
 The key of a cluster is its path in the tree, such as Vehicle/Land vehicle/Car; clusters are sorted
 by it, as the categories are. "class" is the class that names a cluster; -1 if it is merged.
@@ -33,7 +33,7 @@ from lib.data.openimages.hierarchy import TOP, Hierarchy
 from lib.data.openimages.image_classes import class_of_images, class_of_labels
 from lib.errors import UserError
 
-CLUSTERS, OPTIONS = "clusters.arrow", "options.npy"
+CLUSTERS, OPTIONS = "table.arrow", "options.npy"
 
 
 @dataclass(frozen=True)

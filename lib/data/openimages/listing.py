@@ -9,18 +9,21 @@ import numpy as np
 from lib.data.catalog import Catalog
 from lib.data.openimages.annotations import Annotations
 from lib.data.openimages.boxes import Boxes, ImageLabels
+from lib.data.openimages.scene_names import image_file
 from lib.data.sources.base import Listing, hash_files
 
 
 def list_annotated(
-    annotations: Annotations, image_root: Path, labels: Sequence[str] | None
+    annotations: Annotations, image_root: Path, scenes: Path, labels: Sequence[str] | None
 ) -> Listing:
-    """List the images of a side; its key is the ImageID.
+    """List the images of a side; the key of an image is its ImageID.
 
+    image_root, scenes: the folders of the images, and of composed ones.
     labels: the cluster of each image; one without ("") is left out. None: no image has a label.
     """
     kept = [image for image in range(len(annotations.keys)) if labels is None or labels[image]]
     files = [annotations.files[image] for image in kept]
+    paths = [str(image_file(name, image_root, scenes)) for name in files]
     left_out = len(annotations.keys) - len(kept)
     cautions = [f"{left_out} images have no box of a cluster and are left out"] if left_out else []
     return Listing(
@@ -30,7 +33,7 @@ def list_annotated(
         labels=[labels[image] if labels else "" for image in kept],
         image_count=np.ones(len(kept), np.int32),
         files=files,
-        hash_images=hash_files(image_root, files),
+        hash_images=hash_files(image_root, paths),
         cautions=cautions,
         image_root=image_root,
     )

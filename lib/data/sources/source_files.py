@@ -7,6 +7,7 @@ catalog. With `--new PATH`, PATH is the test side, and may be of another kind th
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE
 from lib.data.sources.packed_files import PACKED_SUFFIX, list_packed
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
@@ -51,8 +52,8 @@ def source_kind(experiment: Experiment, side: str) -> str:
         assert experiment.target is not None
         return experiment.target.source
     kind = experiment.config.data.source
-    if kind == "openimages" and side == "test" and not _has_tables(source_path(experiment, side)):
-        return "folders"
+    if kind == "openimages" and side == "test":
+        return "openimages" if _has_tables(source_path(experiment, side)) else "folders"
     return "bson" if kind == "sample" else kind
 
 
@@ -64,6 +65,10 @@ def source_path(experiment: Experiment, side: str) -> Path:
     data = experiment.config.data
     if data.source == "sample":
         return experiment.path("extract/sample") / SAMPLE_FILES[side]
+    if side == "test" and experiment.config.composes_test:
+        return experiment.path("extract/scenes") / "test"
+    if side == "train" and experiment.config.composes_train and not data.train:
+        return experiment.path("extract/scenes")
     return Path(data.root) / getattr(data, side)
 
 
@@ -165,21 +170,36 @@ def list_images(experiment: Experiment, side: str) -> "Listing":
         hierarchy = read_hierarchy(experiment.path("extract/hierarchy"))
         clusters = table.of_images(annotations, hierarchy, experiment.config.clusters)
         labels = [table.keys[cluster] if cluster >= 0 else "" for cluster in clusters.tolist()]
-    return list_annotated(annotations, image_path(experiment, side), labels)
+    root, scenes = image_path(experiment, side), experiment.path("extract/scenes")
+    return list_annotated(annotations, root, scenes, labels)
 
 
 def annotation_files(experiment: Experiment, side: str) -> "AnnotationFiles":
-    """The tables of a side of openimages, and the folder of its images.
+    """The tables of a side of openimages, and the folders of its images.
 
     Raises UserError if there is no table.
     """
     from lib.data.openimages.annotations import BOX_TABLES, AnnotationFiles, find_tables
 
-    path = source_path(experiment, side)
-    boxes, labels = find_tables(path)
-    if not boxes:
-        raise UserError(f"{path}: no table {BOX_TABLES} in it; set data.{side}")
-    return AnnotationFiles(boxes, labels, image_path(experiment, side))
+    path, root = source_path(experiment, side), image_path(experiment, side)
+    if side == "test" or not experiment.config.composes_train:
+        boxes, labels = find_tables(path)
+        if not boxes:
+            raise UserError(f"{path}: no table {BOX_TABLES} in it; set data.{side}")
+        return AnnotationFiles(boxes, labels, root)
+    scenes = experiment.path("extract/scenes")
+    boxes, labels = find_tables(path) if experiment.config.data.train else ([], [])
+    return AnnotationFiles(boxes, labels, root, scenes)
+
+
+def hierarchy_files(experiment: Experiment) -> tuple[Path, Path]:
+    """The tree of the classes and their names: of the composed scenes, if there are any."""
+    data = experiment.config.data
+    root = Path(data.root)
+    if experiment.config.composes_train:
+        scenes = experiment.path("extract/scenes")
+        return scenes / HIERARCHY_FILE, scenes / DESCRIPTIONS_FILE
+    return root / data.hierarchy, root / data.class_descriptions
 
 
 def _has_tables(path: Path) -> bool:

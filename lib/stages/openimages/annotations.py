@@ -13,7 +13,8 @@ from typing import Any
 
 from lib.config.clusters import Clusters
 from lib.config.schema import as_dict
-from lib.data.sources.source_files import annotation_files, source_kind
+from lib.data.sources.source_files import annotation_files, hierarchy_files, source_kind
+from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 
@@ -40,20 +41,22 @@ def declare_annotations(graph: Graph) -> None:
     """Declare what the categories and the index are made of."""
     experiment = graph.experiment
     data = experiment.config.data
-    root = Path(data.root)
+    scenes: dict[str, Artifact | Path] = {}
+    if experiment.config.composes_train:
+        scenes["scenes"] = graph.artifacts["extract/scenes"]
+    hierarchy, descriptions = hierarchy_files(experiment)
     graph.add(
         "extract/hierarchy",
         partial(build_hierarchy, experiment),
         settings=_settings(experiment.config.clusters, *HIERARCHY_KEYS),
-        files={
-            "hierarchy": root / data.hierarchy,
-            "class_descriptions": root / data.class_descriptions,
-        },
+        files=scenes or {"hierarchy": hierarchy, "class_descriptions": descriptions},
     )
     for side in experiment.sides:
         if not is_annotated(experiment, side):
             continue
         files = annotation_files(experiment, side)
+        users: dict[str, Artifact | Path] = {path.name: path for path in files.tables}
+        users |= {"images": files.image_root} if users else {}
         graph.add(
             f"extract/annotations/{side}",
             partial(build_side, experiment, side),
@@ -66,7 +69,7 @@ def declare_annotations(graph: Graph) -> None:
                     if path.name in data.sha256
                 },
             },
-            files={**{path.name: path for path in files.tables}, "images": files.image_root},
+            files=users | (scenes if side == "train" else {}),
             inputs=["extract/hierarchy"],
         )
     graph.add(
@@ -97,11 +100,8 @@ def build_hierarchy(experiment: Experiment, folder: Path) -> dict[str, Any]:
     from lib.data.openimages.hierarchy import write_hierarchy
     from lib.data.openimages.places import read_hierarchy_file
 
-    data = experiment.config.data
-    root = Path(data.root)
-    hierarchy, mended = read_hierarchy_file(
-        root / data.hierarchy, root / data.class_descriptions, experiment.config.clusters
-    )
+    files = hierarchy_files(experiment)
+    hierarchy, mended = read_hierarchy_file(*files, experiment.config.clusters)
     write_hierarchy(folder, hierarchy, mended)
     return {
         "classes": len(hierarchy),

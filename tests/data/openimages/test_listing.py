@@ -23,17 +23,17 @@ def index(folder: Path, annotations: Annotations, labels: list[str]) -> Catalog:
     for name in annotations.files:
         (folder / name).write_bytes(name.encode())
     build_named_categories(folder, folder, labels)
-    listing = list_annotated(annotations, folder, labels)
+    listing = list_annotated(annotations, folder, folder / "scenes", labels)
     index_listing(folder, folder, listing, read_categories(folder), True, 0.0)
     return read_catalog(folder, folder)
 
 
 def test_images_without_a_cluster_are_left_out(tmp_path):
     annotations = annotations_of(["b", "a", "7", "c"])
-    listing = list_annotated(annotations, tmp_path, ["x", "", "y", "x"])
+    listing = list_annotated(annotations, tmp_path, tmp_path, ["x", "", "y", "x"])
     assert list(listing.keys) == ["b", "7", "c"]
     assert listing.cautions == ["1 images have no box of a cluster and are left out"]
-    assert list_annotated(annotations, tmp_path, None).labels == ["", "", "", ""]
+    assert list_annotated(annotations, tmp_path, tmp_path, None).labels == ["", "", "", ""]
 
 
 def test_boxes_and_labels_go_to_the_rows_of_the_catalog(tmp_path):
