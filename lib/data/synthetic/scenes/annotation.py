@@ -36,9 +36,13 @@ class SceneObject:
 
 @dataclass
 class Scene:
-    """A scene: its canvas, the objects by their numbers, and which of them is the subject."""
+    """A scene: its canvas, the objects by their numbers, and which of them is the subject.
+
+    background: which picture the background is.
+    """
 
     canvas: Canvas
+    background: str = "generated"
     objects: list[SceneObject] = field(default_factory=list)
     subject: int = 0
 

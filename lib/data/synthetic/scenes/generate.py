@@ -16,6 +16,7 @@ import csv
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,13 @@ Composed scenes: no photograph of these objects together exists.
 
 Column Picture of truth/*-annotations-bbox.csv names the picture of each object:
   generated            drawn by this program
+  figure               drawn by this program, in clothes of Fashion Product Images
   fashion/<product>    Fashion Product Images (its author states MIT), cut out
   quickdraw/<category> Quick, Draw! by Google (CC BY 4.0), filled with colors
   openimages/<ImageID> Open Images: annotations by Google (CC BY 4.0), photographs CC BY 2.0
   raccoon/<name>       raccoon_dataset by datitran (MIT)
-Backgrounds are generated, or regions without boxes of the same photographs.
+Backgrounds are generated, or regions without boxes of the same photographs: column Background of
+truth/*-labels.csv.
 The class hierarchy is that of Open Images (CC BY 4.0), with planted faults, or generated.
 """
 
@@ -113,25 +116,32 @@ def _write_side(
         numbers = range(plan.num_train, len(plan.ids))
     counts = Counter({f"{side}_images": len(numbers)})
 
-    def draw(scene: int) -> tuple[bytes, list[SceneObject], Annotation]:
+    def draw(scene: int) -> DrawnScene:
         return draw_scene(studio, plan, annotator, scene)
 
     scenes = prefetch(pool, numbers, draw, AHEAD * threads)
     title = f"scenes of {side}"
-    for jpeg, truth, annotation in tqdm(
-        scenes, total=len(numbers), unit=" scenes", desc=title, disable=None
-    ):
-        (folder / side / f"{annotation.image}.jpg").write_bytes(jpeg)
-        tables.write(truth, annotation)
+    for drawn in tqdm(scenes, total=len(numbers), unit=" scenes", desc=title, disable=None):
+        annotation = drawn.annotation
+        (folder / side / f"{annotation.image}.jpg").write_bytes(drawn.jpeg)
+        tables.write(drawn.truth, drawn.background, annotation)
         counts[f"{side}_boxes"] += len(annotation.objects)
         counts.update(fault.kind for fault in annotation.faults)
     return counts
 
 
-def draw_scene(
-    studio: Studio, plan: ScenePlan, annotator: Annotator, scene: int
-) -> tuple[bytes, list[SceneObject], Annotation]:
-    """JPEG bytes, the true objects (the subject first), and what the tables say of a scene."""
+@dataclass(frozen=True)
+class DrawnScene:
+    """A scene as it is written: truth has the objects, the subject first."""
+
+    jpeg: bytes
+    truth: list[SceneObject]
+    background: str
+    annotation: Annotation
+
+
+def draw_scene(studio: Studio, plan: ScenePlan, annotator: Annotator, scene: int) -> DrawnScene:
+    """Draw and annotate the scene of a number."""
     rng = np.random.default_rng([studio.seed, 26, scene])
     label = plan.classes[plan.subject[scene]]
     laid_out = lay_out(studio, label, int(plan.occurrence[scene]), rng)
@@ -140,4 +150,5 @@ def draw_scene(
     light = np.exp(rng.normal(0, 0.06))
     noise = rng.standard_normal(image.shape[:2], dtype=np.float32)[:, :, None] * np.float32(NOISE)
     taken = np.clip(image * np.float32(light) + noise, 0, 255).astype(np.uint8)
-    return encode_jpeg(taken), truth, annotator.annotate(plan.ids[scene], truth, rng)
+    annotation = annotator.annotate(plan.ids[scene], truth, rng)
+    return DrawnScene(encode_jpeg(taken), truth, laid_out.background, annotation)

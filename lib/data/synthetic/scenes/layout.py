@@ -119,7 +119,8 @@ def lay_out(studio: Studio, label: str, occurrence: int, rng: np.random.Generato
     photograph = None if is_group or is_depiction else studio.pictures.subject(label, number)
     scene = _photograph_scene(*photograph, size) if photograph else None
     if scene is None:
-        scene = Scene(Canvas(studio.pictures.background(*size, rng)))
+        background, source = studio.pictures.background(*size, rng)
+        scene = Scene(Canvas(background), source)
         _add_others(studio, scene, label, rng)
         scene.subject = len(scene.objects)
         cutout = studio.pictures.cutout(label, number)
@@ -307,7 +308,8 @@ def _photograph_scene(photograph: Photograph, box: Box, size: tuple[int, int]) -
     target = np.array([[0, 0], [width, 0], [0, height]])
     matrix = cv2.getAffineTransform(window.astype(np.float32), target.astype(np.float32))
     matrix[:, 2] += (matrix[:, :2].sum(axis=1) - 1) / 2  # centers of pixels, not their corners
-    scene = Scene(Canvas(cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REPLICATE)))
+    crop = cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    scene = Scene(Canvas(crop), photograph.source)
     for label, other, inner, fraction in found:
         if other == box:
             scene.subject = len(scene.objects)

@@ -26,6 +26,7 @@ BOX_COLUMNS = (
     "IsInside",
 )
 LABEL_COLUMNS = ("ImageID", "Source", "LabelName", "Confidence")
+SUBJECT_COLUMNS = ("ImageID", "LabelName", "Background")
 FAULT_COLUMNS = ("Kind", "ImageID", "LabelName", "Other", "XMin", "XMax", "YMin", "YMax")
 BOX_SOURCE, LABEL_SOURCE = "composed", "verification"
 
@@ -34,9 +35,9 @@ class Tables:
     """Writers of all tables of one side of a folder, row by row.
 
     <side>-annotations-bbox.csv and <side>-annotations-human-imagelabels-boxable.csv are what the
-    annotators wrote; truth/<side>-annotations-bbox.csv, truth/<side>-labels.csv (the class of the
-    subject) and truth/<side>-faults.csv are not to be read by any stage. The side "test" has
-    truth alone.
+    annotators wrote. No stage reads truth/<side>-annotations-bbox.csv, truth/<side>-labels.csv (the
+    class of the subject, the picture of the background) and truth/<side>-faults.csv. The side
+    "test" has truth alone.
     """
 
     def __init__(self, folder: Path, side: str) -> None:
@@ -51,7 +52,9 @@ class Tables:
             self._faults = self._open(folder / f"truth/{side}-faults.csv", FAULT_COLUMNS)
         true_columns = (*BOX_COLUMNS, "Picture")
         self._true_boxes = self._open(folder / f"truth/{side}-annotations-bbox.csv", true_columns)
-        self._subjects = self._open(folder / f"truth/{side}-labels.csv", ("ImageID", "LabelName"))
+        self._subjects = self._open(
+            folder / f"truth/{side}-labels.csv", ("ImageID", "LabelName", "Background")
+        )
 
     def _open(self, path: Path, columns: Iterable[str]) -> Any:
         file = self._files.enter_context(path.open("w", newline="", encoding="utf-8"))
@@ -70,11 +73,11 @@ class Tables:
     ) -> None:
         self._files.close()
 
-    def write(self, truth: list[SceneObject], annotation: Annotation) -> None:
+    def write(self, truth: list[SceneObject], background: str, annotation: Annotation) -> None:
         """Write the rows of an image; the first true object is its subject."""
         image = annotation.image
         self._true_boxes.writerows([*box_row(image, found), found.source] for found in truth)
-        self._subjects.writerow([image, truth[0].label])
+        self._subjects.writerow([image, truth[0].label, background])
         if self._boxes is None:
             return
         self._boxes.writerows(box_row(image, found) for found in annotation.objects)

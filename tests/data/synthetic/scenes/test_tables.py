@@ -24,10 +24,10 @@ def test_a_side_writes_its_files(tmp_path, side, num_files):
     found = SceneObject("/m/01", "generated", BOX)
     fault = Fault("missing_box", "00ff", "/m/02", "", BOX)
     with Tables(tmp_path, side) as tables:
-        tables.write([found], Annotation("00ff", [found], [("/m/01", 1)], [fault]))
+        tables.write([found], "background", Annotation("00ff", [found], [("/m/01", 1)], [fault]))
     assert len(list(tmp_path.rglob("*.csv"))) == num_files
     truth = (tmp_path / f"truth/{side}-labels.csv").read_text()
-    assert truth == "ImageID,LabelName\n00ff,/m/01\n"
+    assert truth == "ImageID,LabelName,Background\n00ff,/m/01,background\n"
     if side == "train":
         faults = (tmp_path / "truth/train-faults.csv").read_text().splitlines()
         assert faults[1] == "missing_box,00ff,/m/02,,0.250000,0.500000,0.125000,1.000000"

@@ -66,13 +66,15 @@ class Pictures:
         source, number = self._find(label, number)
         return source.subject(label, number) if isinstance(source, Photographs) else None
 
-    def background(self, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-        """uint8 [height, width, 3]: of a photograph where there are some, else generated."""
+    def background(
+        self, width: int, height: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, str]:
+        """(uint8 [height, width, 3], source): of a photograph if there is one, else generated."""
         if self._photographs is None or not self._photographs.backgrounds:
-            return draw_background(width, height, rng, self._clutter)
+            return draw_background(width, height, rng, self._clutter), "generated"
         number = int(rng.integers(len(self._photographs.backgrounds)))
-        image = self._photographs.background(number, width, height)
-        return image[:, ::-1].copy() if rng.uniform() < 0.5 else image
+        image, source = self._photographs.background(number, width, height)
+        return (image[:, ::-1].copy() if rng.uniform() < 0.5 else image), source
 
 
 def open_pictures(folder: str, tree: ClassTree, difficulty: float, seed: int) -> Pictures:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.data.strokes import SQUARE, Drawing, parse_drawing
 from lib.data.synthetic.images import Appearance, draw_surface
-from lib.data.synthetic.scenes.pictures.cutout import Cutout, trim
+from lib.data.synthetic.scenes.pictures.cutout import OPAQUE, Cutout, trim
 
 # Categories of Quick, Draw! whose class has another name.
 OTHER_NAMES = {
@@ -42,6 +42,7 @@ OTHER_NAMES = {
     "wristwatch": "Watch",
 }
 DRAWN_SIDE = 160  # pixels; objects are scaled from it
+INK = 0.8  # by which lines are darker than what they enclose
 MARGIN = 6  # pixels around a drawing
 CLOSE = 0.1  # gaps of an outline that are closed, as a fraction of the side
 
@@ -74,8 +75,8 @@ class Drawings:
         rng = np.random.default_rng([self._seed, 22, number])
         surface = draw_surface(self._appearances[label], rng, DRAWN_SIDE, self._difficulty)
         lines, inside = _rasterize(drawing)
-        ink = (lines.astype(np.float32) / 255)[:, :, None]
-        image = surface * (1 - ink) + surface * 0.2 * ink
+        ink = (lines.astype(np.float32) * (INK / 255))[:, :, None]
+        image = surface * (1 - ink)
         return trim(Cutout(image.astype(np.uint8), np.maximum(lines, inside), source))
 
 
@@ -99,12 +100,13 @@ def _rasterize(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:
     for stroke in drawing:
         points = np.rint(np.repeat(stroke, 1 + (len(stroke) == 1), axis=0) * scale + MARGIN)
         cv2.polylines(lines, [points.astype(np.int32)], False, 255, 4, cv2.LINE_AA)
-    width = 2 * int(CLOSE * DRAWN_SIDE / 2) + 1
+    half = cv2.resize(lines, (DRAWN_SIDE // 2,) * 2, interpolation=cv2.INTER_AREA)
+    width = 2 * int(CLOSE * DRAWN_SIDE / 4) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    padded = cv2.copyMakeBorder(lines, *(width,) * 4, cv2.BORDER_CONSTANT)
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)
-    closed = np.ascontiguousarray(closed[width:-width, width:-width])
-    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    inside = np.zeros_like(lines)
+    padded = cv2.copyMakeBorder(half, *(width,) * 4, cv2.BORDER_CONSTANT)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[width:-width, width:-width]
+    dark = (closed >= OPAQUE).astype(np.uint8)
+    contours, _ = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    inside = np.zeros_like(half)
     cv2.drawContours(inside, contours, -1, 255, -1)
-    return lines, inside
+    return lines, cv2.resize(inside, (DRAWN_SIDE, DRAWN_SIDE))

@@ -14,6 +14,7 @@ import numpy as np
 
 from lib.data.synthetic.scenes.pictures.cutout import Cutout, CutoutPart, trim
 
+SOURCE = "figure"
 NUM_FIGURES = 5000  # of a class: each number draws another
 WIDTH, HEIGHT = 150, 300  # pixels; figures are scaled from them
 SKIN = ((205, 219, 245), (160, 190, 230), (110, 150, 200), (70, 100, 150), (45, 65, 100))
@@ -57,7 +58,7 @@ class Figures:
         length = 0.62 if upper is not None and upper[0] == self._label_of.get("dress") else 0.36
         self._wear(figure, upper, figure.shoulders - 4, length)
         _draw_head(figure, head, long_hair=adult == "Woman", is_behind=kind == "Person")
-        return trim(Cutout(figure.image, figure.alpha, "generated", tuple(figure.parts)))
+        return trim(Cutout(figure.image, figure.alpha, SOURCE, tuple(figure.parts)))
 
     def _clothes(self, rng: np.random.Generator, names: Sequence[str]) -> tuple[str, Cutout] | None:
         """A piece of clothing of one of some classes; None if the wardrobe has none."""

@@ -18,6 +18,9 @@ TABLES = {
 }
 MIN_OBJECT, MIN_SUBJECT = 0.12, 0.3  # side of a box as a fraction of the photograph's
 MIN_BACKGROUND = 0.28  # shorter side of a region without boxes, as a fraction
+# Area of the largest box of a photograph that gives a background: where only a number plate has a
+# box, the vehicle around it has none, and would be in the background.
+MIN_BOXED = 0.12
 FEATHER = 0.07  # of a box, over which an object fades into the scene
 
 Box = tuple[float, float, float, float]  # x_min, x_max, y_min, y_max as fractions
@@ -65,6 +68,7 @@ class Photographs:
         self.backgrounds = [
             (photograph, region)
             for photograph in photographs
+            if max(_area(box) for _, box in photograph.boxes) >= MIN_BOXED
             for region in [free_region([box for _, box in photograph.boxes])]
             if min(region[1] - region[0], region[3] - region[2]) >= MIN_BACKGROUND
         ]
@@ -82,10 +86,10 @@ class Photographs:
         large = min(box[1] - box[0], box[3] - box[2]) >= MIN_SUBJECT
         return (photograph, box) if large else None
 
-    def background(self, number: int, width: int, height: int) -> np.ndarray:
-        """uint8 [height, width, 3]: a region of a photograph that no box touches."""
+    def background(self, number: int, width: int, height: int) -> tuple[np.ndarray, str]:
+        """(uint8 [height, width, 3], source): a region of a photograph that no box touches."""
         photograph, region = self.backgrounds[number % len(self.backgrounds)]
-        return _cover(_crop(photograph.read(), region), width, height)
+        return _cover(_crop(photograph.read(), region), width, height), photograph.source
 
 
 def _read_table(table: Path, images: Path, labels: set[str], found: dict[str, Photograph]) -> None:
@@ -107,6 +111,10 @@ def free_region(boxes: list[Box]) -> Box:
     across = (*_longest_gap([(x_min, x_max) for x_min, x_max, _, _ in boxes]), 0.0, 1.0)
     down = (0.0, 1.0, *_longest_gap([(y_min, y_max) for _, _, y_min, y_max in boxes]))
     return across if across[1] - across[0] >= down[3] - down[2] else down
+
+
+def _area(box: Box) -> float:
+    return (box[1] - box[0]) * (box[3] - box[2])
 
 
 def _longest_gap(spans: list[tuple[float, float]]) -> tuple[float, float]:

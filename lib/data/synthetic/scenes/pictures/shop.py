@@ -40,10 +40,9 @@ CLASS_NAMES = {
     "TROUSERS": "Trousers",
     "WATCHES": "Watch",
 }
-MAX_PICTURES = 600  # of a category, which bounds memory
+MAX_PICTURES = 400  # of a category, which bounds memory
 WHITE = 238  # the least channel of a pixel of the background
 MIN_FRACTION, MAX_FRACTION = 0.06, 0.97  # of a photograph that an object covers
-TRIES = 8  # photographs looked at for one that can be cut out
 
 
 class ShopPictures:
@@ -60,29 +59,35 @@ class ShopPictures:
             for category, name in names.items()
             if name in CLASS_NAMES and CLASS_NAMES[name].lower() in label_of
         }
-        found: dict[str, list[tuple[str, bytes]]] = {}
+        self._jpegs: dict[str, list[tuple[str, bytes]]] = {}
         number: dict[int, int] = {}
         with (folder / "train.bson").open("rb") as records:
             for record in bson.decode_file_iter(records):
-                category = record["category_id"]
-                number[category] = number.get(category, 0) + 1
-                if category in label and number[category] <= MAX_PICTURES:
-                    picture = (f"fashion/{record['_id']}", record["imgs"][0]["picture"])
-                    found.setdefault(label[category], []).append(picture)
-        self._jpegs = found
-        self.counts = {label: len(pictures) for label, pictures in found.items()}
+                category, jpeg = record["category_id"], record["imgs"][0]["picture"]
+                if category not in label or number.get(category, 0) == MAX_PICTURES:
+                    continue
+                if _read(jpeg) is not None:
+                    number[category] = number.get(category, 0) + 1
+                    picture = (f"fashion/{record['_id']}", jpeg)
+                    self._jpegs.setdefault(label[category], []).append(picture)
+        self.counts = {label: len(pictures) for label, pictures in self._jpegs.items()}
 
     def cutout(self, label: str, number: int) -> Cutout:
-        """The object of a class with that number, or of the next that can be cut out."""
-        pictures = self._jpegs[label]
-        tries = [pictures[(number + step) % len(pictures)] for step in range(TRIES)]
-        for source, jpeg in tries:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            if image is not None:
-                alpha = cut_out(image)
-                if MIN_FRACTION < (alpha > 0).mean() < MAX_FRACTION:
-                    return trim(Cutout(image, alpha, source))
-        raise ValueError(f"{tries[0][0]}: none of {TRIES} photographs from here can be cut out")
+        """The object of a class with that number: below the count of its class."""
+        source, jpeg = self._jpegs[label][number]
+        found = _read(jpeg)
+        assert found is not None  # or it had not been counted
+        image, alpha = found
+        return trim(Cutout(image, cv2.GaussianBlur(alpha, (3, 3), 0), source))
+
+
+def _read(jpeg: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """A photograph and its alpha; None if it cannot be decoded or cut out."""
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    alpha = cut_out(image)
+    return (image, alpha) if MIN_FRACTION < (alpha > 0).mean() < MAX_FRACTION else None
 
 
 def cut_out(image: np.ndarray) -> np.ndarray:

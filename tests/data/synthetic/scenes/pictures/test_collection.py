@@ -35,7 +35,8 @@ def test_generated_pictures_are_those_of_every_class():
     tree = generate_tree(10, 1)
     pictures = open_pictures("", tree, 0.3, 1)
     assert set(pictures.counts) == set(tree.labels)
-    assert pictures.background(20, 10, np.random.default_rng(0)).shape == (10, 20, 3)
+    image, source = pictures.background(20, 10, np.random.default_rng(0))
+    assert (image.shape, source) == ((10, 20, 3), "generated")
 
 
 def test_a_folder_without_pictures_is_named(tmp_path):

@@ -70,7 +70,8 @@ def test_backgrounds_show_no_object(folder):
     photographs = Photographs(folder, {"car"})
     assert [region for _, region in photographs.backgrounds] == [(0.4, 1.0, 0.0, 1.0)]
     for width, height in ((30, 90), (300, 150), (16, 16)):
-        image = photographs.background(7, width, height)
+        image, source = photographs.background(7, width, height)
+        assert source == "openimages/a"
         assert image.shape == (height, width, 3)
         assert np.abs(image[:, 3:].astype(int) - 50).mean() < 6
 

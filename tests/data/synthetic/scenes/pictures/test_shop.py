@@ -3,7 +3,6 @@
 import bson
 import cv2
 import numpy as np
-import pytest
 
 from lib.data.synthetic.scenes.pictures.shop import ShopPictures, cut_out
 
@@ -49,10 +48,10 @@ def test_classes_are_found_by_the_names_of_categories(tmp_path):
     assert pictures.cutout("/m/shirt", 0).alpha.shape == (60, 30)
 
 
-def test_a_picture_that_cannot_be_cut_out_gives_way_to_the_next(tmp_path):
+def test_pictures_that_cannot_be_cut_out_are_not_counted(tmp_path):
     blank = np.full((80, 60, 3), 255, np.uint8)
-    write_catalog(tmp_path, [(7, blank), (7, shirt())])
-    assert ShopPictures(tmp_path, {"shirt": "a"}).cutout("a", 0).source == "fashion/1"
-    write_catalog(tmp_path, [(7, blank)])
-    with pytest.raises(ValueError, match="fashion/0: none of 8 photographs"):
-        ShopPictures(tmp_path, {"shirt": "a"}).cutout("a", 0)
+    full = np.full((80, 60, 3), 90, np.uint8)
+    write_catalog(tmp_path, [(7, blank), (7, full), (7, shirt())])
+    pictures = ShopPictures(tmp_path, {"shirt": "a"})
+    assert pictures.counts == {"a": 1}
+    assert pictures.cutout("a", 0).source == "fashion/2"
