@@ -3,7 +3,8 @@
 images.arrow        key (the ImageID) and file (its name, relative to the folder of images)
 boxes.arrow         `Boxes` whose images are rows of images.arrow, without clusters
 image_labels.arrow  `ImageLabels`, likewise, if there is a table of them
-mended.csv          boxes that were mended
+mended.csv          what was mended of boxes and labels, a line for each class
+faults.csv          the images of each fault, 100,000 at most
 scan_report.json    what could not be used: rows by their lines, and images without a file
 """
 
@@ -11,7 +12,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,16 @@ from lib.data.openimages.boxes import (
     write_boxes,
     write_image_labels,
 )
+from lib.data.openimages.faults import (
+    Pairs,
+    boxes_of_same_objects,
+    implied_labels,
+    labels_without_a_box,
+    with_labels,
+)
 from lib.data.openimages.hierarchy import MENDED, MENDED_COLUMNS, Hierarchy
 from lib.data.openimages.scene_names import SCENES
 from lib.data.openimages.tables import AnnotationTables, read_tables
-from lib.data.openimages.two_levels import boxes_of_same_objects
 from lib.data.scan_report import MAX_REPORTED, NO_FILE
 from lib.errors import UserError
 from lib.pipeline.fingerprint import list_files
@@ -41,7 +48,14 @@ from lib.pipeline.predict_target import IMAGE_SUFFIXES
 logger = logging.getLogger(__name__)
 
 BOX_TABLES, LABEL_TABLES = "*annotations-bbox.csv", "*annotations-human-imagelabels*.csv"
-IMAGES = "images.arrow"
+IMAGES, FAULTS = "images.arrow", "faults.csv"
+TWO_LEVELS, MISSING_BOX, MISSING_ANCESTOR = "two levels", "missing box", "missing ancestor"
+NO_PAIRS = Pairs(np.empty(0, np.int32), np.empty(0, np.int16))
+RULES = {  # by fault: what is counted, what is done, and why
+    TWO_LEVELS: ("boxes", "left out", "of two boxes of an object the deeper class stays"),
+    MISSING_BOX: ("images", "not mended", "people saw the class, and no box shows it"),
+    MISSING_ANCESTOR: ("images", "added", "a class is in an image with all classes above it"),
+}
 
 
 @dataclass(frozen=True)
@@ -117,22 +131,26 @@ def build_annotations(
     tables = read_tables(box_tables, label_tables, hierarchy.row_of_label)
     _check_bad_rows(box_tables[0], tables, limits.bad)
     names = _find_images(files, tables, limits.missing)
-    boxed = np.zeros(len(tables.ids), bool)
-    boxed[tables.boxes["image"]] = True
-    used = boxed.copy()
+    has_file = np.array([bool(name) for name in names], bool)
+    columns, found = _of_images(tables.boxes, has_file), dict.fromkeys(RULES, NO_PAIRS)
+    if settings.mend:
+        two_levels = boxes_of_same_objects(columns, hierarchy, settings.same_object_iou)
+        found[TWO_LEVELS] = Pairs(columns["image"][two_levels], columns["class_row"][two_levels])
+        columns = {name: values[~two_levels] for name, values in columns.items()}
+    cluster = np.full(len(columns["image"]), -1, np.int16)
+    boxes = Boxes(**columns, cluster=cluster, num_images=len(names))
+    labels = ImageLabels(**_of_images(tables.labels, has_file))
+    if settings.mend:
+        found[MISSING_BOX] = labels_without_a_box(labels, boxes, hierarchy)
+        found[MISSING_ANCESTOR] = implied_labels(labels, hierarchy)
+        labels = with_labels(labels, found[MISSING_ANCESTOR])
+    kept = np.diff(boxes.starts()) > 0
     if settings.use_image_labels:
-        used[tables.labels["image"][tables.labels["present"] == 1]] = True
-    kept = used & np.array([bool(name) for name in names], bool)
+        kept[labels.image[labels.present == 1]] = True
     if not kept.any():
         raise UserError(f"{box_tables[0]}: no image is left that has a box and a file")
-    row = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
-    boxes = _rows_of_images(tables.boxes, row)
-    two_levels = np.zeros(len(boxes["image"]), bool)
-    if settings.mend:
-        two_levels = boxes_of_same_objects(boxes, hierarchy, settings.same_object_iou)
-    _write_mended(folder / MENDED, boxes["class_row"][two_levels], hierarchy, settings)
-    boxes = {name: values[~two_levels] for name, values in boxes.items()}
     images = np.flatnonzero(kept).tolist()
+    row = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
     write_table(
         folder / IMAGES,
         {
@@ -140,19 +158,19 @@ def build_annotations(
             "file": pa.array([names[image] for image in images], pa.string()),
         },
     )
-    cluster = np.full(len(boxes["image"]), -1, np.int16)
-    write_boxes(folder, Boxes(**boxes, cluster=cluster, num_images=len(images)))
+    write_boxes(folder, replace(boxes, image=row[boxes.image], num_images=len(images)))
     if label_tables:
-        write_image_labels(folder, ImageLabels(**_rows_of_images(tables.labels, row)))
+        of_kept = _of_images(vars(labels), kept)
+        write_image_labels(folder, ImageLabels(**{**of_kept, "image": row[of_kept["image"]]}))
+    _write_faults(folder, found, hierarchy, tables.ids)
     tables.report.write(folder / "scan_report.json", "line")
     _log_report(box_tables, tables)
     return {
         "images": len(images),
-        "boxes": len(boxes["image"]),
+        "boxes": len(boxes),
         "bad_rows": _bad_rows(tables),
         "missing_images": tables.report.counts[NO_FILE],
-        "unboxed_images": int((~boxed & (row < 0)).sum()),
-        "two_level_objects": int(two_levels.sum()),
+        **{name.replace(" ", "_"): len(pairs.image) for name, pairs in found.items()},
     }
 
 
@@ -215,24 +233,34 @@ def _find_images(files: AnnotationFiles, tables: AnnotationTables, limit: float)
     return names
 
 
-def _rows_of_images(columns: Mapping[str, np.ndarray], row: np.ndarray) -> dict[str, np.ndarray]:
-    """The rows of images that are kept, with their new rows (int32 [I], -1: not kept)."""
-    image = row[columns["image"]]
-    keep = image >= 0
-    return {**{name: values[keep] for name, values in columns.items()}, "image": image[keep]}
+def _of_images(columns: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of the images `kept` (bool [I])."""
+    rows = kept[columns["image"]]
+    return {name: values[rows] for name, values in columns.items()}
 
 
-def _write_mended(
-    path: Path, class_rows: np.ndarray, hierarchy: Hierarchy, settings: Clusters
+def _write_faults(
+    folder: Path, faults: Mapping[str, Pairs], hierarchy: Hierarchy, ids: Sequence[str]
 ) -> None:
-    """One line for each class of boxes that gave way to a box of a class below it."""
-    rule = f"of two boxes of one object (IoU {settings.same_object_iou:g}) the deeper class stays"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(MENDED_COLUMNS)
-        for row, count in sorted(Counter(class_rows.tolist()).items()):
-            name = (hierarchy.labels[row], hierarchy.names[row])
-            rows.writerow(["two levels", *name, f"{count} boxes", "left out", rule])
+    """Write `mended.csv`, a line for each class, and `faults.csv`, a line for each of the first."""
+    with (
+        (folder / MENDED).open("w", newline="", encoding="utf-8") as mended_file,
+        (folder / FAULTS).open("w", newline="", encoding="utf-8") as fault_file,
+    ):
+        mended = csv.writer(mended_file, lineterminator="\n")
+        mended.writerow(MENDED_COLUMNS)
+        single = csv.writer(fault_file, lineterminator="\n")
+        single.writerow(("fault", "image", "label", "name"))
+        for fault, pairs in faults.items():
+            what, after, rule = RULES[fault]
+            for row, count in sorted(Counter(pairs.class_row.tolist()).items()):
+                name = (hierarchy.labels[row], hierarchy.names[row])
+                mended.writerow([fault, *name, f"{count} {what}", after, rule])
+            listed = slice(MAX_REPORTED)
+            for image, row in zip(
+                pairs.image[listed].tolist(), pairs.class_row[listed].tolist(), strict=True
+            ):
+                single.writerow([fault, ids[image], hierarchy.labels[row], hierarchy.names[row]])
 
 
 def _log_report(box_tables: Sequence[Path], tables: AnnotationTables) -> None:

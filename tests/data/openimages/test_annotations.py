@@ -89,7 +89,7 @@ def test_an_object_at_two_levels_keeps_the_deeper_class(tmp_path, hierarchy, men
     facts = build_annotations(tmp_path, files, hierarchy, Clusters(mend=mend), NONE)
     names = names_of(hierarchy, read_annotations(tmp_path).boxes.class_row)
     assert names == (["car", "bus"] if mend else ["vehicle", "car", "bus"])
-    assert facts["two_level_objects"] == int(mend)
+    assert facts["two_levels"] == int(mend)
     lines = [(line.fault, line.name, line.before) for line in read_mended(tmp_path)]
     assert lines == ([("two levels", "Vehicle", "1 boxes")] if mend else [])
 
@@ -103,8 +103,8 @@ def test_images_without_boxes_are_used_if_the_config_says_so(tmp_path, hierarchy
     annotations = read_annotations(tmp_path)
     assert annotations.keys == (["a", "b"] if used else ["a"])
     assert annotations.labels is not None
-    assert annotations.labels.image.tolist() == ([0, 1] if used else [0])
-    assert annotations.labels.present.tolist() == ([0, 1] if used else [0])
+    assert annotations.labels.image.tolist() == ([0, 1, 1] if used else [0])
+    assert annotations.labels.present.tolist() == ([0, 1, 1] if used else [0])  # b is a vehicle too
 
 
 def test_tables_are_found_by_their_names(tmp_path):
