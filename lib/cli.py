@@ -24,7 +24,7 @@ from lib.pipeline import executor
 from lib.pipeline.artifact import Artifact, Status, status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.integrity import check_intact, verify
-from lib.runtime import workers
+from lib.runtime import signals, workers
 from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import explain_damaged_cache, use_writable_cache
 from lib.stages import extract, submit
@@ -117,7 +117,7 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
 def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     """Load the experiment, call `work(experiment, arguments)`, and turn errors into one line."""
     configure_logging(_level(arguments))
-    workers.raise_when_terminated()
+    signals.raise_when_terminated()
     if arguments.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     folder = Path(arguments.config).parent
@@ -130,10 +130,9 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
         return work(experiment, arguments)
     except UserError as error:
         return _fail(str(error))
-    except workers.Terminated:
-        return _fail("terminated; rerun the same command to resume", 128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        return _fail("interrupted; rerun the same command to resume", 128 + signal.SIGINT)
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, signals.Terminated) else signal.SIGINT
+        return _fail(signals.words(number), 128 + number)
     except Exception as error:
         reason = explain_disk_error(error, folder) or explain_damaged_cache(error)
         if workers.is_out_of_memory(error):
@@ -149,6 +148,7 @@ def _run_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Na
     workers.limit_threads(workers.num_threads(run))
     workers.tune_malloc()
     use_writable_cache()
+    signals.end_when_stuck()
     build = partial(_dry_run if arguments.dry_run else _build_stage, stage, experiment, arguments)
     return executor.run_on_ranks(run, build)
 
@@ -225,7 +225,7 @@ def run_script(command: list[str]) -> int:
         try:
             exit_status = process.wait()
             break
-        except workers.Terminated:
+        except signals.Terminated:
             process.terminate()
         except KeyboardInterrupt:
             continue

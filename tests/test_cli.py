@@ -248,8 +248,8 @@ def test_kill_reaches_the_script_that_is_running(tmp_path):
         f"sys.exit(cli.run_stage(cli.extract, ['--config', {str(tmp_path / 'tiny.toml')!r}]))\n"
     )
     script = (
-        "import sys; from lib import cli; from lib.runtime import workers\n"
-        "workers.raise_when_terminated()\n"
+        "import sys; from lib import cli; from lib.runtime import signals\n"
+        "signals.raise_when_terminated()\n"
         f"sys.exit(cli.run_script([sys.executable, {str(sleeping)!r}]))\n"
     )
     parent = subprocess.Popen(

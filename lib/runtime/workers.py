@@ -32,19 +32,6 @@ OUT_OF_MEMORY = ("out of memory", "bad_alloc", "defaultcpuallocator", "cannot al
 _share = 1  # into how many shares the threads are divided; this process has one
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as `kill` and job schedulers send it: everything ends as after Ctrl-C."""
-
-
-def raise_when_terminated() -> None:
-    """Raise `Terminated` in the main thread on SIGTERM, so that what is open is closed."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-
-
 def num_threads(run: Run) -> int:
     """Threads that this process may use: its share of `run.threads`, or of all cores if that is 0.
 

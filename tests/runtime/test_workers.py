@@ -144,14 +144,14 @@ def test_only_lack_of_memory_is_called_so():
 
 INTERRUPTED = """
 import time
-from lib.runtime import workers
+from lib.runtime import signals, workers
 
 def sleep(path):
     open(path, "w").close()
     time.sleep(60)
 
 if __name__ == "__main__":
-    workers.raise_when_terminated()
+    signals.raise_when_terminated()
     with workers.process_pool(1) as pool:
         pool.submit(sleep, {path!r}).result()
 """
