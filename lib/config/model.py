@@ -62,9 +62,12 @@ class Augment:
     """Random changes of training images, beside the random position of the crop and `flip`.
 
     The strength of an epoch goes from 0 (no change) to 1. It scales every range and every
-    probability below.
+    probability below, for the images that are changed.
     """
 
+    image_fraction: Fraction = setting(
+        1.0, "Fraction of the images that are changed at all; the strength does not scale it."
+    )
     min_area: Annotated[float, Range(min=0.01, max=1)] = setting(
         1.0, "Smallest area of the crop that is cut out and enlarged to the whole crop."
     )
@@ -81,6 +84,26 @@ class Augment:
     no_aug_epochs: NonNegativeInt = setting(0, "Last epochs, without any change.")
     ramp_epochs: NonNegativeInt = setting(0, "First epochs of the body; strength rises to 1.")
     ramp_start: Fraction = setting(0.0, "Strength at which that rise starts.")
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Batches of images of nearly one aspect ratio, which is kept, for `input = "image"`.
+
+    Images are sorted into clusters of aspect ratio, such as 1:2, 1:1 and 2:1, that stage 01 finds
+    in the labelled images. All images of a batch are of one cluster and have its ratio and, with
+    scale = 0, as many pixels as `crop`. The network has to pool maps of any size.
+    """
+
+    num_clusters: Annotated[int, Range(min=0, max=16)] = setting(
+        0, "Most clusters; 0 = resize all images to one size, whatever their aspect ratio."
+    )
+    scale: Fraction = setting(
+        0.0, "Sides relative to the median original of a cluster; 0 = as many pixels as crop."
+    )
+    fill: Literal["pad", "crop"] = setting(
+        "pad", "An image of another ratio than its cluster gets gray bars, or loses its ends."
+    )
 
 
 @dataclass(frozen=True)
@@ -110,6 +133,11 @@ class Sampling:
     one_image_per_product: bool = setting(False, "Draw one image of each product anew each epoch.")
     hard_example_weight: Annotated[float, Range(min=0, max=1000)] = setting(
         0.0, "Weight 1 + this * (1 - p of the true class in the last epoch that showed the image)."
+    )
+    oversample: Fraction = setting(
+        0.0,
+        "Repeat images of small classes up to this fraction of the largest class; no image is left"
+        " out, and epochs grow.",
     )
 
 
@@ -260,6 +288,7 @@ class Model:
         1.0, "Weight in means over models and in the published blend."
     )
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
+    aspect: Aspect = field(default_factory=Aspect)
     augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=Loss)
     sampling: Sampling = field(default_factory=Sampling)

@@ -44,6 +44,14 @@ class ByteReader:
         """The bytes of one image; fewer than its length if they cannot be read."""
         return next(self.read_many(np.array([row])))
 
+    def read_start(self, row: int, size: int) -> bytes:
+        """At most the first `size` bytes of one image; none if they cannot be read."""
+        try:
+            length = min(size, int(self.length[row]))
+            return self._read(self.file_of(row), length, int(self.offset[row]))
+        except OSError:
+            return b""
+
     def read_many(self, rows: np.ndarray) -> Iterator[bytes]:
         """Yield the bytes of each image in `rows` (int64 [n]), as `read` does."""
         offsets, lengths = self.offset[rows].tolist(), self.length[rows].tolist()

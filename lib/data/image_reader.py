@@ -17,6 +17,7 @@ from lib.data.catalog import Catalog
 from lib.data.decoding.decode import decode_image
 from lib.data.decoding.undecodable import UndecodableError
 from lib.data.strokes import parse_drawing, rasterize
+from lib.utils.chunks import chunks
 from lib.utils.prefetch import prefetch
 
 GRAY = 128  # value of the placeholder for an image that cannot be decoded
@@ -50,7 +51,8 @@ class Augmenter(Protocol):
         ...
 
 
-def _allocate(shape: Shape) -> np.ndarray:
+def allocate_unpinned(shape: Shape) -> np.ndarray:
+    """Memory for a batch, uint8 of any content."""
     return np.empty(shape, np.uint8)
 
 
@@ -60,14 +62,17 @@ class ImageReader:
     allocate(shape): returns uint8 memory for a batch, pinned if a GPU is to fetch it.
     corrupt: bool [I], images that could not be decoded and were replaced by gray.
     first_corrupt: row of the first of them, and the reason.
+    cluster: int8 [I], which images may be in one batch; None if all may.
     """
+
+    cluster: np.ndarray | None = None
 
     def __init__(
         self,
         catalog: Catalog,
         resize: tuple[int, int],
         threads: int,
-        allocate: Callable[[Shape], np.ndarray] = _allocate,
+        allocate: Callable[[Shape], np.ndarray] = allocate_unpinned,
     ) -> None:
         cv2.setNumThreads(0)  # this reader has one thread per core already
         self.catalog = catalog
@@ -105,12 +110,13 @@ class ImageReader:
         self,
         rows: np.ndarray,
         batch_size: int,
-        augmenter: Augmenter | None = None,
+        augmenter: Augmenter | Sequence[Augmenter] | None = None,
         seeds: np.random.SeedSequence | None = None,
     ) -> Iterator[Batch]:
         """Yield (rows int64 [b], images uint8 [b, 3, h, w] RGB), in the order of `rows`.
 
         rows: int64 [n].
+        augmenter: one, or one for each `shape_of` a batch.
         seeds: with them, the augmenter changes each image; the same seeds give the same images,
             whatever the number of threads. Without, images have the size `resize`.
         The memory order is channels_last, as decoders write it and convolutions want it.
@@ -118,6 +124,14 @@ class ImageReader:
         with ThreadPoolExecutor(self.threads) as pool:
             specs = self._schedule(pool, rows, batch_size, seeds)
             yield from prefetch(pool, specs, partial(self._load, augmenter), AHEAD * self.threads)
+
+    def shape_of(self, rows: np.ndarray) -> int:
+        """Number of the shape that a batch of rows (int64 [b]) has; the only one is 0."""
+        return 0
+
+    def batch_order(self, rows: np.ndarray) -> np.ndarray:
+        """Positions int64 [n] of `rows`, in the order in which they make the fewest batches."""
+        return np.arange(len(rows))
 
     def _schedule(
         self,
@@ -127,29 +141,39 @@ class ImageReader:
         seeds: np.random.SeedSequence | None,
     ) -> Iterator[tuple[np.ndarray, np.random.SeedSequence | None]]:
         """Yield (rows, seed) of each batch; has the kernel fetch images well before their batch."""
-        starts = range(0, len(rows), batch_size)
-        batch_seeds = [None] * len(starts) if seeds is None else seeds.spawn(len(starts))
+        batches = self._split(rows, batch_size)
+        batch_seeds = [None] * len(batches) if seeds is None else seeds.spawn(len(batches))
         fetched = 0
-        for start, seed in zip(starts, batch_seeds, strict=True):
-            while fetched < min(len(rows), start + PREFETCH_IMAGES):
+        for batch, seed in zip(batches, batch_seeds, strict=True):
+            while fetched < min(len(rows), batch.start + PREFETCH_IMAGES):
                 images = self._images_of(rows[fetched : fetched + PREFETCH_IMAGES])
                 pool.submit(self.byte_reader.prefetch, images)
                 fetched += PREFETCH_IMAGES
-            yield rows[start : start + batch_size], seed
+            yield rows[batch], seed
 
-    def _load(self, augmenter: Augmenter | None, spec: BatchSpec) -> Batch:
+    def _split(self, rows: np.ndarray, batch_size: int) -> list[slice]:
+        """The batches of `rows` (int64 [n]), as slices of it."""
+        return list(chunks(len(rows), batch_size))
+
+    def _load(self, augmenter: Augmenter | Sequence[Augmenter] | None, spec: BatchSpec) -> Batch:
         rows, seed = spec
         decoded = enumerate(self._images(rows))
         if augmenter is None or seed is None:
-            images = self.allocate((len(rows), *self.resize, 3))
+            images = self.allocate((len(rows), *self._size_of(rows), 3))
             for i, image in decoded:
                 images[i] = image
         else:
+            if isinstance(augmenter, Sequence):
+                augmenter = augmenter[self.shape_of(rows)]
             images = self.allocate((len(rows), *augmenter.crop, 3))
             params = augmenter.draw(len(rows), np.random.default_rng(seed))
             for i, image in decoded:
                 augmenter.apply(image, params, i, images[i])
         return rows, images.transpose(0, 3, 1, 2)
+
+    def _size_of(self, rows: np.ndarray) -> tuple[int, int]:
+        """Height and width of the images of a batch."""
+        return self.resize
 
     def _images_of(self, rows: np.ndarray) -> np.ndarray:
         """The images that rows are made of: int64, in the order of their use."""

@@ -66,6 +66,14 @@ def message(config_file, *overrides: str) -> str:
             ["train.sampling.hard_example_weight=1", "train.loss.mixup_alpha=1"],
             "sampling.hard_example_weight and loss.mixup_alpha exclude each other",
         ),
+        (
+            ["train.sampling.oversample=1", "train.sampling.class_balance=1"],
+            "models.a.sampling: oversample excludes class_balance and hard_example_weight",
+        ),
+        (
+            ["train.aspect.num_clusters=3", "models.b.input=mosaic"],
+            'models.b.aspect.num_clusters is for a model with input = "image"; set 0',
+        ),
         (["split.locked=0.5", "split.holdout=0.4"], "leave too little to train on"),
         (["features.top_k=50"], "features.top_k 50 is above predict.top_k 20"),
         (["data.group_by=style"], "names a column of a csv"),

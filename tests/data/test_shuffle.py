@@ -1,10 +1,10 @@
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.shuffle import EpochOrder
+from lib.data.shuffle import ClusterOrder, EpochOrder
 
 
 @given(
@@ -50,3 +50,41 @@ def test_a_window_has_blocks_from_the_whole_file():
 def test_a_batch_mixes_rows_of_many_blocks():
     batch = EpochOrder(np.arange(100_000), 1, 0, 16, 1600).slice(0, 16)
     assert len(np.unique(batch // 16)) > 10
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=200),
+    st.integers(1, 40),
+    st.integers(0, 9),
+    st.lists(st.integers(0, 210), max_size=5),
+)
+def test_batches_have_one_cluster_whatever_the_slices(clusters, batch_size, seed, cuts):
+    cluster = np.array(clusters, np.int8)
+    rows = 3 * np.arange(len(cluster)) + 5
+    batch_size = min(batch_size, len(rows))
+    order = ClusterOrder(rows, cluster, batch_size, seed, 2)
+    count = len(rows) // batch_size * batch_size
+    assert len(order) == count
+    epoch = order.slice(0, count)
+    of_batch = cluster[(epoch - 5) // 3].reshape(-1, batch_size)
+    assert (of_batch == of_batch[:, :1]).all()
+    for k, num_rows in enumerate(np.bincount(cluster)):
+        shown = epoch[cluster[(epoch - 5) // 3] == k]
+        share = len(order) * num_rows / len(rows) / batch_size
+        assert abs(len(shown) / batch_size - share) < 1 + 1e-9
+        times = np.unique(shown, return_counts=True)[1]  # no row again before all have been shown
+        assert len(times) == 0 or times.max() <= -(-len(shown) // num_rows)
+    bounds = sorted({0, count, *(min(cut, count) for cut in cuts)})
+    for first, last in itertools.pairwise(bounds):  # without the slices before
+        again = ClusterOrder(rows, cluster, batch_size, seed, 2)
+        assert again.slice(first, last).tolist() == epoch[first:last].tolist()
+
+
+def test_over_many_epochs_the_rows_of_all_clusters_are_shown_equally_often():
+    rows, cluster = np.arange(100), np.repeat([0, 1, 2], [5, 25, 70]).astype(np.int8)
+    orders = [ClusterOrder(rows, cluster, 16, 1, epoch) for epoch in range(600)]
+    shown = np.bincount(np.concatenate([order.slice(0, 96) for order in orders]), minlength=100)
+    means = [shown[cluster == k].mean() / 600 for k in range(3)]
+    np.testing.assert_allclose(means, 0.96, rtol=0.12)
+    assert len({tuple(order.slice(0, 96).tolist()) for order in orders[:20]}) == 20

@@ -59,12 +59,13 @@ def _too_large() -> UndecodableError:
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray | None:
-    num_pixels, exif = jpeg.read_header(data)
+    header = jpeg.read_header(data)
+    num_pixels, exif = header.num_pixels, header.exif
     if num_pixels > MAX_PIXELS:
         raise _too_large()
     with _one_at_a_time(num_pixels):
         image = jpeg.decode_jpeg(data)
-    return _turn(image, _orientation(exif)) if exif and image is not None else image
+    return _turn(image, exif_orientation(exif)) if exif and image is not None else image
 
 
 def _decode_by_pillow(data: bytes, background: tuple[int, int, int]) -> np.ndarray:
@@ -135,7 +136,7 @@ def _decode_deep(image: Image.Image, data: bytes, background: tuple[int, int, in
     return rgb if alpha is None else _mix(rgb, alpha, background)
 
 
-def _orientation(exif: bytes) -> int:
+def exif_orientation(exif: bytes) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright) if it cannot be read."""
     tags = Image.Exif()
     try:

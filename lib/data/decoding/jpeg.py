@@ -1,5 +1,6 @@
 """JPEG files: what the header says, and files that lack their last bytes."""
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -17,10 +18,16 @@ MAX_MISSING = 0.1  # fraction of the rows that may be missing
 
 
 class JpegHeader(NamedTuple):
-    """num_pixels: 0 if there is no frame. exif: with its six bytes of name; empty for none."""
+    """height, width: 0 if there is no frame. exif: with its six bytes of name; empty for none."""
 
-    num_pixels: int
+    height: int
+    width: int
     exif: bytes
+
+    @property
+    def num_pixels(self) -> int:
+        """The number of pixels; 0 if there is no frame."""
+        return self.height * self.width
 
 
 def read_header(data: bytes) -> JpegHeader:
@@ -28,7 +35,7 @@ def read_header(data: bytes) -> JpegHeader:
 
     OpenCV reads the orientation from the first APP1 segment alone, which may hold XMP.
     """
-    num_pixels, exif, at = 0, b"", 2
+    size, exif, at = (0, 0), b"", 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
             at = max(data.find(b"\xff", at), 0) or len(data)
@@ -40,13 +47,13 @@ def read_header(data: bytes) -> JpegHeader:
             at += 1 if marker == 0xFF else 2
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in FRAMES:
+        if marker in FRAMES and at + 9 <= len(data):
             height, width = (int.from_bytes(data[i : i + 2], "big") for i in (at + 5, at + 7))
-            num_pixels = max(num_pixels, height * width)
+            size = max(size, (height, width), key=math.prod)
         elif marker == APP1 and not exif and data[at + 4 : at + 10] == b"Exif\0\0":
             exif = data[at + 4 : end]
         at = end
-    return JpegHeader(num_pixels, exif)
+    return JpegHeader(*size, exif)
 
 
 def decode_jpeg(data: bytes) -> np.ndarray | None:
