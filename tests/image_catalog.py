@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from lib.config.model import Model
+from lib.data.aspect.clusters import BatchShape
+from lib.data.aspect.reader import AspectReader
 from lib.data.catalog import Catalog, build_categories, read_catalog, read_categories
 from lib.data.image_reader import ImageReader
 from lib.data.sources.bson_file import index_bson
@@ -19,6 +21,11 @@ COLORS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 PRODUCTS = 60
 CORRUPT = 50  # row of an image that cannot be decoded
 SIZE = (24, 20)
+SHAPES = (
+    BatchShape((36, 18), (30, 16)),
+    BatchShape((24, 20), (20, 16)),
+    BatchShape((18, 34), (16, 30)),
+)
 
 
 def encode_image(number: int, noise: int = 40) -> bytes:
@@ -58,6 +65,12 @@ def labels(catalog: Catalog) -> np.ndarray:
 def reader(catalog: Catalog) -> Iterator[ImageReader]:
     with ImageReader(catalog, SIZE, 2) as opened:
         yield opened
+
+
+def clustered_reader(reader: ImageReader, shapes: tuple[BatchShape, ...] = SHAPES) -> AspectReader:
+    """The same images in three aspect clusters; the smallest has fewer images than a batch."""
+    cluster = np.digitize(np.arange(PRODUCTS) * 7 % PRODUCTS, (6, 36)).astype(np.int8)
+    return AspectReader(reader.catalog, list(shapes), cluster, "pad", 2)
 
 
 @pytest.fixture(autouse=True)

@@ -80,8 +80,10 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
             f"{key}.sampling: oversample excludes class_balance and hard_example_weight; each of"
             " them decides by itself how often an image is shown"
         )
-    if model.aspect.num_clusters and model.input != "image":
-        yield f'{key}.aspect.num_clusters is for a model with input = "image"; set 0'
+    if model.aspect.num_clusters and (model.input != "image" or model.kind == "segmentation"):
+        yield (
+            f'{key}.aspect.num_clusters is for a model with input = "image" that classifies; set 0'
+        )
     if model.input == "embedding" and not model.fusion.inputs:
         yield f'{key}: input = "embedding" needs fusion.inputs'
     if model.input != "embedding" and model.fusion.inputs:

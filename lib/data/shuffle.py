@@ -135,5 +135,17 @@ class ClusterOrder:
         return self._orders[cluster][1]
 
 
+def epoch_order(
+    rows: np.ndarray, cluster: np.ndarray | None, batch_size: int, seed: int, epoch: int
+) -> EpochOrder | ClusterOrder:
+    """The order of an epoch's rows (int64, ascending).
+
+    cluster: int8 [R], cluster of each row, of which a batch has only one; None for any batches.
+    """
+    if cluster is None:
+        return EpochOrder(rows, seed, epoch)
+    return ClusterOrder(rows, cluster[rows], batch_size, seed, epoch)
+
+
 def _rng(*seeds: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seeds))

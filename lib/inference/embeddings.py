@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from lib.config.model import Backbone, Model
 from lib.config.schema import Predict, Run
+from lib.data.aspect.reader import batch_shapes
 from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
 from lib.models.classifier import ImageClassifier
@@ -67,8 +68,8 @@ def write_embeddings(
     ) as bar:
         while done < num_images:
             images = np.arange(done, min(done + settings.shard_size, num_images))
-            for pooled in embedder.embed(images):
-                batch = slice(done, done + len(pooled))
+            for position, pooled in embedder.embed(images):
+                batch = images[position]
                 embeddings[batch] = pooled @ mean_and_axes[1:] - mean_and_axes[0]
                 decoded[batch] = ~reader.corrupt[batch]
                 if features is not None:
@@ -106,21 +107,28 @@ class _Embedder:
         self.model, self.reader, self.batch_size = model, reader, run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.net = load_network(self.device)
+        self.shapes = batch_shapes(reader, model)
         self.one_shard = False
         self.pooled: np.ndarray | None = None  # of all images, where they are one shard
 
-    def embed(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        """Pooled features of the center view, float32 [b, width] a batch, of images int64 [n]."""
+    def embed(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pooled features of the center view of images int64 [n], batch by batch.
+
+        Yields (positions in `images` int64 [b], features float32 [b, width]).
+        """
         if self.pooled is not None:
             for batch in chunks(len(images), self.batch_size):
-                yield self.pooled[images[batch]]
+                yield np.arange(batch.start, batch.stop), self.pooled[images[batch]]
             return
-        box = center_crop(self.model.resize, self.model.crop)
-        for _, pixels in self.reader.batches(images, self.batch_size):
+        order, done = self.reader.batch_order(images), 0
+        for rows, pixels in self.reader.batches(images[order], self.batch_size):
+            resize, crop_size = self.shapes[self.reader.shape_of(rows)]
+            box = center_crop(resize, crop_size)
             with torch.inference_mode(), devices.autocast(self.model, self.device):
-                view = crop(devices.to_device(pixels, self.device), box, self.model.crop)
+                view = crop(devices.to_device(pixels, self.device), box, crop_size)
                 features = self.net.embed(self.net.normalise(view))
-            yield features.float().cpu().numpy()
+            yield order[done : done + len(rows)], features.float().cpu().numpy()
+            done += len(rows)
 
 
 def _ensure_projection(folder: Path, embedder: _Embedder, num_images: int, dims: int) -> Path:
@@ -141,7 +149,9 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     images = np.unique(sample.astype(np.int64))
     width = embedder.net.num_features
     seen = np.arange(num_images) if embedder.one_shard else images
-    features = np.concatenate([np.empty((0, width), np.float32), *embedder.embed(seen)])
+    features = np.empty((len(seen), width), np.float32)
+    for position, pooled in embedder.embed(seen):
+        features[position] = pooled
     if embedder.one_shard:
         embedder.pooled = features
         features = features[images]

@@ -12,6 +12,7 @@ import torch
 
 from lib.config.model import Model
 from lib.config.schema import Predict, Run
+from lib.data.aspect.reader import batch_shapes
 from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
 from lib.runtime import device as devices
@@ -51,6 +52,10 @@ class Predictor(Protocol):
         """bool [I], images that could not be decoded."""
         ...
 
+    def batch_order(self, rows: np.ndarray) -> np.ndarray:
+        """Positions int64 [n] of `rows`, in the order in which they make the fewest batches."""
+        ...
+
     def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
         """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
         ...
@@ -77,7 +82,12 @@ class ImagePredictor:
         self.batch_size = run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
-        self.views = tta_crops(model.resize, model.crop, settings.tta_views, model.flip)
+        self.shapes = batch_shapes(reader, model)
+        self._views = [
+            tta_crops(shape.resize, shape.crop, settings.tta_views, model.flip)
+            for shape in self.shapes
+        ]
+        self.views = max(self._views, key=len)  # the same number for every shape, but tiny ones
         self._nets = [load_classifier(path, model, self.device) for path in checkpoints]
         self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
 
@@ -86,22 +96,28 @@ class ImagePredictor:
         """bool [I], images that the reader could not decode so far."""
         return self.reader.corrupt
 
+    def batch_order(self, rows: np.ndarray) -> np.ndarray:
+        """Positions int64 [n] of `rows`: one aspect cluster after the other, if there are any."""
+        return self.reader.batch_order(rows)
+
     @torch.inference_mode()
     def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
         """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
-        for _, images in self.reader.batches(rows, self.batch_size):
-            yield self._predict(devices.to_device(images, self.device), models)
+        for batch_rows, images in self.reader.batches(rows, self.batch_size):
+            shape = self.reader.shape_of(batch_rows)
+            yield self._predict(devices.to_device(images, self.device), models, shape)
 
-    def _predict(self, images: torch.Tensor, models: Sequence[int]) -> BatchProbs:
-        """Images uint8 [b, 3, *resize] -> probabilities of the batch."""
+    def _predict(self, images: torch.Tensor, models: Sequence[int], shape: int) -> BatchProbs:
+        """Images uint8 [b, 3, h, w] of shape number `shape` -> probabilities of the batch."""
+        views, crop_size = self._views[shape], self.shapes[shape].crop
         tta: torch.Tensor | float = 0.0
         center: torch.Tensor | float = 0.0
         for net in (self._nets[i] for i in models):
-            for i, box in enumerate(self.views):
+            for i, box in enumerate(views):
                 with devices.autocast(self.model, self.device):
-                    logits = net(net.normalise(crop(images, box, self.model.crop)))
+                    logits = net(net.normalise(crop(images, box, crop_size)))
                 scores = _scores(logits, self.geometric)
-                tta = tta + scores / (len(models) * len(self.views))
+                tta = tta + scores / (len(models) * len(views))
                 if i == 0:
                     center = center + scores / len(models)
         return BatchProbs(_probs(tta, self.geometric), _probs(center, self.geometric))
@@ -135,6 +151,10 @@ class FusionPredictor:
         self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
         # Corrupt images were reported when they were embedded.
         self.corrupt = np.zeros(len(row_of_image), bool)
+
+    def batch_order(self, rows: np.ndarray) -> np.ndarray:
+        """Positions int64 [n] of `rows`, as they are: embeddings have one shape."""
+        return np.arange(len(rows))
 
     @torch.inference_mode()
     def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:

@@ -107,6 +107,7 @@ def _predict_shard(
         for name, dtype in DTYPES.items()
     }
     for positions, models in _rows_by_model(len(rows), model_of_row, predictor.num_models):
+        positions = positions[predictor.batch_order(rows[positions])]
         done = 0
         for probs in predictor.predict_batches(rows[positions], models):
             batch = positions[done : done + len(probs.tta)]

@@ -11,11 +11,15 @@ Names are looked up in this order; `timm/NAME` is always timm's.
 docs/zoo.md lists which image sizes each accepts.
 """
 
+import copy
 import difflib
+from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from lib.config.model import Model
+from lib.data.aspect.clusters import BatchShape
 from lib.errors import UserError
 from lib.models import (
     efficientnet_lite,
@@ -60,15 +64,22 @@ def create_model(
     return net
 
 
-def create_from_config(model: Model, num_classes: int, weights: str) -> ImageClassifier:
+def create_from_config(
+    model: Model, num_classes: int, weights: str, shapes: Sequence[BatchShape] = ()
+) -> ImageClassifier:
     """The classifier that a `[models.*]` table describes.
 
-    Raises UserError as `create_model`, and if the backbone does not accept `model.crop`.
+    shapes: with aspect clusters, the sizes of their batches.
+    Raises UserError as `create_model`, and if the backbone does not accept `model.crop`, or the
+    crop of one of `shapes`.
     """
     if model.kind == "segmentation":
         return create_segmenter(model, num_classes, weights)
     net = create_model(model.arch, num_classes, weights, model.head, model.head_rank, model.dropout)
-    net.check_size(model.crop)
+    if model.aspect.num_clusters == 0:
+        net.check_size(model.crop)
+    else:
+        _check_shapes(net, [shape.crop for shape in shapes])
     return net
 
 
@@ -84,6 +95,30 @@ def create_segmenter(model: Model, num_channels: int, weights: str) -> Segmenter
     for size in (model.crop, model.resize):
         net.check_size(size)
     return net
+
+
+def _check_shapes(net: ImageClassifier, crops: Sequence[tuple[int, int]]) -> None:
+    """Raise UserError if the network does not take images of each size; tried without data."""
+    size = net.input_size
+    if size.fixed is not None:
+        raise UserError(
+            f"aspect.num_clusters: {net.name} takes images of {size.fixed} by {size.fixed} pixels"
+            " alone; set 0, or another arch"
+        )
+    meta = copy.deepcopy(net).to("meta").eval() if crops else net
+    for height, width in crops:
+        if min(height, width) < size.min:
+            raise UserError(
+                f"aspect: {net.name} needs at least {size.min} pixels a side, and an aspect cluster"
+                f" has {height} by {width}; enlarge crop or aspect.scale"
+            )
+        try:
+            meta.embed(torch.empty(1, 3, height, width, device="meta"))
+        except Exception:  # networks report shapes that do not fit in many ways
+            raise UserError(
+                f"aspect.num_clusters: {net.name} does not take images of {height} by {width}"
+                " pixels; set 0, or another arch"
+            ) from None
 
 
 def list_models() -> list[str]:

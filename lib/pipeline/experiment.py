@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.config.load import load
+from lib.config.model import Model
 from lib.config.schema import Config
 from lib.errors import UserError
 from lib.pipeline.predict_target import PredictTarget, predict_target
@@ -51,6 +52,14 @@ class Experiment:
         return ("train", "test") if self.has_test else ("train",)
 
     @property
+    def needs_sizes(self) -> bool:
+        """Whether a network of this experiment, or of its first round, has aspect clusters."""
+        models = list(self.config.models.values())
+        if self.teacher is not None:
+            models += self.teacher.config.models.values()
+        return any(model.aspect.num_clusters for model in models)
+
+    @property
     def scored_parts(self) -> tuple[str, ...]:
         """The parts that fitted boosters score: "locked" and, if there is one, "test"."""
         return ("locked", "test") if self.has_test else ("locked",)
@@ -69,6 +78,16 @@ def side_of(part: str) -> str:
 def catalog_inputs(*sides: str) -> list[str]:
     """The artifacts that `catalog_of_part` reads: the index, and which images can be decoded."""
     return [f"extract/{kind}{side}" for side in sides for kind in ("", "embeddings/")]
+
+
+def size_inputs(model: Model, *sides: str) -> list[str]:
+    """The artifacts that tell the aspect clusters of images: none if the model has no clusters.
+
+    The clusters are found in the labelled images, whatever images they are for.
+    """
+    if model.aspect.num_clusters == 0:
+        return []
+    return [f"extract/sizes/{side}" for side in dict.fromkeys(("train", *sides))]
 
 
 def depends_on_test(name: str) -> bool:

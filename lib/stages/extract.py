@@ -8,6 +8,7 @@ work/<name>/extract/train, /test    products and images of each side
 work/<name>/extract/splits          part, fold and group of every labelled product
 work/<name>/extract/ids             whether nearby ids can tell a class
 work/<name>/extract/phash/<side>    perceptual hashes of the images
+work/<name>/extract/sizes/<side>    height and width of the images
 
 `near_twins` declares embeddings, nearest images and near twins; `openimages.annotations` the tree
 of classes, annotations, clusters and boxes of source = "openimages".
@@ -101,6 +102,12 @@ def declare(graph: Graph) -> list[Artifact]:
         graph.add(
             f"extract/phash/{side}",
             partial(build_perceptual_hashes, experiment, side),
+            inputs=catalog_inputs(side),
+        )
+    for side in experiment.sides if experiment.needs_sizes else ():
+        graph.add(
+            f"extract/sizes/{side}",
+            partial(build_sizes, experiment, side),
             inputs=catalog_inputs(side),
         )
     return list(graph.artifacts.values())
@@ -285,6 +292,16 @@ def build_perceptual_hashes(experiment: Experiment, side: str, folder: Path) -> 
     catalog = catalog_of_side(experiment, side)
     return perceptual_hash.build_perceptual_hashes(
         folder, catalog, num_threads(experiment.config.run)
+    )
+
+
+def build_sizes(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
+    """Read height and width of every image of a side from the headers of the files."""
+    from lib.data.aspect.sizes import write_sizes
+    from lib.stages.read import catalog_of_side
+
+    return write_sizes(
+        folder, catalog_of_side(experiment, side), num_threads(experiment.config.run)
     )
 
 

@@ -43,6 +43,7 @@ def check_networks(experiment: Experiment) -> None:
     """
     import torch
 
+    from lib.data.aspect.clusters import common_shapes
     from lib.models import factory
     from lib.runtime.device import select_device
 
@@ -56,7 +57,8 @@ def check_networks(experiment: Experiment) -> None:
             try:
                 select_device(config.run, table)
                 model = table if isinstance(table, Model) else Model(**as_dict(table))
-                net = factory.create_from_config(model, MIN_CLASSES, model.weights)
+                shapes = common_shapes(model) if model.aspect.num_clusters else []
+                net = factory.create_from_config(model, MIN_CLASSES, model.weights, shapes)
                 for unit in model.unfreeze_schedule or (model.freeze_until,):
                     net.freeze_until(unit)
             except UserError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.config.schema import as_dict
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment, catalog_inputs
+from lib.pipeline.experiment import Experiment, catalog_inputs, side_of, size_inputs
 from lib.pipeline.graph import Graph
 from lib.stages.fusion import declare_fusion
 from lib.stages.scoring import (
@@ -55,7 +55,7 @@ def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifa
     inputs, files = catalog_inputs(side), {}
     if name in config.models:
         settings["checkpoint"] = config.models[name].checkpoint
-        inputs.append(f"cnn/{name}/{fold}")
+        inputs += [f"cnn/{name}/{fold}", *size_inputs(config.models[name], side)]
     else:
         settings["backbone"] = as_dict(config.backbones[name])
         files = weights_file(config.backbones[name])
@@ -80,7 +80,15 @@ def predict_part(experiment: Experiment, name: str, part: str, folder: Path) -> 
     paths = checkpoint_paths(experiment, name)
     center_view = part != "test"
     return score_images(
-        experiment, model, paths, catalog, images, fold_of_image, folder, center_view
+        experiment,
+        model,
+        paths,
+        catalog,
+        side_of(part),
+        images,
+        fold_of_image,
+        folder,
+        center_view,
     )
 
 
@@ -98,7 +106,8 @@ def embed_images(
     projection = experiment.path(f"embeddings/{name}/{fold}/train") / "projection.npy"
     catalog = catalog_of_part(experiment, side)
     advice = devices.predict_oom_advice(config.run)
-    with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
+    reader = open_images(experiment, model, catalog, side)
+    with reader, devices.catch_oom(folder, advice):
         facts = write_embeddings(
             folder,
             model,

@@ -75,7 +75,12 @@ def _declare_labels(
         name,
         build,
         settings={"pseudo_label": as_dict(settings, "teacher", "loss_weight")},
-        inputs=[*catalog_inputs("train"), "extract/categories", "extract/splits"],
+        inputs=[
+            *catalog_inputs("train"),
+            *(["extract/sizes/train"] if graph.experiment.needs_sizes else []),
+            "extract/categories",
+            "extract/splits",
+        ],
         files=files,
         resumable=True,
     )
@@ -104,7 +109,8 @@ def _test_catalog(graph: Graph) -> dict[str, Artifact]:
     if graph.experiment.target is not None:
         graph = Graph(replace(graph.experiment, target=None), frozen=True)
         declare_extract(graph)
-    return {name: graph.artifacts[name] for name in catalog_inputs("test")}
+    sizes = ["extract/sizes/test"] if graph.experiment.needs_sizes else []
+    return {name: graph.artifacts[name] for name in [*catalog_inputs("test"), *sizes]}
 
 
 def _first_round_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:
@@ -228,7 +234,9 @@ def _test_topk(
     out = folder / "dumps" / name  # keeps finished shards: an interrupted call resumes
     out.mkdir(parents=True, exist_ok=True)
     images = np.arange(len(test.length))
-    score_images(experiment, model, [checkpoint], test, images, None, out, False, on_ranks=False)
+    score_images(
+        experiment, model, [checkpoint], test, "test", images, None, out, False, on_ranks=False
+    )
     return TopK.load(out)
 
 

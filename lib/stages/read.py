@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.config.model import Model
+from lib.data.aspect.clusters import AspectClusters, find_clusters
+from lib.data.aspect.sizes import FILE as SIZES
 from lib.data.catalog import Catalog, read_catalog, read_categories, read_splits
 from lib.data.openimages.scene_names import with_scene_paths
 from lib.data.sources.source_files import image_path
@@ -152,6 +155,21 @@ def stranger_cosines(
     cosine, row = search.search(queries, min(STRANGERS, max(num_images, 1)))
     label = catalog.label[catalog.image_product]
     return cosine, row, label[images], label
+
+
+def aspect_clusters(
+    experiment: Experiment, model: Model, *sides: str
+) -> tuple[AspectClusters, np.ndarray]:
+    """The aspect clusters of a model, and the cluster int8 [I] of each image of `sides`.
+
+    The images of several sides follow each other.
+    """
+    sizes = {
+        side: np.load(experiment.path(f"extract/sizes/{side}") / SIZES)
+        for side in {"train", *sides}
+    }
+    clusters = find_clusters(sizes["train"], model.aspect)
+    return clusters, clusters.assign(np.concatenate([sizes[side] for side in sides]))
 
 
 def num_classes(experiment: Experiment) -> int:

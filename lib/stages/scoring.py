@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lib.config.model import Backbone, Model
 from lib.config.schema import as_dict, fold_names
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment, catalog_inputs, side_of
+from lib.pipeline.experiment import Experiment, catalog_inputs, side_of, size_inputs
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
 
@@ -36,7 +36,13 @@ def declare_predictions(
             ),
             "checkpoint": model.checkpoint,
         },
-        inputs=[*catalog_inputs(side_of(part)), "extract/splits", *networks, *inputs],
+        inputs=[
+            *catalog_inputs(side_of(part)),
+            *size_inputs(model, side_of(part)),
+            "extract/splits",
+            *networks,
+            *inputs,
+        ],
         resumable=True,
         on_all_ranks=True,
     )
@@ -68,6 +74,7 @@ def score_images(
     model: Model,
     checkpoints: list[Path],
     catalog: "Catalog",
+    side: str,
     images: "np.ndarray",
     fold_of_image: "np.ndarray | None",
     folder: Path,
@@ -76,9 +83,9 @@ def score_images(
 ) -> dict[str, Any]:
     """Write the top-k predictions of an image model; all images of a mosaic score alike.
 
-    images, fold_of_image: as `images_to_score` returns them. center_view: keep the predictions of
-    the center view apart as well. on_ranks: share the images among torchrun's processes. Returns
-    counts of images, corrupt images and views.
+    catalog: of `side`. images, fold_of_image: as `images_to_score` returns them. center_view: keep
+    the predictions of the center view apart as well. on_ranks: share the images among torchrun's
+    processes. Returns counts of images, corrupt images and views.
     """
     from lib.inference.predictor import ImagePredictor
     from lib.inference.topk_writer import write_topk
@@ -88,7 +95,8 @@ def score_images(
 
     predict, run = experiment.config.predict, experiment.config.run
     advice = devices.predict_oom_advice(run)
-    with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
+    reader = open_images(experiment, model, catalog, side)
+    with reader, devices.catch_oom(folder, advice):
         predictor = ImagePredictor(
             model, predict, checkpoints, reader, run, row_of_image(model, catalog)
         )
@@ -111,17 +119,26 @@ def checkpoint_paths(experiment: Experiment, name: str) -> list[Path]:
 
 
 def open_images(
-    experiment: Experiment, model: Model | Backbone, catalog: "Catalog"
+    experiment: Experiment, model: Model | Backbone, catalog: "Catalog", *sides: str
 ) -> "ImageReader":
-    """A reader of the catalog's images, or of mosaics, in the size that the model takes."""
+    """A reader of the catalog's images, or of mosaics, in the size that the model takes.
+
+    sides: of which the catalog is made, in their order.
+    """
+    from lib.data.aspect.reader import AspectReader
     from lib.data.image_reader import ImageReader
     from lib.data.mosaic import MosaicReader
     from lib.runtime import device as devices
+    from lib.stages.read import aspect_clusters
 
     run = experiment.config.run
+    allocate = devices.pinned_buffer(devices.select_device(run, model))
+    if isinstance(model, Model) and model.aspect.num_clusters:
+        clusters, of_image = aspect_clusters(experiment, model, *sides)
+        shapes, fill = clusters.shapes(model), model.aspect.fill
+        return AspectReader(catalog, shapes, of_image, fill, num_threads(run), allocate)
     is_mosaic = isinstance(model, Model) and model.input == "mosaic"
     reader = MosaicReader if is_mosaic else ImageReader
-    allocate = devices.pinned_buffer(devices.select_device(run, model))
     return reader(catalog, model.resize, num_threads(run), allocate)
 
 

@@ -15,7 +15,7 @@ from lib.config.model import Backbone, Model
 from lib.config.schema import Config, as_dict, fold_names
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
-from lib.pipeline.experiment import Experiment, catalog_inputs
+from lib.pipeline.experiment import Experiment, catalog_inputs, size_inputs
 from lib.pipeline.graph import Graph
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def declare_network(
 ) -> Artifact:
     """One network of a model, built by `build(experiment, name, fold, folder)`."""
     experiment, model = graph.experiment, graph.experiment.config.models[name]
-    unused = () if model.input == "mosaic" else ("mosaic",)
+    unused = [] if model.input == "mosaic" else ["mosaic"]
+    unused += [] if model.aspect.num_clusters else ["aspect"]
     settings = {
         "train": as_dict(model, "blend_weight", "checkpoint", *unused),
         "seed": experiment.config.seed,
@@ -72,7 +73,13 @@ def declare_network(
         f"cnn/{name}/{fold}",
         partial(build, experiment, name, fold),
         settings=settings,
-        inputs=[*catalog_inputs("train"), "extract/categories", "extract/splits", *inputs],
+        inputs=[
+            *catalog_inputs("train"),
+            *size_inputs(model),
+            "extract/categories",
+            "extract/splits",
+            *inputs,
+        ],
         files=files,
         resumable=True,
         on_all_ranks=True,
@@ -99,6 +106,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     """
     import numpy as np
 
+    from lib.data.aspect.reader import batch_shapes
     from lib.data.catalog import read_categories
     from lib.models import factory
     from lib.stages.read import catalog_of_part
@@ -110,20 +118,22 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     config, model = experiment.config, experiment.config.models[name]
     train_products, valid_products = train_valid_products(experiment, model, fold)
     categories = read_categories(experiment.path("extract/categories"))
-    catalog, weights = catalog_of_part(experiment, "train"), None
+    catalog, weights, sides = catalog_of_part(experiment, "train"), None, ["train"]
     num_labelled = len(catalog.product_id)
     if experiment.teacher:
         catalog, pseudo_products = add_pseudo_labels(experiment, model, fold, catalog)
         train_products = np.append(train_products, pseudo_products)
+        sides.append("test")
     product = product_of_row(model, catalog)
     if experiment.teacher:
         weights = np.where(product < num_labelled, 1.0, config.pseudo_label.loss_weight)
     train_rows = training_rows(model, catalog, train_products)
     _check_enough(name, model, len(train_rows))
-    with open_images(experiment, model, catalog) as reader:
+    with open_images(experiment, model, catalog, *sides) as reader:
+        shapes = batch_shapes(reader, model)
         training_set = TrainingSet(
             ImageLoader(reader, model),
-            lambda weights: factory.create_from_config(model, len(categories), weights),
+            lambda weights: factory.create_from_config(model, len(categories), weights, shapes),
             labels=catalog.label[product],
             product=product,
             train_rows=train_rows,
@@ -131,6 +141,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
             num_classes=len(categories),
             levels=categories.levels(),
             weights=weights,
+            cluster=reader.cluster,
         )
         facts = train_model(folder, model, training_set, config.seed + model.seed, config.run)
         warn_corrupt(reader)

@@ -13,7 +13,7 @@ from lib.data.catalog import Catalog
 from lib.errors import UserError
 from lib.models.classifier import Classifier
 from lib.training.loaders.image_loader import Loader
-from lib.utils.groups import sample_one_per_group
+from lib.utils.groups import position_in_group, sample_one_per_group
 
 SAMPLING_SALT = 0x5A3B  # keeps the random numbers of sampling apart from those of the order
 
@@ -32,6 +32,7 @@ class TrainingSet:
     num_classes: number of classes.
     levels: int [classes] for each upper level of the category tree, the group of each class.
     weights: float [R], weight of each row's loss; None for 1.
+    cluster: int8 [R], aspect cluster of each row, of which a batch has only one; None for one.
     """
 
     loader: Loader
@@ -43,6 +44,7 @@ class TrainingSet:
     num_classes: int
     levels: Sequence[np.ndarray] = ()
     weights: np.ndarray | None = None
+    cluster: np.ndarray | None = None
 
     def check(self) -> None:
         """Raises UserError if fewer than 2 rows train, ValueError if one of them has no class."""
@@ -103,13 +105,16 @@ def sample_rows(
     hardness: float [n], 1 - p of the true class when `rows[i]` was last shown; read only if
         `sampling.hard_example_weight` is set.
 
-    Every epoch has the same number of rows. They follow from (seed, epoch) and the weights alone,
-    so that a resumed run draws the same rows again; `EpochOrder` puts them in order.
+    Every epoch has as many rows, `num_rows_of_epoch`. They follow from (seed, epoch) and the
+    weights alone, so that a resumed run draws the same rows again; `EpochOrder` or `ClusterOrder`
+    puts them in order.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, epoch, SAMPLING_SALT]))
     if sampling.one_image_per_product:
         index = sample_one_per_group(product[rows], rng)
         rows, hardness = rows[index], hardness[index] if sampling.hard_example_weight else hardness
+    if sampling.oversample:
+        return np.repeat(rows, _oversampled_counts(sampling.oversample, labels[rows], rng))
     if not sampling.class_balance and not sampling.hard_example_weight:
         return rows
     weights = np.ones(len(rows))
@@ -121,9 +126,37 @@ def sample_rows(
     return np.repeat(rows, _draw_counts(weights, rng))
 
 
-def num_rows_of_epoch(sampling: Sampling, rows: np.ndarray, product: np.ndarray) -> int:
+def num_rows_of_epoch(
+    sampling: Sampling, rows: np.ndarray, labels: np.ndarray, product: np.ndarray
+) -> int:
     """Number of rows that `sample_rows` returns."""
-    return len(np.unique(product[rows])) if sampling.one_image_per_product else len(rows)
+    if sampling.one_image_per_product:
+        rows = rows[np.unique(product[rows], return_index=True)[1]]
+    if sampling.oversample:
+        return int(_oversampled_sizes(sampling.oversample, labels[rows]).sum())
+    return len(rows)
+
+
+def _oversampled_sizes(fraction: float, labels: np.ndarray) -> np.ndarray:
+    """Rows that each class shows: its own, at least `fraction` of the largest; int64 [classes]."""
+    sizes = np.bincount(labels)
+    least = round(fraction * int(sizes.max()))
+    return np.where(sizes > 0, np.maximum(sizes, least), 0)
+
+
+def _oversampled_counts(
+    fraction: float, labels: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """How often each row is shown, at least once: int64 [n].
+
+    labels: int16 [n]. The counts of two rows of a class differ by at most 1.
+    """
+    sizes = np.bincount(labels)
+    times, more = np.divmod(_oversampled_sizes(fraction, labels), np.maximum(sizes, 1))
+    order = np.lexsort((rng.random(len(labels)), labels))  # random order within each class
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = position_in_group(labels[order])
+    return times[labels] + (rank < more[labels])
 
 
 def _draw_counts(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

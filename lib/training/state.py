@@ -104,7 +104,9 @@ def create_setup(
     """What the settings and the training set decide for the whole run."""
     device = devices.select_device(run, model_cfg)
     sampling, weights = model_cfg.sampling, training_set.weights
-    num_rows = num_rows_of_epoch(sampling, training_set.train_rows, training_set.product)
+    num_rows = num_rows_of_epoch(
+        sampling, training_set.train_rows, training_set.labels, training_set.product
+    )
     return TrainSetup(
         folder=folder,
         model_cfg=model_cfg,

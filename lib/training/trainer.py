@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lib.config.model import Model
 from lib.config.schema import Run
-from lib.data.shuffle import EpochOrder
+from lib.data.shuffle import epoch_order
 from lib.runtime import device as devices
 from lib.runtime import distributed
 from lib.training import checkpoint
@@ -101,8 +101,8 @@ def remaining_chunks(setup: TrainSetup, state: TrainState) -> Iterator[np.ndarra
         progress.epoch,
         state.hardness[0],
     )
-    order = EpochOrder(rows, setup.seed, progress.epoch)
     batch_size, num_rows = schedule.batch_size(progress.epoch), schedule.num_images(progress.epoch)
+    order = epoch_order(rows, data.cluster, batch_size, setup.seed, progress.epoch)
     for chunk in range(progress.chunk, schedule.num_chunks(progress.epoch)):
         first, last = (schedule.first_step(c) * batch_size for c in (chunk, chunk + 1))
         yield order.slice(first, min(last, num_rows))
@@ -276,7 +276,8 @@ def averaged_weights(setup: TrainSetup, state: TrainState) -> AbstractContextMan
     # as much as the others.
     size = schedule.micro_batch_size(max(last_epoch, 0))
     num_batches = max(1, min(MAX_BN_BATCHES, len(train_rows) // size))
-    rows = EpochOrder(train_rows, setup.seed, epoch).slice(0, size * num_batches)
+    order = epoch_order(train_rows, setup.training_set.cluster, size, setup.seed, epoch)
+    rows = order.slice(0, size * num_batches)
     seeds = np.random.SeedSequence([setup.seed, epoch])
     batches = setup.loader.train_batches(rows, size, seeds, last_epoch, schedule.num_epochs)
     loaded = (inputs_and_targets(x, setup.labels[:0], setup.device)[0] for _, x in batches)

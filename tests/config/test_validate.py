@@ -72,7 +72,7 @@ def message(config_file, *overrides: str) -> str:
         ),
         (
             ["train.aspect.num_clusters=3", "models.b.input=mosaic"],
-            'models.b.aspect.num_clusters is for a model with input = "image"; set 0',
+            'models.b.aspect.num_clusters is for a model with input = "image" that classifies',
         ),
         (["split.locked=0.5", "split.holdout=0.4"], "leave too little to train on"),
         (["features.top_k=50"], "features.top_k 50 is above predict.top_k 20"),

@@ -9,7 +9,7 @@ import torch
 from lib.config.schema import Predict, Run
 from lib.inference.embeddings import write_embeddings
 from lib.training.checkpoint import load_classifier
-from tests.image_catalog import CORRUPT, PRODUCTS, folder_of
+from tests.image_catalog import CORRUPT, PRODUCTS, SHAPES, clustered_reader, folder_of
 
 
 def run(folder, model, checkpoint, reader, projection=None, keep_features=False, **settings):
@@ -61,6 +61,25 @@ def test_another_catalog_is_embedded_into_the_same_space(tmp_path, model, checkp
     assert not (tmp_path / "test" / "projection.npy").exists()
 
 
+@pytest.mark.parametrize("shard_size", [7, 100])
+def test_with_aspect_clusters_each_image_is_embedded_in_its_own_shape(
+    tmp_path, model, checkpoints, reader, shard_size
+):
+    """Batches are of one cluster, rows in the order of the images."""
+    clustered = clustered_reader(reader)
+    run(tmp_path, model, checkpoints[0], clustered, keep_features=True, shard_size=shard_size)
+    features = np.load(tmp_path / "features.npy")
+    net = load_classifier(checkpoints[0], model, torch.device("cpu"))
+    for row in range(PRODUCTS):
+        resize, crop = SHAPES[clustered.cluster[row]]
+        top, left = (resize[0] - crop[0]) // 2, (resize[1] - crop[1]) // 2
+        view = clustered.decode(row)[top : top + crop[0], left : left + crop[1]]
+        pixels = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))[None]
+        with torch.inference_mode():
+            expected = net.embed(net.normalise(pixels))[0].numpy()
+        np.testing.assert_allclose(features[row], expected, rtol=2e-3, atol=1e-4)
+
+
 def test_there_are_at_most_as_many_dims_as_features(tmp_path, model, checkpoints, reader):
     facts, embeddings = run(tmp_path, model, checkpoints[0], reader, embedding_dim=10_000)
     assert embeddings.shape == (PRODUCTS, facts["dims"])
@@ -86,6 +105,7 @@ class InterruptedReader:
 
     def __init__(self, reader):
         self.catalog, self.corrupt = reader.catalog, reader.corrupt
+        self.batch_order, self.shape_of = reader.batch_order, reader.shape_of
         self.calls, self._batches = [], reader.batches
 
     def batches(self, rows, batch_size):

@@ -7,6 +7,7 @@ import torch
 from lib.config.model import Fusion, Model
 from lib.config.schema import Predict, Run
 from lib.data.catalog import build_categories, read_catalog, read_categories
+from lib.data.crops import tta_crops
 from lib.data.mosaic import MosaicReader
 from lib.data.sources.bson_file import index_bson
 from lib.inference.predictor import FusionPredictor, ImagePredictor
@@ -16,7 +17,7 @@ from lib.models.fusion import FusionModel
 from lib.training.checkpoint import load_classifier, load_fusion_model
 from lib.training.loaders.embedding_loader import EmbeddingLoader
 from tests.conftest import jpeg, product
-from tests.image_catalog import CORRUPT, SIZE
+from tests.image_catalog import CORRUPT, SHAPES, SIZE, clustered_reader
 
 CPU = torch.device("cpu")
 IMAGES = np.array([1, 2, 5, 7, 8, 20, 21, CORRUPT, 53, 59])
@@ -44,7 +45,9 @@ def image_predictor(model, checkpoints, reader, row_of_image=None):
     return create
 
 
-def mean_over_views(checkpoint, model, reader, rows, views, score=lambda logits: logits.softmax(1)):
+def mean_over_views(
+    checkpoint, model, reader, rows, views, score=lambda logits: logits.softmax(1), crop=CROP
+):
     """Mean over the views of `score` of the logits, [n, classes]."""
     net = load_classifier(checkpoint, model, CPU)
     means = []
@@ -52,7 +55,7 @@ def mean_over_views(checkpoint, model, reader, rows, views, score=lambda logits:
         image = reader.decode(row)
         mean = 0.0
         for top, left, mirrored in views:
-            view = image[top : top + CROP[0], left : left + CROP[1]]
+            view = image[top : top + crop[0], left : left + crop[1]]
             view = view[:, ::-1] if mirrored else view
             pixels = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))[None]
             with torch.inference_mode():
@@ -95,6 +98,27 @@ def test_out_of_fold_images_are_predicted_by_their_own_model(tmp_path, model, ch
     run(tmp_path, image_predictor(model, checkpoints, reader), IMAGES, models)
     each = [mean_over_views(c, model, reader, IMAGES, TEN) for c in checkpoints]
     assert_topk(TopK.load(tmp_path), IMAGES, np.where(models[:, None] == 0, *each))
+
+
+@pytest.mark.parametrize("by_fold", [False, True])
+def test_with_aspect_clusters_each_image_has_the_views_of_its_own_shape(
+    tmp_path, model, checkpoints, reader, by_fold
+):
+    clustered = clustered_reader(reader)
+    models = np.arange(len(IMAGES)) % 2
+    create = image_predictor(model, checkpoints, clustered)
+    run(tmp_path, create, IMAGES, models.astype(np.int8) if by_fold else None)
+    each = np.zeros((2, len(IMAGES), 4))
+    for number, row in enumerate(IMAGES.tolist()):
+        resize, crop = SHAPES[clustered.cluster[row]]
+        views = tta_crops(resize, crop, 10, True)
+        for k, checkpoint in enumerate(checkpoints):
+            each[k, number] = mean_over_views(
+                checkpoint, model, clustered, [row], views, crop=crop
+            )[0]
+    assert len(np.unique(clustered.cluster[IMAGES])) > 1
+    expected = each[models, np.arange(len(IMAGES))] if by_fold else each.mean(0)
+    assert_topk(TopK.load(tmp_path), IMAGES, expected)
 
 
 COUNTS = np.array([1, 4, 2, 0, 6, 1, 3, 1])

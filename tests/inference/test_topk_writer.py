@@ -26,18 +26,25 @@ NUM_CLASSES, NUM_MODELS, NUM_IMAGES = 5, 2, 40
 
 @dataclass
 class TablePredictor:
-    """Predicts table[view, model, row]; `calls` lists (rows, models). Each 7th image is corrupt."""
+    """Predicts table[view, model, row]; `calls` lists (rows, models). Each 7th image is corrupt.
+
+    A batch is best of rows of one shape; every `num_shapes`-th row has the same.
+    """
 
     row_of_image: np.ndarray | None = None
     batch_size: int = 3
     num_classes: int = NUM_CLASSES
     num_models: int = NUM_MODELS
+    num_shapes: int = 1
     calls: list = field(default_factory=list)
 
     def __post_init__(self):
         weights = np.random.default_rng(0).random((2, NUM_MODELS, NUM_IMAGES, NUM_CLASSES))
         self.table = weights / weights.sum(-1, keepdims=True)
         self.corrupt = np.zeros(NUM_IMAGES, bool)
+
+    def batch_order(self, rows):
+        return np.argsort(rows % self.num_shapes, kind="stable")
 
     def predict_batches(self, rows, models):
         self.calls.append((rows.tolist(), list(models)))
@@ -95,9 +102,10 @@ def assert_topk(topk, images, probs):
     by_fold=st.booleans(),
     shard_size=st.integers(1, 50),
     batch_size=st.integers(1, 9),
+    num_shapes=st.integers(1, 3),
 )
 def test_each_image_has_the_top_k_of_its_row_by_its_models(
-    images, seed, of_products, by_fold, shard_size, batch_size
+    images, seed, of_products, by_fold, shard_size, batch_size, num_shapes
 ):
     images = np.array(sorted(images), np.int64)
     counts = np.random.default_rng(seed).integers(0, 7, NUM_IMAGES)  # of each product
@@ -105,6 +113,7 @@ def test_each_image_has_the_top_k_of_its_row_by_its_models(
     rows = product[images] if of_products else images
     model = (product[images] % 2).astype(np.int8)
     predictor = TablePredictor(product if of_products else None, batch_size)
+    predictor.num_shapes = num_shapes
     with TemporaryDirectory() as folder:
         path, models = Path(folder), model if by_fold else None
         num_corrupt = run(path, predictor, images, models, shard_size=shard_size)

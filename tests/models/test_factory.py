@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lib.config.model import Model
+from lib.config.model import Aspect, Model
+from lib.data.aspect.clusters import BatchShape
 from lib.errors import UserError
 from lib.models import workarounds
+from lib.models.classifier import ImageClassifier
 from lib.models.factory import create_from_config, create_model, list_models
 from tests.conftest import ROOT
 from tests.models.model_families import FAMILIES, create_on_meta
@@ -89,6 +91,39 @@ def test_initial_weights_do_not_depend_on_earlier_imports():
 def test_a_config_whose_crop_the_backbone_does_not_accept_is_refused():
     with pytest.raises(UserError, match=r"crop = \[12, 64\]: small needs at least 16 pixels"):
         create_from_config(Model(arch="small", crop=(12, 64)), 3, "none")
+
+
+TALL_AND_WIDE = [BatchShape((224, 112), (224, 112)), BatchShape((112, 224), (112, 224))]
+
+
+@pytest.mark.parametrize(
+    "arch", ["small", "efficientnet_lite0", "resnet18", "vgg11", "timm/vit_tiny_patch16_224"]
+)
+def test_aspect_clusters_need_networks_that_take_any_ratio(arch):
+    create_from_config(Model(arch=arch, aspect=Aspect(2)), 3, "none", TALL_AND_WIDE)
+
+
+@pytest.mark.parametrize(
+    ("arch", "crop", "message"),
+    [
+        ("draw_cnn2", (28, 28), "draw_cnn2 takes images of 28 by 28 pixels alone; set 0"),
+        ("small", (12, 90), "small needs at least 16 pixels a side, and an aspect cluster has 12"),
+        ("timm/mixer_s32_224", (112, 224), "mixer_s32_224 takes images of 224 by 224 pixels alone"),
+    ],
+)
+def test_a_network_that_takes_one_size_only_refuses_aspect_clusters(arch, crop, message):
+    model = Model(arch=arch, aspect=Aspect(2))
+    with pytest.raises(UserError, match=message):
+        create_from_config(model, 3, "none", [BatchShape(crop, crop)])
+
+
+def test_a_network_that_fails_on_a_ratio_refuses_aspect_clusters(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(ImageClassifier, "embed", fail)
+    with pytest.raises(UserError, match="small does not take images of 224 by 112 pixels; set 0"):
+        create_from_config(Model(arch="small", aspect=Aspect(2)), 3, "none", TALL_AND_WIDE)
 
 
 def test_the_head_is_the_one_that_the_config_describes():

@@ -20,8 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.config.model import Augment, Fusion, Loss, LRSchedule, Model, Sampling, WeightAveraging
+from lib.config.model import (
+    Aspect,
+    Augment,
+    Fusion,
+    Loss,
+    LRSchedule,
+    Model,
+    Sampling,
+    WeightAveraging,
+)
 from lib.config.schema import Run
+from lib.data.aspect.clusters import BatchShape
 from lib.data.catalog import read_catalog
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
@@ -41,6 +51,7 @@ from lib.training.loaders.embedding_loader import EmbeddingLoader, embedding_mea
 from lib.training.loaders.image_loader import ImageLoader
 from lib.training.trainer import train_model
 from tests.conftest import ROOT
+from tests.image_catalog import clustered_reader
 from tests.training.training_runs import Stop, stop_after
 
 CLASSES, PRODUCTS = 3, 60
@@ -67,6 +78,9 @@ IMAGES = Model(
     lr=0.002,
 )
 SMALL = replace(IMAGES, arch="small", head_only_epochs=1, lr=0.02)
+SHAPES = tuple(
+    BatchShape(size, (size[0] - 4, size[1] - 4)) for size in ((64, 36), (40, 40), (36, 64))
+)
 HARD = Sampling(class_balance=0.5, hard_example_weight=3.0)
 
 # Two ranks cannot share these batches and micro-batches evenly. Both work on a single row.
@@ -88,6 +102,7 @@ CONFIGS = {
         lr_schedule=LRSchedule("plateau"),
     ),
     "pictures": IMAGES,
+    "clusters": replace(IMAGES, aspect=Aspect(3), sampling=HARD),
     "stopped": replace(
         IMAGES, unfreeze_schedule=(6, 3), grad_accum_steps=2, optimizer="adamw", lr=0.0005
     ),
@@ -107,6 +122,9 @@ def training_set_of(cfg, reader):
     """Images of three colors, or three clouds of embeddings."""
     labels = (np.arange(PRODUCTS) % CLASSES).astype(np.int16)
     rows = {"product": np.arange(PRODUCTS), "train_rows": TRAIN, "valid_rows": VALID}
+    if cfg.aspect.num_clusters:
+        reader = clustered_reader(reader, SHAPES)
+        rows["cluster"] = reader.cluster
     if cfg.input == "image":
         loader = ImageLoader(reader, cfg)
         build = partial(factory.create_from_config, cfg, CLASSES)

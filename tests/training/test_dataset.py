@@ -97,9 +97,31 @@ def test_every_epoch_has_the_same_number_of_rows_ascending(seed, balance, hard, 
     sampling = Sampling(balance, one, hard)
     hardness = np.random.default_rng(seed).random(len(ROWS))
     rows = sampled(sampling, 3, seed, hardness)
-    assert len(rows) == num_rows_of_epoch(sampling, ROWS, PRODUCT)
+    assert len(rows) == num_rows_of_epoch(sampling, ROWS, LABEL, PRODUCT)
     assert (np.diff(rows) >= 0).all()
     assert np.isin(rows, ROWS).all()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 1), st.booleans())
+def test_oversampling_repeats_small_classes_and_leaves_no_row_out(seed, fraction, one):
+    sampling = Sampling(one_image_per_product=one, oversample=fraction)
+    rows = sampled(sampling, 3, seed)
+    assert len(rows) == num_rows_of_epoch(sampling, ROWS, LABEL, PRODUCT)
+    once = sampled(Sampling(one_image_per_product=one), 3, seed)
+    assert np.unique(rows).tolist() == once.tolist()
+    sizes = np.bincount(LABEL[once])
+    for class_id, shown in enumerate(np.bincount(LABEL[rows]).tolist()):
+        least = round(fraction * sizes.max()) if sizes[class_id] else 0
+        assert shown == max(sizes[class_id], least)
+        times = np.unique(rows[LABEL[rows] == class_id], return_counts=True)[1]
+        assert len(times) == 0 or times.max() - times.min() <= 1
+
+
+def test_oversampling_repeats_other_rows_in_each_epoch():
+    epochs = [sampled(Sampling(oversample=1.0), epoch) for epoch in range(2)]
+    assert len(set(np.bincount(LABEL[epochs[0]]).tolist()) - {0}) == 1
+    assert not np.array_equal(*epochs)
 
 
 def test_one_image_of_each_product_is_shown_and_another_in_each_epoch():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.config.model import (
+    Aspect,
     Augment,
     Loss,
     LRSchedule,
@@ -38,6 +39,16 @@ SETTINGS = {
     },
     "unfreeze": {"unfreeze_schedule": (4, 2), "optimizer": "adamw", "lr": 0.002},
     "batch_size": {"batch_size_schedule": ((1, 16),), "lr_schedule": LRSchedule("constant")},
+    "oversample": {"sampling": Sampling(oversample=1.0), "aspect": Aspect(2)},
+    "light_augment": {"augment": Augment(image_fraction=0.25, max_rotation=20.0, brightness=0.2)},
+    "aspect": {"aspect": Aspect(3)},
+    "aspect_swa": {
+        "aspect": Aspect(3),
+        "grad_accum_steps": 2,
+        "weight_average": WeightAveraging("swa", swa_start=0.4),
+        "sampling": Sampling(class_balance=0.5, hard_example_weight=2.0),
+    },
+    "cyclical": {"lr_schedule": LRSchedule("cyclical", num_cycles=2)},
     "accumulate": {"grad_accum_steps": 4},
     "plateau": {"lr_schedule": LRSchedule("plateau", warmup_fraction=0.0), "epochs": 3},
     "one_cycle": {

@@ -12,6 +12,7 @@ from lib.training.dataset import TrainingSet
 from lib.training.loaders.image_loader import ImageLoader
 from lib.training.loaders.mask_loader import MaskLoader
 from lib.training.trainer import train_model
+from tests.image_catalog import clustered_reader
 
 TRAIN, VALID = np.arange(0, 42), np.arange(42, 60)
 
@@ -33,6 +34,8 @@ def stop_after(num_steps):
 
 def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, levels=()):
     """Rows are the images of the catalog, each of its own product."""
+    if model.aspect.num_clusters:
+        reader = clustered_reader(reader)
     loader = ImageLoader(reader, model)
     if model.kind == "segmentation":
         loader = MaskLoader(reader, model, boxes_of(labels, classes))
@@ -45,6 +48,7 @@ def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, lev
         valid,
         classes,
         levels,
+        cluster=reader.cluster,
     )
 
 

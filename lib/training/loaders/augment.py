@@ -79,8 +79,9 @@ class RandomAugment:
             no_aug_epochs=settings.no_aug_epochs,
             ramp_epochs=settings.ramp_epochs,
             ramp_start=settings.ramp_start,
+            image_fraction=settings.image_fraction,
         )
-        self.only_crop = strength == 0 or settings == no_change
+        self.only_crop = 0 in (strength, settings.image_fraction) or settings == no_change
 
     def draw(self, count: int, rng: np.random.Generator) -> AugmentParams:
         """Random parameters of `count` images. Crop and flip are drawn first."""
@@ -98,16 +99,21 @@ class RandomAugment:
         for_rot90 = rng.random((2, count))
         color_factors = self._color_factors(rng.random((3, count)), rng.random(count))
         erase_boxes = self._erase_boxes(rng.random(count), rng.random((4, count)))
-        boxes = self._crop_boxes(tops, lefts, for_boxes)
-        rot90 = self._rot90(for_rot90)
-        rotation = self.strength * self.settings.max_rotation * (2 * for_angles - 1)
+        changed = rng.random(count) < self.settings.image_fraction
+        plain = np.broadcast_arrays(tops, lefts, *self.crop)
+        boxes = tuple(
+            np.where(changed, box, unchanged)
+            for box, unchanged in zip(self._crop_boxes(tops, lefts, for_boxes), plain, strict=True)
+        )
+        rot90 = changed * self._rot90(for_rot90)
+        rotation = changed * self.strength * self.settings.max_rotation * (2 * for_angles - 1)
         zoomed = (boxes[2] != self.crop[0]) | (boxes[3] != self.crop[1])
         return ImageTransforms(
             self._matrices(boxes, rot90, np.deg2rad(rotation), flipped),
             zoomed | (rot90 != 0) | (rotation != 0),
             color_factors,
-            (color_factors != 1).any(1),
-            erase_boxes,
+            changed & (color_factors != 1).any(1),
+            np.where(changed[:, None], erase_boxes, 0),
         )
 
     def apply(self, image: np.ndarray, params: AugmentParams, i: int, out: np.ndarray) -> None:

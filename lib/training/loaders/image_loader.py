@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lib.config.model import Model
+from lib.data.aspect.clusters import BatchShape
+from lib.data.aspect.reader import batch_shapes
 from lib.data.crops import center_crop
 from lib.data.image_reader import Augmenter, ImageReader
 from lib.runtime.distributed import SINGLE, ProcessGroup
@@ -15,7 +17,7 @@ Batches = Iterator[tuple[np.ndarray, Any]]
 
 
 class Loader(Protocol):
-    """Batches of (rows int64 [b], inputs [b, ...]) in the order of `rows`.
+    """Batches of (rows int64 [b], inputs [b, ...]); those to train on in the order of `rows`.
 
     The inputs are what the network's `normalise` takes, or `MaskedImages` that hold them. The same
     seeds give the same inputs.
@@ -38,13 +40,14 @@ class Loader(Protocol):
 
 
 class ImageLoader:
-    """Images uint8 [b, 3, h, w] of one size.
+    """Images uint8 [b, 3, h, w] of one size, or of one size for each aspect cluster.
 
     `train_batches` gives this rank's shard of each batch, changed as a single process would.
     """
 
     def __init__(self, reader: ImageReader, model_cfg: Model, group: ProcessGroup = SINGLE) -> None:
         self.reader, self.model_cfg, self.group = reader, model_cfg, group
+        self.shapes = batch_shapes(reader, model_cfg)
 
     def with_group(self, group: ProcessGroup) -> "ImageLoader":
         """The same loader, whose `train_batches` gives the shards of this rank."""
@@ -58,28 +61,36 @@ class ImageLoader:
         epoch: int,
         num_epochs: int,
     ) -> Batches:
-        """Random crops, flipped and augmented as the settings say."""
-        augment = self._augment(epoch, num_epochs)
+        """Random crops, flipped and augmented as the settings say.
+
+        Every `batch_size` rows must be of one shape, as `lib/data/shuffle.py: ClusterOrder` orders
+        them.
+        """
+        augmenters = [self._augment(shape, epoch, num_epochs) for shape in self.shapes]
         full = len(rows) - len(rows) % batch_size
         for part, size in ((rows[:full], batch_size), (rows[full:], len(rows) - full)):
             if len(part):
                 shard = self.group.shard(size)
                 shard_rows = part.reshape(-1, size)[:, shard].ravel()
-                sharded = _ShardedAugment(augment, size, shard.start)
-                yield from self.reader.batches(shard_rows, shard.stop - shard.start, sharded, seeds)
+                sharded = [_ShardedAugment(augment, size, shard.start) for augment in augmenters]
+                by_shape = sharded if len(sharded) > 1 else sharded[0]
+                yield from self.reader.batches(
+                    shard_rows, shard.stop - shard.start, by_shape, seeds
+                )
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
-        """Center crops."""
-        height, width = self.model_cfg.crop
-        top, left, _ = center_crop(self.model_cfg.resize, self.model_cfg.crop)
+        """Center crops; in the order of `rows`, or one aspect cluster after the other."""
+        rows = rows[self.reader.batch_order(rows)]
         for batch_rows, images in self.reader.batches(rows, batch_size):
-            yield batch_rows, images[:, :, top : top + height, left : left + width]
+            resize, crop = self.shapes[self.reader.shape_of(batch_rows)]
+            top, left, _ = center_crop(resize, crop)
+            yield batch_rows, images[:, :, top : top + crop[0], left : left + crop[1]]
 
-    def _augment(self, epoch: int, num_epochs: int) -> RandomAugment:
+    def _augment(self, shape: BatchShape, epoch: int, num_epochs: int) -> RandomAugment:
         cfg = self.model_cfg
         body_epoch, body_epochs = epoch - cfg.head_only_epochs, num_epochs - cfg.head_only_epochs
         strength = augment_strength(cfg.augment, body_epoch, body_epochs)
-        return RandomAugment(cfg.augment, cfg.resize, cfg.crop, cfg.flip, strength)
+        return RandomAugment(cfg.augment, shape.resize, shape.crop, cfg.flip, strength)
 
 
 class _ShardedAugment:

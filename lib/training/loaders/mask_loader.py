@@ -42,7 +42,8 @@ class MaskLoader(ImageLoader):
         num_epochs: int,
     ) -> Batches:
         """Random crops, flipped and augmented as the settings say, and their masks."""
-        augment, first_child = self._augment(epoch, num_epochs), seeds.n_children_spawned
+        augment = self._augment(self.shapes[0], epoch, num_epochs)
+        first_child = seeds.n_children_spawned
         batches = super().train_batches(rows, batch_size, seeds, epoch, num_epochs)
         for number, (batch_rows, images) in enumerate(batches):
             # The reader draws with one child of `seeds` for each batch, in their order; the same

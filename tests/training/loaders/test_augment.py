@@ -331,6 +331,31 @@ def test_batches_do_not_depend_on_the_number_of_threads(catalog):
     assert (first != run(4, 6)).any()
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.25])
+def test_a_fraction_of_the_images_is_changed_and_the_others_are_plain_crops(fraction):
+    sizes = ((24, 20), (20, 16), True)
+    settings = replace(ALL, erase_prob=1.0)
+    light = RandomAugment(replace(settings, image_fraction=fraction), *sizes)
+    augmenters = light, RandomAugment(settings, *sizes), RandomAugment(Augment(), *sizes)
+    image = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
+    results = []
+    for augmenter in augmenters:
+        params = augmenter.draw(2000, np.random.default_rng(3))
+        out = np.empty((2000, 20, 16, 3), np.uint8)
+        for i in range(2000):
+            augmenter.apply(image.copy(), params, i, out[i])
+        results.append(out)
+    like_all, like_plain = (
+        (results[0] == other).all(axis=(1, 2, 3)) for other in (results[1], results[2])
+    )
+    assert (like_all ^ like_plain).all()
+    assert like_all.mean() == pytest.approx(fraction, abs=0.03)
+    params = as_arrays(light.draw(2000, np.random.default_rng(3)))
+    corner = params.matrices[~like_all] @ (0, 0, 1)  # boxes of masks move by these matrices
+    first = np.where(params.flipped, params.lefts + 15, params.lefts)[~like_all]
+    np.testing.assert_allclose(corner, np.stack([first, params.tops[~like_all]], 1), atol=1e-9)
+
+
 def test_strength_is_1_by_default():
     assert [augment_strength(Augment(), epoch, 3) for epoch in range(-1, 3)] == [1.0] * 4
 

@@ -5,9 +5,11 @@ import pytest
 
 from lib.config.model import Augment
 from lib.data.image_reader import ImageReader
+from lib.data.shuffle import ClusterOrder
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.loaders.embedding_loader import EmbeddingLoader
 from lib.training.loaders.image_loader import ImageLoader, micro_batches, shard_loader
+from tests.image_catalog import SHAPES, clustered_reader
 from tests.training.training_runs import TRAIN
 
 
@@ -68,6 +70,30 @@ def test_shards_of_images_are_those_of_one_process(model, catalog, size):
     with ImageReader(catalog, model.resize, 2) as reader:
         rows = np.random.default_rng(0).permutation(TRAIN)
         assert_shards_equal_the_batches(ImageLoader(reader, model), rows, size)
+
+
+@pytest.mark.parametrize("size", [2, 5, 7])
+def test_shards_of_aspect_clusters_are_those_of_one_process(model, reader, size):
+    clustered = clustered_reader(reader)
+    order = ClusterOrder(TRAIN, clustered.cluster[TRAIN], size, 1, 0)
+    loader, rows = ImageLoader(clustered, model), order.slice(0, len(order))
+    assert_shards_equal_the_batches(loader, rows, size)
+    crops = {tuple(images.shape[2:]) for _, images in loader.eval_batches(rows, 4)}
+    assert crops == {shape.crop for shape in SHAPES}
+
+
+def test_aspect_clusters_are_evaluated_one_after_the_other(model, reader):
+    clustered = clustered_reader(reader)
+    rows = np.random.default_rng(0).permutation(60)
+    batches = list(ImageLoader(clustered, model).eval_batches(rows, 8))
+    shown = np.concatenate([batch_rows for batch_rows, _ in batches])
+    assert sorted(shown.tolist()) == list(range(60))
+    assert (np.diff(clustered.cluster[shown]) >= 0).all()
+    for batch_rows, images in batches:
+        resize, crop = SHAPES[clustered.cluster[batch_rows[0]]]
+        top, left = (resize[0] - crop[0]) // 2, (resize[1] - crop[1]) // 2
+        expected = clustered.decode(int(batch_rows[0]))[top : top + crop[0], left : left + crop[1]]
+        np.testing.assert_array_equal(images[0], expected.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("size", [2, 5, 50])
