@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.pipeline.manifest import MANIFEST
-from tests.faults.reference import Reference
+from tests.faults.reference import NEW, Reference
 from tests.faults.server import Server
 
 OPERATIONS = ("open", "write", "fsync", "rename", "mkdir", "unlink", "read")
@@ -259,14 +259,15 @@ def edited_settings(rng: random.Random, reference: Reference, server: Server) ->
 
 def replaced_input(rng: random.Random, reference: Reference, server: Server) -> Fault:
     """A file of the user is changed or gone during a run, and back before the next."""
-    file = rng.choice(("data/train.bson", "data/test.bson", "data/category_names.csv", "new.bson"))
     damage = rng.choice(DAMAGES)
     seed = rng.random()
     name = _draw_artifact(rng, reference)
+    files = ("data/train.bson", "data/test.bson", "data/category_names.csv")
+    file = NEW if _is_new(name) else rng.choice(files)
     return Fault(
         "replaced input",
         f"{damage.__name__.strip('_')} {file}, {name} is built",
-        _is_new(name) or file == "new.bson",
+        _is_new(name),
         (name,),
         prepare=(_delete(name), lambda folder: damage(folder / file, random.Random(seed))),
         mend=(lambda folder: _restore(reference.folder / file, folder / file),),
