@@ -2,7 +2,7 @@
 
     work/<name>/blend         weights.json: the weight of every member in the fitted blend
     work/<name>/calibration   the rule that accepts predictions, fitted on out-of-fold rows
-    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, calibration.json
+    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, classes.csv, promise.json
 
 With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet.
 """
@@ -86,7 +86,7 @@ def _declare_submit(graph: Graph) -> Artifact:
     else:
         build = partial(write_submission, experiment)
         inputs += [f"predictions/{name}/locked" for name in config.classifiers]
-    return graph.add("submit", build, settings=settings, inputs=inputs)
+    return graph.add("submit", build, settings=settings, inputs=inputs, version=3)
 
 
 def _artifacts_of(graph: Graph, folder: str) -> list[str]:
@@ -134,6 +134,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     scores.json, ladder.txt: every step on the locked part. promise.json: the submitted row
     out-of-fold, without near twins in training, and whether it holds for test.
     calibration.json: what probabilities and accepted predictions are worth there.
+    classes.csv: precision, recall and F1 of every class, out-of-fold.
     submission.csv.gz: one row for each test product.
     """
     from lib.evaluation import abstention, ladder
@@ -144,6 +145,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     oof, locked = (score_part(experiment, p) for p in (experiment.config.stack_part, "locked"))
     result = measure_abstention(experiment, locked)
     checks, promise_notes = _check_headline(experiment, oof, locked)
+    promise_notes.append(_write_classes(experiment, oof, folder))
     facts = {}
     if experiment.has_test:
         test = score_part(experiment, "test")
@@ -186,6 +188,27 @@ def _check_headline(
         "locked_without_twin": None if without is None else asdict(without),
     }
     return data, lines
+
+
+def _write_classes(experiment: Experiment, oof: "BlendScores", folder: Path) -> str:
+    """Write classes.csv; returns a line with the mean F1 of the classes."""
+    import numpy as np
+
+    from lib.data.catalog import read_categories
+    from lib.evaluation.class_scores import macro_f1, score_classes, write_class_scores
+    from lib.stacking.blend import argmax_per_product
+    from lib.stages.read import catalog_of_part
+
+    categories = read_categories(experiment.path("extract/categories"))
+    catalog, rows = catalog_of_part(experiment, experiment.config.stack_part), oof.rows
+    product, predicted = argmax_per_product(rows.product, rows.class_id, oof.score)
+    label, count = catalog.label[product], len(categories)
+    labelled = np.bincount(catalog.label, minlength=count)
+    scores = score_classes(label, predicted, count)
+    write_class_scores(folder / "classes.csv", scores, categories, labelled)
+    group = None if catalog.group is None else catalog.group[product]
+    mean = macro_f1(label, predicted, count, group=group)
+    return f"mean F1 of {int((scores.products > 0).sum()):,} classes out-of-fold: {_interval(mean)}"
 
 
 def _interval(estimate: "Estimate") -> str:

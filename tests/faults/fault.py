@@ -343,7 +343,7 @@ def low_limit(rng: random.Random, reference: Reference, server: Server) -> Fault
     limit = rng.choice(
         (
             ("RLIMIT_FSIZE", rng.choice((0, 500, 5_000, 50_000, 500_000))),
-            ("RLIMIT_NOFILE", rng.choice((6, 10, 14, 18, 24, 32))),
+            ("RLIMIT_NOFILE", rng.choice((14, 18, 24, 32, 64))),
             # With less room, Python's own start of a thread hangs.
             ("memory", rng.choice((30, 60, 100, 200, 300, 1000)) << 20),
         )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.runtime.workers import THREAD_VARIABLES
 from tests.conftest import ROOT
 
 SOURCE = Path(__file__).with_name("interpose.c")
@@ -46,7 +47,8 @@ class Server:
         self._number = 0
 
     def __enter__(self) -> "Server":
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "LD_PRELOAD": str(self._library)}
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
+        environment |= {"PYTHONPATH": str(ROOT), "LD_PRELOAD": str(self._library)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.server"],
             cwd=ROOT,

@@ -4,6 +4,7 @@ They cover these modules of `lib/stages`: extract, train, predict, scoring, feat
 and ladder_rows.
 """
 
+import csv
 import gzip
 import json
 import os
@@ -132,6 +133,20 @@ def test_a_run_writes_a_submission_and_a_ladder(finished):
     assert all(row["part"] == "locked" and row["n"] == locked for row in rows)
     assert 25 <= locked <= 55  # of 200; sets of near twins are whole
     assert all(0 <= r["low"] <= r["accuracy"] <= r["high"] <= 1 for r in rows)
+
+
+def test_every_class_has_its_figures_out_of_fold(finished):
+    submit = finished / "tiny" / "submit"
+    with (submit / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    splits = read_splits(experiment_in(finished).path("extract/splits"))
+    assert sum(int(row["labelled"]) for row in rows) == len(splits.part)
+    assert sum(int(row["products"]) for row in rows) == len(splits.products("fit"))
+    correct = sum(int(row["correct"]) for row in rows) / len(splits.products("fit"))
+    promise = json.loads((submit / "promise.json").read_text())
+    assert promise["out_of_fold"]["value"] == pytest.approx(correct)
+    f1 = np.mean([float(row["f1"]) for row in rows if row["f1"]])
+    assert f"mean F1 of 8 classes out-of-fold: {f1:.4f}" in (submit / "ladder.txt").read_text()
 
 
 def test_the_ladder_agrees_with_scores_and_labels(finished):
