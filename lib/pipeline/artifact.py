@@ -139,18 +139,25 @@ def _build(artifact: Artifact, state: Status) -> None:
         _rename_into_place(partial, artifact.path)
         logger.info("%s: recovered", artifact.path)
         return
-    for source in artifact.inputs.values():
-        if isinstance(source, Artifact):
-            check_intact(source.path)
+    check_seconds = _check_inputs(artifact)
     resumed = _open_partial(partial, plan, artifact.resumable)
     logger.info("%s: %s (%s)", artifact.path, "resuming" if resumed else "building", state)
     start = time.monotonic()
     facts = artifact.build(partial) or {}
     seconds = time.monotonic() - start
     (partial / PLAN).unlink(missing_ok=True)
-    write_manifest(partial, plan, facts, seconds)
+    write_manifest(partial, plan, facts, seconds, check_seconds)
     _rename_into_place(partial, artifact.path)
     logger.info("%s: built in %.1f s%s", artifact.path, seconds, _format_facts(facts))
+
+
+def _check_inputs(artifact: Artifact) -> float:
+    """Compare the inputs with their manifests; returns the seconds that it took."""
+    start = time.monotonic()
+    for source in artifact.inputs.values():
+        if isinstance(source, Artifact):
+            check_intact(source.path)
+    return time.monotonic() - start
 
 
 def _plan(artifact: Artifact) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,25 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(
-    folder: Path, plan: dict[str, Any], facts: dict[str, Any], seconds: float
+    folder: Path, plan: dict[str, Any], facts: dict[str, Any], seconds: float, check_seconds: float
 ) -> None:
     """Hash and fsync the files of `folder` and write its manifest, the last file of a build.
 
-    plan: version, config and inputs. The digest covers the plan and the files. `facts`, `seconds`,
-    library versions and the number of threads are recorded beside it and decide nothing.
+    plan: version, config and inputs. The digest covers the plan and the files. `facts`, `seconds`
+    of the build, library versions and the number of threads are recorded beside it and decide
+    nothing. check_seconds: spent on comparing the inputs with their digests; the time of hashing
+    is added to it.
     """
-    identity = {**plan, "files": _hash_files(folder)}
+    files = _fsync_files(folder)
+    start = time.monotonic()
+    identity = {**plan, "files": {name: _describe(folder / name) for name in files}}
+    check_seconds += time.monotonic() - start
     manifest = {
         "digest": _digest(identity),
         **identity,
         "facts": facts,
         "seconds": round(seconds, 3),
+        "check_seconds": round(check_seconds, 3),
         "libraries": _library_versions(),
         "threads": openmp_threads(),
     }
@@ -63,22 +70,24 @@ def missing_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
     return [name for name, file in manifest["files"].items() if not intact(name, file["bytes"])]
 
 
-def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file by its relative name; all are fsynced.
+def _fsync_files(folder: Path) -> list[str]:
+    """Fsync all files; the relative names of those to hash.
 
     Files whose name begins with an underscore are left out: they hold times.
     """
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            fsync(path)
-            if not path.name.startswith("_"):
-                name = str(path.relative_to(folder))
-                size = path.stat().st_size
-                files[name] = {"bytes": size, "sha256": whole_digest(path)}
-                if size > LARGE:
-                    files[name]["sample"] = sample_digest(path)
-    return files
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in files:
+        fsync(path)
+    return [str(path.relative_to(folder)) for path in files if not path.name.startswith("_")]
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file; of a large one also of its samples."""
+    size = path.stat().st_size
+    description = {"bytes": size, "sha256": whole_digest(path)}
+    if size > LARGE:
+        description["sample"] = sample_digest(path)
+    return description
 
 
 def whole_digest(path: Path) -> str:

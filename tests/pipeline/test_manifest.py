@@ -22,7 +22,7 @@ def folder(tmp_path):
 def write_and_read(
     folder: Path, plan: dict = PLAN, facts: dict | None = None, seconds: float = 1.0
 ) -> dict:
-    write_manifest(folder, plan, facts or {}, seconds)
+    write_manifest(folder, plan, facts or {}, seconds, check_seconds=0.5)
     manifest = read_manifest(folder)
     assert manifest is not None
     return manifest
@@ -38,6 +38,7 @@ def test_a_manifest_lists_the_files_with_their_sizes(folder):
     assert sizes == {"words.txt": 5, "inside/more.txt": 0}
     assert manifest["facts"] == {"rows": 5}
     assert manifest["config"] == {"lr": 0.1}
+    assert manifest["check_seconds"] >= 0.5
     assert "numpy" in manifest["libraries"]
     assert missing_files(folder, manifest) == []
 
