@@ -30,6 +30,7 @@ SMALL = {
     ],
     "stages": ["--scale", "0.001", "--trees", "5"],
     "nearest": ["--images", "3000", "--queries", "300"],
+    "openimages": ["--boxes", "20000"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }
 
@@ -52,6 +53,7 @@ def test_the_last_line_has_the_ratios(name):
     [
         ("ranking", "duckdb", "duckdb"),
         ("columns", "duckdb", "duckdb"),
+        ("openimages", "polars", "polars"),
     ],
 )
 def test_a_missing_baseline_package_is_named_in_one_line(name, module, package):

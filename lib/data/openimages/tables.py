@@ -12,6 +12,7 @@ does not pass over is read again, row by row.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress, count
 from pathlib import Path
 
 import numpy as np
@@ -117,16 +118,19 @@ class _File:
     def images(self, block: Block, usable: np.ndarray) -> np.ndarray:
         """int32: the image of each row in `usable` (int [U]); new images are numbered."""
         codes, ids = block.texts["ImageID"]
-        distinct, first, inverse = np.unique(codes[usable], return_index=True, return_inverse=True)
-        number = np.empty(len(distinct), np.int32)
-        for place in np.argsort(first).tolist():  # by first appearance, in blocks of any size
-            key = ids[distinct[place]]
-            known = self.known.get(key, self.new.get(key, -1))
-            if known < 0:
-                known = self.new[key] = len(self.known) + len(self.new)
-                self.lines.append(int(block.line[usable[first[place]]]))
-            number[place] = known
-        return number[inverse]
+        codes = codes[usable]
+        first = np.full(len(ids), len(codes), np.int64)
+        first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal codes the last one is kept
+        order = np.argsort(first, kind="stable")[: int((first < len(codes)).sum())]
+        lines = block.line[usable[first[order]]].tolist()
+        keys = [ids[code] for code in order.tolist()]  # by first appearance
+        fresh = [key not in self.new and key not in self.known for key in keys]
+        start = len(self.known) + len(self.new)
+        self.new.update(zip(compress(keys, fresh), count(start), strict=False))
+        self.lines += compress(lines, fresh)
+        number = np.zeros(len(ids), np.int32)
+        number[order] = [self.new[key] if key in self.new else self.known[key] for key in keys]
+        return number[codes]
 
     def usable(self, block: Block, faults: "Iterable[_Fault]") -> np.ndarray:
         """int64: the rows without a fault. Each other row is reported with its first one."""
