@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lib.config.clusters import Clusters
 from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE
+from lib.data.openimages.places import read_hierarchy_file
 from lib.errors import UserError
 
 CHILD_KINDS = ("Subcategory", "Part")
@@ -63,24 +65,6 @@ class ClassTree:
             above = [p for parent in level for p in self.parents(parent)]
             level = tuple(p for p in dict.fromkeys(above) if p not in found and p != label)
         return tuple(found)
-
-    @cache  # noqa: B019
-    def certain_ancestors(self, label: str) -> tuple[str, ...]:
-        """The ancestors of a class that each of its places as a Subcategory has, nearest first.
-
-        Which place of a class is its true one cannot change them.
-        """
-        paths = [set(path) for path in self._paths(label)]
-        shared = set.intersection(*paths) if paths else set()
-        return tuple(a for a in self.ancestors(label) if a in shared)
-
-    def _paths(self, label: str, below: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-        """The ancestors along each way from a class to the root; none if it is a Part alone."""
-        for kind, parent in self._places[label]:
-            if kind == "Subcategory" and parent == self.root["LabelName"]:
-                yield ()
-            elif kind == "Subcategory" and parent not in below:
-                yield from ((parent, *path) for path in self._paths(parent, (*below, label)))
 
     def own_parts(self, label: str) -> tuple[str, ...]:
         """What a class itself has as a Part, with what is below that."""
@@ -141,6 +125,27 @@ def read_tree(folder: Path) -> ClassTree:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: not the hierarchy of Open Images: {error}") from None
     return tree
+
+
+def write_tree(folder: Path, tree: ClassTree) -> None:
+    """Write the two official files."""
+    (folder / HIERARCHY_FILE).write_text(json.dumps(tree.root, indent=1) + "\n")
+    with (folder / DESCRIPTIONS_FILE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(tree.names.items())
+
+
+def true_ancestors(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Of each class in the two official files of a folder: its ancestors, nearest first.
+
+    A class that the file places twice has the place that `clusters.place` chooses by default: 190
+    of the real classes are placed twice without a fault of ours.
+    """
+    files = (folder / HIERARCHY_FILE, folder / DESCRIPTIONS_FILE)
+    hierarchy, _ = read_hierarchy_file(*files, Clusters())
+    return {
+        label: tuple(hierarchy.labels[above] for above in reversed(hierarchy.path(row)[:-1]))
+        for row, label in enumerate(hierarchy.labels)
+    }
 
 
 def generate_tree(num_classes: int, seed: int) -> ClassTree:

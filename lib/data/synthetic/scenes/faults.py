@@ -137,11 +137,13 @@ def _place_twice(
 class Annotator:
     """Annotates scenes as people do: with faults.
 
-    tree: the true hierarchy. removed: classes that have no place in the one that readers get.
-    classes: labels that a wrong label is taken from.
+    tree: the hierarchy without faults. ancestors: of each class, nearest first, in its true place.
+    classes: labels that a wrong label is taken from. removed: classes that have no place in the
+    hierarchy that readers get.
     """
 
     tree: ClassTree
+    ancestors: dict[str, tuple[str, ...]]
     settings: Faults
     classes: tuple[str, ...]
     removed: frozenset[str] = frozenset()
@@ -157,9 +159,7 @@ class Annotator:
         objects, faults, sound = [], [], []
         for found, (wrong, levels, _) in zip(truth, chance.tolist(), strict=True):
             other = self._confused(found.label, rng) if wrong < self.settings.wrong_label else ""
-            ancestors = [
-                a for a in self.tree.certain_ancestors(found.label) if a not in self.removed
-            ]
+            ancestors = [a for a in self.ancestors[found.label] if a not in self.removed]
             if other:
                 faults.append(Fault("wrong_label", image, found.label, other, found.box))
                 objects.append(replace(found, label=other))
@@ -201,7 +201,7 @@ class Annotator:
         for number in np.array(sound, np.int64)[chance < self.settings.missing_box].tolist():
             label = objects[number].label
             others = [o.label for n, o in enumerate(objects) if n != number and n not in missing]
-            below = [o for o in others if o == label or label in self.tree.ancestors(o)]
+            below = [o for o in others if o == label or label in self.ancestors[o]]
             if not below:
                 missing.add(number)
         return missing
@@ -210,16 +210,15 @@ class Annotator:
         self, image: str, present: list[str], rng: np.random.Generator
     ) -> tuple[list[tuple[str, int]], list[Fault]]:
         """Image-level labels: what is present with its ancestors, and a few that are absent."""
-        above = {label: set(self.tree.ancestors(label)) - self.removed for label in present}
+        above = {label: set(self.ancestors[label]) - self.removed for label in present}
         lacking: set[str] = set()
         faults = []
         if rng.uniform() < self.settings.missing_ancestor:
             for row in rng.permutation(len(present)).tolist():
                 label = present[row]
                 needed = set(present).union(*(above[other] for other in present if other != label))
-                certain = [a for a in self.tree.certain_ancestors(label) if a in above[label]]
-                if any(ancestor not in needed for ancestor in certain):
-                    lacking = above[label] - needed
+                lacking = above[label] - needed
+                if lacking:
                     named = "|".join(sorted(lacking))
                     faults.append(Fault("missing_ancestor", image, label, named))
                     break

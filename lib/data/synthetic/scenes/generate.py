@@ -12,8 +12,6 @@ No stage reads truth/. Each scene is drawn from (seed, number of the scene) alon
 written one by one: memory does not grow with their number, and threads do not change any byte.
 """
 
-import csv
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,13 +21,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE, Faults, Scenes
+from lib.config.scenes import Faults, Scenes
 from lib.data.synthetic.images import encode_jpeg
 from lib.data.synthetic.scenes.annotation import SceneObject, annotate
 from lib.data.synthetic.scenes.class_tree import (
     ClassTree,
     generate_tree,
     read_tree,
+    true_ancestors,
+    write_tree,
 )
 from lib.data.synthetic.scenes.faults import Annotation, Annotator, plant_in_tree
 from lib.data.synthetic.scenes.layout import Studio, lay_out
@@ -72,14 +72,15 @@ def generate(folder: Path, settings: Scenes, seed: int, threads: int = 1) -> dic
     plan = plan_scenes(settings, classes, seed)
     faulty, faults = plant_in_tree(tree, settings.faults, classes, seed)
     (folder / "truth").mkdir(parents=True, exist_ok=True)
-    _write_tree(folder, faulty)
-    _write_tree(folder / "truth", tree)
+    write_tree(folder, faulty)
+    write_tree(folder / "truth", tree)
+    ancestors = true_ancestors(folder / "truth")
     (folder / "SOURCES.txt").write_text(SOURCES)
     removed = frozenset(fault.label for fault in faults if fault.kind == "missing_parent")
     counts = Counter(fault.kind for fault in faults)
     for side in ("train", "test"):
         careless = settings.faults if side == "train" else NO_FAULTS
-        annotator = Annotator(tree, careless, classes, removed)
+        annotator = Annotator(tree, ancestors, careless, classes, removed)
         with Tables(folder, side) as tables, ThreadPoolExecutor(threads) as pool:
             if side == "train":
                 tables.write_faults(faults)
@@ -91,12 +92,6 @@ def _open_tree(settings: Scenes, seed: int) -> ClassTree:
     if settings.pictures:
         return read_tree(Path(settings.pictures) / "openimages")
     return generate_tree(round(GENERATED_FACTOR * settings.num_classes), seed)
-
-
-def _write_tree(folder: Path, tree: ClassTree) -> None:
-    (folder / HIERARCHY_FILE).write_text(json.dumps(tree.root, indent=1) + "\n")
-    with (folder / DESCRIPTIONS_FILE).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(tree.names.items())
 
 
 def _write_side(

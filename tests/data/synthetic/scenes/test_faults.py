@@ -11,12 +11,13 @@ from lib.data.synthetic.scenes.faults import LEVEL_0, Annotator, plant_in_tree
 
 NONE = dict.fromkeys(Faults.__dataclass_fields__, 0.0)
 TREE = generate_tree(60, 1)
-DEEP = next(label for label in TREE.labels if len(TREE.certain_ancestors(label)) == 2)
+DEEP = next(label for label in TREE.labels if len(TREE.ancestors(label)) == 2)
 TOP = next(label for label in TREE.labels if not TREE.parents(label) and TREE.top[DEEP] != label)
 
 
 def annotator(**faults: float) -> Annotator:
-    return Annotator(TREE, Faults(**NONE | faults), TREE.labels)
+    ancestors = {label: TREE.ancestors(label) for label in TREE.labels}
+    return Annotator(TREE, ancestors, Faults(**NONE | faults), TREE.labels)
 
 
 def seen(label: str, box=(0.1, 0.6, 0.2, 0.9)) -> SceneObject:
