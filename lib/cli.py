@@ -336,7 +336,7 @@ def _first_line(text: str | None) -> str:
 
 
 def _fail(text: str, exit_status: int = 2) -> int:
-    logger.error("%s", " ".join(text.split()))
+    logger.error("%s", text)
     return exit_status
 
 

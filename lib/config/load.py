@@ -7,6 +7,7 @@ hold where this one is silent. `[train]` holds the defaults of every model, and 
 table overrides them. `--set` overrides the files.
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from lib.errors import UserError
 
 Tree = dict[str, Any]
 
+MAX_DOTS = 100  # of a key; tomllib takes the square of their number
+NO_KEY = re.compile(r"[=,\n{\[]")  # ends what may be a key
+
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read `path`, apply `key.sub=value` overrides in order, check every key, type and range.
@@ -27,10 +31,16 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises UserError for a missing or unreadable file, an unknown key, or a value that is not
     allowed.
     """
-    path, tree = Path(path), _read_extended(Path(path))
-    for override in overrides:
-        tree = _override(tree, override)
-    config = _build(tree, str(path))
+    path = Path(path)
+    try:
+        tree = _read_extended(path)
+        for override in overrides:
+            tree = _override(tree, override)
+        config = _build(tree, str(path))
+    except RecursionError:
+        raise UserError(
+            f"{path}: tables or lists are nested too deeply; no setting has more than three levels"
+        ) from None
     check(config, str(path))
     return config
 
@@ -65,7 +75,7 @@ def _read_extended(path: Path, extending: tuple[Path, ...] = ()) -> Tree:
 def _read(path: Path) -> Tree:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            return _parse(file.read().decode())
     except FileNotFoundError:
         raise UserError(f"{path}: config not found; see configs/ for examples") from None
     except OSError as error:
@@ -74,12 +84,21 @@ def _read(path: Path) -> Tree:
         raise UserError(f"{path}: not a readable TOML file: {error}") from None
 
 
+def _parse(text: str) -> Tree:
+    """The tree of a TOML text. Raises ValueError."""
+    if any(part.count(".") > MAX_DOTS for part in NO_KEY.split(text)):
+        raise ValueError(f"a key of more than {MAX_DOTS} names joined by dots")
+    return tomllib.loads(text)
+
+
 def _override(tree: Tree, override: str) -> Tree:
     """The tree with the value of one key replaced, even if it is a table: `data.sha256={}`."""
     origin = f"--set {' '.join(override[:MAX_SHOWN].split())}"
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"{origin}: write key=value, as in --set train.lr=0.01")
+    if key.count(".") > MAX_DOTS:
+        raise UserError(f"{origin}: a key of more than {MAX_DOTS} names joined by dots")
     path, table = key.strip().split("."), tree
     for parent in path[:-1]:
         table = table.get(parent, {})
@@ -98,7 +117,7 @@ def _with_value(tree: Tree, path: Sequence[str], value: Any) -> Tree:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _parse(f"value = {text}")["value"]
     except ValueError:
         return text  # a bare word is a string: the shell removes quotes
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from lib.data.records import NO_CATEGORY, CorruptRecord
 from lib.data.sources.text_table import TableFormat, read_rows
 from lib.errors import UserError
+from lib.pipeline.reading import read_table
 
 FIT, HOLDOUT, LOCKED = 0, 1, 2
 WHITE = (255, 255, 255)
@@ -239,15 +240,10 @@ def write_table(
         writer.write_batch(batch)
 
 
-def read_table(path: Path) -> pa.Table:
-    """The memory-mapped table of an Arrow IPC file; pages are read on first access."""
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
 def read_catalog(folder: Path, source: Path) -> Catalog:
     """Read the index in `folder`. source: the current path of the indexed file or folder."""
-    products = read_table(folder / "products.arrow")
-    images = read_table(folder / "images.arrow")
+    products = read_table(folder / "products.arrow", "product_id", "class_id", "image_count")
+    images = read_table(folder / "images.arrow", "product", "offset", "length", "md5")
     return Catalog(
         path=source,
         product_id=products["product_id"].to_numpy(),
@@ -267,7 +263,7 @@ def read_catalog(folder: Path, source: Path) -> Catalog:
 
 def read_categories(folder: Path) -> Categories:
     """Read `categories.arrow`."""
-    table = read_table(folder / "categories.arrow")
+    table = read_table(folder / "categories.arrow", "category_id", "level1", "level2", "level3")
     levels = [table[f"level{i}"].to_pylist() for i in (1, 2, 3)]
     keys = table["key"].to_pylist() if "key" in table.column_names else None
     return Categories(table["category_id"].to_numpy(), list(zip(*levels, strict=True)), keys)
@@ -275,7 +271,7 @@ def read_categories(folder: Path) -> Categories:
 
 def read_splits(folder: Path) -> Splits:
     """Read `splits.arrow`."""
-    table = read_table(folder / "splits.arrow")
+    table = read_table(folder / "splits.arrow", "part", "fold")
     group = table["group"].to_numpy() if "group" in table.column_names else None
     return Splits(table["part"].to_numpy(), table["fold"].to_numpy(), group)
 
@@ -292,7 +288,7 @@ def _md5_words(images: pa.Table) -> np.ndarray:
 def _read_files(path: Path) -> FileTable | None:
     if not path.exists():
         return None
-    table = read_table(path)
+    table = read_table(path, "first_image", "name", "codec")
     codec = table["codec"][0].as_py() if len(table) else "image"
     return FileTable(table["first_image"].to_numpy(), table["name"], codec)
 

@@ -35,6 +35,8 @@ IMAGE_COLUMNS = {
     "length": np.int32,
 }
 
+MAX_LOGGED = 20  # reasons; a reason may name a length, and differ from record to record
+
 BatchLoader = Callable[[], RecordBatch]
 
 
@@ -283,7 +285,8 @@ def _map_array(path: Path, dtype: type) -> np.ndarray:
 def _log_report(source: SourceInfo, report: ScanReport) -> None:
     for caution in report.cautions:
         logger.warning("%s: %s", source.path, caution)
-    for reason, count in report.counts.items():
+    reasons = report.counts.most_common(MAX_LOGGED)
+    for reason, count in reasons:
         location, name = report.first_of(reason)
         logger.warning(
             "%s: %d x %s, the first at %s %d%s; pass --strict to stop at it",
@@ -294,6 +297,9 @@ def _log_report(source: SourceInfo, report: ScanReport) -> None:
             location,
             f" ({name})" if name else "",
         )
+    if len(report.counts) > len(reasons):
+        others = report.counts.total() - sum(count for _, count in reasons)
+        logger.warning("%s: %d x other reasons, in scan_report.json", source.path, others)
 
 
 def _check_bad_fraction(

@@ -1,16 +1,21 @@
 """Records of a source, as the index reads them, and the files that keep them between two passes."""
 
+import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from lib.utils.npy import read_next
+
 MAX_IMAGES = np.iinfo(np.int16).max  # of a product
 NO_CATEGORY = np.iinfo(np.int64).min
 
 # `save_batch` writes a header, the corrupt records, their reasons, these arrays and `file`, each
-# with `np.save`.
+# with `np.save`, and the SHA-256 of all that.
+DIGEST_BYTES = 32
 ARRAYS = ("location", "product_id", "category_id", "image_count", "offset", "length", "md5")
 
 
@@ -60,22 +65,24 @@ def save_batch(batch: RecordBatch, path: Path) -> None:
     """Write a batch atomically; `load_batch` reads it."""
     extents = np.array([(c.offset, c.length) for c in batch.corrupt], np.int64).reshape(-1, 2)
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as sink:
+    with io.BytesIO() as sink:
         np.save(sink, np.array([batch.start, batch.end, batch.ends_corrupt], np.int64))
         np.save(sink, extents)
         np.save(sink, np.array([c.reason for c in batch.corrupt], np.str_))
         for name in ARRAYS:
             np.save(sink, getattr(batch, name))
         np.save(sink, np.empty(0, np.int32) if batch.file is None else batch.file)
+        content = sink.getvalue()
+    temporary.write_bytes(content + hashlib.sha256(content).digest())
     temporary.replace(path)  # no fsync: a file that a power failure truncates is built again
 
 
 def load_batch(path: Path) -> RecordBatch:
-    """Read a batch that `save_batch` wrote. Raises EOFError or ValueError if it is incomplete."""
-    with path.open("rb") as source:
+    """Read a batch that `save_batch` wrote. Raises ValueError if it is incomplete or damaged."""
+    with _checked(path) as source:
         (start, end, ends_corrupt), corrupt = _read_header(source)
-        arrays = {name: np.load(source) for name in ARRAYS}
-        file = np.load(source)
+        arrays = {name: read_next(source) for name in ARRAYS}
+        file = read_next(source)
     batch = RecordBatch(
         **arrays, start=start, end=end, ends_corrupt=bool(ends_corrupt), corrupt=corrupt
     )
@@ -86,7 +93,7 @@ def load_batch(path: Path) -> RecordBatch:
 
 def load_header(path: Path) -> tuple[list[int], list[CorruptRecord]]:
     """([start, end, ends_corrupt], corrupt) of a saved batch."""
-    with path.open("rb") as source:
+    with _checked(path) as source:
         return _read_header(source)
 
 
@@ -94,13 +101,22 @@ def is_complete(path: Path) -> bool:
     """Whether a saved batch exists and can be loaded."""
     try:
         load_batch(path)
-    except (OSError, EOFError, ValueError):
+    except (OSError, ValueError):
         return False
     return True
 
 
+def _checked(path: Path) -> io.BytesIO:
+    """The arrays of a saved batch, if its digest is theirs: an interrupted call left it."""
+    data = path.read_bytes()
+    content = data[:-DIGEST_BYTES]
+    if hashlib.sha256(content).digest() != data[-DIGEST_BYTES:]:
+        raise ValueError(f"{path}: not a complete batch")
+    return io.BytesIO(content)
+
+
 def _read_header(source: BinaryIO) -> tuple[list[int], list[CorruptRecord]]:
     """Leaves `source` at the first of the arrays."""
-    header, extents, reasons = (np.load(source).tolist() for _ in range(3))
+    header, extents, reasons = (read_next(source).tolist() for _ in range(3))
     corrupt = zip(extents, reasons, strict=True)
     return header, [CorruptRecord(offset, length, reason) for (offset, length), reason in corrupt]

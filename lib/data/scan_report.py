@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.errors import UserError
+from lib.pipeline.reading import reading
 
 MAX_REPORTED = 100_000  # locations listed in scan_report.json; all are counted
 NO_BYTES, NO_FILE = "image of no bytes", "image file missing or empty"
@@ -61,10 +62,11 @@ class ScanReport:
 def check_strict(folder: Path, source: Path) -> None:
     """Raise UserError if the index in `folder` left out anything of `source` (`--strict`)."""
     path = folder / "scan_report.json"
-    report = json.loads(path.read_text())
-    if report["counts"]:
+    with reading(path):
+        report = json.loads(path.read_text())
         counts = ", ".join(f"{count} x {reason}" for reason, count in report["counts"].items())
-        (unit, location), *_ = report["records"][0].items()
+        (unit, location), *_ = report["records"][0].items() if counts else [("", 0)]
+    if counts:
         raise UserError(
             f"{source}: --strict: {counts}; the first at {unit} {location}, more in {path};"
             " repair the file or run without --strict"

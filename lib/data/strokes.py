@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 SQUARE, MARGIN, LINE_WIDTH = 256, 16, 16  # units
+MAX_LINE = 1 << 20  # bytes; a drawing has some thousands, and JSON takes twenty times as many
 SUPERSAMPLING = 14  # each pixel is the mean of a square of this side
 FRACTION_BITS = 4  # of a coordinate on the canvas
 
@@ -30,6 +31,8 @@ def parse_drawing(line: bytes) -> tuple[str, Drawing]:
 
     key_id: as it stands in the file, text or an integer.
     """
+    if len(line) > MAX_LINE:
+        raise ValueError(f"a line of {len(line):,} bytes, at most {MAX_LINE:,}; not a drawing")
     try:
         record = json.loads(line)
         key = record["key_id"]
@@ -41,7 +44,7 @@ def parse_drawing(line: bytes) -> tuple[str, Drawing]:
         strokes = [np.array(stroke[:2], np.float64).T for stroke in record["drawing"]]
     except RawDrawing:
         raise ValueError("a raw drawing, with times; use the simplified drawings") from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a drawing: {type(error).__name__}") from None
     if not strokes or any(s.ndim != 2 or s.shape[1] != 2 or len(s) == 0 for s in strokes):
         raise ValueError("a drawing without strokes, or a stroke without points")

@@ -21,6 +21,7 @@ import numpy as np
 
 from lib.evaluation.metrics import Estimate, accuracy
 from lib.evaluation.shift import Shift
+from lib.pipeline.reading import reading
 from lib.stacking.calibration import Calibration, fit_calibration, fit_threshold, reliability
 from lib.utils.groups import group_argmax, group_normalize
 
@@ -87,16 +88,17 @@ class AbstentionRule:
     @classmethod
     def load(cls, folder: Path) -> "AbstentionRule":
         """Read the file that `save` wrote."""
-        facts = json.loads((folder / FILE_NAME).read_text())
-        return cls(
-            Calibration.from_dict(facts),
-            facts["precision"],
-            facts["threshold"],
-            facts["products"],
-            facts["tested_on"],
-            facts["coverage"],
-            ShiftFacts.from_dict(facts["shift"]) if "shift" in facts else None,
-        )
+        with reading(folder / FILE_NAME):
+            facts = json.loads((folder / FILE_NAME).read_text())
+            return cls(
+                Calibration.from_dict(facts),
+                facts["precision"],
+                facts["threshold"],
+                facts["products"],
+                facts["tested_on"],
+                facts["coverage"],
+                ShiftFacts.from_dict(facts["shift"]) if "shift" in facts else None,
+            )
 
 
 @dataclass(frozen=True)

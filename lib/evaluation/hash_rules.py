@@ -10,10 +10,10 @@ is that of `fallback` where the rule has none. Of equal scores the smaller class
 """
 
 import numpy as np
-from numba import njit
 
 from lib.features.hashes.hash_kernels import ImageLabelCounts
 from lib.features.query import Query
+from lib.utils.compiled import njit
 
 TOLERANCE = 1e-9  # sums of shares that differ by less differ by rounding
 

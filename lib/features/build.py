@@ -25,6 +25,7 @@ from lib.features.query import check_topks, make_query
 from lib.features.table import Columns, write_by_chunks
 from lib.features.visibility import LabelVisibility, PartInputs, build_visibility
 from lib.inference.topk import TopK
+from lib.pipeline.reading import load_array
 from lib.utils.groups import group_index, group_sizes, group_starts
 
 CHUNK = 50_000  # products at a time
@@ -77,8 +78,8 @@ def build_source(
     the source "multi".
     Raises UserError if the predictions of a network are of other images.
     """
-    product = np.load(candidates_folder / "product.npy")
-    class_id = np.load(candidates_folder / "class_id.npy")
+    product = load_array(candidates_folder / "product.npy")
+    class_id = load_array(candidates_folder / "class_id.npy")
     starts = group_starts(product)  # every product of the part has a candidate
     query = make_query(catalog, product[starts])
     check_topks(query, topks, names)

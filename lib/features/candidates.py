@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lib.features.query import Query
 from lib.utils.chunks import chunks
+from lib.utils.compiled import njit
 
 CHUNK = 100_000  # products at a time
 NUM_FALLBACK = 5  # candidates of a product for which no source proposes a class

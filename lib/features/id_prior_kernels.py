@@ -6,7 +6,8 @@ along the ids answers all queries, and so does a table of the last position of e
 """
 
 import numpy as np
-from numba import njit
+
+from lib.utils.compiled import njit
 
 NUM_STEPS = 16  # positions after the last query's that are tried before a binary search
 

@@ -8,10 +8,10 @@ images): one matrix product for each class. Source: 5th-place Cdiscount write-up
 
 import numpy as np
 import torch
-from numba import njit
 from tqdm import tqdm
 
 from lib.similarity.topk_cosine import CPU, topk_cosine
+from lib.utils.compiled import njit
 
 NUM_NEIGHBORS, POWER = 5, 35
 QUERIES = 65_536  # queried at a time

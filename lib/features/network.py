@@ -11,13 +11,13 @@ images of the product. NaN: no image; -1: no class.
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from lib.features.candidates import unique_candidates
 from lib.features.query import Query, check_topks
 from lib.features.table import Columns, scatter
 from lib.inference.topk import TopK
 from lib.utils.chunks import chunks
+from lib.utils.compiled import njit
 from lib.utils.groups import group_max, group_rank, group_starts
 
 POSITIONS = 4  # images of a product with columns of their own; means are over all images

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 
 from lib.data.catalog import Catalog
 from lib.features.embedding_knn import FoldIndex
 from lib.features.id_priors import IdIndex, build_id_index
 from lib.features.query import Query
 from lib.features.table import Columns
+from lib.utils.compiled import njit
 
 CHUNK = 50_000  # products at a time, in the order of their ids
 SOFT, SHARP = 8, 35  # powers of the similarity; 35 is that of `knn.py`

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from lib.pipeline.reading import map_array, read_json, reading
 from lib.utils.chunks import chunks
+from lib.utils.compiled import njit
 from lib.utils.groups import group_index, group_normalize, group_rank, group_runs
 
 BLOCK = 1024  # rows whose columns are stacked at a time: what a cache holds
@@ -40,9 +41,13 @@ class FeatureTable:
     @classmethod
     def load(cls, folder: Path) -> "FeatureTable":
         """Open the table in a folder; its values are memory-mapped."""
-        names = json.loads((folder / "columns.json").read_text())
-        values = np.load(folder / "columns.npy", mmap_mode="r")
-        return cls(values, names["names"], names["categorical"])
+        described = read_json(folder / "columns.json", "names", "categorical")
+        names, categorical = described["names"], described["categorical"]
+        values = map_array(folder / "columns.npy")
+        with reading(folder / "columns.npy"):
+            if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != len(names):
+                raise ValueError(f"{values.dtype} {list(values.shape)} for {len(names)} columns")
+        return cls(values, names, categorical)
 
     def save(self, folder: Path) -> None:
         """Write the table into a folder."""
@@ -241,7 +246,7 @@ def scatter(values: np.ndarray, mask: np.ndarray, missing: float = np.nan) -> np
 
 def missing_shares(folder: Path) -> dict[str, float]:
     """The fraction of missing values of each column of the table in a folder."""
-    described = json.loads((folder / "columns.json").read_text())
+    described = read_json(folder / "columns.json", "names", "missing")
     return dict(zip(described["names"], described["missing"], strict=True))
 
 

@@ -23,9 +23,11 @@ from lib.data.aspect.reader import batch_shapes
 from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
 from lib.models.classifier import ImageClassifier
+from lib.pipeline.reading import load_array, reading
 from lib.runtime import device as devices
 from lib.utils.chunks import chunks
 from lib.utils.files import atomic_write
+from lib.utils.npy import open_array
 
 PCA_SAMPLE = 20_000  # images that the principal axes are computed from
 PROGRESS = "progress"  # file with the number of rows written; deleted at the end
@@ -54,10 +56,11 @@ def write_embeddings(
     embedder.one_shard = num_images <= settings.shard_size
     if projection is None:
         projection = _ensure_projection(folder, embedder, num_images, settings.embedding_dim)
-    mean_and_axes = np.load(projection)
+    mean_and_axes = load_array(projection)
     dims, width = mean_and_axes.shape[1], embedder.net.num_features
     progress = folder / PROGRESS
-    done = int(progress.read_text()) if progress.exists() else 0
+    with reading(progress):
+        done = int(progress.read_text()) if progress.exists() else 0
     embeddings = _open_rows(folder / "embeddings.npy", (num_images, dims), done)
     decoded = _open_rows(folder / "decoded.npy", (num_images,), done, np.bool_)
     features = None
@@ -90,7 +93,11 @@ def _open_rows(
 ) -> np.memmap:
     """An array on disk; the existing file if some rows are done."""
     if done:
-        return np.lib.format.open_memmap(path, "r+")
+        with reading(path):
+            rows = open_array(path, "r+")
+            if rows.shape != shape or rows.dtype != dtype:
+                raise ValueError(f"{rows.dtype} {list(rows.shape)} instead of {list(shape)}")
+            return rows
     return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from lib.pipeline.reading import load_array, reading
+
 DTYPES: dict[str, Any] = {"class": np.int16, "prob": np.float16, "rest": np.float16}  # on disk
 
 
@@ -45,12 +47,16 @@ class TopK:
 
         prefix: "tta" for the mean over all views, "center" for the center view.
         """
-        return cls(
-            image=np.load(folder / "image.npy"),
-            classes=np.load(folder / f"{prefix}_class.npy"),
-            probs=np.load(folder / f"{prefix}_prob.npy").astype(np.float32),
-            rest=np.load(folder / f"{prefix}_rest.npy").astype(np.float32),
-        )
+        image, arrays = load_array(folder / "image.npy"), {}
+        for name, dtype in DTYPES.items():
+            with reading(folder / f"{prefix}_{name}.npy"):
+                values = load_array(folder / f"{prefix}_{name}.npy")
+                width = values.shape[1] if values.ndim == 2 else 0
+                if values.shape != array_shape(name, len(image), width) or values.dtype != dtype:
+                    raise ValueError(f"{values.dtype} {list(values.shape)} of {len(image)} images")
+                arrays[name] = values
+        probs, rest = arrays["prob"].astype(np.float32), arrays["rest"].astype(np.float32)
+        return cls(image, arrays["class"], probs, rest)
 
 
 def write_chunks(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lib.config.schema import Predict
 from lib.inference.predictor import BatchProbs, Predictor
 from lib.inference.topk import DTYPES, array_shape, write_chunks
+from lib.pipeline.reading import reading
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.utils.files import atomic_write
 from lib.utils.groups import group_starts
@@ -160,7 +161,7 @@ def _merge(
 
 
 def _read(path: Path, *names: str) -> list[np.ndarray]:
-    with np.load(path) as arrays:
+    with reading(path), np.load(path, allow_pickle=False) as arrays:
         return [arrays[name] for name in names]
 
 

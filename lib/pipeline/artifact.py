@@ -237,7 +237,7 @@ def _open_partial(partial: Path, plan: dict[str, Any], resumable: bool) -> bool:
         try:
             if json.loads((partial / PLAN).read_text()) == plan:
                 return True
-        except ValueError:  # no JSON, or no text
+        except (ValueError, RecursionError, OSError):  # no JSON, no text, or no file
             pass
     _remove(partial)
     partial.mkdir(parents=True)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.runtime.workers import openmp_threads
@@ -21,11 +21,36 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete artifact, or None if there is none that can be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"digest", *IDENTITY}:
-        return None
-    return manifest if _digest(manifest) == manifest["digest"] else None
+    return manifest if _is_manifest(manifest) and _is_whole(manifest) else None
+
+
+def _is_manifest(value: Any) -> bool:
+    """Whether a JSON value has the keys and types of a manifest; its files lie in its folder."""
+    if not isinstance(value, dict) or not value.keys() >= {"digest", *IDENTITY}:
+        return False
+    tables = (value["inputs"], value["files"], value["config"])
+    if not isinstance(value["digest"], str) or not all(isinstance(t, dict) for t in tables):
+        return False
+    return all(_is_entry(name, file) for name, file in value["files"].items())
+
+
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether the digest is that of the manifest itself."""
+    try:
+        return _digest(manifest) == manifest["digest"]
+    except RecursionError:  # nested more deeply than it can be written
+        return False
+
+
+def _is_entry(name: str, file: Any) -> bool:
+    """Whether a file of a manifest is described as `write_manifest` does."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or not isinstance(file, dict):
+        return False
+    digests = (file.get("sha256"), file.get("sample", ""))
+    return type(file.get("bytes")) is int and all(isinstance(digest, str) for digest in digests)
 
 
 def write_manifest(

@@ -8,10 +8,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lib.errors import one_line, printable
+
 ROOT = "lib"  # the logger above those of all modules of this package
 
 
-class _Formatter(logging.Formatter):
+class _SafeFormatter(logging.Formatter):
+    """Names from a catalog move no cursor; a warning or an error is one line (`one_line`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        show = one_line if record.levelno >= logging.WARNING else printable
+        safe = {"msg": show(record.getMessage()), "args": None}
+        return super().format(logging.makeLogRecord(record.__dict__ | safe))
+
+
+class _Formatter(_SafeFormatter):
     """The message alone; warnings and errors begin with their level, as in "warning: ..."."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -64,7 +75,7 @@ def configure_logging(level: int = logging.INFO, file: Path | None = None) -> No
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         to_file = _LogFile(file, encoding="utf-8", delay=True)
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        to_file.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(to_file)
     logger.setLevel(logging.DEBUG if file is not None else level)
     logger.propagate = False

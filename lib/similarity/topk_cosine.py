@@ -2,7 +2,8 @@
 
 import numpy as np
 import torch
-from numba import njit
+
+from lib.utils.compiled import njit
 
 ROWS, COLUMNS = 1024, 4096  # of a block of cosines: what a CPU's cache holds
 GPU_ROWS, GPU_COLUMNS = 65_536, 16_384  # the host prepares the columns of each block anew

@@ -15,7 +15,8 @@ the same kind of thing (Jegou and Chum, "Negative evidences and co-occurences in
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from lib.utils.compiled import njit
 
 STRANGERS = 0.05  # fraction of images that are as alike to an image of another class as twins
 MIN_COSINE = 0.4  # of twins; images that have so little in common are none

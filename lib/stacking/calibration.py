@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.optimize import brentq
 from scipy.special import bdtrc, betainc
 
 from lib.stacking.blend import MIN_SHARE, positive_rows
+from lib.utils.compiled import njit
 from lib.utils.groups import group_normalize, group_runs
 
 MAX_SCALE = 100.0  # a product's scores are stretched to this mean spread, or shrunk to its inverse

@@ -1,6 +1,7 @@
 """Fit a booster out-of-fold, and score rows with the mean of its fold models.
 
     <folder>/fold-0.txt ...    models in their native format; model k is fitted without fold k
+    <folder>/*.sha256          the digest of each, which is compared before a library parses it
     <folder>/columns.json      names of the columns that they read, in order
     <folder>/importances.json  by column: its share of the gain, mean over the models, best first
     <folder>/oof.npy           float32 [R]: each row scored by the one model without its fold
@@ -19,7 +20,6 @@ continues. Folds are fitted in parallel, each on few threads: two OpenMP threads
 other on a busy machine cost ten times the work, two fits side by side cost nothing.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -33,7 +33,8 @@ from tqdm import tqdm
 from lib.config.schema import RANKERS, Stack
 from lib.errors import UserError
 from lib.features.table import JoinedTables, Table
-from lib.stacking.boosters import registry
+from lib.pipeline.reading import read_json
+from lib.stacking.boosters import model_file, registry
 from lib.stacking.boosters.base import (
     Booster,
     FitTask,
@@ -141,7 +142,7 @@ def predict_mean(
     from that of `product`.
     """
     source = JoinedTables(tables)
-    fitted = json.loads((folder / "columns.json").read_text())
+    fitted = read_json(folder / "columns.json")
     if source.names != fitted:
         differing = sorted(set(source.names) ^ set(fitted)) or ["the order"]
         raise ValueError(f"{folder}: columns are not those of the fit: {', '.join(differing[:5])}")
@@ -150,7 +151,7 @@ def predict_mean(
     paths = _model_paths(folder, registry.extension(booster))
     temperature = None
     if booster in RANKERS:
-        temperature = json.loads((folder / "calibration.json").read_text())["temperature"]
+        temperature = read_json(folder / "calibration.json", "temperature")["temperature"]
 
     def predict_fold(k: int, fold_threads: int) -> np.ndarray:
         scores = predict_rows(registry.load(booster, paths[k], fold_threads), source)
@@ -181,7 +182,7 @@ class FoldModels:
         """Fit the models that are missing. task: of a fold and its number of threads."""
 
         def fit_fold(k: int, threads: int) -> None:
-            if not self.path(f"fold-{k}").exists():
+            if not model_file.is_intact(self.path(f"fold-{k}")):
                 self.save(f"fold-{k}", registry.fit(task(k, threads)))
 
         run_in_threads(fit_fold, self.num_folds, self.threads, self.booster, self.sequential)
@@ -196,13 +197,13 @@ class FoldModels:
             # Six digits: another number of threads adds losses up in another order.
             losses = [round(value, 6) for value in loss]
             write_json(rounds_file, {"rounds": num_rounds, "loss": losses})
-        num_rounds = json.loads(rounds_file.read_text())["rounds"]
+        num_rounds = read_json(rounds_file, "rounds")["rounds"]
         for k in range(self.num_folds):
-            if not self.path(f"fold-{k}").exists():
+            if not model_file.is_intact(self.path(f"fold-{k}")):
                 untrimmed = registry.load(self.booster, self.path(f"uncut-{k}"), self.threads)
                 self.save(f"fold-{k}", untrimmed.trim(num_rounds))
         for k in range(self.num_folds):
-            self.path(f"uncut-{k}").unlink(missing_ok=True)
+            model_file.remove(self.path(f"uncut-{k}"))
             (self.folder / f"curve-{k}.json").unlink(missing_ok=True)
         return num_rounds
 
@@ -213,18 +214,17 @@ class FoldModels:
 
         def fit_fold(k: int, threads: int) -> list[float]:
             history = self.folder / f"curve-{k}.json"
-            if not self.path(f"uncut-{k}").exists():
+            if not model_file.is_intact(self.path(f"uncut-{k}")):
                 model = registry.fit(replace(task(k, threads), valid=valid[k]))
                 write_json(history, model.eval_history)
                 self.save(f"uncut-{k}", model)  # last: where the model is, its history is
-            return json.loads(history.read_text())
+            return read_json(history)
 
         return run_in_threads(fit_fold, self.num_folds, self.threads, self.booster, self.sequential)
 
     def save(self, stem: str, model: Booster) -> None:
         """Write a model so that its file is complete or absent."""
-        with atomic_write(self.path(stem)) as temporary:
-            model.save(temporary)
+        registry.save(model, self.path(stem))
 
     def predict_oof(
         self, source: RowSource, fold: np.ndarray

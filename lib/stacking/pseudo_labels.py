@@ -51,7 +51,7 @@ class PseudoLabels:
     @classmethod
     def load(cls, folder: Path) -> "PseudoLabels":
         """Read the file that `save` wrote."""
-        table = read_table(folder / "pseudo.arrow")
+        table = read_table(folder / "pseudo.arrow", "product", "class_id", "reason")
         return cls(*(table[name].to_numpy() for name in ("product", "class_id", "reason")))
 
 

@@ -153,12 +153,12 @@ def _perceptual_hashes(
     experiment: Experiment, part: str
 ) -> tuple["np.ndarray", "np.ndarray"] | None:
     """uint64 [I, 2] of the images of train, and of the part's side; None if switched off."""
-    import numpy as np
+    from lib.pipeline.reading import load_array
 
     if not experiment.config.features.use_phash:
         return None
     paths = [experiment.path(f"extract/phash/{side}") for side in ("train", side_of(part))]
-    train, query = (np.load(path / "phash.npy") for path in paths)
+    train, query = (load_array(path / "phash.npy") for path in paths)
     return train, query
 
 
@@ -222,16 +222,15 @@ def _fold_indexes(
     experiment: Experiment, name: str, part: str, query: "Query"
 ) -> list["FoldIndex"]:
     """For each network of a model: its embeddings, and which products it may be queried with."""
-    import numpy as np
-
     from lib.data.catalog import read_splits
     from lib.features import embedding_knn
+    from lib.pipeline.reading import map_array
 
     model = experiment.config.models[name]
     splits = read_splits(experiment.path("extract/splits"))
 
-    def embeddings(fold: str, side: str) -> np.ndarray:
-        return np.load(experiment.path(f"embeddings/{name}/{fold}/{side}") / "embeddings.npy", "r")
+    def embeddings(fold: str, side: str) -> "np.ndarray":
+        return map_array(experiment.path(f"embeddings/{name}/{fold}/{side}") / "embeddings.npy")
 
     assignments = embedding_knn.fold_assignments(splits, model.n_folds, part, query.products)
     return [

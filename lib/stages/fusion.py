@@ -115,10 +115,9 @@ def _embedding_names(experiment: Experiment, model: Model, fold: str, side: str)
 def _loader(
     experiment: Experiment, name: str, fold: str, side: str, catalog: "Catalog"
 ) -> "EmbeddingLoader":
-    import numpy as np
-
+    from lib.pipeline.reading import map_array
     from lib.training.loaders.embedding_loader import EmbeddingLoader
 
     names = _embedding_names(experiment, experiment.config.models[name], fold, side)
-    sources = [np.load(experiment.path(n) / "features.npy", mmap_mode="r") for n in names]
+    sources = [map_array(experiment.path(n) / "features.npy") for n in names]
     return EmbeddingLoader(sources, catalog.first_image, catalog.image_count)

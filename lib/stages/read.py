@@ -1,6 +1,5 @@
 """Read what earlier stages wrote: catalogs, top-k predictions, candidate rows, booster scores."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from lib.data.openimages.scene_names import with_scene_paths
 from lib.data.sources.source_files import image_path
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
+from lib.pipeline.reading import load_array, map_array, read_json
 from lib.runtime.workers import num_threads
 from lib.similarity.nearest import NearestImages
 from lib.similarity.twins import max_per_product
@@ -97,15 +97,15 @@ def catalog_of_part(experiment: Experiment, part: str) -> Catalog:
 def read_twins(experiment: Experiment) -> Twins:
     """The near twins that stage 01 found."""
     folder = experiment.path("extract/twins")
-    facts = json.loads((folder / "twins.json").read_text())
-    arrays = (np.load(folder / f"{name}.npy") for name in ("sets", "twin"))
+    facts = read_json(folder / "twins.json", "threshold", "kept")
+    arrays = (load_array(folder / f"{name}.npy") for name in ("sets", "twin"))
     return Twins(facts["threshold"], facts["kept"], *arrays)
 
 
 def read_nearest(experiment: Experiment, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Nearest labelled images of other products: cosine float32 and row int64, [I, k] each."""
     folder = experiment.path(f"extract/nearest/{side}")
-    return np.load(folder / "cosine.npy", "r"), np.load(folder / "nearest.npy", "r")
+    return map_array(folder / "cosine.npy"), map_array(folder / "nearest.npy")
 
 
 def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
@@ -116,7 +116,7 @@ def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
 
 def ids_are_comparable(experiment: Experiment) -> bool:
     """Whether the ids of the products tell which are near each other, as stage 01 found."""
-    return json.loads((experiment.path("extract/ids") / "ids.json").read_text())["comparable"]
+    return read_json(experiment.path("extract/ids") / "ids.json", "comparable")["comparable"]
 
 
 def open_labelled_search(experiment: Experiment) -> NearestImages:
@@ -131,17 +131,17 @@ def open_labelled_search(experiment: Experiment) -> NearestImages:
 
 def read_sets_in_test(experiment: Experiment) -> np.ndarray:
     """Sets of near twins among the products to classify: int32 [P], equal for connected ones."""
-    return np.load(experiment.path("extract/sets/test") / "sets.npy")
+    return load_array(experiment.path("extract/sets/test") / "sets.npy")
 
 
 def read_scale(experiment: Experiment) -> np.ndarray:
     """By what the embeddings of stage 01 are whitened: float32 [d]."""
-    return np.load(experiment.path("extract/nearest/train") / "scale.npy")
+    return load_array(experiment.path("extract/nearest/train") / "scale.npy")
 
 
 def read_embeddings(experiment: Experiment, side: str) -> np.ndarray:
     """Embeddings of all images of a side by the network of stage 01: float16 [I, d]."""
-    return np.load(experiment.path(f"extract/embeddings/{side}") / "embeddings.npy", "r")
+    return map_array(experiment.path(f"extract/embeddings/{side}") / "embeddings.npy")
 
 
 def stranger_cosines(
@@ -165,7 +165,7 @@ def aspect_clusters(
     The images of several sides follow each other.
     """
     sizes = {
-        side: np.load(experiment.path(f"extract/sizes/{side}") / SIZES)
+        side: load_array(experiment.path(f"extract/sizes/{side}") / SIZES)
         for side in {"train", *sides}
     }
     clusters = find_clusters(sizes["train"], model.aspect)
@@ -191,10 +191,10 @@ def read_candidates(experiment: Experiment, part: str) -> CandidateRows:
     """The candidate rows of a part, as stage 04 wrote them."""
     folder = experiment.path(f"features/candidates/{part}")
     product, class_id, fold = (
-        np.load(folder / f"{n}.npy") for n in ("product", "class_id", "fold")
+        load_array(folder / f"{n}.npy") for n in ("product", "class_id", "fold")
     )
     is_test = part == "test"
-    target = np.full(len(product), -1, np.int8) if is_test else np.load(folder / "target.npy")
+    target = np.full(len(product), -1, np.int8) if is_test else load_array(folder / "target.npy")
     return CandidateRows(product, class_id, fold, target)
 
 
@@ -214,7 +214,7 @@ def read_scores(experiment: Experiment, member: Member, part: str) -> np.ndarray
     the fold models."""
     source, layer, booster = member
     if part == experiment.config.stack_part:
-        return np.load(experiment.path(f"stack/{source}/{layer}/{booster}") / "oof.npy")
+        return load_array(experiment.path(f"stack/{source}/{layer}/{booster}") / "oof.npy")
     folder = experiment.path(f"scores/{source}/{layer}/{part}")
-    names = json.loads((folder / "names.json").read_text())
-    return np.load(folder / "scores.npy", mmap_mode="r")[:, names.index(booster)]
+    names = read_json(folder / "names.json", booster)
+    return map_array(folder / "scores.npy")[:, names.index(booster)]

@@ -52,7 +52,7 @@ def _declare_booster(graph: Graph, source: str, layer: str, booster: str) -> Art
             *_feature_tables(experiment, source, config.stack_part),
             *(f"stack/{name}" for name in below),
         ],
-        version=3,
+        version=4,
         resumable=True,
     )
 

@@ -7,7 +7,6 @@ _times.jsonl   one line per epoch: wall-clock and CPU seconds; nothing depends o
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from lib.errors import UserError
 from lib.models import factory
 from lib.models.classifier import ImageClassifier
 from lib.models.fusion import FusionModel
+from lib.pipeline.reading import reading
 from lib.utils.files import atomic_write
 
+MAX_CLASSES = 32_767  # as `lib/data/catalog.py` has it
 TIMES = ("images_per_second", "seconds", "cpu_seconds")  # of an epoch's line
 
 
@@ -58,7 +59,9 @@ def read(path: Path) -> dict[str, Any] | None:
     """A checkpoint, None if there is none."""
     if not path.exists():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with reading(path):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return _checked(checkpoint)
 
 
 def write(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -80,7 +83,7 @@ def read_progress(path: Path, checkpoint: dict[str, Any]) -> Progress:
     """
     try:
         return Progress(**checkpoint["progress"])
-    except TypeError:
+    except (TypeError, KeyError):
         raise UserError(
             f"{path}: written by another version, training cannot resume; delete {path.parent}"
         ) from None
@@ -97,15 +100,17 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
 
 def facts(folder: Path, num_images: int) -> dict[str, Any]:
     """Figures of a finished run for the manifest."""
-    history = list(_read_lines(folder / "history.jsonl"))
+    history = _read_lines(folder / "history.jsonl", "valid_accuracy")
     accuracies = [h["valid_accuracy"] for h in history if h["valid_accuracy"] is not None]
-    return {
-        "images": num_images,
-        "epochs": len(history),
-        "last_accuracy": accuracies[-1] if accuracies else None,
-        "best_accuracy": max(accuracies, default=None),
-        "images_per_second": list(_read_lines(folder / "_times.jsonl"))[-1]["images_per_second"],
-    }
+    times = _read_lines(folder / "_times.jsonl", "images_per_second")
+    with reading(folder / "history.jsonl"):
+        return {
+            "images": num_images,
+            "epochs": len(history),
+            "last_accuracy": accuracies[-1] if accuracies else None,
+            "best_accuracy": max(accuracies, default=None),
+            "images_per_second": times[-1]["images_per_second"],
+        }
 
 
 def load_classifier(path: Path, model_cfg: Model, device: torch.device) -> ImageClassifier:
@@ -117,7 +122,8 @@ def load_classifier(path: Path, model_cfg: Model, device: torch.device) -> Image
     if checkpoint["network"] != model_cfg.arch:
         raise UserError(f"{path} holds {checkpoint['network']}, the config says {model_cfg.arch}")
     model = factory.create_from_config(model_cfg, checkpoint["classes"], "none")
-    model.load_state_dict(checkpoint["model"])
+    with reading(path):
+        model.load_state_dict(checkpoint["model"])
     return prepare_for_inference(model, device)
 
 
@@ -156,7 +162,7 @@ def prepare_for_inference(model: ImageClassifier, device: torch.device) -> Image
 
 def _require(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _checked(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; run 02_train_cnn.py first") from None
     except Exception as error:  # a damaged zip or pickle fails in many ways
@@ -164,7 +170,21 @@ def _require(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable checkpoint: {reason}") from None
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open() as file:
-        for line in file:
-            yield json.loads(line)
+def _checked(checkpoint: Any) -> dict[str, Any]:
+    """A value that `write` may have written. Raises ValueError for another."""
+    names = {"network": str, "classes": int, "model": dict}
+    for name, kind in names.items():
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(name), kind):
+            raise ValueError(f"no {name} in it")
+    if not 1 < checkpoint["classes"] <= MAX_CLASSES:
+        raise ValueError(f"{checkpoint['classes']} classes")
+    return checkpoint
+
+
+def _read_lines(path: Path, key: str) -> list[dict[str, Any]]:
+    """The tables of a file of JSON lines, each with this key. Raises UserError."""
+    with reading(path), path.open() as file:
+        lines = [json.loads(line) for line in file]
+        if not all(isinstance(line, dict) and key in line for line in lines):
+            raise ValueError(f"a line without {key}")
+        return lines

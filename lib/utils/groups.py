@@ -5,7 +5,8 @@ Nothing here builds a dense [groups, rows] table.
 """
 
 import numpy as np
-from numba import njit
+
+from lib.utils.compiled import njit
 
 
 def group_starts(group: np.ndarray) -> np.ndarray:

@@ -162,3 +162,24 @@ def test_without_a_test_file_only_the_locked_part_is_scored(config_file):
     assert load_experiment(config_file).scored_parts == ("locked", "test")
     assert load_experiment(config_file, ["data.test="]).scored_parts == ("locked",)
     assert load_experiment(config_file, ['data.test=""']).sides == ("train",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + ".a" * 100_000 + " = 1",
+        "[" + "a." * 100_000 + "a]",
+        "x = {" + "a." * 50_000 + "a = 1}",
+        "x = " + "[" * 5000,
+        "x = " + "{a=" * 3000 + "1" + "}" * 3000,
+        "a" + ".a" * 90 + " = 1",
+    ],
+    ids=range(6),
+)
+def test_deep_or_long_keys_are_one_line_and_take_no_time(text, tmp_path):
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(UserError, match=r"a\.toml"):
+        load(tmp_path / "a.toml")
+    (tmp_path / "b.toml").write_text("")
+    with pytest.raises(UserError):
+        load(tmp_path / "b.toml", [text.replace(" = ", "=", 1)])

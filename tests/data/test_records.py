@@ -55,3 +55,15 @@ def test_a_truncated_file_is_not_complete(tmp_path, batch):
     assert is_complete(path)
     path.write_bytes(path.read_bytes()[:-5])
     assert not is_complete(path)
+
+
+def test_a_changed_byte_makes_a_batch_incomplete(tmp_path):
+    empty = np.empty(0, np.int64)
+    batch = RecordBatch(*[empty] * 6, np.empty((0, 16), np.uint8))
+    path = tmp_path / "b.npy"
+    save_batch(batch, path)
+    data = path.read_bytes()
+    assert is_complete(path)
+    for at in range(0, len(data), 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert not is_complete(path)

@@ -112,3 +112,25 @@ def test_a_line_that_is_not_a_drawing_raises_with_the_reason(text, message):
 def test_a_key_is_kept_as_it_stands(key, read):
     line = f'{{"key_id": {key}, "drawing": [[[1], [1]]]}}'
     assert parse_drawing(line.encode())[0] == read
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        "[" * 50_000,
+        "[[[9" + "9" * 400 + "],[1]]]",
+        '[{"0": 1, "1": 2}]',
+        "[[[1e999],[1]]]",
+        "[3]",
+        "{}",
+    ],
+    ids=range(6),
+)
+def test_json_that_is_no_drawing_raises_no_other_error(drawing):
+    with pytest.raises(ValueError, match=r"not a drawing|coordinates|strokes|points"):
+        parse_drawing(b'{"key_id": "1", "drawing": ' + drawing.encode() + b"}")
+
+
+def test_a_line_of_a_megabyte_is_not_parsed():
+    with pytest.raises(ValueError, match="at most 1,048,576; not a drawing"):
+        parse_drawing(b'{"key_id": "1", "drawing": [' + b"[]," * 400_000 + b"[]]}")

@@ -75,3 +75,22 @@ def test_a_file_that_cannot_be_written_leaves_stderr_as_it_is(tmp_path, capsys):
         logging.getLogger("lib.some.module").error("no space left on the disk")
         configure_logging(logging.INFO)
         assert capsys.readouterr().err == "error: no space left on the disk\n"
+
+
+def test_names_from_a_catalog_neither_move_the_cursor_nor_look_like_other_lines(tmp_path, capsys):
+    configure_logging(logging.INFO, tmp_path / "run.log")
+    logger = logging.getLogger("lib.some.module")
+    logger.warning("the first at %s", "a\x1b[2J\x07\nerror: \u202eforged")
+    logger.info("two\n  lines \x1b[1m")
+    shown = "warning: the first at a\\x1b[2J\\x07 error: \\u202eforged\ntwo\n  lines \\x1b[1m\n"
+    assert capsys.readouterr().err == shown
+    assert len((tmp_path / "run.log").read_text().splitlines()) == 3
+
+
+def test_a_long_message_keeps_its_start_and_its_remedy(capsys):
+    configure_logging(logging.INFO)
+    logging.getLogger("lib").error("%s: %s; mend it", "file", "x" * 10_000)
+    text = capsys.readouterr().err
+    assert len(text) < 1700
+    assert text.startswith("error: file: xxx")
+    assert text.endswith("x; mend it\n")

@@ -110,14 +110,14 @@ def test_scores_of_a_ranker_are_probabilities_of_its_products(booster, tmp_path,
     x = np.column_stack([table.values for table in tables])
     logits = np.empty(len(x), np.float32)
     for k in range(4):
-        model = registry.load(booster, next(tmp_path.glob(f"fold-{k}.*")))
+        model = registry.load(booster, next(tmp_path.glob(f"fold-{k}.???")))
         logits[fold == k] = model.predict(x[fold == k])
     assert fit_temperature(logits, product, target) == temperature
     assert np.array_equal(softmax(logits, product, temperature), scores_oof)
     x = np.column_stack([table.values for table in new])
     each = []
     for k in range(4):
-        model = registry.load(booster, next(tmp_path.glob(f"fold-{k}.*")))
+        model = registry.load(booster, next(tmp_path.glob(f"fold-{k}.???")))
         each.append(softmax(model.predict(x), product, temperature).astype(float))
     np.testing.assert_allclose(other, np.mean(each, axis=0), rtol=1e-6)
 
@@ -130,7 +130,7 @@ def test_importances_are_shares_by_name_the_highest_first(booster, tmp_path):
     assert next(iter(kept)) == "a"
     assert sum(kept.values()) == pytest.approx(1, abs=1e-5)
     assert list(kept.values()) == sorted(kept.values(), reverse=True)
-    models = [registry.load(booster, path) for path in tmp_path.glob("fold-*")]
+    models = [registry.load(booster, path) for path in tmp_path.glob("fold-?.???")]
     shares = [model.importances()[0] / model.importances().sum() for model in models]
     assert kept["a"] == pytest.approx(np.mean(shares), abs=1e-6)
 

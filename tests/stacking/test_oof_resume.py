@@ -20,7 +20,11 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(booster, tmp_path):
     (tmp_path / "interrupted").mkdir()
     ending = registry.extension(booster)
     stored = tmp_path / "interrupted" / f"fold-2.{ending}"
-    stored.write_bytes((tmp_path / "uninterrupted" / f"fold-2.{ending}").read_bytes())
+    for path in (tmp_path / "uninterrupted").glob(f"fold-2.{ending}*"):
+        stored.with_name(path.name).write_bytes(path.read_bytes())
+    damaged = stored.with_name(f"fold-1.{ending}")  # fitted again: no library may parse it
+    damaged.write_bytes(b"damaged" + stored.read_bytes())
+    damaged.with_name(damaged.name + ".sha256").write_text("0" * 64)
     (tmp_path / "interrupted" / f".fold-0.{ending}.tmp").write_bytes(b"half a model")
     before = stored.stat().st_mtime_ns
     fit(tmp_path / "interrupted", booster, data, threads=1)
@@ -92,7 +96,7 @@ def test_forests_ignore_early_stopping(tmp_path):
     facts = fit(tmp_path / "a", "extra_trees", data, stack=replace(SMALL, early_stopping_rounds=3))
     assert "rounds" not in facts
     fit(tmp_path / "b", "extra_trees", data)
-    first, second = ((tmp_path / name / "fold-1.joblib").read_bytes() for name in "ab")
+    first, second = ((tmp_path / name / "fold-1.npz").read_bytes() for name in "ab")
     assert first == second
 
 

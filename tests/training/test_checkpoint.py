@@ -88,9 +88,10 @@ def test_history_holds_no_times_so_that_two_runs_write_the_same(tmp_path):
 def test_a_run_is_finished_when_last_holds_no_progress(tmp_path):
     assert checkpoint.read(tmp_path / "last.pt") is None
     assert not checkpoint.is_finished(tmp_path)
-    checkpoint.write(tmp_path / "last.pt", {"model": {}, "progress": {"epoch": 1}})
+    weights = {"network": "resnet18", "classes": 2, "model": {}}
+    checkpoint.write(tmp_path / "last.pt", weights | {"progress": {"epoch": 1}})
     assert not checkpoint.is_finished(tmp_path)
-    checkpoint.write(tmp_path / "last.pt", {"model": {}})
+    checkpoint.write(tmp_path / "last.pt", weights)
     assert checkpoint.is_finished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 

@@ -63,6 +63,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray | None:
     num_pixels, exif = header.num_pixels, header.exif
     if num_pixels > MAX_PIXELS:
         raise _too_large()
+    jpeg.check_scans(data, num_pixels)
     with _one_at_a_time(num_pixels):
         image = jpeg.decode_jpeg(data)
     return _turn(image, exif_orientation(exif)) if exif and image is not None else image

@@ -13,6 +13,8 @@ FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 STANDALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers that no length follows
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of the header with the size
 END_OF_IMAGE, START_OF_SCAN, APP1 = 0xD9, 0xDA, 0xE1
+MAX_SCANS = 100  # of a progressive file, which has about ten
+MAX_SCANNED = 1 << 31  # pixels times scans: some ten seconds
 UNREAD = 128  # gray value of the pixels that libjpeg had no bytes for
 MAX_MISSING = 0.1  # fraction of the rows that may be missing
 
@@ -54,6 +56,17 @@ def read_header(data: bytes) -> JpegHeader:
             exif = data[at + 4 : end]
         at = end
     return JpegHeader(*size, exif)
+
+
+def check_scans(data: bytes, num_pixels: int) -> None:
+    """Raise UndecodableError for a file of so many scans that it takes minutes or hours.
+
+    Each scan costs a pass over all pixels, and may have few bytes. Source: libjpeg-turbo, "Two
+    Issues with the JPEG Standard".
+    """
+    scans = data.count(b"\xff\xda")
+    if scans > MAX_SCANS or (scans > 1 and scans * num_pixels > MAX_SCANNED):
+        raise UndecodableError(f"{scans} scans of {num_pixels:,} pixels; save it again")
 
 
 def decode_jpeg(data: bytes) -> np.ndarray | None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from lib.data.catalog import Catalog, read_table, write_table
 from lib.data.image_reader import ImageReader
 from lib.errors import UserError
+from lib.pipeline.reading import load_array, map_array
 from lib.utils.chunks import chunks
 from lib.utils.files import atomic_write
 from lib.utils.groups import position_in_group
@@ -37,7 +38,7 @@ def leave_out_undecodable(
     in undecodable.csv, and warns. index: the folder of the whole index, which the reader reads.
     Returns counts. Raises UserError if more than `max_fraction` of the images cannot be decoded.
     """
-    decoded = np.load(folder / "decoded.npy")
+    decoded = load_array(folder / "decoded.npy")
     rows = np.flatnonzero(~decoded)
     if len(rows) == 0:
         return {"undecodable": 0}
@@ -132,7 +133,7 @@ def _write_files(folder: Path, index: Path, first_image: np.ndarray, keep: np.nd
 
 def drop_rows(path: Path, keep: np.ndarray) -> None:
     """Leave only the rows `keep` (bool [n]) in a .npy file, without reading all of it at once."""
-    rows = np.load(path, "r")
+    rows = map_array(path)
     with atomic_write(path) as temporary:
         shape = (int(keep.sum()), *rows.shape[1:])
         kept = np.lib.format.open_memmap(temporary, "w+", rows.dtype, shape)

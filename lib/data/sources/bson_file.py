@@ -40,7 +40,9 @@ from lib.data.sources.bson_kernels import (
     GOOD,
     LENGTH,
     MAX_DOCUMENT,
+    MIN_SEARCH,
     REASONS,
+    SEARCH_BYTES,
     looks_like_record,
     parse_range,
     record_length,
@@ -195,6 +197,7 @@ class RangeScanner:
         self.view = memoryview(mapped)
         self.data = np.frombuffer(self.view, np.uint8)
         self.base, self.stop = base, stop
+        self.search_left = np.array([max(MIN_SEARCH, SEARCH_BYTES * len(self.data))])
         self.records = np.empty((4, BATCH_RECORDS), np.int64)
         self.images = np.empty((2, BATCH_IMAGES), np.int64)
         self.record_rows: list[np.ndarray] = [self.records[:, :0].copy()]
@@ -211,7 +214,7 @@ class RangeScanner:
         """The records of the range; arguments as of `scan_range`."""
         at = (first if start is None else start) - self.base
         if start is None and first > 0:
-            at = resync(self.data, at, self.stop, self.images)
+            at = resync(self.data, at, self.stop, self.images, self.search_left)
             if at < 0:
                 return self.batch(-1, stop, True)
         begin = at
@@ -269,7 +272,7 @@ class RangeScanner:
         length, left = record_length(self.data, at), len(self.data) - at
         after = at + length
         if code in (BEYOND, LENGTH) or not looks_like_record(self.data, after):
-            after = resync(self.data, at + 1, self.stop, self.images)
+            after = resync(self.data, at + 1, self.stop, self.images, self.search_left)
         reason = REASONS[code].format(length=length, left=left)
         end = self.stop if after < 0 else after
         self.corrupt.append(CorruptRecord(at + self.base, end - at, reason))

@@ -8,9 +8,9 @@ choice: if a key occurs twice, the last one counts. The content of images is nev
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lib.data.records import MAX_IMAGES, NO_CATEGORY
+from lib.utils.compiled import njit
 
 MAX_DOCUMENT = 64 << 20  # a larger length is corrupt (MongoDB itself stops at 16 MiB)
 
@@ -38,6 +38,8 @@ ID_KEY = np.frombuffer(b"_id", np.uint8)
 CATEGORY_KEY = np.frombuffer(b"category_id", np.uint8)
 IMGS_KEY = np.frombuffer(b"imgs", np.uint8)
 PICTURE_KEY = np.frombuffer(b"picture", np.uint8)
+SEARCH_BYTES = 64  # of keys that the search for a record may read for each byte of the data
+MIN_SEARCH = 1 << 24  # the same of little data
 MIN_PRODUCT = 14  # bytes of a document with an int32 `_id` and nothing else
 
 DOUBLE, STRING, DOCUMENT, ARRAY, BINARY, INT32, INT64 = 0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x12
@@ -140,16 +142,22 @@ def _value_end(data: np.ndarray, kind: int, value: int, stop: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _element(data: np.ndarray, at: int, stop: int) -> tuple[int, int, int]:
-    """(code, start, end) of the value of the element at `at`; its key ends just before it."""
+def _element(data: np.ndarray, at: int, stop: int, left: np.ndarray) -> tuple[int, int, int]:
+    """(code, start, end) of the value of the element at `at`; its key ends just before it.
+
+    left: int64 [1], from which the bytes of the key are taken.
+    """
     name = at + 1
     while name < stop and data[name] != 0:
         name += 1
+    left[0] -= name - at
     if name >= stop:
         return KEY, 0, 0
     end = _value_end(data, data[at], name + 1, stop)
     if end < 0:
         return UNKNOWN, 0, 0
+    if data[at] == 0x0B:
+        left[0] -= end - name
     return (GOOD if end <= stop else VALUE), name + 1, end
 
 
@@ -165,7 +173,7 @@ def _document_end(data: np.ndarray, at: int, limit: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _image(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
+def _image(data: np.ndarray, at: int, limit: int, left: np.ndarray) -> tuple[int, int, int]:
     """(code, start, length) of the image in the document at `at`; start -1 if it has none."""
     stop = _document_end(data, at, limit)
     if stop < 0:
@@ -173,7 +181,7 @@ def _image(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
     start, length = -1, 0
     at += 4
     while at < stop:
-        code, value, end = _element(data, at, stop)
+        code, value, end = _element(data, at, stop, left)
         if code != GOOD:
             return code, 0, 0
         if _key_equals(data, at + 1, value - 1, PICTURE_KEY):
@@ -190,7 +198,7 @@ def _image(data: np.ndarray, at: int, limit: int) -> tuple[int, int, int]:
 
 @njit(cache=True, nogil=True)
 def _image_array(
-    data: np.ndarray, at: int, limit: int, images: np.ndarray, first: int
+    data: np.ndarray, at: int, limit: int, images: np.ndarray, first: int, left: np.ndarray
 ) -> tuple[int, int]:
     """(code, number of images) of the array at `at`; fills `images` from column `first`."""
     stop = _document_end(data, at, limit)
@@ -199,12 +207,12 @@ def _image_array(
     count = 0
     at += 4
     while at < stop:
-        code, value, end = _element(data, at, stop)
+        code, value, end = _element(data, at, stop, left)
         if code != GOOD:
             return code, 0
         if data[at] != DOCUMENT:
             return ITEM, 0
-        code, start, length = _image(data, value, end)
+        code, start, length = _image(data, value, end, left)
         if code != GOOD:
             return code, 0
         if start >= 0:
@@ -221,7 +229,7 @@ def _image_array(
 
 @njit(cache=True, nogil=True)
 def _record(
-    data: np.ndarray, at: int, images: np.ndarray, first: int
+    data: np.ndarray, at: int, images: np.ndarray, first: int, left: np.ndarray
 ) -> tuple[int, int, int, int, int]:
     """(code, end, _id, category_id, number of images) of the record at `at`."""
     no_values = (0, 0, NO_CATEGORY, 0)
@@ -236,7 +244,7 @@ def _record(
     number, category, count, has_id = 0, NO_CATEGORY, 0, False
     at += 4
     while at < stop:
-        code, value, end = _element(data, at, stop)
+        code, value, end = _element(data, at, stop, left)
         if code != GOOD:
             return (code, *no_values)
         kind, name, name_end = data[at], at + 1, value - 1
@@ -251,7 +259,7 @@ def _record(
         elif _key_equals(data, name, name_end, IMGS_KEY):
             if kind != ARRAY:
                 return (IMGS, *no_values)
-            code, count = _image_array(data, value, end, images, first)
+            code, count = _image_array(data, value, end, images, first, left)
             if code != GOOD:
                 return (code, *no_values)
         at = end
@@ -271,11 +279,11 @@ def parse_range(
     Returns (position of the next record, records written, images written, code). code: GOOD at the
     end of the range, FULL if an array is full, else what is wrong with the record at the position.
     """
-    num_records, num_images = 0, 0
+    num_records, num_images, left = 0, 0, np.zeros(1, np.int64)
     while at < stop:
         if num_records == records.shape[1]:
             return at, num_records, num_images, FULL
-        code, end, number, category, count = _record(data, at, images, num_images)
+        code, end, number, category, count = _record(data, at, images, num_images, left)
         if code != GOOD:
             return at, num_records, num_images, code
         records[0, num_records] = at
@@ -289,20 +297,22 @@ def parse_range(
 
 
 @njit(cache=True, nogil=True)
-def resync(data: np.ndarray, at: int, stop: int, scratch: np.ndarray) -> int:
+def resync(data: np.ndarray, at: int, stop: int, scratch: np.ndarray, left: np.ndarray) -> int:
     """First position in [at, stop) where a complete product begins; -1 if there is none.
 
     scratch: int64 [2, I], overwritten with images.
+    left: int64 [1], bytes of keys that may still be read, of which the rest is left. Bytes can be
+    laid out so that a long record seems to begin at every position; their search ends with -1.
     """
     last = min(stop, len(data) - MIN_PRODUCT + 1)
-    while at < last:
+    while at < last and left[0] > 0:
         # The highest byte of the length and the type of the first value rule out most positions.
         if data[at + 3] <= MAX_DOCUMENT >> 24 and VALUE_BYTES[data[at + 4]] != -2:
             length = _int32(data, at)
             if (
                 MIN_PRODUCT <= length <= min(MAX_DOCUMENT, len(data) - at)
                 and data[at + length - 1] == 0
-                and _record(data, at, scratch, 0)[0] == GOOD
+                and _record(data, at, scratch, 0, left)[0] == GOOD
             ):
                 return at
         at += 1

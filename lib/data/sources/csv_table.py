@@ -1,5 +1,6 @@
 """A source that is a CSV table: how it is read, one product a row or several, naming its images."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
         what = f"; line {first.offset}: {first.reason}" if first else " after the header"
         raise UserError(f"{source}: no products{what}")
     files = [name for names in images for name in names]
+    inside = _names_inside(root, files)
     _check_images_exist(source, root, files)
     return Listing(
         unit="line",
@@ -68,11 +70,11 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
         labels=rows.labels,
         image_count=np.array([len(names) for names in images], np.int32),
         files=files,
-        hash_images=hash_files(root, files),
+        hash_images=hash_files(root, inside),
         product_id=ids_of_keys(rows.keys),
         groups=_group_numbers(rows.groups) if data.group_column and labelled else None,
         corrupt=corrupt,
-        cautions=_cautions(rows, data, trimmed),
+        cautions=_cautions(rows, data, trimmed) + _outside_caution(root, files, inside),
         image_root=root,
     )
 
@@ -127,7 +129,7 @@ def _image_separator(root: Path, fields: Sequence[Sequence[str]]) -> str:
     sampled = 0
     for text in (text for texts in fields for text in texts):
         present = [separator for separator in counts if separator in text]
-        if not present or (root / text).is_file():
+        if not present or _is_file(root, text):
             continue
         for separator in present:
             counts[separator] += any(_is_file(root, name) for name in text.split(separator))
@@ -144,9 +146,35 @@ def _names(text: str, separator: str, root: Path) -> list[str]:
     return [name.strip() for name in text.split(separator) if name.strip()]
 
 
+def _names_inside(root: Path, files: Sequence[str]) -> list[str]:
+    """The names, "" (the folder itself, which is no image) for those that lead out of the folder.
+
+    A table of someone else could otherwise have any file of this machine read as an image.
+    """
+    folder = os.path.abspath(root)
+    return [name if _is_inside(folder, name) else "" for name in files]
+
+
+def _is_inside(folder: str, name: str) -> bool:
+    """Whether a name leads to a place below a folder (an absolute path). Follows no links."""
+    path = os.path.normpath(os.path.join(folder, name))
+    return path.startswith(folder.rstrip("/") + "/")
+
+
+def _outside_caution(root: Path, files: Sequence[str], inside: Sequence[str]) -> list[str]:
+    outside = [name for name, kept in zip(files, inside, strict=True) if not kept]
+    if not outside:
+        return []
+    return [
+        f"{len(outside)} image names lead out of {root} and are not read, the first is"
+        f" {outside[0]!a}; set data.images_root to the folder that holds all images"
+    ]
+
+
 def _is_file(root: Path, name: str) -> bool:
     try:
-        return bool(name.strip()) and (root / name.strip()).is_file()
+        inside = _is_inside(os.path.abspath(root), name.strip())
+        return bool(name.strip()) and inside and (root / name.strip()).is_file()
     except (OSError, ValueError):  # a zero byte, or too long for a name
         return False
 
@@ -159,6 +187,8 @@ def _check_images_exist(source: Path, root: Path, files: Sequence[str]) -> None:
             f"{source}: its images are addresses such as {files[0]}; download them, and name the"
             " files in the table"
         )
+    if not any(_names_inside(root, files)):
+        raise UserError(f"{source}: {_outside_caution(root, files, [''] * len(files))[0]}")
     raise UserError(
         f"{source}: none of its {len(files)} images exists, not even {root / files[0]}"
         f"{missing_hint(root, files[0])}; set data.images_root to the folder that their names are"

@@ -15,6 +15,7 @@ import numpy as np
 from lib.data.sources.base import HashImages, ImageHash, Listing, list_class_files, root_of
 from lib.data.sources.file_kind import check_kind
 from lib.errors import UserError
+from lib.utils.npy import open_array
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ def _open_array(path: Path, name: str, max_rows: int) -> ArrayFile:
     if path.is_file():
         check_kind(path, "a numpy array", "a numpy array")
     try:
-        values = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not a complete .npy file: {error}") from None
+        values = open_array(path)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
     shape = _image_shape(values)
     if values.dtype != np.uint8 or shape is None or not values.flags.c_contiguous:
         raise UserError(

@@ -4,10 +4,10 @@ This module imports no heavy library: the stages are declared with it.
 """
 
 import gzip
-import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -16,6 +16,9 @@ from lib.errors import UserError
 from lib.pipeline.fingerprint import list_files
 from lib.utils.files import atomic_write
 
+MAX_RATIO = 100  # of unpacked to packed bytes; drawings have about 5, and gzip can have 1000
+FREE_BYTES = 64 << 20  # that any file may unpack to
+CHUNK = 1 << 20
 PACKED_SUFFIX, PLAIN_SUFFIX = ".ndjson.gz", ".ndjson"
 
 
@@ -70,6 +73,18 @@ def _is_packed(name: str) -> bool:
     return name.lower().endswith(PACKED_SUFFIX)
 
 
+def _copy(path: Path, packed: gzip.GzipFile, sink: IO[bytes]) -> None:
+    limit = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+    while data := packed.read(CHUNK):
+        limit -= len(data)
+        if limit < 0:
+            raise UserError(
+                f"{path}: unpacks to more than {MAX_RATIO} times its size, as no drawings do;"
+                " delete it, or unpack it yourself"
+            )
+        sink.write(data)
+
+
 def _unpack_file(path: Path, target: Path) -> None:
     check_kind(path, "a gzip archive", GZIP)
     try:
@@ -78,6 +93,6 @@ def _unpack_file(path: Path, target: Path) -> None:
             gzip.open(path) as packed,
             temporary.open("wb") as sink,
         ):
-            shutil.copyfileobj(packed, sink)
+            _copy(path, packed, sink)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: not a complete gzip file ({error}); download it again") from None

@@ -1,10 +1,10 @@
 """Compiled loop that fills the hash features of candidate rows."""
 
 import numpy as np
-from numba import njit
 
 from lib.features.hashes.hash_kernels import ImageLabelCounts, find_class
 from lib.features.network import POSITIONS
+from lib.utils.compiled import njit
 
 
 @njit(cache=True, nogil=True)

@@ -10,9 +10,9 @@ image, or those outside one fold.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from lib.features.hashes.key_kernels import factorize, probe
+from lib.utils.compiled import njit
 
 # A placeholder ("no image yet") is held by many products of many classes. Of Cdiscount's 7,772,910
 # distinct images 114,209 have more than one class, and most of those two or three: sellers copy

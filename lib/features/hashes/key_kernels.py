@@ -5,7 +5,8 @@ Its bits choose its bucket and its slot in a hash table without any more hashing
 """
 
 import numpy as np
-from numba import njit
+
+from lib.utils.compiled import njit
 
 BUCKET_SIZE = 4096  # keys that are looked up together, about: their hash table stays in the cache
 FILTER_BITS = 8  # bits of the Bloom filter for each queried key, at least

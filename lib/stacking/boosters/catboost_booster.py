@@ -84,10 +84,10 @@ def fit(task: FitTask) -> CatBoost:
     return CatBoost(model, task.threads, tuple(history))
 
 
-def load(path: Path, threads: int) -> CatBoost:
-    """Read the file that `CatBoost.save` wrote."""
+def load(data: bytes, threads: int) -> CatBoost:
+    """The model of the bytes that `CatBoost.save` wrote."""
     model = catboost.CatBoostClassifier()
-    model.load_model(str(path), format="cbm")
+    model.load_model(blob=data, format="cbm")
     return CatBoost(model, threads)
 
 

@@ -82,9 +82,9 @@ def fit(task: FitTask) -> LightGBM:
     return LightGBM(untrimmed, task.threads, tuple(history["valid"]["loss"]) if history else ())
 
 
-def load(path: Path, threads: int) -> LightGBM:
-    """Read the file that `LightGBM.save` wrote."""
-    return LightGBM(lightgbm.Booster(model_str=path.read_text()), threads)
+def load(data: bytes, threads: int) -> LightGBM:
+    """The model of the bytes that `LightGBM.save` wrote."""
+    return LightGBM(lightgbm.Booster(model_str=data.decode()), threads)
 
 
 def supports_gpu() -> bool:

@@ -15,7 +15,7 @@ does not make later artifacts stale.
     lambdarank                  LightGBM's ranker
     catboost                    CatBoost, .cbm; a bounded draw of rows in memory; class ids as
                                 numbers
-    random_forest, extra_trees  scikit-learn, .joblib; a bounded draw of rows in memory
+    random_forest, extra_trees  scikit-learn, .npz; a bounded draw of rows in memory
 
 To add a booster, write its module, add an entry to `_MODULES`, and its name to `BoosterName` in
 lib/config/schema.py. No default layer changes.
@@ -26,9 +26,16 @@ from typing import Protocol
 
 from lib.config.schema import BOOSTERS
 from lib.errors import UserError
+from lib.pipeline.reading import reading
 from lib.runtime.gpu import has_nvidia_gpu
 from lib.runtime.workers import is_out_of_memory
-from lib.stacking.boosters import catboost_booster, forests, lightgbm_booster, xgboost_booster
+from lib.stacking.boosters import (
+    catboost_booster,
+    forests,
+    lightgbm_booster,
+    model_file,
+    xgboost_booster,
+)
 from lib.stacking.boosters.base import Booster, FitTask
 
 
@@ -41,8 +48,8 @@ class BoosterModule(Protocol):
     def fit(self, task: FitTask) -> Booster:
         """Fit one booster."""
 
-    def load(self, path: Path, threads: int) -> Booster:
-        """Read the file that `Booster.save` wrote."""
+    def load(self, data: bytes, threads: int) -> Booster:
+        """The model of the bytes that `Booster.save` wrote."""
 
     def supports_gpu(self) -> bool:
         """Whether the installed library can fit on a GPU."""
@@ -82,12 +89,19 @@ def fit(task: FitTask) -> Booster:
         raise UserError(_out_of_memory_message(task)) from None
 
 
-def load(name: str, path: Path, threads: int = 1) -> Booster:
-    """Read the file that `Booster.save` wrote.
+def save(model: Booster, path: Path) -> None:
+    """Write a model so that its file is complete or absent, and its digest beside it."""
+    model_file.save(path, model.save)
 
-    A .joblib file runs code when it is read: read only your own.
+
+def load(name: str, path: Path, threads: int = 1) -> Booster:
+    """Read what `save` wrote. No format runs code when it is read.
+
+    Raises UserError for bytes that are not those that were written, before a library parses them.
     """
-    return _MODULES[name].load(path, threads)
+    data = model_file.load(path)
+    with reading(path):
+        return _MODULES[name].load(data, threads)
 
 
 def extension(name: str) -> str:

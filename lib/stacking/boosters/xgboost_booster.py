@@ -66,10 +66,10 @@ def fit(task: FitTask) -> XGBoost:
     return XGBoost(model, tuple(history["valid"]["loss"]) if history else ())
 
 
-def load(path: Path, threads: int) -> XGBoost:
-    """Read the file that `XGBoost.save` wrote."""
+def load(data: bytes, threads: int) -> XGBoost:
+    """The model of the bytes that `XGBoost.save` wrote."""
     model = xgboost.Booster({"nthread": threads})
-    model.load_model(bytearray(path.read_bytes()))
+    model.load_model(bytearray(data))
     return XGBoost(model)
 
 

@@ -1,6 +1,5 @@
 """Scores of every blend on the rows of a part."""
 
-import json
 from functools import partial
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
+from lib.pipeline.reading import read_json
 from lib.stacking import blend
 from lib.stages.read import CandidateRows, Member, all_members, read_candidates, read_scores
 from lib.utils.groups import group_normalize
@@ -45,7 +45,7 @@ def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
 
 def fitted_weights(experiment: Experiment) -> dict[Member, float]:
     """The weight of every member in the fitted blend."""
-    fitted = json.loads((experiment.path("blend") / "weights.json").read_text())
+    fitted = read_json(experiment.path("blend") / "weights.json")
     return {Member(*name.split("/")): weight for name, weight in fitted.items()}
 
 

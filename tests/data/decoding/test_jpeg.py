@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.decoding.jpeg import decode_jpeg, read_header
+from lib.data.decoding.decode import decode_image
+from lib.data.decoding.jpeg import check_scans, decode_jpeg, read_header
 from lib.data.decoding.undecodable import UndecodableError
 
 
@@ -38,3 +39,24 @@ def test_few_missing_rows_are_borne_and_many_are_not():
     with pytest.raises(UndecodableError, match="cut off"):
         decode_jpeg(data[: int(len(data) * 0.8)])
     assert decode_jpeg(b"\xff\xd8\xff") is None
+
+
+def progressive(scans, side=16):
+    """A progressive JPEG whose last scan is repeated."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), (200, 30, 60)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * scans + data[-2:]
+
+
+def test_a_file_of_very_many_scans_is_not_decoded():
+    assert decode_image(progressive(3)).shape == (16, 16, 3)
+    with pytest.raises(UndecodableError, match="scans of 256 pixels; save it again"):
+        decode_image(progressive(5000))
+
+
+def test_many_scans_of_a_large_picture_are_fewer():
+    check_scans(b"\xff\xda" * 10, 178_000_000)
+    check_scans(b"\xff\xda", 1 << 40)
+    with pytest.raises(UndecodableError, match="13 scans of 178,000,000 pixels"):
+        check_scans(b"\xff\xda" * 13, 178_000_000)

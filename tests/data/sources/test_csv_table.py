@@ -234,3 +234,43 @@ def test_many_missing_images_stop_the_index(tmp_path, write_csv):
     message = "2 of 8 images are missing or empty, the first at line 8: 'A6.JPG', but 'a6.jpg' is"
     with pytest.raises(UserError, match=message):
         index_source(tmp_path / "j", path, tmp_path / "images", list_table(path), 0, 0.2)
+
+
+OUTSIDE = [
+    "../secret.jpg",
+    "a/../../secret.jpg",
+    "..",
+    ".",
+    "{root}/../secret.jpg",
+    "/etc/hostname",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leads_out_of_the_folder_of_images_is_not_read(name, write_csv, tmp_path):
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg(5))
+    name = name.replace("{root}", str(tmp_path / "images"))
+    path = write_csv(["1,A,a.jpg", "2,B,b.jpg"])
+    path.write_text(path.read_text() + f"3,A,a.jpg|{name}\n4,B,{name}\n")
+    listing = list_table(path)
+    assert any("2 image names lead out of" in caution for caution in listing.cautions)
+    facts, catalog, _ = index_source(tmp_path / "i", path, tmp_path / "images", listing, 0.0)
+    assert facts["images"] == 3
+    assert catalog.files is not None
+    assert set(catalog.files.names.to_pylist()) == {"a.jpg", "b.jpg"}
+    with pytest.raises(UserError, match="2 of 5 images are missing or empty"):
+        index_source(tmp_path / "i", path, tmp_path / "images", list_table(path), 0.0, 0.3)
+
+
+def test_a_table_of_names_outside_says_what_to_set(write_csv, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(jpeg(5))
+    path = write_csv(["1,A,no.jpg"])
+    path.write_text("product,category,images\n1,A,../secret.jpg\n2,B,../secret.jpg\n")
+    with pytest.raises(UserError, match=r"lead out of .*set data\.images_root"):
+        list_table(path)
+    inside = f"product,category,images\n1,A,{tmp_path}/secret.jpg\n2,B,images/../secret.jpg\n"
+    path.write_text(inside)
+    listing = list_csv(path, True, tmp_path, DATA)
+    assert not listing.cautions
+    assert all(length for _, length, _ in listing.hash_images(0, 2))

@@ -51,3 +51,13 @@ def test_another_kind_of_file_is_named(tmp_path):
     (tmp_path / "cat.ndjson.gz").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError, match=r"not a gzip archive but a pointer of git-lfs; run `git"):
         unpack(tmp_path, tmp_path)
+
+
+def test_a_small_file_that_unpacks_to_very_much_is_refused(tmp_path):
+    source, folder = tmp_path / "source", tmp_path / "unpacked"
+    source.mkdir()
+    folder.mkdir()
+    (source / "cat.ndjson.gz").write_bytes(gzip.compress(bytes(70 << 20), 1))
+    with pytest.raises(UserError, match="unpacks to more than 100 times its size"):
+        unpack(source, folder)
+    assert not (folder / "cat.ndjson").exists()

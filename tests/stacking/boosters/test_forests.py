@@ -75,3 +75,34 @@ def test_a_large_table_gives_the_model_of_a_bounded_draw_of_whole_products(tmp_p
 def test_a_forest_has_no_rounds_to_trim():
     with pytest.raises(ValueError, match="no rounds"):
         fitted("extra_trees").trim(3)
+
+
+def test_nodes_that_would_lead_nowhere_or_in_a_circle_are_refused(tmp_path):
+    fitted("extra_trees").save(tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    with np.load(tmp_path / "m") as file:
+        arrays = dict(file)
+    inner = int(np.flatnonzero(arrays["left"] >= 0)[0])
+    for name, at, value in (
+        ("left", inner, 0),  # itself or above: an endless loop
+        ("right", inner, 1 << 30),
+        ("right", inner, -1),
+        ("feature", 0, 99),
+        ("starts", 0, 5),
+        ("starts", 1, 1 << 40),
+        ("sizes", 0, 1000),
+    ):
+        changed = {key: values.copy() for key, values in arrays.items()}
+        changed[name][at] = value
+        with (tmp_path / "changed").open("wb") as file:
+            np.savez(file, **changed)
+        with pytest.raises(ValueError, match=r"node|bins|trees"):
+            forests.load((tmp_path / "changed").read_bytes(), 1)
+    assert len(forests.load(data, 1).nodes["starts"]) == len(arrays["starts"])
+
+
+def test_a_forest_is_not_read_by_pickle(tmp_path):
+    with (tmp_path / "m").open("wb") as file:
+        np.savez(file, sizes=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        forests.load((tmp_path / "m").read_bytes(), 1)

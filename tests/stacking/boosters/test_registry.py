@@ -67,7 +67,7 @@ def test_saved_and_loaded_models_predict_the_same(name, tmp_path):
     x, _ = table(500, 9)
     model = fitted(name)
     path = tmp_path / ".odd-suffix.tmp"  # the suffix must not choose the format
-    model.save(path)
+    registry.save(model, path)
     loaded = registry.load(name, path, threads=1)
     assert np.array_equal(loaded.predict(x), model.predict(x))
 
@@ -123,7 +123,7 @@ def test_early_stopping_ends_growth_and_trimming_goes_back_to_a_round(name, tmp_
     model = fitted(name, stack=stack, valid=labelled(x, y, product))
     best = int(np.argmin(model.eval_history)) + 1
     assert len(model.eval_history) == min(best + 3, 60) < 60
-    model.save(tmp_path / "untrimmed")
+    registry.save(model, tmp_path / "untrimmed")
     loaded = registry.load(name, tmp_path / "untrimmed")
     trimmed = loaded.trim(best)
     assert not np.array_equal(trimmed.predict(x), loaded.predict(x))
@@ -155,7 +155,7 @@ def test_importances_are_high_for_the_columns_that_count(name, tmp_path):
     assert (gain >= 0).all()
     assert gain[[0, 1]].sum() > 2 * gain[2]  # of two that count, and of noise
     assert gain[5] == 0  # of the empty column
-    model.save(tmp_path / "m")
+    registry.save(model, tmp_path / "m")
     loaded = registry.load(name, tmp_path / "m").importances()
     np.testing.assert_allclose(loaded, gain, rtol=1e-4)
 

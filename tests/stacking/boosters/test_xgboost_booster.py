@@ -38,7 +38,7 @@ def test_class_ids_are_read_as_categories_on_request(name, tmp_path):
         stack = replace(stump, native_categories=native)
         model = fit(name, x, y, product, ["a", "b"], (1,), stack)
         score[native] = model.predict(x)
-        model.save(tmp_path / "m")
+        registry.save(model, tmp_path / "m")
         loaded = registry.load(name, tmp_path / "m")
         odd = np.array([[0, -1], [0, 9000], [0, np.nan]], np.float32)
         assert np.isfinite(loaded.predict(odd)).all()
