@@ -40,7 +40,6 @@ class Family:
     own: Sequence[Mutator] = ()
     tokens: Sequence[bytes] = ()
     behind_checksum: bool = False
-    allow_pickle: bool = False
     weight: float = 1.0
     max_bytes: int = 0
     is_slow: bool = False

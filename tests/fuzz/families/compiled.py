@@ -49,6 +49,4 @@ def read(data: bytes, inside: Path) -> None:
             raise AssertionError("the compiled function is another")
 
 
-FAMILIES = [
-    Family("compiled", make_seeds, read, prepare, allow_pickle=True, weight=0.02, is_slow=True)
-]
+FAMILIES = [Family("compiled", make_seeds, read, prepare, weight=0.02, is_slow=True)]
