@@ -97,6 +97,11 @@ def message(config_file, *overrides: str) -> str:
         (["stack.l3=[]", 'stack.l4=["xgboost"]'], "stack.l4 needs stack.l3"),
         (["train.blend_weight=0"], "models: every blend_weight is 0"),
         (["sample.image_count_weights=[0]"], "image_count_weights: at least one weight above 0"),
+        (["data.train="], "data.train is empty; only composed scenes (scenes.num_images) can"),
+        (
+            ["data.source=openimages", "scenes.num_images=9"],
+            "scenes.pictures is empty: scenes of generated pictures have classes of their own",
+        ),
         (["data.test=train.bson"], "data.test = 'train.bson' is data.train too"),
         (["data.source=csv", "data.label_column=product"], "another column than that of id_column"),
         ([f"models.{'a' * 101}.epochs=1"], "a name has at most 100 characters"),

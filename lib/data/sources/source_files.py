@@ -111,7 +111,7 @@ def image_path(experiment: Experiment, side: str) -> Path:
         path = _unpacked_path(experiment, side)
     if kind == "openimages":
         images_root = experiment.config.data.images_root
-        beside = path if path.is_dir() else path.parent
+        beside = path.parent if path.suffix.lower() == ".csv" else path
         return Path(experiment.config.data.root) / images_root if images_root else beside
     if kind in FOLDERS and not path.is_dir():
         return path.parent

@@ -1,16 +1,20 @@
 import gzip
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.config.data import Data
+from lib.config.scenes import Scenes
 from lib.config.schema import Config
 from lib.data.sources.source_files import (
+    annotation_files,
     checked_path,
     checksum_settings,
     has_category_table,
+    hierarchy_files,
     image_path,
     list_source,
     needs_unpacking,
@@ -111,3 +115,48 @@ def test_classes_of_arrays_are_limited_on_the_train_side_alone(tmp_path):
         "max_per_class": 2,
     }
     assert read_settings(arrays, "test") == {"source": "npy"}
+
+
+def test_tables_of_boxes_are_found_with_the_folder_of_their_images(tmp_path):
+    (tmp_path / "photos").mkdir()
+    table = tmp_path / "photos" / "a-annotations-bbox.csv"
+    table.touch()
+    catalog = experiment(tmp_path, source="openimages", train="photos", test="new")
+    assert (source_kind(catalog, "train"), source_kind(catalog, "test")) == (
+        "openimages",
+        "folders",
+    )
+    files = annotation_files(catalog, "train")
+    assert (files.box_tables, files.image_root) == ([table], tmp_path / "photos")
+    assert hierarchy_files(catalog) == (
+        tmp_path / "bbox_labels_600_hierarchy.json",
+        tmp_path / "class-descriptions-boxable.csv",
+    )
+    labelled = experiment(tmp_path, source="openimages", train="photos", test="photos")
+    assert source_kind(labelled, "test") == "openimages"
+    elsewhere = experiment(
+        tmp_path, source="openimages", train="photos/a-annotations-bbox.csv", images_root="b"
+    )
+    assert annotation_files(elsewhere, "train").image_root == tmp_path / "b"
+    with pytest.raises(UserError, match=r"no table \*annotations-bbox\.csv in it; set data\.train"):
+        annotation_files(experiment(tmp_path, source="openimages", train="."), "train")
+
+
+def test_composed_scenes_stand_beside_the_tables_or_alone(tmp_path):
+    def composed(train: str) -> Experiment:
+        catalog = experiment(tmp_path, source="openimages", train=train, test="")
+        scenes = Scenes(num_images=5, num_test_images=2, pictures="pictures")
+        return Experiment(replace(catalog.config, scenes=scenes))
+
+    (tmp_path / "a-annotations-bbox.csv").touch()
+    folder = tmp_path / "work" / "x" / "extract" / "scenes"
+    both, alone = composed("a-annotations-bbox.csv"), composed("")
+    assert both.sides == alone.sides == ("train", "test")
+    assert source_path(both, "test") == folder / "test"
+    assert source_kind(both, "test") == "folders"
+    files = annotation_files(both, "train")
+    assert files.box_tables == [tmp_path / "a-annotations-bbox.csv"]
+    assert (files.image_root, files.scenes) == (tmp_path, folder)
+    files = annotation_files(alone, "train")
+    assert (files.box_tables, files.image_root, files.scenes) == ([], folder, folder)
+    assert hierarchy_files(both)[0] == folder / "bbox_labels_600_hierarchy.json"
