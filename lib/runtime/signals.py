@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from functools import cache
 from threading import Thread
 
 from lib.runtime.workers import is_distributed
@@ -29,11 +30,12 @@ def raise_when_terminated() -> None:
         signal.signal(signal.SIGTERM, terminate)
 
 
+@cache
 def end_when_stuck() -> None:
     """End this process if it is still there GRACE_SECONDS after Ctrl-C or SIGTERM.
 
     Python hears a signal when a call of a library returns, and the fit of a booster takes hours.
-    An unfinished artifact is left as after any kill.
+    An unfinished artifact is left as after any kill. A second call does nothing.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
