@@ -10,11 +10,12 @@ from tests.conftest import ROOT
 # One call of a library that takes minutes and looks at no signal, as the fit of a booster.
 IN_A_LIBRARY = """
 import hashlib
+from threading import Timer
 from lib.runtime import signals
 signals.GRACE_SECONDS = 0.2
 signals.raise_when_terminated()
 signals.end_when_stuck()
-print("started", flush=True)
+Timer(0.5, print, ["started"], {"flush": True}).start()
 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
 IN_PYTHON = """
