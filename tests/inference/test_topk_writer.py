@@ -126,6 +126,8 @@ def test_each_image_has_the_top_k_of_its_row_by_its_models(
         assert num_corrupt == (images % 7 == 0).sum()
     predicted = [row for batch, _ in predictor.calls for row in batch]
     assert sorted(predicted) == np.unique(rows).tolist()  # no row twice, whatever the shards
+    for batch, _ in predictor.calls:  # rows of one shape are side by side
+        assert (np.diff(np.array(batch) % num_shapes) >= 0).all()
 
 
 def test_an_image_without_a_fold_model_is_refused(tmp_path):
