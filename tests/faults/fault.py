@@ -342,7 +342,8 @@ def low_limit(rng: random.Random, reference: Reference, server: Server) -> Fault
     name = _draw_artifact(rng, reference)
     limit = rng.choice(
         (
-            ("RLIMIT_FSIZE", rng.choice((0, 500, 5_000, 50_000, 500_000))),
+            # Larger than what a run prints, whose file it also limits.
+            ("RLIMIT_FSIZE", rng.choice((20_000, 50_000, 200_000, 1_000_000))),
             ("RLIMIT_NOFILE", rng.choice((14, 18, 24, 32, 64))),
             # With less room, OpenBLAS tries for ever to allocate its buffers of 32 MB.
             ("memory", rng.choice((120, 160, 200, 300, 1000)) << 20),
