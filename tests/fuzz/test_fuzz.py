@@ -10,7 +10,7 @@ from tests.fuzz import worker
 from tests.fuzz.campaign import fuzz
 from tests.fuzz.family import Family
 
-COUNT = 3000
+COUNT = 2500
 
 
 def test_no_mutated_input_is_a_finding():

@@ -19,7 +19,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from lib.data.catalog import WHITE
 from lib.data.decoding import jpeg
 from lib.data.decoding.undecodable import UndecodableError, foreign_kind
-from lib.data.decoding.value_range import alpha_to_uint8, to_uint8
+from lib.data.decoding.value_range import ROWS, alpha_to_uint8, to_uint8
+from lib.utils.chunks import chunks
 
 # Pillow has many more; these are what catalogs hold, and none of them starts another program.
 FORMATS = ("PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG", "JPEG2000", "PPM", "ICO")
@@ -99,8 +100,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _mix(rgb: np.ndarray, alpha: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     """The background behind uint8 [h, w, 3], which covers it by alpha uint8 [h, w, 1]."""
-    opacity, behind = alpha.astype(np.uint16), np.array(background, np.uint16)
-    return ((rgb * opacity + behind * (255 - opacity) + 127) // 255).astype(np.uint8)
+    mixed, behind = np.empty(rgb.shape, np.uint8), np.array(background, np.uint16)
+    for rows in chunks(len(rgb), ROWS):  # the sums take eight times the memory of a large image
+        opacity = alpha[rows].astype(np.uint16)
+        mixed[rows] = (rgb[rows] * opacity + behind * (255 - opacity) + 127) // 255
+    return mixed
 
 
 def _has_more_than_8_bits(image: ImageFile, data: bytes) -> bool:

@@ -3,7 +3,9 @@
 import numpy as np
 
 from lib.data.decoding.undecodable import UndecodableError
+from lib.utils.chunks import chunks
 
+ROWS = 256  # of an image that are computed at a time, so that memory is bounded
 BITS = (8, 10, 12, 14, 16)  # of a sample, as sensors have them
 
 
@@ -37,4 +39,7 @@ def to_uint8(values: np.ndarray, top: float | None = None) -> np.ndarray:
         top = 1 if high <= 1 else 255
     elif top is None:
         top = (1 << next(bits for bits in BITS if high < 1 << bits)) - 1
-    return (values * np.float32(255 / top) + np.float32(0.5)).astype(np.uint8)
+    scaled, factor = np.empty(values.shape, np.uint8), np.float32(255 / top)
+    for rows in chunks(len(values), ROWS):
+        scaled[rows] = values[rows] * factor + np.float32(0.5)
+    return scaled

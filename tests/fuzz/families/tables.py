@@ -118,6 +118,6 @@ def _family(name: str, seeds: Callable, read: Callable, own: tuple, weight: floa
 
 FAMILIES = [
     _family("products", product_seeds, read_products, (quote_badly, name_outside), 0.6),
-    _family("categories", category_seeds, read_categories, (quote_badly,), 4),
-    _family("names", name_seeds, read_names, (), 4),
+    _family("categories", category_seeds, read_categories, (quote_badly,), 6),
+    _family("names", name_seeds, read_names, (), 6),
 ]
