@@ -44,6 +44,8 @@ def labels_without_a_box(labels: ImageLabels, boxes: Boxes, hierarchy: Hierarchy
     num_classes = len(hierarchy)
     seen = labels.present == 1
     image, class_row = labels.image[seen], labels.class_row[seen]
+    if len(image) == 0:  # most tables of boxes have no table of labels
+        return Pairs(image, class_row)
     boxed = np.union1d(
         _keys(boxes.image, boxes.class_row, num_classes),
         _keys(*_above(boxes.image, boxes.class_row, hierarchy), num_classes),
