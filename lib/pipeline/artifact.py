@@ -278,8 +278,8 @@ def _remove(path: Path) -> None:
 def _lock(path: Path) -> Iterator[None]:
     """One process at a time builds an artifact."""
     lock = path.with_name(f".{path.name}.lock")
-    if lock.is_dir():
-        raise UserError(f"{lock} is a folder where a lock should lie; delete it")
+    if lock.is_dir() or lock.is_symlink():
+        raise UserError(f"{lock} is a folder or a link where a lock should lie; delete it")
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock(lock))

@@ -27,10 +27,10 @@ def file_lock(path: Path) -> Iterator[None]:
     """An advisory lock that ends with its process, so that kill -9 leaves nothing to clear.
 
     path: of a file that is made for it, and stays. Raises BlockingIOError if another process has
-    the lock, and IsADirectoryError for a folder.
+    the lock, and OSError for a folder or a link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 

@@ -54,3 +54,10 @@ def test_a_lock_is_for_one_and_ends_with_it(tmp_path):
         pass
     with file_lock(path):
         pass
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / ".lock").symlink_to("nowhere")
+    with pytest.raises(OSError, match="symbolic links"), file_lock(tmp_path / ".lock"):
+        pass
+    assert not (tmp_path / "nowhere").exists()
