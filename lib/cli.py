@@ -26,7 +26,7 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.integrity import check_intact, verify
 from lib.runtime import signals, workers
 from lib.runtime.log import configure_logging
-from lib.runtime.numba_cache import explain_damaged_cache, use_writable_cache
+from lib.runtime.numba_cache import use_writable_cache
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
 from lib.utils.disk_errors import explain_disk_error
@@ -134,7 +134,7 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
         number = signal.SIGTERM if isinstance(error, signals.Terminated) else signal.SIGINT
         return _fail(signals.words(number), 128 + number)
     except Exception as error:
-        reason = explain_disk_error(error, folder) or explain_damaged_cache(error)
+        reason = explain_disk_error(error, folder)
         if workers.is_out_of_memory(error):
             reason = f"{folder}: out of memory; free some, or lower run.threads or run.workers,"
         if reason is None:
