@@ -311,6 +311,8 @@ def closed_output(rng: random.Random, reference: Reference, server: Server) -> F
 def missing_rights(rng: random.Random, reference: Reference, server: Server) -> Fault:
     """A run of a user without rights on a folder or file of the experiment."""
     name, mode = _draw_artifact(rng, reference), rng.choice((0o000, 0o500))
+    while reference.stage_of[name] in SLOW_STAGES:  # new processes need rights on the interpreter
+        name = _draw_artifact(rng, reference)
     places = [Path(name).parent, Path("."), *map(Path, _inputs(reference, name))]
     place = rng.choice(places)
 
