@@ -78,6 +78,7 @@ def _run_to_the_end(server: Server, reference: Reference, folder: Path, fault: F
         mend(folder)
     outcome = "equal" if not any(end.exit_status for end in ended) else "resumed"
     extra = _verify(folder, fault, lines) if fault.verify else []
+    outcome = "remedied" if extra else outcome
     new = fault.new
     for _ in range(MAX_RUNS):
         end = start_run(server, folder, new, *extra).wait()
