@@ -67,9 +67,10 @@ weights = "none"
 resize = [36, 36]
 crop = [32, 32]
 head_only_epochs = 0
-epochs = 20
+epochs = 12
 batch_size = 32
-lr = 0.05
+optimizer = "adamw"
+lr = 0.003
 n_folds = 2
 
 [models.small]
@@ -190,7 +191,7 @@ def by_cluster(
     return table(["width to height", "pixels", "products", SQUARES, CLUSTERS, "gain"], lines)
 
 
-def write_ovals(folder: Path, per_class: int = 300, seed: int = 0) -> Path:
+def write_ovals(folder: Path, per_class: int = 150, seed: int = 0) -> Path:
     """Write pictures of ovals in folders, one for each class, and a config beside them.
 
     The ratio of a picture and that of its oval are independent. Returns the path of the config.
@@ -210,16 +211,16 @@ def _oval(ratio: float, rng: np.random.Generator) -> np.ndarray:
     """A picture uint8 [h, w, 3] of an oval; width / height of the picture is 1/2, 1 or 2."""
     picture = rng.choice([0.5, 1.0, 2.0])
     height, width = (round(PICTURE_SIDE * s) for s in (picture**-0.5, picture**0.5))
-    background, color = rng.integers(0, 256, (2, 3))
+    background, color = rng.integers(190, 256, 3), rng.integers(0, 90, 3)  # light, dark
     image = np.full((height, width, 3), background, np.uint8)
-    radius = rng.uniform(7, 11)  # of a circle with the oval's area
+    radius = rng.uniform(9, 13)  # of a circle with the oval's area
     axes = radius * sqrt(ratio), radius / sqrt(ratio)
     center = [
         rng.uniform(axis, side - axis) for axis, side in zip(axes, (width, height), strict=True)
     ]
     box = (tuple(center), (2 * axes[0], 2 * axes[1]), 0.0)
     cv2.ellipse(image, box, [int(value) for value in color], -1, cv2.LINE_AA)
-    noise = rng.normal(0, 12, image.shape)
+    noise = rng.normal(0, 8, image.shape)
     return (image + noise).clip(0, 255).astype(np.uint8)
 
 
