@@ -204,6 +204,9 @@ class Segmentation:
     target: Literal["coverage", "hard"] = setting(
         "coverage", "A cell is the fraction that boxes cover, or 1 from half of it on."
     )
+    core: Annotated[float, Range(min=0, max=0.9)] = setting(
+        0.5, "Side of a box's core, drawn too to tell touching objects apart; 0 = no cores."
+    )
     bce_weight: Weight = setting(1.0, "Weight of the binary cross-entropy in the loss.")
     dice_weight: Weight = setting(1.0, "Weight of the Dice loss in the loss.")
     occluded_weight: Fraction = setting(0.5, "Weight of a box of an occluded object.")
@@ -212,6 +215,11 @@ class Segmentation:
     unannotated_weight: Fraction = setting(
         0.1, "Weight of a class without a box in an image, unless its absence was verified."
     )
+
+    @property
+    def num_planes(self) -> int:
+        """What is drawn of each class: its mask, and the cores of its boxes."""
+        return 2 if self.core else 1
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,9 @@ def average_precision(matches: Matches, weight: np.ndarray) -> np.ndarray:
     precision = np.where(np.isnan(precision), 0, precision)
     precision = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
     padded = np.hstack([precision, np.zeros((len(weight), 1))])
-    total = np.zeros(len(weight))
-    for threshold in RECALLS:
-        reached = (recall < threshold).sum(1)
-        total += np.take_along_axis(padded, reached[:, None], 1)[:, 0]
-    return np.where(num_true > 0, total / len(RECALLS), np.nan)
+    reached = np.stack([np.searchsorted(row, RECALLS) for row in recall])
+    mean = np.take_along_axis(padded, reached, 1).mean(1)
+    return np.where(num_true > 0, mean, np.nan)
 
 
 def _dataset(boxes: BoxTable, classes: list[int], num_images: int, crowd: np.ndarray) -> Any:

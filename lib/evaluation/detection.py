@@ -63,6 +63,9 @@ def _draw_weights(num_images: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _estimate(value: float, draws: list[np.ndarray], n: int) -> Estimate:
-    ends = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-    low, high = np.nanquantile(np.concatenate(draws), ends)
+    known = np.concatenate(draws)
+    known = known[~np.isnan(known)]
+    if len(known) == 0:  # no image has any class
+        return Estimate(value, float("nan"), float("nan"), n)
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), n)

@@ -10,6 +10,7 @@ from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.stages import extract, features, predict, pseudo_label, stack, submit, train
+from lib.stages.cascade.networks import declare_segmenters
 from lib.stages.train import image_models
 
 MIN_CLASSES = 2  # of a network that is only tried
@@ -32,6 +33,8 @@ def declare_all(experiment: Experiment) -> dict[str, list[Artifact]]:
         # A second round labels test products before its networks train on them.
         labels = pseudo_label.declare(graph) if stage is train else []
         artifacts[stage.NAME] = [*labels, *stage.declare(graph)]
+        if stage is train:
+            artifacts[stage.NAME] += declare_segmenters(graph)
     return artifacts
 
 
@@ -51,6 +54,7 @@ def check_networks(experiment: Experiment) -> None:
     tables: dict[str, Model | Backbone] = {
         **{f"backbones.{name}": backbone for name, backbone in config.backbones.items()},
         **{f"models.{name}": model for name, model in image_models(experiment).items()},
+        **{f"models.{name}": model for name, model in config.segmenters.items()},
     }
     with torch.random.fork_rng(devices=[]):
         for key, table in tables.items():

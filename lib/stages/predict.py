@@ -3,6 +3,7 @@
 work/<name>/predictions/<model>/<part>         top-k classes and probabilities of every image
 work/<name>/embeddings/<model>/<fold>/<side>   for neighbors and fusion models
 work/<name>/cnn/<fusion>/<fold>                fusion models: `lib/stages/fusion.py`
+work/<name>/masks/<model>/<part>               masks and boxes: `lib/stages/cascade/boxes.py`
 """
 
 from functools import partial
@@ -13,6 +14,7 @@ from lib.config.schema import as_dict
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, side_of, size_inputs
 from lib.pipeline.graph import Graph
+from lib.stages.cascade.boxes import declare_cascade
 from lib.stages.fusion import declare_fusion
 from lib.stages.scoring import (
     checkpoint_path,
@@ -43,7 +45,7 @@ def declare(graph: Graph) -> list[Artifact]:
         for name in experiment.config.embedding_models:
             for fold in experiment.config.fold_names_of(name):
                 artifacts.append(_declare_embeddings(graph, name, fold, side))
-    return [*artifacts, *declare_fusion(graph)]
+    return [*artifacts, *declare_fusion(graph), *declare_cascade(graph)]
 
 
 def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifact:

@@ -2,7 +2,12 @@
 
     work/<name>/blend         weights.json: the weight of every member in the fitted blend
     work/<name>/calibration   the rule that accepts predictions, fitted on out-of-fold rows
+<<<<<<< HEAD
     work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, classes.csv, promise.json
+=======
+    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, calibration.json
+                              boxes.csv, boxes_coco.json with models that draw masks
+>>>>>>> a140fe4 (Find boxes by a cascade of classifiers and networks of masks)
 
 With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet.
 """
@@ -15,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
+from lib.stages.cascade.files import summary_lines, write_box_files
+from lib.stages.cascade.scores import declare_scores, score_lines
 
 if TYPE_CHECKING:
     from lib.evaluation.abstention import AbstentionResult, AbstentionRule
@@ -32,7 +39,12 @@ IDS_DIFFER = (
 
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
-    return [_declare_blend(graph), _declare_calibration(graph), _declare_submit(graph)]
+    return [
+        _declare_blend(graph),
+        _declare_calibration(graph),
+        *declare_scores(graph),
+        _declare_submit(graph),
+    ]
 
 
 def _declare_blend(graph: Graph) -> Artifact:
@@ -79,6 +91,7 @@ def _declare_submit(graph: Graph) -> Artifact:
         "blend",
         "calibration",
         *_artifacts_of(graph, "scores"),
+        *_artifacts_of(graph, "cascade"),
     ]
     if experiment.target is not None:
         build = partial(write_new_predictions, experiment)
@@ -149,7 +162,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     facts = {}
     if experiment.has_test:
         test = score_part(experiment, "test")
-        facts = _write_csv(experiment, test, folder)
+        facts = _write_csv(experiment, test, folder) | write_box_files(experiment, folder)
         promise, _ = measure_promise(experiment, oof, locked, test)
         checks["test"] = promise.to_dict()
         promise_notes.append(promise.line(result.accuracy.value))
@@ -274,7 +287,7 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     if ids_are_comparable(experiment) and without.any():
         lines.append(IDS_DIFFER.format(count=int(without.sum()), total=len(without)))
     (folder / "ladder.txt").write_text("\n".join(lines) + "\n")
-    return counts
+    return counts | write_box_files(experiment, folder)
 
 
 def _accepted_line(
@@ -297,9 +310,10 @@ def _accepted_line(
 def summary(experiment: Experiment) -> list[str]:
     """What to show when this stage is complete: the ladder, and where the predictions are."""
     folder = experiment.path("submit")
-    ladder = (folder / "ladder.txt").read_text()
+    ladder = "\n".join([(folder / "ladder.txt").read_text(), *score_lines(experiment)])
+    more = summary_lines(experiment)
     if experiment.target is not None:
-        return [ladder, f"predictions: {folder / 'predictions.csv'} and .parquet"]
+        return [ladder, f"predictions: {folder / 'predictions.csv'} and .parquet", *more]
     if experiment.has_test:
-        return [ladder, f"submission: {folder / 'submission.csv.gz'}"]
+        return [ladder, f"submission: {folder / 'submission.csv.gz'}", *more]
     return [ladder, "no submission: data.test names no products to classify"]

@@ -63,6 +63,7 @@ def declare_network(
     experiment, model = graph.experiment, graph.experiment.config.models[name]
     unused = [] if model.input == "mosaic" else ["mosaic"]
     unused += [] if model.aspect.num_clusters else ["aspect"]
+    unused += [] if model.kind == "segmentation" else ["kind", "segmentation"]
     settings = {
         "train": as_dict(model, "blend_weight", "checkpoint", *unused),
         "seed": experiment.config.seed,

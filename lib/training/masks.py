@@ -1,6 +1,7 @@
 """Training on coarse masks: targets of a batch, binary cross-entropy and Dice loss, mean IoU
 
-Cells have weights (`lib/data/openimages/masks.py`). Loss and IoU pass over cells of weight 0.
+Cells have weights (`lib/data/openimages/masks/targets.py`). Loss and IoU pass over cells of
+weight 0.
 
 Source of the Dice loss: Milletari et al., "V-Net: Fully Convolutional Neural Networks for
 Volumetric Medical Image Segmentation" (2016).
@@ -25,7 +26,7 @@ TINY = 1e-6
 
 
 class MaskedImages(NamedTuple):
-    """Images uint8 [b, 3, h, w] and what to draw on them: float32 [b, channels, h', w'] each.
+    """Images uint8 [b, 3, h, w] and what to draw on them: float32 [b, planes, h', w'] each.
 
     target: covered fraction of each cell. weight: of each cell in the loss.
     """
@@ -53,7 +54,10 @@ def inputs_and_targets(
 
 
 class MaskLosses(nn.Module):
-    """logits float [n, channels, h, w] and their `MaskTargets` -> loss of each row, float [n]."""
+    """logits float [n, planes, h, w] and their `MaskTargets` -> loss of each row, float [n].
+
+    The IoU is that of the masks; the planes of cores, after them, have only a loss.
+    """
 
     num_levels = 0  # masks have no category tree
 
@@ -75,9 +79,17 @@ class MaskLosses(nn.Module):
 
     def correct(self, logits: torch.Tensor, targets: MaskTargets) -> torch.Tensor:
         """Mean IoU of each row over the classes that are in it, float [n]; 0 for a row of none."""
-        intersection, union, truth = areas(logits, targets)
+        intersection, union, truth = self.areas(logits, targets)
         iou = torch.where(truth > 0, intersection / union.clamp(min=1), 0)
         return iou.sum(1) / (truth > 0).sum(1).clamp(min=1)
+
+    def areas(self, logits: torch.Tensor, targets: MaskTargets) -> tuple[torch.Tensor, ...]:
+        """Cells of intersection, union and true mask, float [n, channels] each."""
+        masks = slice(logits.shape[1] // self.settings.num_planes)
+        counts = targets.weight[:, masks] > 0
+        found = (logits[:, masks].sigmoid() >= THRESHOLD) & counts
+        true = (targets.target[:, masks] >= THRESHOLD) & counts
+        return tuple(m.sum((2, 3)).float() for m in (found & true, found | true, true))
 
 
 def _dice_loss(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -89,14 +101,6 @@ def _dice_loss(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor)
     dice = 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
     present = (target.sum((2, 3)) > 0).float()
     return (dice * present).sum(1) / present.sum(1).clamp(min=1)
-
-
-def areas(logits: torch.Tensor, targets: MaskTargets) -> tuple[torch.Tensor, ...]:
-    """Cells of intersection, union and true mask, float [n, channels] each."""
-    counts = targets.weight > 0
-    found, true = (logits.sigmoid() >= THRESHOLD) & counts, (targets.target >= THRESHOLD) & counts
-    masks = (found & true, found | true, true)
-    return tuple(mask.sum((2, 3)).float() for mask in masks)
 
 
 def evaluate_masks(
@@ -116,13 +120,13 @@ def evaluate_masks(
     model.eval()
     device = model.mean.device
     shard = rows[group.shard(len(rows))]
-    loss, sums = 0.0, np.zeros((3, model.num_classes))
+    loss, sums = 0.0, np.zeros((3, model.num_classes // losses.settings.num_planes))
     for batch_rows, batch in loader.eval_batches(shard, batch_size):
         inputs, targets = inputs_and_targets(batch, torch.empty(0), device)
         with torch.inference_mode(), devices.autocast(model_cfg, device):
             logits = model(model.normalise(inputs)).float()
         loss += float(losses(logits, targets).mean()) * len(batch_rows)
-        sums += np.stack([area.sum(0).cpu().numpy() for area in areas(logits, targets)])
+        sums += np.stack([area.sum(0).cpu().numpy() for area in losses.areas(logits, targets)])
     totals = group.all_reduce_mean(np.concatenate([[loss], sums.ravel()])) * group.world_size
     intersection, union, truth = totals[1:].reshape(sums.shape)
     iou = intersection[truth > 0] / np.maximum(union[truth > 0], 1)

@@ -54,6 +54,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "train.loss.label_smoothing": [0.0],
         "train.loss.focal_gamma": [0.0, 1.0],
         "train.loss.mixup_alpha": [0.0, 1.0],
+        "train.segmentation.core": [0.0],
         "train.segmentation.bce_weight": [0.0, 1.0],
         "train.segmentation.dice_weight": [0.0, 1.0],
         "train.loss.hierarchy_weight": [0.0, 1.0],

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.openimages.masks import cell_coverage
-from lib.detection.components import BoxTable, boxes_of_masks, concat_boxes
+from lib.data.openimages.masks.targets import cell_coverage
+from lib.detection.components import BoxTable, Cores, boxes_of_masks, concat_boxes
 
 
 def masks_of(*grids):
@@ -46,12 +46,10 @@ def test_a_score_is_the_mean_probability_of_the_component():
     assert found.score == pytest.approx([0.7], abs=0.01)
 
 
-def test_small_components_and_those_of_low_score_are_passed_over():
+def test_small_components_are_passed_over():
     grid = [[1, 1, 0, 0.8, 0, 0.6, 0.6]]
     assert len(boxes(masks_of(grid))) == 3
     assert len(boxes(masks_of(grid), min_cells=2)) == 2
-    best = boxes(masks_of(grid), max_boxes=2)
-    assert best.score == pytest.approx([1, 0.8], abs=0.01)
 
 
 def test_no_cell_above_the_threshold_gives_no_box():
@@ -73,6 +71,30 @@ def test_tables_are_joined_by_image_and_score():
     both = concat_boxes([table([1, 4], [0.5, 0.25]), table([1, 2], [0.75, 1])])
     assert both.image.tolist() == [1, 1, 2, 4]
     assert both.score.tolist() == [0.75, 0.5, 1, 0.25]
+
+
+def test_cores_tell_touching_objects_apart():
+    """Two objects of four by two cells, side by side; the left core is a cell lower."""
+    masks, cores = np.zeros((2, 1, 1, 4, 4), np.uint8)
+    masks[:] = 255
+    cores[0, 0, 2:4, 0] = cores[0, 0, 1:3, 3] = 255
+    channels, images = np.array([5]), np.array([7])
+    found = boxes_of_masks(masks, images, channels, 0.5, cores=Cores(cores, 0.5))
+    edges = sorted(map(tuple, found.box.tolist()))
+    assert edges == [(0, pytest.approx(0.375), 0.25, 1), (pytest.approx(0.625), 1, 0, 1)]
+    assert found.score.tolist() == [1, 1]
+    cores[0, 0, :, 0] = 0  # a single core changes nothing
+    alone = boxes_of_masks(masks, images, channels, 0.5, cores=Cores(cores, 0.5))
+    assert alone.box.tolist() == [[0, 1, 0, 1]]
+
+
+def test_a_table_of_boxes_survives_its_file(tmp_path):
+    found = boxes(masks_of([[0.6, 0.8, 0.2, 0.2]], [[0, 0, 0, 1]]))
+    for table in (found, concat_boxes([])):
+        table.save(tmp_path)
+        read = BoxTable.load(tmp_path)
+        for column in ("image", "class_row", "score", "box"):
+            np.testing.assert_array_equal(getattr(read, column), getattr(table, column))
 
 
 @given(st.integers(0, 2**32 - 1))

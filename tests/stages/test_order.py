@@ -88,6 +88,7 @@ def test_whatever_takes_long_is_resumable(experiment):
     expected = {"extract", "cnn", "predictions", "stack"}
     expected |= {"embeddings"} if config.embedding_models else set()
     expected |= {"pseudo"} if experiment.teacher else set()
+    expected |= {"masks"} if config.segmenters else set()
     assert names(experiment, "resumable") == expected
 
 

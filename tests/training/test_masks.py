@@ -9,7 +9,6 @@ from lib.training.masks import (
     MaskedImages,
     MaskLosses,
     MaskTargets,
-    areas,
     evaluate_masks,
     inputs_and_targets,
 )
@@ -24,7 +23,7 @@ def random_masks(seed=0, shape=(3, 2, 4, 5)):
 
 def test_cross_entropy_is_the_weighted_mean_over_cells():
     logits, target, weight = random_masks()
-    losses = MaskLosses(Segmentation(bce_weight=2, dice_weight=0))(
+    losses = MaskLosses(Segmentation(core=0, bce_weight=2, dice_weight=0))(
         logits, MaskTargets(target, weight)
     )
     p = 1 / (1 + np.exp(-logits.double().numpy()))
@@ -37,7 +36,7 @@ def test_cross_entropy_is_the_weighted_mean_over_cells():
 def test_dice_is_the_mean_over_the_classes_of_an_image():
     logits, target, weight = random_masks()
     target[0, 1] = 0
-    losses = MaskLosses(Segmentation(bce_weight=0, dice_weight=3))(
+    losses = MaskLosses(Segmentation(core=0, bce_weight=0, dice_weight=3))(
         logits, MaskTargets(target, weight)
     )
     p, t, w = (a.double().numpy() for a in (logits.sigmoid(), target, weight))
@@ -55,23 +54,39 @@ def test_dice_is_the_mean_over_the_classes_of_an_image():
 def test_cells_of_weight_zero_have_no_gradient():
     logits, target, weight = random_masks()
     logits.requires_grad_()
-    MaskLosses(Segmentation())(logits, MaskTargets(target, weight)).sum().backward()
+    MaskLosses(Segmentation(core=0))(logits, MaskTargets(target, weight)).sum().backward()
     assert (logits.grad[weight == 0] == 0).all()
     assert (logits.grad[weight == 1] != 0).any()
 
 
 def test_an_image_without_any_weight_has_no_loss():
     logits, target, weight = random_masks()
-    losses = MaskLosses(Segmentation())(logits, MaskTargets(target, 0 * weight))
+    losses = MaskLosses(Segmentation(core=0))(logits, MaskTargets(target, 0 * weight))
     assert losses.tolist() == [0, 0, 0]
 
 
 def test_areas_and_their_iou():
     logits = torch.tensor([[[[5.0, 5, -5]], [[-5, -5, -5]]]])
     target = torch.tensor([[[[1.0, 0, 0]], [[0, 0, 0]]]])
-    targets = MaskTargets(target, torch.ones_like(target))
-    assert [area.tolist() for area in areas(logits, targets)] == [[[1, 0]], [[2, 0]], [[1, 0]]]
-    assert MaskLosses(Segmentation()).correct(logits, targets).tolist() == [0.5]
+    targets, losses = MaskTargets(target, torch.ones_like(target)), MaskLosses(Segmentation(core=0))
+    assert [area.tolist() for area in losses.areas(logits, targets)] == [
+        [[1, 0]],
+        [[2, 0]],
+        [[1, 0]],
+    ]
+    assert MaskLosses(Segmentation(core=0)).correct(logits, targets).tolist() == [0.5]
+
+
+def test_cores_have_a_loss_and_no_part_in_the_iou():
+    logits, target, weight = random_masks(shape=(3, 4, 4, 5))
+    both = MaskLosses(Segmentation(core=0.5))
+    masks = MaskTargets(target[:, :2], weight[:, :2])
+    alone = MaskLosses(Segmentation(core=0)).correct(logits[:, :2], masks)
+    assert both.correct(logits, MaskTargets(target, weight)).tolist() == alone.tolist()
+    changed = logits.clone()
+    changed[:, 2:] += 1
+    targets = MaskTargets(target, weight)
+    assert (both(changed, targets) != both(logits, targets)).all()
 
 
 class Drawn(torch.nn.Module):
@@ -100,7 +115,7 @@ class Loader:
 
 def test_accuracy_of_validation_is_mean_iou_over_all_rows():
     metrics = evaluate_masks(
-        Drawn(), Model(), Loader(), np.array([0, 1]), MaskLosses(Segmentation()), 1
+        Drawn(), Model(), Loader(), np.array([0, 1]), MaskLosses(Segmentation(core=0)), 1
     )
     assert metrics["valid_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
     assert metrics["valid_loss"] > 0

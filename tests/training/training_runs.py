@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lib.config.schema import Run
-from lib.data.openimages.masks import channel_boxes
+from lib.data.openimages.masks.targets import channel_boxes
 from lib.models import factory
 from lib.training.dataset import TrainingSet
 from lib.training.loaders.image_loader import ImageLoader
@@ -37,11 +37,13 @@ def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, lev
     if model.aspect.num_clusters:
         reader = clustered_reader(reader)
     loader = ImageLoader(reader, model)
+    outputs = classes
     if model.kind == "segmentation":
+        outputs = classes * model.segmentation.num_planes
         loader = MaskLoader(reader, model, boxes_of(labels, classes))
     return TrainingSet(
         loader,
-        lambda weights: factory.create_from_config(model, classes, weights),
+        lambda weights: factory.create_from_config(model, outputs, weights),
         labels,
         np.arange(len(labels)),
         train,
@@ -56,7 +58,7 @@ def boxes_of(labels, classes):
     """A box of its class in every image."""
     rng = np.random.default_rng(0)
     box = np.sort(rng.random((len(labels), 2, 2)), 2).reshape(-1, 4)
-    above = np.eye(classes, dtype=bool)
+    above = np.zeros((classes, classes), bool)
     rows, ones = np.arange(len(labels)), np.ones(len(labels))
     return channel_boxes(len(labels), rows, labels, box, ones, range(classes), above)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from lib.config.model import Model
 from lib.data.image_reader import ImageReader
-from lib.data.openimages.masks import ChannelBoxes, target_masks
+from lib.data.openimages.masks.targets import ChannelBoxes, target_masks
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.loaders.augment import AugmentParams
 from lib.training.loaders.image_loader import Batches, ImageLoader
@@ -73,7 +73,13 @@ class MaskLoader(ImageLoader):
         height, width = images.shape[-2:]
         shape = height // settings.stride, width // settings.stride
         masks = target_masks(
-            self.boxes, rows, box, shape, settings.unannotated_weight, settings.target == "hard"
+            self.boxes,
+            rows,
+            box,
+            shape,
+            settings.unannotated_weight,
+            settings.target == "hard",
+            settings.core,
         )
         return MaskedImages(images, *masks)
 

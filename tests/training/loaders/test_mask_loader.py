@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.config.model import Augment, Model, Segmentation
-from lib.data.openimages.masks import channel_boxes, is_at_or_above
+from lib.data.openimages.masks.targets import channel_boxes
 from lib.runtime.distributed import ProcessGroup
 from lib.training.loaders.augment import RandomAugment
 from lib.training.loaders.image_loader import shard_loader
@@ -20,7 +20,7 @@ MODEL = Model(
     kind="segmentation",
     resize=(48, 64),
     crop=(40, 48),
-    segmentation=Segmentation(stride=STRIDE, unannotated_weight=0.5),
+    segmentation=Segmentation(stride=STRIDE, unannotated_weight=0.5, core=0),
 )
 AUGMENT = Augment(min_area=0.5, max_stretch=0.2, brightness=0.1)
 
@@ -70,7 +70,7 @@ def loader_of(model, count=11):
         box,
         np.ones(count),
         [0, 1],
-        is_at_or_above(np.array([-1, -1])),
+        np.zeros((2, 2), bool),
     )
     return MaskLoader(DrawnReader(box), model, boxes)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_LEVEL = 255  # masks are stored as uint8: a fraction or a probability times this
 PRESENT = 1  # a flag of a box is 1, 0, or -1 for unknown
 
 
@@ -25,12 +26,14 @@ class ChannelBoxes:
     """The boxes of n images, once for every channel that they say something of.
 
     first: int64 [n + 1]; image i has the entries from first[i] up to first[i + 1].
-    channel: int16 [m]. box: float32 [m, 4], x_min, x_max, y_min, y_max as fractions of the image.
+    row: int64 [m], row of the box in its table. channel: int16 [m].
+    box: float32 [m, 4], x_min, x_max, y_min, y_max as fractions of the image.
     weight: float32 [m], weight in the loss of the cells under it; 0: of a class above the channel.
     annotated: bool [n, channels], whether an absent box means an absent class.
     """
 
     first: np.ndarray
+    row: np.ndarray
     channel: np.ndarray
     box: np.ndarray
     weight: np.ndarray
@@ -68,26 +71,6 @@ def box_weights(
     return weight
 
 
-def is_at_or_above(parent: np.ndarray) -> np.ndarray:
-    """bool [classes, classes]: [a, b] is whether class a is b or a class above it.
-
-    parent: int [classes], row of the class above, -1 for none. Raises ValueError for a loop.
-    """
-    count = len(parent)
-    above = np.eye(count, dtype=bool)
-    current = np.arange(count)
-    for _ in range(count):
-        known = current >= 0
-        current = np.where(known, parent[current], -1)
-        rows = np.flatnonzero(current >= 0)
-        if len(rows) == 0:
-            return above
-        above[current[rows], rows] = True
-    if count:
-        raise ValueError("the parents of the classes form a loop")
-    return above
-
-
 def channel_boxes(
     num_images: int,
     image: np.ndarray,
@@ -95,19 +78,19 @@ def channel_boxes(
     box: np.ndarray,
     weight: np.ndarray,
     channels: Sequence[int],
-    above: np.ndarray,
+    is_above: np.ndarray,
     annotated: np.ndarray | None = None,
 ) -> ChannelBoxes:
     """The boxes of all images for the channels of one network.
 
     image: int [m] ascending. class_row: int [m]. box: float [m, 4]. weight: float [m].
-    channels: class of each channel. above: of `is_at_or_above`.
+    channels: class of each channel. is_above: bool [classes, classes], as that of a `Hierarchy`.
     annotated: bool [n, channels], classes whose absence was verified; those with a box are added.
     """
     classes = np.asarray(channels, np.int64)
-    belongs = above[classes].T  # [classes, channels]
-    pair_class, pair_channel = np.nonzero(belongs | above[:, classes])
-    counts = np.bincount(pair_class, minlength=len(above))
+    belongs = is_above[classes].T | (np.arange(len(is_above))[:, None] == classes)
+    pair_class, pair_channel = np.nonzero(belongs | is_above[:, classes])
+    counts = np.bincount(pair_class, minlength=len(is_above))
     first = np.cumsum(counts) - counts
     entry = np.repeat(np.arange(len(class_row)), counts[class_row])
     place = np.arange(len(entry)) - np.repeat(
@@ -119,6 +102,7 @@ def channel_boxes(
     known[image[entry[positive]], channel[positive]] = True
     return ChannelBoxes(
         np.searchsorted(image[entry], np.arange(num_images + 1)).astype(np.int64),
+        entry,
         channel.astype(np.int16),
         box[entry].astype(np.float32),
         np.where(positive, weight[entry], 0).astype(np.float32),
@@ -151,11 +135,14 @@ def target_masks(
     shape: tuple[int, int],
     unannotated_weight: float,
     hard: bool = False,
+    core: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and weights of a batch of images: float32 [b, channels, h, w] each.
+    """Targets and weights of a batch of images: float32 [b, planes, h, w] each.
 
     images: int64 [b]. box: float [k, 4], the boxes of `boxes.entries_of(images)` where they lie
         now, as fractions of the grid: augmentation moves them with the image.
+    core: if above 0, the planes are the masks of all channels, and then the cores of all channels:
+        boxes that are as much smaller, around the same middle. Else the masks alone.
     unannotated_weight: of cells where a class is not annotated. hard: targets are 0 or 1, by half
         of a cell.
 
@@ -176,10 +163,22 @@ def target_masks(
     base = np.where(boxes.annotated[images].ravel(), 1.0, unannotated_weight)
     weight = np.where(unknown, 0, base[:, None, None]).astype(np.float32)
     weight = np.where(heaviest > 0, heaviest, weight)
+    final = (count, channels, *shape)
+    target, weight = target.reshape(final), weight.reshape(final)
+    if core:
+        inner = cell_coverage(shrink_boxes(box, core), shape)
+        cores = _max_by(cell[positive], inner[positive], count * channels).reshape(final)
+        target, weight = np.concatenate([target, cores], 1), np.concatenate([weight, weight], 1)
     if hard:
         target = (target >= 0.5).astype(np.float32)
-    final = (count, channels, *shape)
-    return target.reshape(final), weight.reshape(final)
+    return target, weight
+
+
+def shrink_boxes(box: np.ndarray, factor: float) -> np.ndarray:
+    """Boxes [m, 4] with sides times `factor`, around the same middle; above 1 they grow."""
+    low, high = box[:, ::2], box[:, 1::2]
+    middle, half = (low + high) / 2, factor * (high - low) / 2
+    return np.stack([middle - half, middle + half], 2).reshape(-1, 4)
 
 
 def _max_by(group: np.ndarray, values: np.ndarray, num_groups: int) -> np.ndarray:

@@ -5,19 +5,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.openimages.masks import (
+from lib.data.openimages.masks.targets import (
     box_weights,
     cell_coverage,
     channel_boxes,
-    is_at_or_above,
+    shrink_boxes,
     target_masks,
 )
 
 # vehicle 0 > car 1 > taxi 2; vehicle 0 > bus 3; dog 4
-PARENT = np.array([-1, 0, 1, 0, -1])
 VEHICLE, CAR, TAXI, BUS, DOG = range(5)
+IS_ABOVE = np.zeros((5, 5), bool)
+IS_ABOVE[[VEHICLE, VEHICLE, VEHICLE, CAR], [CAR, TAXI, BUS, TAXI]] = True
 LEFT, RIGHT = (0.0, 0.5, 0.0, 1.0), (0.5, 1.0, 0.0, 1.0)
 ALL = (0.0, 1.0, 0.0, 1.0)
+
+
+def at_or_above(a, b):
+    return a == b or IS_ABOVE[a, b]
 
 
 def boxes_of(rows, channels, num_images=1, annotated=None):
@@ -30,7 +35,7 @@ def boxes_of(rows, channels, num_images=1, annotated=None):
         np.array(box),
         np.array(weight),
         channels,
-        is_at_or_above(PARENT),
+        IS_ABOVE,
         annotated,
     )
 
@@ -76,21 +81,30 @@ def test_hard_targets_take_half_of_a_cell():
     assert masks_of(boxes, hard=True)[0][0, 0, 0].tolist() == [1, 0]
 
 
+def test_cores_are_drawn_after_the_masks_with_their_weights():
+    boxes = boxes_of([(0, CAR, ALL, 0.5), (1, BUS, LEFT, 1)], [CAR, BUS], 2)
+    target, weight = masks_of(boxes, (0, 1), (1, 4), core=0.5)
+    assert target.shape == weight.shape == (2, 4, 1, 4)
+    assert target[0, 2, 0].tolist() == [0, 0.5, 0.5, 0]
+    assert target[1, 3, 0].tolist() == [0.25, 0.25, 0, 0]
+    assert target[0, 3].sum() == target[1, 2].sum() == 0
+    np.testing.assert_array_equal(weight[:, 2:], weight[:, :2])
+
+
+def test_boxes_shrink_and_grow_around_their_middle():
+    box = np.array([[0.2, 0.6, 0.0, 1.0]])
+    assert shrink_boxes(box, 0.5)[0] == pytest.approx([0.3, 0.5, 0.25, 0.75])
+    assert shrink_boxes(shrink_boxes(box, 0.25), 4) == pytest.approx(box)
+
+
 def test_flags_that_are_set_multiply_and_unknown_ones_weigh_nothing():
     flags = np.array([[0, 1, -1, 1], [0, 0, -1, 1], [0, 0, -1, 1]], np.int8)
     assert box_weights(*flags, 0.5, 0.25, 0.75).tolist() == [1, 0.5, 1, 0.09375]
 
 
-def test_a_loop_of_parents_is_an_error():
-    with pytest.raises(ValueError, match="loop"):
-        is_at_or_above(np.array([1, 0]))
-
-
 def test_no_boxes_give_empty_masks():
     empty = np.zeros(0, np.int64)
-    boxes = channel_boxes(
-        2, empty, empty, np.zeros((0, 4)), np.zeros(0), [CAR], is_at_or_above(PARENT)
-    )
+    boxes = channel_boxes(2, empty, empty, np.zeros((0, 4)), np.zeros(0), [CAR], IS_ABOVE)
     target, weight = masks_of(boxes, (1, 0))
     assert target.sum() == 0
     assert (weight == 0.25).all()
@@ -120,21 +134,16 @@ def test_masks_are_those_of_a_loop_over_boxes_and_cells(seed):
     class_row = rng.integers(0, 5, num_boxes)
     box = np.sort(rng.random((num_boxes, 2, 2)), 2).reshape(num_boxes, 4)
     weight = rng.choice([0, 0.5, 1], num_boxes)
-    above = is_at_or_above(PARENT)
     annotated = rng.random((count, len(channels))) < 0.2
-    boxes = channel_boxes(count, image, class_row, box, weight, channels, above, annotated)
+    boxes = channel_boxes(count, image, class_row, box, weight, channels, IS_ABOVE, annotated)
     order, shape = rng.permutation(count), (3, 2)
     target, weights = masks_of(boxes, order, shape)
     coverage = cell_coverage(box, shape)
     for position, row in enumerate(order):
         for number, channel in enumerate(channels):
-            own = [b for b in np.flatnonzero(image == row) if above[channel, class_row[b]]]
+            own = [b for b in np.flatnonzero(image == row) if at_or_above(channel, class_row[b])]
             known = annotated[row, number] or own
-            higher = [
-                b
-                for b in np.flatnonzero(image == row)
-                if above[class_row[b], channel] and b not in own
-            ]
+            higher = [b for b in np.flatnonzero(image == row) if IS_ABOVE[class_row[b], channel]]
             for cell in np.ndindex(shape):
                 positive = [b for b in own if weight[b] > 0 and coverage[b][cell] > 0]
                 unknown = [b for b in own if weight[b] == 0] + higher

@@ -1,0 +1,1 @@
+"""What networks learn to draw from boxes: coarse masks of some classes."""
