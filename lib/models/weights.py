@@ -16,6 +16,7 @@ from torch import nn
 
 from lib.errors import UserError
 from lib.models.backbone import Backbone, StateDict
+from lib.models.workarounds import load_tensors
 
 # Classifiers in the files of pretrainedmodels and torchvision; our head replaces them.
 HEAD_PREFIXES = ("last_linear.", "fc.", "classifier.", "classif.", "last_conv.", "_fc.")
@@ -56,7 +57,7 @@ def read_state_dict(path: Path) -> StateDict:
         if path.suffix == ".safetensors":
             state: Any = import_module("safetensors.torch").load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of weights") from None
     except ImportError:

@@ -4,15 +4,40 @@ Imports only torch: `import_torchvision` must run before anything imports torchv
 """
 
 import importlib
+import pickle
 import sys
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+MAX_MESSAGE = 1000  # characters of an error of torch's unpickler
 FLOATS_PER_REGISTER = 16  # float32 values in an AVX-512 register
 _NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_original_load: list[Any] = []  # of torch's unpickler, once it is replaced
 _libraries: list[torch.library.Library] = []  # a Library that is dropped removes its operators
+
+
+def load_tensors(path: Path) -> Any:
+    """`torch.load` onto the CPU with `weights_only=True`: no code in the file is run.
+
+    Defect: torch looks for words in the message of its unpickler by patterns that take the square
+    of its length, and the message holds names from the file: 100 kB of it take minutes. The
+    message is cut before torch sees it. It also advises to run the code; ours does not.
+    Delete when: `torch.load` no longer searches its messages by regular expressions.
+    Raises ValueError for a file that holds more than tensors and plain values.
+    """
+    unpickler = importlib.import_module("torch._weights_only_unpickler").Unpickler
+    if unpickler.load is not _load_with_short_message:
+        _original_load.append(unpickler.load)
+        unpickler.load = _load_with_short_message
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error: ")[2].strip() or "no pickle of them"
+        raise ValueError(f"not tensors alone: {reason.splitlines()[0][:200]}") from None
 
 
 def import_torchvision() -> None:
@@ -73,3 +98,10 @@ def _subsample(
 ) -> tuple[torch.Tensor]:
     """[n, channels, h, w] -> every stride-th row and column."""
     return (inputs[0][..., :: stride[0], :: stride[1]],)
+
+
+def _load_with_short_message(unpickler: Any) -> Any:
+    try:
+        return _original_load[0](unpickler)
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(str(error)[:MAX_MESSAGE]) from None

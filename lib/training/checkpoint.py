@@ -18,6 +18,7 @@ from lib.errors import UserError
 from lib.models import factory
 from lib.models.classifier import ImageClassifier
 from lib.models.fusion import FusionModel
+from lib.models.workarounds import load_tensors
 from lib.pipeline.reading import reading
 from lib.utils.files import atomic_write
 
@@ -60,7 +61,7 @@ def read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     with reading(path):
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_tensors(path)
         return _checked(checkpoint)
 
 
@@ -162,7 +163,7 @@ def prepare_for_inference(model: ImageClassifier, device: torch.device) -> Image
 
 def _require(path: Path) -> dict[str, Any]:
     try:
-        return _checked(torch.load(path, map_location="cpu", weights_only=True))
+        return _checked(load_tensors(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; run 02_train_cnn.py first") from None
     except Exception as error:  # a damaged zip or pickle fails in many ways

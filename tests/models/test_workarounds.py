@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.models.workarounds import avoid_strided_1x1, import_torchvision
+from lib.models.workarounds import avoid_strided_1x1, import_torchvision, load_tensors
 from tests.conftest import ROOT
 
 TRAIN_REPVGG = """
@@ -107,3 +107,14 @@ def test_another_failure_of_the_import_is_not_hidden(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(RuntimeError, match="broken installation"):
         import_torchvision()
+
+
+def test_a_checkpoint_of_one_long_name_is_refused_at_once(tmp_path):
+    """torch searches its message by patterns of quadratic cost: minutes for 100 kB."""
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"cposix\n" + b"[" * 200_000)
+    with pytest.raises(ValueError, match="not tensors alone") as raised:
+        load_tensors(path)
+    assert len(str(raised.value)) < 300
+    torch.save({"a": torch.ones(2)}, path)
+    assert load_tensors(path)["a"].tolist() == [1, 1]
