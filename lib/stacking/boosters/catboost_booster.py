@@ -47,7 +47,7 @@ class CatBoost:
         metadata["model_guid"] = metadata["train_finish_time"] = ""
         parameters = re.sub(r'"thread_count":\d+', '"thread_count":1', metadata["params"])
         metadata["params"] = parameters.replace('"task_type":"GPU"', '"task_type":"CPU"')
-        self.model.save_model(str(path), format="cbm")
+        path.write_bytes(self.model._serialize_model())  # save_model hides that a write failed
 
 
 def fit(task: FitTask) -> CatBoost:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,9 @@ def test_another_error_of_a_library_is_not_called_out_of_memory():
     train = replace(labelled(*table(50, 0)), source=OutOfMemoryRows(RuntimeError("disk error")))
     with pytest.raises(RuntimeError, match="disk error"):
         registry.fit(FitTask("lightgbm", train, NAMES, [], SMALL, 1))
+
+
+@pytest.mark.parametrize("name", BOOSTERS)
+def test_a_write_that_fails_is_an_error(name):
+    with pytest.raises(OSError, match="No space left"):
+        fitted(name).save(Path("/dev/full"))
