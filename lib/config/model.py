@@ -205,7 +205,7 @@ class Segmentation:
         "coverage", "A cell is the fraction that boxes cover, or 1 from half of it on."
     )
     core: Annotated[float, Range(min=0, max=0.9)] = setting(
-        0.5, "Side of a box's core, drawn too to tell touching objects apart; 0 = no cores."
+        0.0, "Side of a box's core, drawn too to tell touching objects apart; 0 = no cores."
     )
     bce_weight: Weight = setting(1.0, "Weight of the binary cross-entropy in the loss.")
     dice_weight: Weight = setting(1.0, "Weight of the Dice loss in the loss.")

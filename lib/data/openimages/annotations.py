@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from lib.config.clusters import Clusters
 from lib.data.catalog import read_table, write_table
+from lib.data.openimages.annotation_files import AnnotationFiles
 from lib.data.openimages.boxes import (
     IMAGE_LABELS,
     Boxes,
@@ -47,7 +48,6 @@ from lib.pipeline.predict_target import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-BOX_TABLES, LABEL_TABLES = "*annotations-bbox.csv", "*annotations-human-imagelabels*.csv"
 IMAGES, FAULTS = "images.arrow", "faults.csv"
 TWO_LEVELS, MISSING_BOX, MISSING_ANCESTOR = "two levels", "missing box", "missing ancestor"
 NO_PAIRS = Pairs(np.empty(0, np.int32), np.empty(0, np.int16))
@@ -56,29 +56,6 @@ RULES = {  # by fault: what is counted, what is done, and why
     MISSING_BOX: ("images", "not mended", "people saw the class, and no box shows it"),
     MISSING_ANCESTOR: ("images", "added", "a class is in an image with all classes above it"),
 }
-
-
-@dataclass(frozen=True)
-class AnnotationFiles:
-    """The tables of a side, and the folder of its images; names there are relative to it.
-
-    scenes: the folder of composed scenes, which have tables and images of their own; None without.
-    """
-
-    box_tables: list[Path]
-    label_tables: list[Path]
-    image_root: Path
-    scenes: Path | None = None
-
-    @property
-    def tables(self) -> list[Path]:
-        """All tables of the user."""
-        return [*self.box_tables, *self.label_tables]
-
-    def with_scenes(self) -> tuple[list[Path], list[Path]]:
-        """The tables of boxes and of labels, those of the scenes included."""
-        boxes, labels = find_tables(self.scenes) if self.scenes else ([], [])
-        return [*self.box_tables, *boxes], [*self.label_tables, *labels]
 
 
 @dataclass(frozen=True)
@@ -101,18 +78,6 @@ class Limits:
 
     bad: float
     missing: float
-
-
-def find_tables(path: Path) -> tuple[list[Path], list[Path]]:
-    """The tables of boxes and of labels that a file, or a folder of tables, stands for.
-
-    The labels of a table lie beside it, with the same beginning of the name (its split).
-    """
-    if not path.is_dir():
-        split = path.name.removesuffix(BOX_TABLES[1:])
-        labels = path.parent.glob(split + LABEL_TABLES[1:]) if split != path.name else []
-        return [path], sorted(labels)
-    return sorted(path.glob(BOX_TABLES)), sorted(path.glob(LABEL_TABLES))
 
 
 def build_annotations(

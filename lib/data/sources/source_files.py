@@ -13,7 +13,7 @@ from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 
 if TYPE_CHECKING:
-    from lib.data.openimages.annotations import AnnotationFiles
+    from lib.data.openimages.annotation_files import AnnotationFiles
     from lib.data.sources.base import Listing
 
 EXPECTED = {
@@ -179,7 +179,7 @@ def annotation_files(experiment: Experiment, side: str) -> "AnnotationFiles":
 
     Raises UserError if there is no table.
     """
-    from lib.data.openimages.annotations import BOX_TABLES, AnnotationFiles, find_tables
+    from lib.data.openimages.annotation_files import BOX_TABLES, AnnotationFiles, find_tables
 
     path, root = source_path(experiment, side), image_path(experiment, side)
     if side == "test" or not experiment.config.composes_train:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lib.data.openimages.annotations import AnnotationFiles, find_tables
+from lib.data.openimages.annotation_files import AnnotationFiles, find_tables
 from lib.data.openimages.hierarchy import Hierarchy
 from lib.data.openimages.tables import COORDINATES
 

@@ -6,7 +6,6 @@ from lib.config.clusters import Clusters
 from lib.data.openimages.annotations import (
     Limits,
     build_annotations,
-    find_tables,
     read_annotations,
 )
 from lib.data.openimages.hierarchy import Hierarchy, read_mended
@@ -18,8 +17,6 @@ from tests.data.openimages.annotated_folder import (
     box,
     make_files,
     names_of,
-    write_boxes_table,
-    write_labels_table,
     write_tree,
 )
 
@@ -105,13 +102,3 @@ def test_images_without_boxes_are_used_if_the_config_says_so(tmp_path, hierarchy
     assert annotations.labels is not None
     assert annotations.labels.image.tolist() == ([0, 1, 1] if used else [0])
     assert annotations.labels.present.tolist() == ([0, 1, 1] if used else [0])  # b is a vehicle too
-
-
-def test_tables_are_found_by_their_names(tmp_path):
-    train = write_boxes_table(tmp_path / "train-annotations-bbox.csv", [])
-    labels = write_labels_table(tmp_path / "train-annotations-human-imagelabels-boxable.csv", [])
-    other = write_boxes_table(tmp_path / "validation-annotations-bbox.csv", [])
-    assert find_tables(train) == ([train], [labels])
-    assert find_tables(other) == ([other], [])
-    assert find_tables(tmp_path / "boxes.csv") == ([tmp_path / "boxes.csv"], [])
-    assert find_tables(tmp_path) == ([train, other], [labels])

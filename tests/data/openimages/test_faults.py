@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lib.config.clusters import Clusters
 from lib.config.scenes import Faults, Scenes
-from lib.data.openimages.annotations import AnnotationFiles, Limits, build_annotations
+from lib.data.openimages.annotation_files import AnnotationFiles
+from lib.data.openimages.annotations import Limits, build_annotations
 from lib.data.openimages.boxes import ImageLabels
 from lib.data.openimages.faults import (
     Pairs,

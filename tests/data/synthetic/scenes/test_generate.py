@@ -16,7 +16,8 @@ import pytest
 
 from lib.config.clusters import Clusters
 from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE, Faults, Scenes
-from lib.data.openimages.annotations import AnnotationFiles, Limits, build_annotations
+from lib.data.openimages.annotation_files import AnnotationFiles
+from lib.data.openimages.annotations import Limits, build_annotations
 from lib.data.openimages.places import read_hierarchy_file
 from lib.data.synthetic.scenes.class_tree import read_tree, walk
 from lib.data.synthetic.scenes.generate import generate
