@@ -137,7 +137,7 @@ def fit_layer(name: str, size: Size) -> None:
     layer = size.folder / name
     layer.mkdir()
     model = registry.fit(replace(task, train=task.train.take(rows)))
-    model.save(layer / f"fold-0.{registry.extension(name)}")
+    registry.save(model, layer / f"fold-0.{registry.extension(name)}")
     write_json(layer / "columns.json", list(task.column_names))
 
 

@@ -121,7 +121,7 @@ def _fit_layer(
     task = FitTask(
         "lightgbm", labelled_rows, rows.names, rows.categorical, stack, seed=1, threads=2
     )
-    registry.fit(task).save(folder / "fold-0.txt")
+    registry.save(registry.fit(task), folder / "fold-0.txt")
     (folder / "columns.json").write_text(json.dumps(rows.names))
 
 

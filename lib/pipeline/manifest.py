@@ -39,7 +39,7 @@ def _is_manifest(value: Any) -> bool:
 def _is_whole(manifest: dict[str, Any]) -> bool:
     """Whether the digest is that of the manifest itself."""
     try:
-        return _digest(manifest) == manifest["digest"]
+        return identity_digest(manifest) == manifest["digest"]
     except RecursionError:  # nested more deeply than it can be written
         return False
 
@@ -68,7 +68,7 @@ def write_manifest(
     identity = {**plan, "files": {name: _describe(folder / name) for name in files}}
     check_seconds += time.monotonic() - start
     manifest = {
-        "digest": _digest(identity),
+        "digest": identity_digest(identity),
         **identity,
         "facts": facts,
         "seconds": round(seconds, 3),
@@ -80,7 +80,8 @@ def write_manifest(
         path.write_text(json.dumps(manifest, indent=1))
 
 
-def _digest(manifest: dict[str, Any]) -> str:
+def identity_digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 of what a manifest says its artifact was built from, and of its files."""
     identity = {key: manifest[key] for key in IDENTITY}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -80,7 +80,7 @@ KEYS = {table.full_key(setting) for table in tables() for setting in table.setti
 FIRST = {key.split(".")[0] for key in KEYS} | {"models"}
 
 
-FILES = (".py", ".npy", ".bson", ".csv")
+FILES = (".py", ".npy", ".bson", ".csv", ".json", ".txt")
 
 
 def generally(key: str) -> str:

@@ -23,7 +23,7 @@ import pytest
 
 from lib.data.catalog import read_splits, read_table, write_table
 from lib.pipeline.experiment import Experiment, load_experiment
-from lib.pipeline.manifest import MANIFEST, read_manifest, whole_digest
+from lib.pipeline.manifest import MANIFEST, identity_digest, whole_digest
 from lib.stages.order import declare_all
 from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
 from tests.conftest import ROOT, jpeg, product
@@ -269,6 +269,24 @@ def test_no_product_crosses_parts_or_folds(finished):
     assert (rows.fold == splits.fold[rows.product]).all()
 
 
+def mend_digests(root: Path) -> None:
+    """Give manifests that a test has edited, and those that name them as inputs, their digests."""
+    renamed = {"": ""}
+    while renamed:
+        renamed = {}
+        for path in root.rglob(MANIFEST):
+            manifest = json.loads(path.read_text())
+            digest = identity_digest(manifest)
+            if digest != manifest["digest"]:
+                renamed[manifest["digest"]] = digest
+                path.write_text(json.dumps(manifest | {"digest": digest}))
+        for path in root.rglob(MANIFEST) if renamed else ():
+            text = path.read_text()
+            for old, new in renamed.items():
+                text = text.replace(old, new)
+            path.write_text(text)
+
+
 def test_labels_of_the_locked_part_reach_no_fit(copied):
     """With other labels on the locked part, all networks, boosters and weights stay the same."""
 
@@ -289,13 +307,13 @@ def test_labels_of_the_locked_part_reach_no_fit(copied):
     label[locked] = np.random.default_rng(0).permutation(8)[label[locked]]
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     write_table(path, columns | {"class_id": pa.array(label)})
-    recorded = read_manifest(path.parent)
-    assert recorded is not None
+    recorded = json.loads((path.parent / MANIFEST).read_text())
     recorded["files"][path.name] = {
         "bytes": path.stat().st_size,
         "sha256": whole_digest(path),
     }
     (path.parent / MANIFEST).write_text(json.dumps(recorded))
+    mend_digests(copied / "tiny")
     for stage in ("cnn", "predictions", "features", "stack", "scores", "blend", "submit"):
         shutil.rmtree(copied / "tiny" / stage)
     result = run_in_one_process(copied)

@@ -137,7 +137,8 @@ def test_arrays_without_test_products_give_scores_alone(tmp_path):
     assert "no submission: data.test names no products" in result.stderr
     folder = tmp_path / "work" / "tiny"
     submitted = sorted(p.name for p in (folder / "submit").glob("[!_]*"))
-    assert submitted == ["calibration.json", "ladder.txt", "promise.json", "scores.json"]
+    reports = ["calibration.json", "classes.csv", "ladder.txt", "promise.json", "scores.json"]
+    assert submitted == reports
     assert not list(folder.rglob("test"))
     assert "<- final" in (folder / "submit" / "ladder.txt").read_text()
     scores = json.loads((folder / "submit" / "scores.json").read_text())
