@@ -18,7 +18,9 @@ ROWS = np.array([2, 5, 6, 30, 41])
 
 @pytest.fixture
 def model(model):
-    return replace(model, kind="segmentation", segmentation=Segmentation(stride=4, width=8))
+    return replace(
+        model, kind="segmentation", segmentation=Segmentation(core=0.5, stride=4, width=8)
+    )
 
 
 @pytest.fixture

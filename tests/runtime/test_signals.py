@@ -23,8 +23,8 @@ import time
 from lib.runtime import signals
 signals.raise_when_terminated()
 signals.end_when_stuck()
-print("started", flush=True)
 try:
+    print("started", flush=True)
     time.sleep(60)
 except signals.Terminated:
     raise SystemExit(7)

@@ -57,7 +57,7 @@ SETTINGS = {
     },
     "segmentation": {
         "kind": "segmentation",
-        "segmentation": Segmentation(stride=4, width=8),
+        "segmentation": Segmentation(core=0.5, stride=4, width=8),
         "augment": Augment(min_area=0.6),
         "sampling": Sampling(class_balance=0.5),
     },
