@@ -22,3 +22,12 @@ def test_without_a_writable_folder_a_run_has_one_of_its_own(tmp_path, monkeypatc
         shutil.rmtree(os.environ[VARIABLE])
     else:
         assert VARIABLE not in os.environ
+
+
+def test_a_user_without_a_home_has_no_folder_of_caches(monkeypatch):
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    assert numba_cache._user_folders() == []
