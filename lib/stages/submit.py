@@ -2,12 +2,9 @@
 
     work/<name>/blend         weights.json: the weight of every member in the fitted blend
     work/<name>/calibration   the rule that accepts predictions, fitted on out-of-fold rows
-<<<<<<< HEAD
-    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, classes.csv, promise.json
-=======
-    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, calibration.json
-                              boxes.csv, boxes_coco.json with models that draw masks
->>>>>>> a140fe4 (Find boxes by a cascade of classifiers and networks of masks)
+    work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, calibration.json,
+                              classes.csv, promise.json; with models that draw masks boxes.csv
+                              and boxes_coco.json
 
 With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet.
 """

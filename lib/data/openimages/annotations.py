@@ -38,7 +38,7 @@ from lib.data.openimages.faults import (
     labels_without_a_box,
     with_labels,
 )
-from lib.data.openimages.hierarchy import MENDED, MENDED_COLUMNS, Hierarchy
+from lib.data.openimages.hierarchy import FIX_COLUMNS, FIXES, Hierarchy
 from lib.data.openimages.scene_names import SCENES
 from lib.data.openimages.tables import AnnotationTables, read_tables
 from lib.data.scan_report import MAX_REPORTED, NO_FILE
@@ -209,18 +209,18 @@ def _write_faults(
 ) -> None:
     """Write `mended.csv`, a line for each class, and `faults.csv`, a line for each of the first."""
     with (
-        (folder / MENDED).open("w", newline="", encoding="utf-8") as mended_file,
+        (folder / FIXES).open("w", newline="", encoding="utf-8") as fix_file,
         (folder / FAULTS).open("w", newline="", encoding="utf-8") as fault_file,
     ):
-        mended = csv.writer(mended_file, lineterminator="\n")
-        mended.writerow(MENDED_COLUMNS)
+        fixes = csv.writer(fix_file, lineterminator="\n")
+        fixes.writerow(FIX_COLUMNS)
         single = csv.writer(fault_file, lineterminator="\n")
         single.writerow(("fault", "image", "label", "name"))
         for fault, pairs in faults.items():
             what, after, rule = RULES[fault]
             for row, count in sorted(Counter(pairs.class_row.tolist()).items()):
                 name = (hierarchy.labels[row], hierarchy.names[row])
-                mended.writerow([fault, *name, f"{count} {what}", after, rule])
+                fixes.writerow([fault, *name, f"{count} {what}", after, rule])
             listed = slice(MAX_REPORTED)
             for image, row in zip(
                 pairs.image[listed].tolist(), pairs.class_row[listed].tolist(), strict=True

@@ -2,7 +2,7 @@
 
     classes.arrow  label, name, level int8, parent int16, part_of int16; one row for each class
     nodes.arrow    class int16, parent int32, part int8; every place of every class in the file
-    mended.csv     what was mended in the user's files, and by which rule
+    mended.csv     the fixes of the user's files, and the rule of each
 
 A class on top has level 0 and parent -1. "Part" places (a wheel is part of a car) are kept apart
 from "Subcategory" places (a car is a vehicle): the whole is in `part_of`, -1 for none.
@@ -21,14 +21,14 @@ import pyarrow as pa
 from lib.data.catalog import read_table, write_table
 from lib.errors import UserError
 
-CLASSES, NODES, MENDED = "classes.arrow", "nodes.arrow", "mended.csv"
+CLASSES, NODES, FIXES = "classes.arrow", "nodes.arrow", "mended.csv"
 TOP = -1  # the parent of a class on top
-MENDED_COLUMNS = ("fault", "label", "name", "before", "after", "rule")
+FIX_COLUMNS = ("fault", "label", "name", "before", "after", "rule")
 
 
 @dataclass(frozen=True)
-class Mend:
-    """One thing that was mended: the fault, whose it is, the state before and after, the rule."""
+class Fix:
+    """One fix: the fault, whose it is, the state before and after, the rule."""
 
     fault: str
     label: str
@@ -107,7 +107,7 @@ def find_class(text: str, key: str, labels: Sequence[str], names: Sequence[str])
     raise UserError(f"{key}: no class {text!a}; did you mean {', '.join(near)}?")
 
 
-def write_hierarchy(folder: Path, hierarchy: Hierarchy, mended: Iterable[Mend]) -> None:
+def write_hierarchy(folder: Path, hierarchy: Hierarchy, fixes: Iterable[Fix]) -> None:
     """Write `classes.arrow`, `nodes.arrow` and `mended.csv`."""
     write_table(
         folder / CLASSES,
@@ -127,10 +127,10 @@ def write_hierarchy(folder: Path, hierarchy: Hierarchy, mended: Iterable[Mend]) 
             "part": hierarchy.node_part.astype(np.int8),
         },
     )
-    with (folder / MENDED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / FIXES).open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(MENDED_COLUMNS)
-        rows.writerows([getattr(mend, column) for column in MENDED_COLUMNS] for mend in mended)
+        rows.writerow(FIX_COLUMNS)
+        rows.writerows([getattr(fix, column) for column in FIX_COLUMNS] for fix in fixes)
 
 
 def read_hierarchy(folder: Path) -> Hierarchy:
@@ -148,7 +148,7 @@ def read_hierarchy(folder: Path) -> Hierarchy:
     )
 
 
-def read_mended(folder: Path) -> list[Mend]:
-    """What was mended, as `write_hierarchy` listed it."""
-    with (folder / MENDED).open(newline="", encoding="utf-8") as file:
-        return [Mend(**row) for row in csv.DictReader(file)]
+def read_fixes(folder: Path) -> list[Fix]:
+    """The fixes, as `write_hierarchy` listed them."""
+    with (folder / FIXES).open(newline="", encoding="utf-8") as file:
+        return [Fix(**row) for row in csv.DictReader(file)]

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from lib.config.clusters import Clusters
-from lib.data.openimages.hierarchy import TOP, Hierarchy, Mend, find_class
+from lib.data.openimages.hierarchy import TOP, Fix, Hierarchy, find_class
 from lib.errors import UserError
 
 KINDS = {"subcategory": False, "part": True}  # keys of the children of a node, in small letters
@@ -73,8 +73,8 @@ class _Places:
 
 def read_hierarchy_file(
     source: Path, descriptions: Path, settings: Clusters
-) -> tuple[Hierarchy, list[Mend]]:
-    """Read the tree and the names of its classes; returns it mended, and what was mended.
+) -> tuple[Hierarchy, list[Fix]]:
+    """Read the tree and the names of its classes; returns it mended, and the fixes.
 
     source: JSON with LabelName, Subcategory and Part. descriptions: CSV of labels and names,
     without a header. Raises UserError for a file that is not as published, naming the place, and
@@ -83,8 +83,8 @@ def read_hierarchy_file(
     root, nodes = _read_nodes(source)
     names = _read_names(descriptions)
     if settings.mend:
-        return _mended(source, root, nodes, names, settings)
-    return _unmended(source, nodes, names), []
+        return _resolve_places(source, root, nodes, names, settings)
+    return _take_first_places(source, nodes, names), []
 
 
 def _read_nodes(source: Path) -> tuple[str, list[Node]]:
@@ -155,7 +155,7 @@ def _read_names(source: Path) -> dict[str, str]:
     return names
 
 
-def _unmended(source: Path, nodes: Sequence[Node], names: Mapping[str, str]) -> Hierarchy:
+def _take_first_places(source: Path, nodes: Sequence[Node], names: Mapping[str, str]) -> Hierarchy:
     """The tree as a reader has it who takes every child for a subcategory, first come."""
     first: dict[str, Node] = {}
     for node in nodes:
@@ -170,29 +170,29 @@ def _unmended(source: Path, nodes: Sequence[Node], names: Mapping[str, str]) -> 
     return _assemble(source, nodes, names, parents, {})
 
 
-def _mended(
+def _resolve_places(
     source: Path, root: str, nodes: Sequence[Node], described: Mapping[str, str], settings: Clusters
-) -> tuple[Hierarchy, list[Mend]]:
-    mended: list[Mend] = []
+) -> tuple[Hierarchy, list[Fix]]:
+    fixes: list[Fix] = []
     places = _places(nodes)
     below_root = places.pop(root, None)
-    names = _complete_names(root, places, described, mended)
+    names = _complete_names(root, places, described, fixes)
     for label in names:
         if label not in places:
             places[label] = _Places({"": [0]}, [], 1)
-            mended.append(Mend("no place", label, names[label], "", "top", "a class needs a place"))
+            fixes.append(Fix("no place", label, names[label], "", "top", "a class needs a place"))
     if below_root:
-        mended.append(Mend("below itself", root, "", "the root", "no class", "a place is lost"))
+        fixes.append(Fix("below itself", root, "", "the root", "no class", "a place is lost"))
     chosen = _chosen_parents(settings, names)
     parents = {}
     for label, place in places.items():
         ranked = [above for above in place.ranked(settings.place) if above in names] or [""]
         parents[label] = chosen.get(label, ranked[0])
         rule = "clusters.parents" if label in chosen else f"clusters.place = {settings.place}"
-        mended += _place_mends(label, place, parents[label], rule, names)
-    _open_loops(places, parents, chosen, settings.place, names, mended)
+        fixes += _place_fixes(label, place, parents[label], rule, names)
+    _open_loops(places, parents, chosen, settings.place, names, fixes)
     wholes = {label: place.wholes[0] for label, place in places.items() if place.wholes}
-    return _assemble(source, nodes, names, parents, wholes), mended
+    return _assemble(source, nodes, names, parents, wholes), fixes
 
 
 def _places(nodes: Sequence[Node]) -> dict[str, _Places]:
@@ -211,21 +211,21 @@ def _places(nodes: Sequence[Node]) -> dict[str, _Places]:
 
 
 def _complete_names(
-    root: str, places: Mapping[str, _Places], described: Mapping[str, str], mended: list[Mend]
+    root: str, places: Mapping[str, _Places], described: Mapping[str, str], fixes: list[Fix]
 ) -> dict[str, str]:
     """The name of each class, each once, in the order of the tree and then of the descriptions."""
     if not described.get(root):
-        mended.append(Mend("no description", root, "", "the root", "no class", "it says nothing"))
+        fixes.append(Fix("no description", root, "", "the root", "no class", "it says nothing"))
     names: dict[str, str] = {}
     taken: set[str] = set()
     for label in (*places, *(label for label in described if label not in (*places, root))):
         name = described.get(label, "")
         if not name:
             name, rule = label, "the label is the name"
-            mended.append(Mend("no description", label, name, "", name, rule))
+            fixes.append(Fix("no description", label, name, "", name, rule))
         if name in taken:
             before, name = name, f"{name} {label}"
-            mended.append(Mend("same name", label, name, before, name, "the label is added"))
+            fixes.append(Fix("same name", label, name, before, name, "the label is added"))
         names[label] = name
         taken.add(name)
     return names
@@ -243,10 +243,10 @@ def _chosen_parents(settings: Clusters, names: Mapping[str, str]) -> dict[str, s
     }
 
 
-def _place_mends(
+def _place_fixes(
     label: str, place: _Places, parent: str, rule: str, names: Mapping[str, str]
-) -> Iterator[Mend]:
-    """What is mended of the places of one class."""
+) -> Iterator[Fix]:
+    """The fixes of the places of one class."""
 
     def name(above: str) -> str:
         return names.get(above, above) or "top"
@@ -254,17 +254,17 @@ def _place_mends(
     after = name(parent)
     if len(place.parents) > 1 or parent not in (*place.parents, ""):
         before = "; ".join(map(name, place.parents))
-        yield Mend("several parents", label, names[label], before, after, rule)
+        yield Fix("several parents", label, names[label], before, after, rule)
     if place.wholes:
         before = "; ".join(
             [*map(name, place.parents), *(f"part of {name(whole)}" for whole in place.wholes)]
         )
         after = f"{after}, part of {name(place.wholes[0])}"
         rule = "parts are apart, and the first whole counts"
-        yield Mend("part", label, names[label], before, after, rule)
+        yield Fix("part", label, names[label], before, after, rule)
     elif len(place.parents) == 1 and place.count > 1:
         rule = "what repeats below a repeated class is one place"
-        yield Mend("copy", label, names[label], f"{place.count} x {name(parent)}", after, rule)
+        yield Fix("copy", label, names[label], f"{place.count} x {name(parent)}", after, rule)
 
 
 def _open_loops(
@@ -273,7 +273,7 @@ def _open_loops(
     chosen: Mapping[str, str],
     place: str,
     names: Mapping[str, str],
-    mended: list[Mend],
+    fixes: list[Fix],
 ) -> None:
     """Give every class that stands below itself its next place, or the top."""
     for label in parents:
@@ -290,7 +290,7 @@ def _open_loops(
             if not _is_below_itself(label, parents):
                 break
         after = names.get(parents[label], "top")
-        mended.append(Mend("loop", label, names[label], before, after, "the next place counts"))
+        fixes.append(Fix("loop", label, names[label], before, after, "the next place counts"))
 
 
 def _loop(label: str, parents: Mapping[str, str]) -> list[str]:

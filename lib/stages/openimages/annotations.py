@@ -59,7 +59,7 @@ def declare_annotations(graph: Graph) -> None:
         users |= {"images": files.image_root} if users else {}
         graph.add(
             f"extract/annotations/{side}",
-            partial(build_side, experiment, side),
+            partial(build_side_annotations, experiment, side),
             settings={
                 **_settings(experiment.config.clusters, *BOX_KEYS),
                 "images_root": data.images_root,
@@ -74,7 +74,7 @@ def declare_annotations(graph: Graph) -> None:
         )
     graph.add(
         "extract/clusters",
-        partial(choose, experiment),
+        partial(build_cluster_table, experiment),
         settings=as_dict(experiment.config.clusters, "place", "parents", "same_object_iou"),
         inputs=["extract/hierarchy", "extract/annotations/train"],
     )
@@ -96,23 +96,23 @@ def _settings(clusters: Clusters, *keys: str) -> dict[str, Any]:
 
 
 def build_hierarchy(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Give every class one place, and list what was mended."""
+    """Give every class one place, and list the fixes."""
     from lib.data.openimages.hierarchy import write_hierarchy
     from lib.data.openimages.places import read_hierarchy_file
 
     files = hierarchy_files(experiment)
-    hierarchy, mended = read_hierarchy_file(*files, experiment.config.clusters)
-    write_hierarchy(folder, hierarchy, mended)
+    hierarchy, fixes = read_hierarchy_file(*files, experiment.config.clusters)
+    write_hierarchy(folder, hierarchy, fixes)
     return {
         "classes": len(hierarchy),
         "places": len(hierarchy.node_class),
         "on_top": int((hierarchy.level == 0).sum()),
         "parts": int((hierarchy.part_of >= 0).sum()),
-        "mended": len(mended),
+        "fixes": len(fixes),
     }
 
 
-def build_side(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
+def build_side_annotations(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Read the tables of a side, and find the files of their images."""
     from lib.data.checksum import verify_checksum
     from lib.data.openimages.annotations import Limits, build_annotations
@@ -126,7 +126,7 @@ def build_side(experiment: Experiment, side: str, folder: Path) -> dict[str, Any
     return build_annotations(folder, files, hierarchy, experiment.config.clusters, limits)
 
 
-def choose(experiment: Experiment, folder: Path) -> dict[str, Any]:
+def build_cluster_table(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Choose the clusters by the images of the classes."""
     from lib.data.openimages.annotations import read_annotations
     from lib.data.openimages.cluster_table import build_clusters

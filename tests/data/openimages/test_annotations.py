@@ -8,7 +8,7 @@ from lib.data.openimages.annotations import (
     build_annotations,
     read_annotations,
 )
-from lib.data.openimages.hierarchy import Hierarchy, read_mended
+from lib.data.openimages.hierarchy import Hierarchy, read_fixes
 from lib.data.openimages.places import read_hierarchy_file
 from lib.errors import UserError
 from tests.data.openimages.annotated_folder import (
@@ -42,7 +42,7 @@ def test_images_have_their_files_and_boxes(tmp_path, hierarchy):
     assert annotations.boxes.cluster.tolist() == [-1, -1, -1]
     assert annotations.labels is None
     assert facts["images"] == 2
-    assert read_mended(tmp_path) == []
+    assert read_fixes(tmp_path) == []
 
 
 def test_images_without_a_file_are_listed_and_most_stop(tmp_path, hierarchy):
@@ -87,7 +87,7 @@ def test_an_object_at_two_levels_keeps_the_deeper_class(tmp_path, hierarchy, men
     names = names_of(hierarchy, read_annotations(tmp_path).boxes.class_row)
     assert names == (["car", "bus"] if mend else ["vehicle", "car", "bus"])
     assert facts["two_levels"] == int(mend)
-    lines = [(line.fault, line.name, line.before) for line in read_mended(tmp_path)]
+    lines = [(line.fault, line.name, line.before) for line in read_fixes(tmp_path)]
     assert lines == ([("two levels", "Vehicle", "1 boxes")] if mend else [])
 
 

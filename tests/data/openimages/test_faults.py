@@ -20,7 +20,7 @@ from lib.data.openimages.faults import (
     labels_without_a_box,
     with_labels,
 )
-from lib.data.openimages.hierarchy import Hierarchy, read_mended, write_hierarchy
+from lib.data.openimages.hierarchy import Hierarchy, read_fixes, write_hierarchy
 from lib.data.openimages.places import read_hierarchy_file
 from lib.data.synthetic.scenes.generate import generate
 from tests.data.openimages.annotated_folder import CSV, JSON
@@ -68,12 +68,12 @@ def test_every_planted_fault_is_found(tmp_path):
     faults = Faults(0.1, 0.3, 0.1, 0.3, 0.2, 0.0, 0.5)
     scenes = Scenes(num_images=60, size=48, num_classes=40, max_others=1, faults=faults)
     generate(tmp_path, scenes, seed=3)
-    hierarchy, mended = read_hierarchy_file(tmp_path / JSON, tmp_path / CSV, Clusters())
+    hierarchy, fixes = read_hierarchy_file(tmp_path / JSON, tmp_path / CSV, Clusters())
     files = AnnotationFiles([], [], tmp_path, tmp_path)
     folder = tmp_path / "annotations"
     folder.mkdir()
-    write_hierarchy(folder, hierarchy, mended)
-    of_tree = {(mend.fault, mend.label) for mend in read_mended(folder)}
+    write_hierarchy(folder, hierarchy, fixes)
+    of_tree = {(fix.fault, fix.label) for fix in read_fixes(folder)}
     build_annotations(folder, files, hierarchy, Clusters(), Limits(0.0, 0.0))
     found = read_faults(folder / "faults.csv", "fault", "image", "label")
     by_image = {(fault, image) for fault, image, _ in found}

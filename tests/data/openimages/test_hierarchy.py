@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from lib.data.openimages.hierarchy import (
+    Fix,
     Hierarchy,
-    Mend,
     find_class,
+    read_fixes,
     read_hierarchy,
-    read_mended,
     write_hierarchy,
 )
 from lib.errors import UserError
@@ -30,10 +30,10 @@ def make_hierarchy(parent: list[int]) -> Hierarchy:
 
 def test_a_hierarchy_is_read_as_it_was_written(tmp_path):
     hierarchy = make_hierarchy([-1, 0, 1, -1, 1])
-    mended = [Mend("part", "/m/1", "c, 1", "a", 'b "c"', "rule")]
-    write_hierarchy(tmp_path, hierarchy, mended)
+    fixes = [Fix("part", "/m/1", "c, 1", "a", 'b "c"', "rule")]
+    write_hierarchy(tmp_path, hierarchy, fixes)
     read = read_hierarchy(tmp_path)
-    assert read_mended(tmp_path) == mended
+    assert read_fixes(tmp_path) == fixes
     assert (read.labels, read.names) == (hierarchy.labels, hierarchy.names)
     for name in ("parent", "level", "part_of", "node_class", "node_parent", "node_part"):
         np.testing.assert_array_equal(getattr(read, name), getattr(hierarchy, name))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.clusters import Clusters
-from lib.data.openimages.hierarchy import Hierarchy, Mend
+from lib.data.openimages.hierarchy import Fix, Hierarchy
 from lib.data.openimages.places import read_hierarchy_file
 from lib.errors import UserError
 
@@ -30,7 +30,7 @@ def tree(label: str, *kinds: dict, parts: tuple = ()) -> dict[str, Any]:
 
 def read(
     folder: Path, root: dict, names: dict[str, str] | None = None, **settings: Any
-) -> tuple[Hierarchy, list[Mend]]:
+) -> tuple[Hierarchy, list[Fix]]:
     (folder / JSON).write_text(json.dumps(root))
     known = names if names is not None else {label: f"name of {label}" for label in "abcdefg"}
     (folder / CSV).write_text("".join(f"{label},{name}\n" for label, name in known.items()))
@@ -43,24 +43,24 @@ def parents(hierarchy: Hierarchy) -> dict[str, str]:
     return dict(zip(hierarchy.labels, (labels[row] for row in hierarchy.parent), strict=True))
 
 
-def faults(mended: list[Mend], *ignored: str) -> dict[str, list[str]]:
+def faults(fixes: list[Fix], *ignored: str) -> dict[str, list[str]]:
     """The labels of each fault; ignored: faults that are no matter."""
     found: dict[str, list[str]] = {}
-    for mend in mended:
-        if mend.fault not in ("no place", *ignored):
-            found.setdefault(mend.fault, []).append(mend.label)
+    for fix in fixes:
+        if fix.fault not in ("no place", *ignored):
+            found.setdefault(fix.fault, []).append(fix.label)
     return found
 
 
 def test_the_published_file_has_the_counts_of_the_article(shared_data):
     folder = shared_data / "openimages"
-    hierarchy, mended = read_hierarchy_file(folder / JSON, folder / CSV, Clusters())
+    hierarchy, fixes = read_hierarchy_file(folder / JSON, folder / CSV, Clusters())
     assert len(hierarchy) == 601
     assert len(hierarchy.node_class) + 1 == 848  # with the root
     assert Counter(hierarchy.level.tolist()) == {0: 90, 1: 231, 2: 226, 3: 47, 4: 7}
     assert (hierarchy.part_of >= 0).sum() == 38
     assert (hierarchy.node_part == 1).sum() == 53
-    counts = Counter(mend.fault for mend in mended)
+    counts = Counter(fix.fault for fix in fixes)
     assert counts == {"several parents": 45, "part": 38, "copy": 107, "no description": 1}
     places = np.bincount(hierarchy.node_class)
     assert (places > 1).sum() == 190 == 45 + 38 + 107
@@ -80,8 +80,8 @@ def test_the_published_file_has_the_counts_of_the_article(shared_data):
 def test_the_published_file_without_mending_mixes_kinds_and_parts(shared_data):
     folder = shared_data / "openimages"
     settings = Clusters(mend=False)
-    hierarchy, mended = read_hierarchy_file(folder / JSON, folder / CSV, settings)
-    assert not mended
+    hierarchy, fixes = read_hierarchy_file(folder / JSON, folder / CSV, settings)
+    assert not fixes
     assert (hierarchy.level == 0).sum() == 54
     row = hierarchy.names.index("Guitar")
     path = [hierarchy.names[above] for above in hierarchy.path(row)]
@@ -103,11 +103,11 @@ def test_another_parent_can_be_chosen_by_rule_or_by_name(shared_data):
 
 def test_a_part_is_no_subcategory(tmp_path):
     root = tree("root", tree("a", tree("b"), parts=(tree("c", tree("d")),)), tree("c", tree("d")))
-    hierarchy, mended = read(tmp_path, root)
+    hierarchy, fixes = read(tmp_path, root)
     assert parents(hierarchy) | {"e": "", "f": "", "g": ""} == parents(hierarchy)
     assert {label: parents(hierarchy)[label] for label in "abcd"} == dict(a="", b="a", c="", d="c")
     assert hierarchy.part_of.tolist()[:4] == [-1, -1, 0, -1]
-    assert faults(mended) == {"part": ["c"], "copy": ["d"], "no description": ["root"]}
+    assert faults(fixes) == {"part": ["c"], "copy": ["d"], "no description": ["root"]}
 
 
 def test_a_class_that_is_only_a_part_stands_on_top(tmp_path):
@@ -119,9 +119,9 @@ def test_a_class_that_is_only_a_part_stands_on_top(tmp_path):
 @pytest.mark.parametrize(("place", "parent"), [("deep", "c"), ("shallow", "a")])
 def test_of_several_parents_the_rule_takes_one(tmp_path, place, parent):
     root = tree("root", tree("a", tree("d")), tree("b", tree("c", tree("d"))), tree("e", tree("d")))
-    hierarchy, mended = read(tmp_path, root, place=place)
+    hierarchy, fixes = read(tmp_path, root, place=place)
     assert parents(hierarchy)["d"] == parent
-    (line,) = (mend for mend in mended if mend.fault == "several parents")
+    (line,) = (fix for fix in fixes if fix.fault == "several parents")
     assert line.before == "name of a; name of c; name of e"
     assert line.after == f"name of {parent}"
 
@@ -129,36 +129,36 @@ def test_of_several_parents_the_rule_takes_one(tmp_path, place, parent):
 def test_names_and_places_that_lack_are_named(tmp_path):
     root = tree("root", tree("a"), tree("x"))
     names = {"root": "Entity", "a": "same", "b": "same"}
-    hierarchy, mended = read(tmp_path, root, names)
+    hierarchy, fixes = read(tmp_path, root, names)
     assert dict(zip(hierarchy.labels, hierarchy.names, strict=True)) == {
         "a": "same",
         "x": "x",
         "b": "same b",
     }
-    assert [(mend.fault, mend.label) for mend in mended] == [
+    assert [(fix.fault, fix.label) for fix in fixes] == [
         ("no description", "x"),
         ("same name", "b"),
         ("no place", "b"),
     ]
-    unmended, _ = read(tmp_path, root, names, mend=False)
-    assert unmended.labels == ["a"]
+    first_places, _ = read(tmp_path, root, names, mend=False)
+    assert first_places.labels == ["a"]
 
 
 def test_a_class_below_itself_loses_that_place(tmp_path):
-    hierarchy, mended = read(tmp_path, tree("root", tree("a", tree("b", tree("a", tree("c"))))))
+    hierarchy, fixes = read(tmp_path, tree("root", tree("a", tree("b", tree("a", tree("c"))))))
     assert {label: parents(hierarchy)[label] for label in "abc"} == dict(a="", b="a", c="a")
-    assert faults(mended, "copy", "no description")["loop"] == ["a"]
+    assert faults(fixes, "copy", "no description")["loop"] == ["a"]
     crossed = tree("root", tree("a", tree("b")), tree("b", tree("a")))
-    hierarchy, mended = read(tmp_path, crossed)
+    hierarchy, fixes = read(tmp_path, crossed)
     assert sorted(parents(hierarchy)[label] for label in "ab") == ["", "a"]
-    assert len(faults(mended)["loop"]) == 1
+    assert len(faults(fixes)["loop"]) == 1
 
 
 def test_the_root_below_itself_is_no_class(tmp_path):
-    hierarchy, mended = read(tmp_path, tree("root", tree("a", tree("root", tree("b")))))
+    hierarchy, fixes = read(tmp_path, tree("root", tree("a", tree("root", tree("b")))))
     assert "root" not in hierarchy.labels
     assert parents(hierarchy)["b"] == ""
-    assert faults(mended)["below itself"] == ["root"]
+    assert faults(fixes)["below itself"] == ["root"]
 
 
 def test_chosen_parents_are_checked(tmp_path):
