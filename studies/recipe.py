@@ -37,8 +37,8 @@ COLOR = ("augment.brightness=0.2", "augment.contrast=0.2", "augment.saturation=0
 # Changes to the model's settings, or to the whole config if they begin with a dot.
 SETTINGS: dict[str, tuple[str, ...]] = {
     BASELINE: (),
-    "second seed": ("seed=101",),  # the effect of chance
-    "third seed": ("seed=102",),
+    "second seed": ("seed={second}",),  # the effect of chance
+    "third seed": ("seed={third}",),
     "mixup": ("loss.mixup_alpha=0.2",),
     "geometry": GEOMETRY,
     "geometry, last epoch without": (*GEOMETRY, "augment.no_aug_epochs=1"),
@@ -106,6 +106,11 @@ def study(
     return tables.compare(correct)
 
 
+def with_seeds(change: str, seed: int) -> str:
+    """A change whose {second} and {third} are seeds that no other row and no other run has."""
+    return change.replace("{second}", str(101 + 2 * seed)).replace("{third}", str(102 + 2 * seed))
+
+
 def make_variant(
     experiment: Experiment,
     path: str,
@@ -119,7 +124,7 @@ def make_variant(
     It shares stage 01 with `experiment`, and the baseline's networks if only predictions differ.
     """
     changes = [
-        change[1:] if change.startswith(".") else f"models.{model}.{change}"
+        change[1:] if change.startswith(".") else f"models.{model}.{with_seeds(change, seed)}"
         for change in SETTINGS[name]
     ]
     folder = [f"work={experiment.folder}_recipe", f"name={slug(name)}_{seed}"]

@@ -57,7 +57,6 @@ COVERED_BY = {
     "lib.stages.scoring": "tests/stages/test_runs.py",
     "lib.stages.stack": "tests/stages/test_runs.py",
     "lib.stages.submit": "tests/stages/test_new_products.py",
-    "lib.stages.train": "tests/stages/test_mosaics.py",
 }
 
 

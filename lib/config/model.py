@@ -289,7 +289,7 @@ class Model:
     )
     compile: bool = setting(False, "Use torch.compile: a slow start, then faster steps.")
     checkpoint: Literal["last", "best"] = setting(
-        "last", "Epoch that predicts: the last, or the best on the images left out."
+        "last", "Epoch that predicts: the last, or the best on a watched share of its training set."
     )
     seed: NonNegativeInt = setting(0, "Added to the experiment's seed.")
     blend_weight: NonNegativeFloat = setting(
@@ -304,3 +304,12 @@ class Model:
     fusion: Fusion = field(default_factory=Fusion)
     mosaic: Mosaic = field(default_factory=Mosaic)
     segmentation: Segmentation = field(default_factory=Segmentation)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether figures of an epoch decide something about the network.
+
+        They are then those of a share of its training folds, which does not train: the fold that
+        it predicts out-of-fold has no say in it.
+        """
+        return self.checkpoint == "best" or self.lr_schedule.kind == "plateau"

@@ -22,6 +22,7 @@ from lib.config.schema import Predict, Run
 from lib.data.aspect.reader import batch_shapes
 from lib.data.crops import center_crop, crop
 from lib.data.image_reader import ImageReader
+from lib.errors import UserError
 from lib.models.classifier import ImageClassifier
 from lib.pipeline.reading import load_array, reading
 from lib.runtime import device as devices
@@ -30,6 +31,7 @@ from lib.utils.files import atomic_write
 from lib.utils.npy import open_array
 
 PCA_SAMPLE = 20_000  # images that the principal axes are computed from
+FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 PROGRESS = "progress"  # file with the number of rows written; deleted at the end
 
 
@@ -73,10 +75,10 @@ def write_embeddings(
             images = np.arange(done, min(done + settings.shard_size, num_images))
             for position, pooled in embedder.embed(images):
                 batch = images[position]
-                embeddings[batch] = pooled @ mean_and_axes[1:] - mean_and_axes[0]
+                embeddings[batch] = to_float16(pooled @ mean_and_axes[1:] - mean_and_axes[0])
                 decoded[batch] = ~reader.corrupt[batch]
                 if features is not None:
-                    features[batch] = pooled
+                    features[batch] = to_float16(pooled)
                 done += len(pooled)
                 bar.update(len(pooled))
             for array in (embeddings, decoded, features):
@@ -86,6 +88,11 @@ def write_embeddings(
                 temporary.write_text(str(done))
     progress.unlink(missing_ok=True)
     return {"images": num_images, "dims": dims, "width": width}
+
+
+def to_float16(values: np.ndarray) -> np.ndarray:
+    """Finite values float32 as they are stored: float16, where its range ends as its last value."""
+    return np.clip(values, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
 
 
 def _open_rows(
@@ -121,7 +128,8 @@ class _Embedder:
     def embed(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pooled features of the center view of images int64 [n], batch by batch.
 
-        Yields (positions in `images` int64 [b], features float32 [b, width]).
+        Yields (positions in `images` int64 [b], features float32 [b, width]). Raises UserError for
+        features that are not finite: no cosine and no fusion could use them.
         """
         if self.pooled is not None:
             for batch in chunks(len(images), self.batch_size):
@@ -134,7 +142,13 @@ class _Embedder:
             with torch.inference_mode(), devices.autocast(self.model, self.device):
                 view = crop(devices.to_device(pixels, self.device), box, crop_size)
                 features = self.net.embed(self.net.normalise(view))
-            yield order[done : done + len(rows)], features.float().cpu().numpy()
+            pooled = features.float().cpu().numpy()
+            if not np.isfinite(pooled).all():
+                raise UserError(
+                    f'{self.net.name}: its embeddings are not finite; set precision = "float32"'
+                    " for it, or take other weights"
+                )
+            yield order[done : done + len(rows)], pooled
             done += len(rows)
 
 

@@ -103,9 +103,7 @@ class ImageClassifier(Classifier):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images float [n, 3, h, w] -> logits float32 [n, num_classes]."""
         features = self._features(images)
-        return self.head(
-            features if self._head_takes_map else self._pool(self.body, features)
-        ).float()
+        return self.head(features if self._head_takes_map else self._pool(self.body, features))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images float [n, 3, h, w] -> pooled features float [n, num_features]."""

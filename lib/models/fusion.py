@@ -11,6 +11,7 @@ from torch import nn
 
 from lib.config.model import Fusion
 from lib.models.classifier import SingleStageClassifier
+from lib.models.heads import LastLinear
 
 SQUEEZE_RATIO = 16  # width of the embedding over width of the gate's inner layer
 
@@ -27,7 +28,7 @@ class FusionModel(SingleStageClassifier):
     def __init__(self, settings: Fusion, width: int, num_classes: int) -> None:
         super().__init__()
         self.body = _FusionEncoder(settings, width)
-        self.head = nn.Linear(
+        self.head = LastLinear(
             settings.hidden_sizes[-1] if settings.hidden_sizes else width, num_classes
         )
         self.register_buffer("mean", torch.zeros(width))
@@ -35,7 +36,7 @@ class FusionModel(SingleStageClassifier):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Normalised embeddings [n, views, width + 1] -> logits, both float32."""
-        return self.head(self.body(embeddings)).float()
+        return self.head(self.body(embeddings))
 
     def normalise(self, inputs: torch.Tensor) -> torch.Tensor:
         """Embeddings [n, views, width], NaN for a missing image -> float32 [n, views, width + 1].

@@ -41,7 +41,20 @@ def create_head(
     return WideHead(map_channels or num_features, num_classes, rank, dropout)
 
 
-class LinearHead(nn.Linear):
+class LastLinear(nn.Linear):
+    """A linear layer that computes logits in float32, also under autocast.
+
+    bf16 has three digits: of thousands of classes many would have equal logits, and the order of
+    the top k would be that of their numbers.
+    """
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features float [n, in_features] -> logits float32 [n, out_features]."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())
+
+
+class LinearHead(LastLinear):
     """Dropout and a linear layer: [n, num_features] -> [n, num_classes]."""
 
     takes_map = False
@@ -51,7 +64,7 @@ class LinearHead(nn.Linear):
         self.dropout = dropout
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Pooled features float [n, num_features] -> logits float [n, num_classes]."""
+        """Pooled features float [n, num_features] -> logits float32 [n, num_classes]."""
         return super().forward(functional.dropout(features, self.dropout, self.training))
 
 
@@ -73,19 +86,19 @@ class WideHead(nn.Module):
         self.dropout = dropout
         self.up = nn.Conv2d(channels, num_classes, 1, bias=False)
         self.norm = nn.BatchNorm2d(num_classes)
-        self.first = _square_linear(num_classes, rank)
-        self.second = _square_linear(num_classes, rank)
+        self.first = _square_linear(nn.Linear, num_classes, rank)
+        self.second = _square_linear(LastLinear, num_classes, rank)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Feature map [n, channels, h, w], or vector [n, channels] -> logits [n, num_classes]."""
+        """Map [n, channels, h, w] or vector [n, channels] -> logits float32 [n, num_classes]."""
         maps = features if features.ndim == 4 else features[:, :, None, None]
         pooled = functional.relu(self.norm(self.up(maps))).mean((2, 3))
         pooled = functional.dropout(pooled, self.dropout, self.training)
         return self.second(functional.relu(self.first(pooled)))
 
 
-def _square_linear(size: int, rank: int) -> nn.Module:
-    """A linear layer size -> size, or its factorisation size -> rank -> size."""
+def _square_linear(kind: type[nn.Linear], size: int, rank: int) -> nn.Module:
+    """A linear layer of a kind, size -> size, or its factorisation size -> rank -> size."""
     if not rank:
-        return nn.Linear(size, size)
-    return nn.Sequential(nn.Linear(size, rank, bias=False), nn.Linear(rank, size))
+        return kind(size, size)
+    return nn.Sequential(nn.Linear(size, rank, bias=False), kind(rank, size))

@@ -17,6 +17,7 @@ from torch.nn import functional
 from lib.data.strokes import SQUARE
 from lib.models.backbone import Backbone, InputSize, InputStats, Units
 from lib.models.classifier import SingleStageClassifier
+from lib.models.heads import LastLinear
 
 SIDE = 28
 STATS = InputStats((0.0,) * 3, (255.0,) * 3)
@@ -111,7 +112,7 @@ class StrokeNetwork(SingleStageClassifier):
         channels = zip((6, *STROKE_CHANNELS), STROKE_CHANNELS, strict=False)
         self.body = nn.Sequential(*(_stroke_layer(*pair) for pair in channels))
         self.dropout = dropout
-        self.head = nn.Linear(2 * STROKE_CHANNELS[-1], num_classes)
+        self.head = LastLinear(2 * STROKE_CHANNELS[-1], num_classes)
         self.register_buffer("mean", torch.full((2,), SQUARE / 2))
 
     def normalise(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -138,7 +139,7 @@ class StrokeNetwork(SingleStageClassifier):
                 mask = functional.max_pool1d(mask, 2)
         mean = maps.sum(2) / mask.sum(2).clamp(min=1)
         pooled = torch.cat([maps.amax(2), mean], 1)
-        return self.head(functional.dropout(pooled, self.dropout, self.training)).float()
+        return self.head(functional.dropout(pooled, self.dropout, self.training))
 
 
 def _stroke_layer(channels_in: int, channels_out: int) -> nn.Sequential:

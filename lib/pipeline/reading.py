@@ -55,6 +55,15 @@ def read_json(path: Path, *keys: str) -> Any:
         return value
 
 
+def read_json_lines(path: Path, key: str) -> list[dict[str, Any]]:
+    """The tables of a file of JSON lines, each with this key. Raises UserError."""
+    with reading(path), path.open() as file:
+        lines = [json.loads(line) for line in file]
+        if not all(isinstance(line, dict) and key in line for line in lines):
+            raise ValueError(f"a line without {key}")
+        return lines
+
+
 def load_array(path: Path) -> "np.ndarray":
     """The array of a .npy file, in memory. Raises UserError."""
     from lib.utils.npy import read_array

@@ -1,7 +1,7 @@
 """Stage 02: train every network that sees images, once or once for each fold.
 
     work/<name>/pseudo/<labels>       second round only: labels for test products
-    work/<name>/cnn/<model>/<fold>    last.pt, best.pt, history.jsonl
+    work/<name>/cnn/<model>/<fold>    last.pt, history.jsonl, and best.pt where it predicts
 
 <fold> is `full`, or `fold<i>` for the network that leaves out fold i. Models with input =
 "embedding" are trained in stage 03, because they read embeddings.
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from lib.data.catalog import Catalog
 
+# What a network on embeddings does not read.
+OF_IMAGES = ("arch", "weights", "head", "head_rank", "dropout", "resize", "crop", "flip", "augment")
 ALL_FOLDS = "all"  # the set of labels that all networks may train on
 
 NAME, SCRIPT, PARALLEL = "train", "02_train_cnn.py", True
@@ -61,11 +63,8 @@ def declare_network(
 ) -> Artifact:
     """One network of a model, built by `build(experiment, name, fold, folder)`."""
     experiment, model = graph.experiment, graph.experiment.config.models[name]
-    unused = [] if model.input == "mosaic" else ["mosaic"]
-    unused += [] if model.aspect.num_clusters else ["aspect"]
-    unused += [] if model.kind == "segmentation" else ["kind", "segmentation"]
     settings = {
-        "train": as_dict(model, "blend_weight", "checkpoint", *unused),
+        "train": as_dict(model, "blend_weight", *_unused_settings(model)),
         "seed": experiment.config.seed,
     }
     if experiment.teacher:
@@ -87,6 +86,15 @@ def declare_network(
     )
 
 
+def _unused_settings(model: Model) -> list[str]:
+    """Settings that a network does not depend on, of those that it could have."""
+    unused = [] if model.is_watched else ["checkpoint"]
+    unused += [] if model.input == "mosaic" else ["mosaic"]
+    unused += [] if model.aspect.num_clusters else ["aspect"]
+    unused += [] if model.kind == "segmentation" else ["kind", "segmentation"]
+    return unused + (list(OF_IMAGES) if model.input == "embedding" else ["fusion"])
+
+
 def image_models(experiment: Experiment) -> dict[str, Model]:
     """The models whose rows are images, or mosaics of a product's images."""
     models = experiment.config.classifiers.items()
@@ -102,8 +110,7 @@ def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
 def train_network(experiment: Experiment, name: str, fold: str, folder: Path) -> dict[str, Any]:
     """Train one network of model `name` on `fit`, or on `fit` without its own fold.
 
-    The products left out, or those of `holdout`, are the validation set: they choose `best.pt`,
-    never the weights. Raises UserError for a mosaic model with fewer than 2 training products.
+    Raises UserError for a mosaic model with fewer than 2 training products.
     """
     import numpy as np
 
@@ -152,15 +159,24 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
 def train_valid_products(
     experiment: Experiment, model: Model, fold: str
 ) -> tuple["np.ndarray", "np.ndarray"]:
-    """Products of the training set and of the validation set: ascending int64 each."""
+    """Products of the training set and of the validation set: ascending int64 each.
+
+    The products that the network will predict out-of-fold only show in its history. Where an
+    epoch's figures decide something, a share of the training set is watched in their place.
+    """
     from lib.data.catalog import read_splits
+    from lib.data.splits import split_watched
 
     splits = read_splits(experiment.path("extract/splits"))
     products = splits.products("fit")
     if fold == "full":
-        return products, splits.products("holdout")
-    held_out = splits.fold_of_product(model.n_folds)[products] == int(fold.removeprefix("fold"))
-    return products[~held_out], products[held_out]
+        train, valid = products, splits.products("holdout")
+    else:
+        left_out = splits.fold_of_product(model.n_folds)[products] == int(fold.removeprefix("fold"))
+        train, valid = products[~left_out], products[left_out]
+    if model.is_watched:
+        return split_watched(train, splits.group, experiment.config.seed + model.seed)
+    return train, valid
 
 
 def _check_enough(name: str, model: Model, num_products: int) -> None:

@@ -1,7 +1,7 @@
 """Files of a training run, and trained networks loaded from them.
 
 last.pt        {"network", "classes", "model"}; while training also what a resume needs
-best.pt        the same, of the epoch with the best accuracy on the validation rows
+best.pt        with checkpoint = "best": the epoch with the best accuracy on the validation rows
 history.jsonl  one line per epoch: learning rate, losses, accuracies
 _times.jsonl   one line per epoch: wall-clock and CPU seconds; nothing depends on it
 """
@@ -19,7 +19,7 @@ from lib.models import factory
 from lib.models.classifier import ImageClassifier
 from lib.models.fusion import FusionModel
 from lib.models.workarounds import load_tensors
-from lib.pipeline.reading import reading
+from lib.pipeline.reading import read_json_lines, reading
 from lib.utils.files import atomic_write
 
 MAX_CLASSES = 32_767  # as `lib/data/catalog.py` has it
@@ -101,9 +101,9 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
 
 def facts(folder: Path, num_images: int) -> dict[str, Any]:
     """Figures of a finished run for the manifest."""
-    history = _read_lines(folder / "history.jsonl", "valid_accuracy")
+    history = read_json_lines(folder / "history.jsonl", "valid_accuracy")
     accuracies = [h["valid_accuracy"] for h in history if h["valid_accuracy"] is not None]
-    times = _read_lines(folder / "_times.jsonl", "images_per_second")
+    times = read_json_lines(folder / "_times.jsonl", "images_per_second")
     with reading(folder / "history.jsonl"):
         return {
             "images": num_images,
@@ -180,12 +180,3 @@ def _checked(checkpoint: Any) -> dict[str, Any]:
     if not 1 < checkpoint["classes"] <= MAX_CLASSES:
         raise ValueError(f"{checkpoint['classes']} classes")
     return checkpoint
-
-
-def _read_lines(path: Path, key: str) -> list[dict[str, Any]]:
-    """The tables of a file of JSON lines, each with this key. Raises UserError."""
-    with reading(path), path.open() as file:
-        lines = [json.loads(line) for line in file]
-        if not all(isinstance(line, dict) and key in line for line in lines):
-            raise ValueError(f"a line without {key}")
-        return lines

@@ -28,7 +28,7 @@ class TrainingSet:
     labels: int16 [R], class id of each row.
     product: int32 [R], product of each row; rows of a product are consecutive.
     train_rows: int64, ascending, rows that train.
-    valid_rows: int64, ascending, rows that only validate; if empty, best.pt is last.pt.
+    valid_rows: int64, ascending, rows that only validate; if empty, the last epoch is the best.
     num_classes: number of classes.
     levels: int [classes] for each upper level of the category tree, the group of each class.
     weights: float [R], weight of each row's loss; None for 1.

@@ -36,9 +36,9 @@ class OptimizerStep:
             else:
                 group["betas"] = (momentum, group["betas"][1])
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a micro-batch's mean loss; all micro-batches weigh the same."""
-        (loss / self.model_cfg.grad_accum_steps).backward()
+    def backward(self, loss: torch.Tensor, num_parts: float = 1.0) -> None:
+        """Add the gradient of a micro-batch's mean loss, which is one of `num_parts` of a batch."""
+        (loss / num_parts).backward()
 
     def step(self) -> None:
         """Clip the accumulated gradient, take a step, and clear the gradient."""

@@ -226,11 +226,16 @@ def save_weights(
     if setup.group.is_primary:
         weights = {key: value.cpu() for key, value in state.model.state_dict().items()}
         content = {
-            "network": setup.model_cfg.arch,
+            "network": network_name(setup.model_cfg),
             "classes": setup.training_set.num_classes,
             "model": weights,
         }
         checkpoint.write(setup.folder / name, content | (resume or {}))
+
+
+def network_name(model_cfg: Model) -> str:
+    """What a checkpoint says that it holds: the architecture, or "fusion"."""
+    return "fusion" if model_cfg.input == "embedding" else model_cfg.arch
 
 
 def check_finite_loss(

@@ -156,11 +156,14 @@ def training_step(
     lr, momentum = setup.schedule.lr_and_momentum(state.progress.epoch, step, state.progress.losses)
     state.optimizer.set_lr(lr, momentum)
     total = torch.zeros((), device=setup.device)
+    num_rows = sum(micro_batch.num_rows for micro_batch in batch)
     for number, micro_batch in enumerate(batch, 1):
+        # The rows of a batch weigh the same: its last micro-batch may be smaller than the others.
+        num_parts = num_rows / micro_batch.num_rows
         with setup.group.no_sync(state.forward, skip=number < len(batch)):
-            loss = forward_loss(setup, state, micro_batch) * micro_batch.weight
-            state.optimizer.backward(loss)
-        total += loss.detach() / len(batch)
+            loss = forward_loss(setup, state, micro_batch, num_parts) * micro_batch.weight
+            state.optimizer.backward(loss, num_parts)
+        total += loss.detach() / num_parts
     state.optimizer.step()
     setup.group.average_bn_stats(state.model)
     if state.average:
@@ -169,8 +172,10 @@ def training_step(
     return total
 
 
-def forward_loss(setup: TrainSetup, state: TrainState, micro_batch: MicroBatch) -> torch.Tensor:
-    """Mean loss of this rank's rows of a micro-batch."""
+def forward_loss(
+    setup: TrainSetup, state: TrainState, micro_batch: MicroBatch, num_parts: float
+) -> torch.Tensor:
+    """Mean loss of this rank's rows of a micro-batch, one of `num_parts` of a batch."""
     cfg, device, rows = setup.model_cfg, setup.device, micro_batch.rows
     weights = None if setup.weights is None else setup.weights[rows].to(device)
     inputs, targets = inputs_and_targets(micro_batch.inputs, setup.labels[rows], device)
@@ -178,7 +183,7 @@ def forward_loss(setup: TrainSetup, state: TrainState, micro_batch: MicroBatch) 
     if cfg.loss.mixup_alpha:
         return mixup_loss(setup, state, inputs, targets, weights)
     logits = predict_logits(setup, state, inputs)
-    record_predictions(setup, state, micro_batch, logits.detach(), targets)
+    record_predictions(setup, state, micro_batch, logits.detach(), targets, num_parts)
     return weighted_mean(setup.losses(logits, targets), weights)
 
 
@@ -211,13 +216,14 @@ def record_predictions(
     micro_batch: MicroBatch,
     logits: torch.Tensor,
     targets: Any,
+    num_parts: float,
 ) -> None:
     """Add the accuracy of a micro-batch, of masks their IoU, to the statistics.
 
     Also keep what hard examples need.
     """
     accuracy = setup.losses.correct(logits, targets).float().mean()
-    state.stats.num_correct += accuracy * micro_batch.weight / setup.model_cfg.grad_accum_steps
+    state.stats.num_correct += accuracy * micro_batch.weight / num_parts
     if setup.model_cfg.sampling.hard_example_weight:
         true_probs = logits.softmax(1).gather(1, targets[:, None])[:, 0]
         state.stats.true_probs[micro_batch.position] = true_probs.cpu().numpy()
@@ -240,7 +246,7 @@ def end_chunk(setup: TrainSetup, state: TrainState, rows: np.ndarray) -> None:
 
 
 def validate(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
-    """Loss and accuracy of the validation rows; writes `best.pt` if the accuracy is the highest."""
+    """Loss and accuracy of the validation rows; writes `best.pt` if the best epoch predicts."""
     cfg, progress = setup.model_cfg, state.progress
     if state.average and not setup.schedule.is_head_only(progress.epoch):
         state.average.after_epoch(progress.epoch - cfg.head_only_epochs, cfg.epochs)
@@ -257,7 +263,8 @@ def validate(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
             setup.group,
         )
         accuracy = metrics["valid_accuracy"]
-        if accuracy is not None and accuracy > progress.best_accuracy:
+        is_best = accuracy is not None and accuracy > progress.best_accuracy
+        if cfg.checkpoint == "best" and is_best:
             save_weights(setup, state, "best.pt")
     return metrics
 
@@ -266,15 +273,13 @@ def averaged_weights(setup: TrainSetup, state: TrainState) -> AbstractContextMan
     """Within it the model has its averaged weights, if there are any."""
     if not state.average or not state.average.started:
         return nullcontext()
-    schedule, epoch, train_rows = (
-        setup.schedule,
-        state.progress.epoch,
-        setup.training_set.train_rows,
-    )
+    schedule, train_rows = setup.schedule, setup.training_set.train_rows
     last_epoch = schedule.num_epochs - 1
+    # At the end of the run as after its last epoch: what was evaluated is what is saved.
+    epoch = min(state.progress.epoch, last_epoch)
     # Only full batches: batch norms take the mean over batches, in which a small one would count
     # as much as the others.
-    size = schedule.micro_batch_size(max(last_epoch, 0))
+    size = schedule.micro_batch_size(last_epoch)
     num_batches = max(1, min(MAX_BN_BATCHES, len(train_rows) // size))
     order = epoch_order(train_rows, setup.training_set.cluster, size, setup.seed, epoch)
     rows = order.slice(0, size * num_batches)
@@ -319,7 +324,7 @@ def save_final_weights(setup: TrainSetup, state: TrainState) -> None:
     """Write only weights into `last.pt`, which marks the run as finished."""
     freeze_units(setup, state)
     with averaged_weights(setup, state):
-        if len(setup.valid_rows) == 0:
+        if setup.model_cfg.checkpoint == "best" and len(setup.valid_rows) == 0:
             save_weights(setup, state, "best.pt")
         save_weights(setup, state, "last.pt")
 

@@ -92,10 +92,9 @@ class WeightAverage:
     def _current(self) -> dict[str, torch.Tensor]:
         return {k: v for k, v in self.model.state_dict().items() if v.is_floating_point()}
 
-    @torch.no_grad()
     def _load(self, values: dict[str, torch.Tensor]) -> None:
-        for key, value in self._current().items():
-            value.copy_(values[key])
+        # Not by copying into the tensors: the model also forgets the fused copies of frozen layers.
+        self.model.load_state_dict(values, strict=False)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lib.config.schema import Split
 from lib.data.catalog import FIT, HOLDOUT, LOCKED, read_splits
-from lib.data.splits import assign_splits, build_splits
+from lib.data.splits import assign_splits, build_splits, split_watched
 from lib.errors import UserError
 
 
@@ -145,3 +145,27 @@ def test_too_few_groups_are_an_error(tmp_path):
     ids, label = random_products(300, 5, 1)
     with pytest.raises(UserError, match=r"1 groups .* are too few for part locked"):
         build_splits(tmp_path, ids, label, Split(0.0, 0.1, 4), 1, np.arange(300) // 30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 400), st.integers(1, 300), st.booleans(), st.integers(0, 9))
+def test_a_share_of_whole_groups_is_watched(count, num_groups, grouped, seed):
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, num_groups, 2 * count).astype(np.int32) if grouped else None
+    products = np.sort(rng.choice(2 * count, count, replace=False))
+    train, watched = split_watched(products, group, seed)
+    assert (np.sort(np.append(train, watched)) == products).all()
+    key = np.arange(2 * count) if group is None else group
+    assert not set(key[train]) & set(key[watched])
+    sizes = np.unique(key[products], return_counts=True)[1]
+    if len(sizes) > 1:
+        assert 1 <= len(watched) <= max(round(0.05 * count), sizes.min())
+    assert len(train)
+
+
+def test_what_is_watched_is_bounded_and_follows_from_the_seed():
+    products = np.arange(1_000_000)
+    train, watched = split_watched(products, None, 1)
+    assert (len(train), len(watched)) == (995_000, 5_000)
+    assert (split_watched(products, None, 1)[1] == watched).all()
+    assert len(np.intersect1d(split_watched(products, None, 2)[1], watched)) < 200

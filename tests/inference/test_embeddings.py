@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.config.schema import Predict, Run
+from lib.errors import UserError
 from lib.inference.embeddings import write_embeddings
 from lib.training.checkpoint import load_classifier
 from tests.image_catalog import CORRUPT, PRODUCTS, SHAPES, clustered_reader, folder_of
@@ -128,3 +129,27 @@ def test_an_interrupted_call_resumes_with_the_same_result(tmp_path, model, check
     for name in ("features.npy", "decoded.npy"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
     assert not (resumed / "progress").exists()
+
+
+def scaled(checkpoint, factor):
+    """The same network with larger features."""
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["model"]["body.4.1.weight"].mul_(factor)
+    torch.save(saved, checkpoint)
+    return checkpoint
+
+
+def test_features_beyond_the_range_of_float16_are_its_largest_value(
+    tmp_path, model, checkpoints, reader
+):
+    checkpoint = scaled(checkpoints[0], 1e8)
+    _, embeddings = run(tmp_path, model, checkpoint, reader, keep_features=True)
+    features = np.load(tmp_path / "features.npy")
+    assert pooled_features(model, checkpoint, reader).max() > 65504
+    assert np.isfinite(embeddings).all()
+    assert features.max() == 65504
+
+
+def test_features_that_are_no_numbers_are_refused(tmp_path, model, checkpoints, reader):
+    with pytest.raises(UserError, match="small: its embeddings are not finite"):
+        run(tmp_path, model, scaled(checkpoints[0], float("nan")), reader)

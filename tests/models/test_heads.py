@@ -98,3 +98,22 @@ def test_a_checkpoint_with_a_wide_head_loads_into_the_same_kind(tmp_path):
     assert full_rank.head.first.weight.shape == (4, 4)
     linear = create_model("small", 4, str(path))
     assert linear.head.weight.shape == (4, 256)
+
+
+@pytest.mark.parametrize("kind", heads.KINDS)
+def test_logits_are_computed_in_float32_under_autocast(kind):
+    """In bf16, thousands of classes share a few hundred values."""
+    torch.manual_seed(1)
+    num_classes = 2000
+    head = heads.create_head(kind, 16, 16, num_classes, 8 if kind == "wide" else 0).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = head(torch.randn(1, 16))
+    assert logits.dtype == torch.float32
+    assert len(logits.unique()) > 0.95 * num_classes
+
+
+def test_the_linear_head_gives_under_autocast_what_it_gives_in_float32():
+    head, features = heads.create_head("linear", 16, 16, 30), torch.randn(4, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = head(features.bfloat16())
+    assert torch.equal(rounded, head(features.bfloat16().float()))

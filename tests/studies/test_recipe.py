@@ -24,6 +24,18 @@ def test_every_setting_changes_the_model_or_its_predictions(name, tmp_path):
     assert (settings(variant) == settings(base)) == (name == recipe.BASELINE)
 
 
+def test_seeds_of_all_runs_differ():
+    """Of the baseline and the rows that change nothing but the seed, for several runs of each."""
+    base = Experiment(load(CONFIG))
+    names = (recipe.BASELINE, "second seed", "third seed")
+    variants = [
+        recipe.make_variant(base, CONFIG, (), "lite0", name, seed)
+        for name in names
+        for seed in range(3)
+    ]
+    assert len({variant.config.models["lite0"].seed for variant in variants}) == 9
+
+
 def test_a_finished_study_builds_nothing_again(small_study, capfd):
     _, study, rows = small_study
     capfd.readouterr()

@@ -60,10 +60,10 @@ def test_without_a_largest_norm_the_gradient_is_not_clipped(net):
 def test_accumulated_micro_batches_take_the_step_of_their_mean(net):
     accumulated = copy.deepcopy(net)
     _, expected = take_step(net, 2.0, clip_grad_norm=0.0)
-    optimizer = OptimizerStep(accumulated, Model(grad_accum_steps=4, clip_grad_norm=0.0), False)
+    optimizer = OptimizerStep(accumulated, Model(clip_grad_norm=0.0), False)
     optimizer.set_lr(0.1, 0.0)
     for gradient in (0.0, 1.0, 3.0, 4.0):
-        optimizer.backward(sum((gradient * p).sum() for p in accumulated.parameters()))
+        optimizer.backward(sum((gradient * p).sum() for p in accumulated.parameters()), 4)
     optimizer.step()
     for name, param in accumulated.named_parameters():
         torch.testing.assert_close(param, expected[name])

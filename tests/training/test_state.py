@@ -73,8 +73,8 @@ def short_chunks(monkeypatch):
 
 @pytest.fixture
 def model(model):
-    """A model that draws random numbers in every step."""
-    return replace(model, dropout=0.2)
+    """A model that draws random numbers in every step, and keeps its best epoch too."""
+    return replace(model, dropout=0.2, checkpoint="best")
 
 
 @pytest.mark.usefixtures("short_chunks")
@@ -182,6 +182,11 @@ def test_without_validation_images_best_is_last(tmp_path, model, reader, labels)
     facts = train(tmp_path, model, reader, labels, valid=np.arange(0))
     assert facts["best_accuracy"] is None
     assert_same_weights(load(tmp_path)["model"], load(tmp_path, "best.pt")["model"])
+
+
+def test_without_a_choice_of_the_best_epoch_only_the_last_is_kept(tmp_path, model, reader, labels):
+    train(tmp_path, replace(model, checkpoint="last"), reader, labels)
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["last.pt"]
 
 
 def test_best_is_the_epoch_of_the_highest_accuracy(tmp_path, model, reader, labels):

@@ -85,7 +85,9 @@ def assert_same_weights(a, b):
 
 def assert_same_run(a, b):
     """Two folders hold the same weights and the same history, to the last bit."""
-    for name in ("last.pt", "best.pt"):
+    names = sorted(path.name for path in a.glob("*.pt"))
+    assert names == sorted(path.name for path in b.glob("*.pt"))
+    for name in names:
         assert_same_weights(load(a, name)["model"], load(b, name)["model"])
     assert history(a) == history(b)
 

@@ -147,13 +147,15 @@ class MicroBatch(NamedTuple):
     """Rows that a rank passes through the network at once: int64 [b], with inputs [b, ...].
 
     position: of these rows among all rows that were loaded. weight: factor of the mean loss of
-    this rank, so that the mean over the ranks is that of the whole micro-batch.
+    this rank, so that the mean over the ranks is that of the whole micro-batch. num_rows: of the
+    micro-batch over all ranks.
     """
 
     rows: np.ndarray
     inputs: Any
     position: slice
     weight: float
+    num_rows: int
 
 
 def micro_batches(
@@ -174,4 +176,4 @@ def micro_batches(
         count = min(size, len(rows) - start)
         shard = group.shard(count)
         position = slice(start + shard.start, start + shard.stop)
-        yield MicroBatch(shard_rows, inputs, position, group.shard_weight(count))
+        yield MicroBatch(shard_rows, inputs, position, group.shard_weight(count), count)
