@@ -95,7 +95,7 @@ def study(
     for seed in range(seeds):
         for name in VARIANTS:
             variant = make_variant(base, path, overrides, model, num_clusters, name, seed)
-            correct.setdefault(name, []).append(recipe.train_and_predict(variant, model))
+            correct.setdefault(name, []).append(recipe.train_and_predict(variant, model).correct)
     return correct
 
 
@@ -178,7 +178,7 @@ def by_cluster(
         before, after = tables.compare(ours)
         cells = tables.to_markdown("", [before, after]).splitlines()[-1].split(" | ")
         ratio, (height, width) = 2.0**aspect, shape.crop
-        accuracies = [f"{row.accuracy.value:.4f}" for row in (before, after)]
+        accuracies = [f"{row.score.value:.4f}" for row in (before, after)]
         lines.append(
             [
                 f"{ratio:.2f}:1",

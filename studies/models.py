@@ -12,8 +12,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-
 from lib.config.load import load
 from lib.config.schema import Config
 from lib.data.catalog import read_splits
@@ -23,10 +21,11 @@ from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
 from lib.stages.read import catalog_of_part, num_classes, read_topk
 from studies import tables
+from studies.tables import Answers
 
 
-def read_correct(experiment: Experiment, model: str) -> np.ndarray:
-    """bool [products]: whether a model predicts the true class, out-of-fold.
+def read_answers(experiment: Experiment, model: str) -> Answers:
+    """What a model predicts for the labelled products, out-of-fold.
 
     Raises UserError if stage 03 has not run.
     """
@@ -38,7 +37,7 @@ def read_correct(experiment: Experiment, model: str) -> np.ndarray:
     query = make_query(catalog, read_splits(experiment.path("extract/splits")).products(part))
     topk = read_topk(experiment, model, part)
     predicted = best_classes(query, [topk], [1.0], num_classes(experiment))
-    return predicted == catalog.label[query.products]
+    return Answers(catalog.label[query.products], predicted)
 
 
 def compare(configs: Sequence[Config], first: str) -> str:
@@ -47,9 +46,9 @@ def compare(configs: Sequence[Config], first: str) -> str:
     Raises UserError if there is no such model, or if the configs have different products.
     """
     correct = {
-        (model if len(configs) == 1 else f"{config.name}, {model}"): read_correct(
+        (model if len(configs) == 1 else f"{config.name}, {model}"): read_answers(
             Experiment(config), model
-        )
+        ).correct
         for config in configs
         for model in config.classifiers
     }

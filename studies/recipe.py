@@ -7,7 +7,8 @@
 
 Runs stages 02 and 03 of one model of the config (`--model`; by default the first) once for each
 setting and seed. `--set` applies to all of them. The prediction of a product is the mean over its
-images and views, out-of-fold: by the networks that were trained without the product.
+images and views, out-of-fold: by the networks that were trained without the product. A second table
+has the mean F1 over the classes, in which a small class weighs as much as a large one.
 Finished runs are kept, so the study can be stopped and extended by seeds and settings later.
 
 A gain is subject to two kinds of chance. The interval covers the choice of products; it draws a
@@ -20,8 +21,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from lib.config.load import load
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
@@ -29,7 +28,7 @@ from lib.runtime.log import configure_logging
 from lib.stages import predict, train
 from lib.stages.order import build_stage
 from studies import models, tables
-from studies.tables import Row, slug
+from studies.tables import Answers, slug
 
 BASELINE = "baseline"
 GEOMETRY = ("augment.min_area=0.6", "augment.max_stretch=0.15", "augment.max_rotation=10")
@@ -95,15 +94,15 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 def study(
     path: str, overrides: Sequence[str], model: str, names: Sequence[str], seeds: int
-) -> list[Row]:
-    """Train and predict each setting and seed where missing; a table row for each setting."""
+) -> dict[str, list[Answers]]:
+    """Train and predict each setting and seed where missing; the answers of each setting."""
     experiment = Experiment(load(path, overrides))
-    correct: dict[str, list[np.ndarray]] = {}
+    answers: dict[str, list[Answers]] = {}
     for seed in range(seeds):
         for name in names:
             variant = make_variant(experiment, path, overrides, model, name, seed)
-            correct.setdefault(name, []).append(train_and_predict(variant, model))
-    return tables.compare(correct)
+            answers.setdefault(name, []).append(train_and_predict(variant, model))
+    return answers
 
 
 def with_seeds(change: str, seed: int) -> str:
@@ -138,11 +137,11 @@ def make_variant(
     return variant
 
 
-def train_and_predict(experiment: Experiment, model: str) -> np.ndarray:
-    """Run stages 02 and 03 where missing; bool [products], as of `models.read_correct`."""
+def train_and_predict(experiment: Experiment, model: str) -> Answers:
+    """Run stages 02 and 03 where missing; the answers, as of `models.read_answers`."""
     for stage in (train, predict):
         build_stage(stage, experiment, rebuild=True)
-    return models.read_correct(experiment, model)
+    return models.read_answers(experiment, model)
 
 
 def select_settings(only: Sequence[str]) -> list[str]:
@@ -176,11 +175,13 @@ def main() -> int:
         splits = Experiment(config).path("extract/splits")
         if not splits.is_dir():
             raise UserError(f"{splits} is missing; run 01_extract.py first")
-        rows = study(arguments.config, arguments.set, model, names, arguments.seeds)
+        answers = study(arguments.config, arguments.set, model, names, arguments.seeds)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(tables.to_markdown(f"{model}, seeds: {arguments.seeds}", rows))
+    title = f"{model}, seeds: {arguments.seeds}"
+    print(tables.to_markdown(title, tables.compare_accuracy(answers)), end="\n\n")
+    print(tables.to_markdown(f"{title}, F1", tables.compare_macro_f1(answers), "mean F1"))
     return 0
 
 

@@ -83,20 +83,58 @@ def macro_f1(
 ) -> Estimate:
     """Mean F1 of the classes that products have, with a bootstrap interval.
 
-    label, predicted: as for `score_classes`. group: int [n], resampled as a whole; None: each
-    product by itself. Raises ValueError for no products.
+    label: int [n]. predicted: int [n], or [seeds, n] of several networks, whose F1s are averaged.
+    group: int [n], resampled as a whole; None: each product by itself.
+    Raises ValueError for no products.
     """
+    value, draws = _macro_f1_draws(label, np.atleast_2d(predicted), num_classes, seed, group)
+    return _estimate(value, draws, len(label))
+
+
+def macro_f1_gain(
+    label: np.ndarray,
+    predicted: np.ndarray,
+    baseline: np.ndarray,
+    num_classes: int,
+    seed: int = 0,
+    group: np.ndarray | None = None,
+) -> Estimate:
+    """Mean F1 less the baseline's, over the same products; the bootstrap draws pairs.
+
+    baseline: int, of the shape of `predicted`; all else as for `macro_f1`.
+    """
+    value, draws = _macro_f1_draws(label, np.atleast_2d(predicted), num_classes, seed, group)
+    before = _macro_f1_draws(label, np.atleast_2d(baseline), num_classes, seed, group)
+    return _estimate(value - before[0], draws - before[1], len(label))
+
+
+def _macro_f1_draws(
+    label: np.ndarray,
+    predicted: np.ndarray,
+    num_classes: int,
+    seed: int,
+    group: np.ndarray | None,
+) -> tuple[float, np.ndarray]:
+    """The mean F1, and that of each draw: float64 [RESAMPLES]; predicted: int [seeds, n]."""
     n = len(label)
     if n == 0:
         raise ValueError("macro F1 of no products")
-    value = score_classes(label, predicted, num_classes).macro_f1
     rng = np.random.default_rng(seed)
     member = np.arange(n) if group is None else np.unique(group, return_inverse=True)[1]
     num_groups = int(member.max()) + 1
+
+    def mean(weight: np.ndarray | None) -> float:
+        scores = [score_classes(label, of_seed, num_classes, weight) for of_seed in predicted]
+        return float(np.mean([of_seed.macro_f1 for of_seed in scores]))
+
     draws = np.empty(RESAMPLES)
     for draw in range(RESAMPLES):
         counts = np.bincount(rng.integers(0, num_groups, num_groups), minlength=num_groups)
-        draws[draw] = score_classes(label, predicted, num_classes, counts[member]).macro_f1
+        draws[draw] = mean(counts[member])
+    return mean(None), draws
+
+
+def _estimate(value: float, draws: np.ndarray, n: int) -> Estimate:
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), n)
 

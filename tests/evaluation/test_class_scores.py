@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
 from lib.data.catalog import Categories
-from lib.evaluation.class_scores import macro_f1, score_classes, write_class_scores
+from lib.evaluation.class_scores import (
+    macro_f1,
+    macro_f1_gain,
+    score_classes,
+    write_class_scores,
+)
 
 PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
@@ -36,6 +41,22 @@ def test_the_interval_holds_the_value_and_is_wider_for_groups():
     assert alone.low < alone.value < alone.high
     assert together.value == alone.value
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+def test_a_gain_is_paired_and_the_mean_over_seeds():
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 3, 120)
+    baseline = np.where(rng.random((2, 120)) < 0.6, label, 0)
+    better = np.where(rng.random((2, 120)) < 0.5, label, baseline)
+    gain = macro_f1_gain(label, better, baseline, 3)
+    assert gain.value == pytest.approx(
+        macro_f1(label, better, 3).value - macro_f1(label, baseline, 3).value
+    )
+    assert 0 < gain.low < gain.value < gain.high
+    same = macro_f1_gain(label, baseline, baseline, 3)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    alone = [macro_f1(label, seed, 3).value for seed in baseline]
+    assert macro_f1(label, baseline, 3).value == pytest.approx(np.mean(alone))
 
 
 def test_no_products_and_unequal_lengths_are_errors():

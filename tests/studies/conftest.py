@@ -17,7 +17,7 @@ from lib.pipeline.experiment import Experiment
 from lib.stages import extract
 from lib.stages.order import build_stage
 from studies import recipe
-from studies.tables import Row
+from studies.tables import Answers, Row, compare_accuracy
 from tests.conftest import ROOT
 from tests.labelling.conftest import four_classes
 
@@ -34,10 +34,11 @@ TINY = (
 
 
 class SmallStudy(NamedTuple):
-    """The work folder, the arguments of `recipe.study`, and its rows."""
+    """The work folder, the arguments of `recipe.study`, its answers, and the rows of accuracy."""
 
     work: Path
     arguments: tuple
+    answers: dict[str, list[Answers]]
     rows: list[Row]
 
 
@@ -49,7 +50,8 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     options = [part for override in overrides for part in ("--set", override)]
     assert run_stage(extract, ["--config", SAMPLE, *options]) == 0
     arguments = (SAMPLE, overrides, "small", [recipe.BASELINE, "one view"], 1)
-    return SmallStudy(work, arguments, recipe.study(*arguments))
+    answers = recipe.study(*arguments)
+    return SmallStudy(work, arguments, answers, compare_accuracy(answers))
 
 
 def bitmaps(number: int) -> np.ndarray:

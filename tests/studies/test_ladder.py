@@ -57,19 +57,19 @@ def test_the_first_step_is_the_best_member_of_the_second_layer(stored):
     best = best_member(stored, "l2")
     assert row.name == f"best of layer 2: {best.source} {best.booster}"
     correct = correct_predictions(stored, read_scores(stored, best, "fit"))
-    assert row.accuracy.value == correct.mean()
+    assert row.score.value == correct.mean()
     assert row.gain is None
 
 
 def test_every_step_is_measured_on_all_products(stored):
-    assert all(row.accuracy.n == NUM_PRODUCTS for row in ladder.steps(stored))
+    assert all(row.score.n == NUM_PRODUCTS for row in ladder.steps(stored))
 
 
 def test_there_is_a_step_for_each_method_of_fitting_weights(stored):
     rows = {row.name: row for row in ladder.steps(stored)}
     assert {f"all members, {name} weights" for name in blend.METHODS} <= set(rows)
     simple = correct_predictions(stored, scores_of_blend(stored, "simple", "fit"))
-    assert rows["all members, simple weights"].accuracy.value == simple.mean()
+    assert rows["all members, simple weights"].score.value == simple.mean()
 
 
 def test_steps_of_subsets_count_their_members(stored):

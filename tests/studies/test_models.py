@@ -20,7 +20,7 @@ def test_models_of_several_configs_are_compared(small_study, configs):
     table = models.compare(configs, "small").splitlines()
     names = [f"| {config.name}, small" for config in configs]
     assert [line.split(" | ")[0] for line in table[-2:]] == names
-    assert f" {small_study.rows[1].accuracy.value:.4f} " in table[-1]
+    assert f" {small_study.rows[1].score.value:.4f} " in table[-1]
 
 
 def test_an_unknown_first_model_is_an_error(configs):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation.metrics import accuracy
-from studies.tables import compare, over_seeds, slug, to_markdown
+from studies.tables import Answers, compare, compare_macro_f1, over_seeds, slug, to_markdown
 
 CORRECT = np.array([True, False] * 50)
 
@@ -20,7 +20,7 @@ def rows():
 def test_gains_are_paired_and_listed_seed_by_seed(rows):
     assert rows[1].gain_by_seed == pytest.approx((0.01, 0.0))
     assert rows[1].gain.value == pytest.approx(0.005)
-    assert rows[1].accuracy.value == pytest.approx(0.505)
+    assert rows[1].score.value == pytest.approx(0.505)
     assert rows[0].gain is None
 
 
@@ -35,6 +35,19 @@ def test_the_markdown_table_has_a_column_for_seeds_and_marks_no_gain(rows):
 def test_a_second_equal_seed_does_not_narrow_the_interval():
     one, two = over_seeds(accuracy, [CORRECT]), over_seeds(accuracy, [CORRECT, CORRECT])
     assert (one.value, one.low, one.high) == (two.value, two.low, two.high)
+
+
+def test_the_mean_f1_of_a_small_class_counts_as_much_as_that_of_a_large_one():
+    label = np.repeat([0, 1], [90, 10])
+    no_small = Answers(label, np.zeros(100, int))
+    swapped = Answers(label, np.repeat([0, 1, 1], [80, 10, 10]))  # 10 of the large class are lost
+    rows = compare_macro_f1({"natural": [no_small] * 2, "balance": [swapped, no_small]})
+    before, after = 180 / 190 / 2, (160 / 170 + 20 / 30) / 2
+    assert rows[0].score.value == pytest.approx(before)
+    assert rows[1].gain_by_seed == pytest.approx((after - before, 0))
+    assert rows[1].gain.value == pytest.approx((after - before) / 2)
+    assert rows[1].gain.low > 0
+    assert rows[1].score.value == pytest.approx((before + after) / 2)
 
 
 def test_variants_with_different_numbers_of_seeds_are_an_error():
