@@ -177,6 +177,6 @@ def _checked(checkpoint: Any) -> dict[str, Any]:
     for name, kind in names.items():
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(name), kind):
             raise ValueError(f"no {name} in it")
-    if not 1 < checkpoint["classes"] <= MAX_CLASSES:
+    if not 0 < checkpoint["classes"] <= MAX_CLASSES:  # 1: a network that draws one class
         raise ValueError(f"{checkpoint['classes']} classes")
     return checkpoint
