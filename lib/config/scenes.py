@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from lib.config.setting import Fraction, NonNegativeFloat, Pixels, Range, setting
+from lib.config.setting import Distinct, Fraction, NonNegativeFloat, Pixels, Range, setting
 
 # What a folder of pictures may hold; the hierarchy and its descriptions are needed.
 HIERARCHY_FILE = "bbox_labels_600_hierarchy.json"
@@ -18,6 +18,8 @@ PICTURES = {
     "shop_categories": "fashion/category_names.csv",
     "drawings": "quickdraw/strokes",
 }
+
+Source = Literal["photographs", "raccoons", "shop", "drawings"]
 
 NumScenes = Annotated[int, Range(min=0, max=10_000_000)]
 
@@ -51,6 +53,10 @@ class Scenes:
     num_images: NumScenes = setting(0, "Labelled scenes to compose; 0 = none.")
     num_test_images: NumScenes = setting(0, "Scenes to classify, whose boxes no stage reads.")
     pictures: str = setting("", "Folder of the pictures to compose; empty = generated pictures.")
+    sources: Annotated[tuple[Source, ...], Distinct()] = setting(
+        ("photographs", "raccoons", "shop", "drawings"),
+        "What to take from that folder; not what is itself among the labelled images.",
+    )
     num_classes: Annotated[int, Range(min=2, max=600)] = setting(
         200, "Classes that are the subject of a scene, at most."
     )
@@ -80,5 +86,8 @@ class Scenes:
         """The files and folders of the pictures that are there, and the hierarchy in any case."""
         if not self.pictures:
             return {}
-        paths = {name: Path(self.pictures) / path for name, path in PICTURES.items()}
+        wanted = {"hierarchy", "class_descriptions", *self.sources}
+        if "shop" in wanted:
+            wanted.add("shop_categories")
+        paths = {n: Path(self.pictures) / path for n, path in PICTURES.items() if n in wanted}
         return {name: path for name, path in paths.items() if name == "hierarchy" or path.exists()}

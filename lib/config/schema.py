@@ -178,7 +178,7 @@ class Cascade:
     image; where there are both, it is only compared with the others, on the locked part.
     """
 
-    top_k: NumClasses = setting(2, "Most probable clusters of an image whose models see it.")
+    top_k: NumClasses = setting(3, "Most probable clusters of an image whose models see it.")
     min_prob: Fraction = setting(0.05, "Least probability of the second and further of them.")
     threshold: Fraction = setting(0.4, "Least value of a cell that belongs to an object.")
     min_cells: Annotated[int, Range(min=1, max=1000)] = setting(1, "Cells of an object, at least.")

@@ -261,6 +261,8 @@ def _blend_problems(config: Config) -> Iterator[str]:
 def _scene_problems(config: Config) -> Iterator[str]:
     if not any(config.scenes.aspect_weights):
         yield "scenes.aspect_weights: at least one weight above 0"
+    if not config.scenes.sources:
+        yield 'scenes.sources is empty; name one at least, or set scenes.pictures = ""'
     if not config.data.train and not config.composes_train:
         yield "data.train is empty; only composed scenes (scenes.num_images) can stand for it"
     if config.data.train and config.composes_train and not config.scenes.pictures:

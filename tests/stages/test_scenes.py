@@ -54,5 +54,7 @@ def test_without_scenes_there_is_no_artifact(config):
 def test_pictures_are_files_of_the_artifact(config, shared_data):
     artifact = scenes_of(config, f"scenes.pictures={shared_data}")
     assert {"hierarchy", "photographs", "shop", "drawings"} <= artifact.inputs.keys()
+    drawn = scenes_of(config, f"scenes.pictures={shared_data}", 'scenes.sources=["drawings"]')
+    assert set(drawn.inputs) == {"hierarchy", "class_descriptions", "drawings"}
     lacking = scenes_of(config, "scenes.pictures=nowhere")
     assert set(lacking.inputs) == {"hierarchy"}

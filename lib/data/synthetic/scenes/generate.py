@@ -65,7 +65,7 @@ def generate(folder: Path, settings: Scenes, seed: int, threads: int = 1) -> dic
     if `settings.pictures` lacks what it needs.
     """
     tree = _open_tree(settings, seed)
-    pictures = open_pictures(settings.pictures, tree, settings.difficulty, seed)
+    pictures = open_pictures(settings.pictures, settings.sources, tree, settings.difficulty, seed)
     classes = subject_classes(tree, pictures.counts, settings.num_classes, seed)
     weights = np.arange(1, len(classes) + 1, dtype=np.float64) ** -settings.power_law
     studio = Studio(settings, tree, pictures, classes, weights / weights.sum(), seed)

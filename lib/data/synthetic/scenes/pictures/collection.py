@@ -1,5 +1,6 @@
 """All pictures that scenes are composed of: by class, from one source or from several."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -77,28 +78,32 @@ class Pictures:
         return (image[:, ::-1].copy() if rng.uniform() < 0.5 else image), source
 
 
-def open_pictures(folder: str, tree: ClassTree, difficulty: float, seed: int) -> Pictures:
+def open_pictures(
+    folder: str, wanted: Sequence[str], tree: ClassTree, difficulty: float, seed: int
+) -> Pictures:
     """The pictures of a folder, or generated ones if it is "".
 
     folder: with any of `openimages/photos`, `openimages/raccoon`, `fashion`, `quickdraw/strokes`.
+    wanted: which of them, as `scenes.sources` names them: others are not read.
     Raises UserError if none of them is there.
     """
     if not folder:
         return Pictures([GeneratedPictures(tree, difficulty, seed)], None, seed, difficulty)
     root = Path(folder)
     label_of = {name.lower(): label for label, name in tree.names.items()}
-    photographs = Photographs(root / "openimages", set(tree.labels))
+    photographs = Photographs(root / "openimages", set(tree.labels), wanted)
     sources: list[Source] = [photographs]
-    if (root / "fashion" / "train.bson").is_file():
+    if "shop" in wanted and (root / "fashion" / "train.bson").is_file():
         clothes = ShopPictures(root / "fashion", label_of)
         sources += [clothes, Figures(clothes, label_of, seed)]
-    drawings = root / "quickdraw" / "strokes"
-    appearances = tree_appearances(tree, seed)
-    sources.append(Drawings(drawings, label_of, appearances, difficulty, seed))
+    if "drawings" in wanted:
+        appearances, strokes = tree_appearances(tree, seed), root / "quickdraw" / "strokes"
+        sources.append(Drawings(strokes, label_of, appearances, difficulty, seed))
     pictures = Pictures(sources, photographs, seed, difficulty)
     if len(pictures.counts) < 2:
         raise UserError(
             f"{root}: scenes.pictures has pictures of {len(pictures.counts)} classes; it needs"
-            " openimages/photos, fashion or quickdraw/strokes with at least two"
+            " openimages/photos, fashion or quickdraw/strokes with at least two, and"
+            " scenes.sources that name them"
         )
     return pictures

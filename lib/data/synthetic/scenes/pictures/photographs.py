@@ -4,6 +4,7 @@ Their annotators boxed some classes only, so a background may show an object tha
 """
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import numpy as np
 from lib.data.synthetic.scenes.pictures.cutout import Cutout
 
 TABLES = {
-    "photos/*-annotations-bbox.csv": "photos/images",
-    "raccoon/annotations-bbox.csv": "raccoon/images",
+    "photographs": ("photos/*-annotations-bbox.csv", "photos/images"),
+    "raccoons": ("raccoon/annotations-bbox.csv", "raccoon/images"),
 }
 MIN_OBJECT, MIN_SUBJECT = 0.12, 0.3  # side of a box as a fraction of the photograph's
 MIN_BACKGROUND = 0.28  # shorter side of a region without boxes, as a fraction
@@ -53,10 +54,15 @@ class Photograph:
 class Photographs:
     """All photographs of a folder, by the labels of their boxes."""
 
-    def __init__(self, folder: Path, labels: set[str]) -> None:
-        """folder: has the tables and folders of images that TABLES names, or some of them."""
+    def __init__(
+        self, folder: Path, labels: set[str], wanted: Collection[str] = tuple(TABLES)
+    ) -> None:
+        """folder: has the tables and folders of images that TABLES names, or some of them.
+
+        wanted: keys of TABLES; the others are not read.
+        """
         found: dict[str, Photograph] = {}
-        for pattern, images in TABLES.items():
+        for pattern, images in (TABLES[name] for name in TABLES if name in wanted):
             for table in sorted(folder.glob(pattern)):
                 _read_table(table, folder / images, labels, found)
         photographs = [photograph for _, photograph in sorted(found.items())]

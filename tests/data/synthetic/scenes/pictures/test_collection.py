@@ -33,7 +33,7 @@ def test_numbers_go_on_from_source_to_source():
 
 def test_generated_pictures_are_those_of_every_class():
     tree = generate_tree(10, 1)
-    pictures = open_pictures("", tree, 0.3, 1)
+    pictures = open_pictures("", (), tree, 0.3, 1)
     assert set(pictures.counts) == set(tree.labels)
     image, source = pictures.background(20, 10, np.random.default_rng(0))
     assert (image.shape, source) == ((10, 20, 3), "generated")
@@ -41,4 +41,4 @@ def test_generated_pictures_are_those_of_every_class():
 
 def test_a_folder_without_pictures_is_named(tmp_path):
     with pytest.raises(UserError, match="has pictures of 0 classes"):
-        open_pictures(str(tmp_path), generate_tree(10, 1), 0.3, 1)
+        open_pictures(str(tmp_path), ("photographs",), generate_tree(10, 1), 0.3, 1)

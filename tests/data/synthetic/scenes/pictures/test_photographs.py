@@ -84,6 +84,11 @@ def test_only_large_objects_are_subjects(folder):
     assert subject[0].source == "openimages/b"
 
 
+def test_a_source_that_is_not_wanted_is_not_read(folder):
+    assert Photographs(folder, {"car"}, ["raccoons", "drawings"]).counts == {}
+    assert Photographs(folder, {"car"}, ["photographs"]).counts == {"car": 2}
+
+
 def test_the_sealed_photographs_are_never_read(shared_data):
     sealed = {path.stem for path in (shared_data / "openimages/photos/sealed").rglob("*.jpg")}
     photographs = Photographs(shared_data / "openimages", {"/m/0k4j", "/m/07yv9", "/m/0dq75"})
