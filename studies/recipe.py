@@ -56,10 +56,11 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "class balance 0.5": ("sampling.class_balance=0.5",),
     "class balance 1": ("sampling.class_balance=1",),
     "oversampling": ("sampling.oversample=1",),
+    "oversampling to a quarter": ("sampling.oversample=0.25",),
     "augmentation of a tenth": (*GEOMETRY, *COLOR, "augment.image_fraction=0.1"),
     "augmentation of a quarter": (*GEOMETRY, *COLOR, "augment.image_fraction=0.25"),
-    "oversampling, augmentation of a quarter": (
-        "sampling.oversample=1",
+    "oversampling to a quarter, augmentation of a quarter": (
+        "sampling.oversample=0.25",
         *GEOMETRY,
         *COLOR,
         "augment.image_fraction=0.25",

@@ -128,7 +128,7 @@ def to_markdown(title: str, rows: Sequence[Row], metric: str = "out-of-fold") ->
     header = ["", metric, "gain"] + ["seed by seed"] * by_seed
     lines = []
     for row in rows:
-        cells = [row.name, _share(row.score), _points(row.gain)]
+        cells = [row.name, _share(row.score), points(row.gain)]
         seeds = " ".join(f"{100 * value:+.2f}" for value in row.gain_by_seed)
         lines.append(cells + [seeds] * by_seed)
     return f"### {title}\n\n{table(header, lines)}"
@@ -143,7 +143,8 @@ def _share(estimate: Estimate) -> str:
     return f"{estimate.value:.4f} ({estimate.low:.4f}..{estimate.high:.4f})"
 
 
-def _points(estimate: Estimate | None) -> str:
+def points(estimate: Estimate | None) -> str:
+    """A gain in percentage points with its interval, and whether it is one; "" for None."""
     if estimate is None:
         return ""
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))

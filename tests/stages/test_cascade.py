@@ -1,5 +1,6 @@
 """A cascade from tables of boxes to files of boxes, with and without new images."""
 
+import argparse
 import csv
 import json
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from lib.data.catalog import read_splits
 from lib.detection.components import BoxTable
+from lib.errors import UserError
 from lib.inference.masks import read_masks
 from lib.pipeline.artifact import Artifact, ensure, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
@@ -18,6 +21,8 @@ from lib.stages.cascade.files import write_box_files
 from lib.stages.cascade.networks import read_channels
 from lib.stages.cascade.scores import score_lines
 from lib.stages.order import check_networks, declare_all
+from lib.stages.read import catalog_of_part
+from studies import cascade, openimages_figure
 from tests.data.openimages.annotated_folder import write_boxes_table, write_tree
 from tests.scripts import run_all
 
@@ -145,6 +150,44 @@ def names_of(experiment: Experiment, model: str) -> list[str]:
 
     names = read_hierarchy(experiment.path("extract/hierarchy")).names
     return [names[row] for row in read_channels(experiment, model)]
+
+
+def test_the_study_of_settings_sees_images_that_trained_nothing(folder, experiment):
+    """Neither images of the locked part, nor those that the networks or classifiers trained on."""
+    options = argparse.Namespace(config=str(folder / "tiny.toml"), set=[])
+    variant = cascade.make_variant(options.config, options.set)
+    cascade.train(variant)
+    held_out = cascade.HeldOut(experiment, variant)
+    splits = read_splits(experiment.path("extract/splits"))
+    product = catalog_of_part(experiment, "train").image_product[held_out.images]
+    assert (splits.fold[product] == cascade.FOLD).all()
+    assert len(product) == (splits.fold == cascade.FOLD).sum() > 0
+    networks = {path.parent.name: path.name for path in variant.path("cnn").glob("*/fold*")}
+    assert networks == {"wheels": "fold0", "animals": "fold0", "whole": "fold0"}
+    tables = cascade.report(options).split("\n\n")
+    rows = [line.split(" | ")[0].strip("| ") for line in tables[-1].splitlines()]
+    assert rows[2:4] == ["top_k 2, min_prob 0.05", "top_k 1, min_prob 0.0"]
+    assert rows[-1] == "whole alone"
+
+
+def test_the_study_of_settings_needs_out_of_fold_routes(folder):
+    held_out = ["models.a.n_folds=1", "split.holdout=0.2"]
+    with pytest.raises(UserError, match="set n_folds"):
+        cascade.make_variant(str(folder / "tiny.toml"), held_out)
+    with pytest.raises(UserError, match=r"run 03_predict_tta\.py first"):
+        cascade.make_variant(str(folder / "tiny.toml"), ['name="absent"'])
+
+
+def test_the_figure_draws_what_was_found_over_images_that_trained_nothing(folder, experiment):
+    config, path = str(folder / "tiny.toml"), folder / "figure.jpg"
+    drawings = openimages_figure.Drawings(
+        experiment, cascade.HeldOut(experiment, cascade.make_variant(config, []))
+    )
+    images = drawings.photographs(4)
+    assert len(images) == 4
+    assert set(images) <= set(drawings.held_out.images)
+    openimages_figure.write_figure(config, [], 4, path)
+    assert cv2.imread(str(path)).std() > 20
 
 
 def test_each_model_draws_the_classes_of_its_clusters(experiment):

@@ -66,14 +66,14 @@ def score_cascade(experiment: Experiment, folder: Path) -> dict[str, Any]:
     drawings = {name: _Drawings(experiment, name) for name in config.segmenters}
     rows = []
     for name, drawing in drawings.items():
-        truth = read_truth(experiment, drawing.channels)
+        truth = read_truth(experiment, drawing.channels, drawing.image)
         rows.append(_row(experiment, name, [drawing.alone()], truth, costs[name])[0])
     names, comparisons = cascade_models(experiment), {}
     if config.models[names[0]].segmentation.clusters:
         compared = [drawings[name] for name in names]
         whole = [drawings[name] for name in config.segmenters if name not in names]
         classes = _common_classes(compared, whole)
-        truth = read_truth(experiment, classes)
+        truth = read_truth(experiment, classes, compared[0].image)
         by_classifier = [d.routed(read_routes(experiment, d.name, "locked")) for d in compared]
         by_truth = [d.routed(_true_routes(experiment, d)) for d in compared]
         cost = _cascade_cost(experiment, by_classifier, costs)
@@ -143,17 +143,13 @@ def _common_classes(cascade: list[_Drawings], whole: list[_Drawings]) -> "np.nda
     return classes
 
 
-def read_truth(experiment: Experiment, classes: "np.ndarray") -> "Truth":
-    """The true boxes of the locked part for some classes."""
-    from lib.data.catalog import read_splits
+def read_truth(experiment: Experiment, classes: "np.ndarray", images: "np.ndarray") -> "Truth":
+    """The true boxes of labelled images (int64 ascending, rows of the catalog) for some classes."""
     from lib.data.openimages.boxes import read_boxes
     from lib.evaluation.cascade import Truth
-    from lib.stages.read import catalog_of_part
 
     boxes = read_channel_boxes(experiment, classes)
     group = read_boxes(experiment.path("extract/boxes/train")).group[boxes.row] == 1
-    locked = read_splits(experiment.path("extract/splits")).products("locked")
-    images = catalog_of_part(experiment, "locked").images_of(locked)
     return Truth(images, classes, boxes, group)
 
 
