@@ -70,7 +70,7 @@ def columns_present(path: Path, required: Sequence[str], optional: Sequence[str]
 
 
 def typed_blocks(path: Path, columns: Columns) -> Iterator[Block]:
-    """Blocks of a table, parsed by pyarrow; raises ArrowInvalid at the first fault."""
+    """Blocks of a table, parsed by pyarrow; raises ArrowInvalid or ArrowKeyError at a fault."""
     text = pa.dictionary(pa.int32(), pa.string())
     types = dict.fromkeys(columns.texts, text)
     types |= dict.fromkeys(columns.floats, pa.float32()) | dict.fromkeys(columns.flags, pa.int8())

@@ -167,7 +167,7 @@ def _read_file(path: Path, columns: Columns, add: _AddRows, numbers: dict[str, i
     try:
         file = _File(numbers)
         _collect(path, typed_blocks(path, columns), add, file)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, pa.ArrowKeyError):  # a value, or spaces around a column's name
         file, corrupt = _File(numbers), list[CorruptRecord]()
         _collect(path, plain_blocks(path, columns, corrupt), add, file)
         file.rows += len(corrupt)

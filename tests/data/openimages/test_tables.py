@@ -202,6 +202,12 @@ def test_another_table_is_one_line(tmp_path, text, words):
     assert "\n" not in str(error.value)
 
 
+def test_spaces_around_the_names_of_columns_do_not_matter(tmp_path):
+    plain = write(tmp_path / "plain.csv", [row()])
+    spaces = write(tmp_path / "spaces.csv", [row()], [f" {name}\x85" for name in HEADER])
+    assert_equal(*(read_tables([path], [], ROWS) for path in (plain, spaces)))
+
+
 def test_a_table_of_a_header_alone_has_no_rows(tmp_path):
     tables = read_tables([write(tmp_path / "t.csv", [])], [], ROWS)
     assert (tables.ids, tables.rows) == ([], 0)

@@ -17,6 +17,7 @@ MODULES = (
     "checkpoints",
     "boosters",
     "compiled",
+    "openimages",
 )
 
 
