@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from lib.config.setting import DistinctStrs, NonEmptyStr, Range, setting
+from lib.config.setting import DistinctStrs, Fraction, NonEmptyStr, Range, setting
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """What the classes of Open Images become: clusters, of which an image has one.
+    """What the classes of Open Images become: clusters, of which an image has one or several.
 
     A class is named as in the table of descriptions ("Car") or by its label ("/m/0k4j"). A cluster
     is a class with the classes below it that are no clusters of their own.
@@ -25,6 +25,12 @@ class Clusters:
     )
     label_by: Literal["largest", "frequent"] = setting(
         "largest", "An image is of the cluster of its largest box, or of most of its boxes."
+    )
+    multi_label: bool = setting(
+        False, "An image has the clusters of all its boxes and verified labels; no boosters."
+    )
+    unannotated_weight: Fraction = setting(
+        0.1, "With multi_label: weight in the loss of a cluster with no box and no verified label."
     )
     use_image_labels: bool = setting(
         False, "Images without boxes are used too: their verified labels count as boxes."

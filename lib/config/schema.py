@@ -232,6 +232,11 @@ class Config:
         return {n: m for n, m in self.models.items() if m.kind == "segmentation"}
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a product has a set of classes, and no single one."""
+        return self.data.source == "openimages" and self.clusters.multi_label
+
+    @property
     def composes_train(self) -> bool:
         """Whether composed scenes are among the labelled images."""
         return self.data.source == "openimages" and self.scenes.num_images > 0

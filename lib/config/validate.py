@@ -44,6 +44,8 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"features.top_k {config.features.top_k} is above predict.top_k {kept}"
     yield from _stack_problems(config.stack)
     yield from _blend_problems(config)
+    if config.multi_label:
+        yield from _multi_label_problems(config)
 
 
 def _name_problems(table: str, name: str) -> Iterator[str]:
@@ -256,6 +258,19 @@ def _blend_problems(config: Config) -> Iterator[str]:
     for key, names in lacking.items():
         if names:
             yield f'blend.submit = "published" needs {", ".join(sorted(names))} in {key}'
+
+
+def _multi_label_problems(config: Config) -> Iterator[str]:
+    if config.pseudo_label.teacher:
+        yield "pseudo_label.teacher: a second round knows one class an image, not multi_label"
+    for name, model in config.classifiers.items():
+        if model.input != "image":
+            yield f'models.{name}.input = "{model.input}": clusters.multi_label reads images'
+        if model.loss.hierarchy_weight or model.sampling.hard_example_weight:
+            yield (
+                f"models.{name}: loss.hierarchy_weight and sampling.hard_example_weight are for one"
+                " class an image, not for clusters.multi_label; set 0"
+            )
 
 
 def _scene_problems(config: Config) -> Iterator[str]:

@@ -37,10 +37,12 @@ class Predictor(Protocol):
     row_of_image: int [I], the row that is classified for each image; images of a row are
         neighbors. None if each image is its own row.
     corrupt: bool [I], images that could not be decoded so far.
+    multi_label: whether probabilities of a row are independent, and do not sum to 1.
     """
 
     num_classes: int
     num_models: int
+    multi_label: bool
 
     @property
     def row_of_image(self) -> np.ndarray | None:
@@ -65,6 +67,7 @@ class ImagePredictor:
     """Classifies the rows of a reader (images, or mosaics of products) by views of them.
 
     checkpoints: one for each fold model.
+    multi_label: a class is probable or not whatever the others are (sigmoid, no softmax).
     row_of_image: int [I], the product of each image, for a reader of mosaics; None for images.
         Views crop and mirror the mosaic as a whole, as in training.
     """
@@ -77,8 +80,10 @@ class ImagePredictor:
         reader: ImageReader,
         run: Run,
         row_of_image: np.ndarray | None = None,
+        multi_label: bool = False,
     ) -> None:
         self.model, self.reader, self.row_of_image = model, reader, row_of_image
+        self.multi_label = multi_label
         self.batch_size = run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
@@ -116,11 +121,12 @@ class ImagePredictor:
             for i, box in enumerate(views):
                 with devices.autocast(self.model, self.device):
                     logits = net(net.normalise(crop(images, box, crop_size)))
-                scores = _scores(logits, self.geometric)
+                scores = _scores(logits, self.geometric, self.multi_label)
                 tta = tta + scores / (len(models) * len(views))
                 if i == 0:
                     center = center + scores / len(models)
-        return BatchProbs(_probs(tta, self.geometric), _probs(center, self.geometric))
+        probs = (_probs(mean, self.geometric, self.multi_label) for mean in (tta, center))
+        return BatchProbs(*probs)
 
 
 class FusionPredictor:
@@ -142,7 +148,7 @@ class FusionPredictor:
         self.model, self.row_of_image = model, row_of_image
         self.batch_size = run.predict_batch_size
         self.device = devices.select_device(run, model)
-        self.geometric = settings.tta_mean == "geometric"
+        self.geometric, self.multi_label = settings.tta_mean == "geometric", False
         self.loaders = list(loaders)
         self._nets = [
             load_fusion_model(path, model, loader.width, self.device)
@@ -171,12 +177,20 @@ class FusionPredictor:
             yield BatchProbs(probs, probs)
 
 
-def _scores(logits: torch.Tensor, geometric: bool) -> torch.Tensor:
-    """What is averaged: probabilities, or their logarithms for a geometric mean; [b, classes]."""
-    return logits.float().log_softmax(1) if geometric else logits.float().softmax(1)
+def _scores(logits: torch.Tensor, geometric: bool, multi_label: bool = False) -> torch.Tensor:
+    """What is averaged: probabilities, or their logarithms for a geometric mean; [b, classes].
+
+    With multi_label the geometric mean is that of the odds, whose logarithms are the logits.
+    """
+    logits = logits.float()
+    if multi_label:
+        return logits if geometric else logits.sigmoid()
+    return logits.log_softmax(1) if geometric else logits.softmax(1)
 
 
-def _probs(mean: torch.Tensor | float, geometric: bool) -> torch.Tensor:
+def _probs(mean: torch.Tensor | float, geometric: bool, multi_label: bool = False) -> torch.Tensor:
     """Probabilities [b, classes] from the mean of `_scores`."""
     assert torch.is_tensor(mean)
+    if multi_label:
+        return mean.sigmoid() if geometric else mean
     return mean.softmax(1) if geometric else mean

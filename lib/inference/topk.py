@@ -28,7 +28,8 @@ class TopK:
     image: int64 [n], row in the catalog's `images` table, ascending.
     classes: int16 [n, k], by falling probability.
     probs: float32 [n, k] (float16 on disk).
-    rest: float32 [n], probability outside the k classes, at least 0.
+    rest: float32 [n], probability outside the k classes, at least 0; their sum if a product has a
+        set of classes.
     """
 
     image: np.ndarray
@@ -57,6 +58,18 @@ class TopK:
                 arrays[name] = values
         probs, rest = arrays["prob"].astype(np.float32), arrays["rest"].astype(np.float32)
         return cls(image, arrays["class"], probs, rest)
+
+
+def dense_probs(topk: TopK, num_classes: int) -> np.ndarray:
+    """Probabilities of all classes, float32 [n, num_classes].
+
+    A class outside the list has an equal share of the rest, at most the lowest listed probability.
+    """
+    k = topk.classes.shape[1]
+    share = np.minimum(topk.rest / max(num_classes - k, 1), topk.probs[:, -1])
+    probs = np.repeat(share[:, None].astype(np.float32), num_classes, axis=1)
+    np.put_along_axis(probs, topk.classes.astype(np.int64), topk.probs, axis=1)
+    return probs
 
 
 def write_chunks(

@@ -113,7 +113,8 @@ def _predict_shard(
         for probs in predictor.predict_batches(rows[positions], models):
             batch = positions[done : done + len(probs.tta)]
             for prefix in prefixes:
-                for name, values in _topk(_view(probs, prefix), k).items():
+                view = _view(probs, prefix)
+                for name, values in _topk(view, k, predictor.multi_label).items():
                     arrays[f"{prefix}_{name}"][batch] = values
             done += len(batch)
             bar.update(int(num_images[batch].sum()))
@@ -137,10 +138,11 @@ def _view(probs: BatchProbs, prefix: str) -> torch.Tensor:
     return probs.tta if prefix == "tta" else probs.center
 
 
-def _topk(probs: torch.Tensor, k: int) -> Arrays:
+def _topk(probs: torch.Tensor, k: int, multi_label: bool) -> Arrays:
     """The k largest of dense probabilities [b, num_classes], and the rest."""
     values, classes = probs.topk(k, sorted=True)
-    rest = (1 - values.sum(1)).clamp(min=0)
+    total = probs.sum(1) if multi_label else 1
+    rest = (total - values.sum(1)).clamp(min=0)
     arrays = {"class": classes, "prob": values, "rest": rest}
     return {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
 

@@ -30,7 +30,9 @@ NAME, SCRIPT, PARALLEL = "features", "04_features.py", False
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
     experiment, config = graph.experiment, graph.experiment.config
-    artifacts = []
+    artifacts: list[Artifact] = []
+    if config.multi_label:  # a candidate row is of a product that has one class
+        return artifacts
     for part in experiment.parts:
         artifacts.append(_declare_candidates(graph, part))
         if config.predict.embed_models:

@@ -10,6 +10,10 @@ from lib.config.model import Model
 from lib.data.aspect.clusters import AspectClusters, find_clusters
 from lib.data.aspect.sizes import FILE as SIZES
 from lib.data.catalog import Catalog, read_catalog, read_categories, read_splits
+from lib.data.openimages.boxes import read_boxes, read_image_labels
+from lib.data.openimages.cluster_table import read_clusters
+from lib.data.openimages.hierarchy import read_hierarchy
+from lib.data.openimages.image_classes import label_sets
 from lib.data.openimages.scene_names import with_scene_paths
 from lib.data.sources.source_files import image_path
 from lib.inference.topk import TopK
@@ -170,6 +174,19 @@ def aspect_clusters(
     }
     clusters = find_clusters(sizes["train"], model.aspect)
     return clusters, clusters.assign(np.concatenate([sizes[side] for side in sides]))
+
+
+def read_label_sets(experiment: Experiment) -> np.ndarray:
+    """The clusters of each labelled image: int8 [I, classes], as `image_classes.label_sets`."""
+    folder = experiment.path("extract/boxes/train")
+    clusters = read_clusters(experiment.path("extract/clusters"))
+    return label_sets(
+        read_boxes(folder),
+        read_image_labels(folder),
+        read_hierarchy(experiment.path("extract/hierarchy")),
+        clusters.options[:, 0],
+        len(clusters),
+    )
 
 
 def num_classes(experiment: Experiment) -> int:

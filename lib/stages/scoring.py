@@ -98,7 +98,13 @@ def score_images(
     reader = open_images(experiment, model, catalog, side)
     with reader, devices.catch_oom(folder, advice):
         predictor = ImagePredictor(
-            model, predict, checkpoints, reader, run, row_of_image(model, catalog)
+            model,
+            predict,
+            checkpoints,
+            reader,
+            run,
+            row_of_image(model, catalog),
+            experiment.config.multi_label,
         )
         group = current() if on_ranks else SINGLE
         corrupt = write_topk(folder, predictor, predict, images, fold_of_image, center_view, group)

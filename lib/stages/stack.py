@@ -29,7 +29,7 @@ NAME, SCRIPT, PARALLEL = "stack", "05_stack.py", False
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
     config, artifacts = graph.experiment.config, []
-    for source in config.sources:
+    for source in () if config.multi_label else config.sources:
         for layer, boosters in config.layers(source).items():
             artifacts += [_declare_booster(graph, source, layer, name) for name in boosters]
             for part in graph.experiment.scored_parts:

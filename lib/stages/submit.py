@@ -6,7 +6,8 @@
                               classes.csv, promise.json; with models that draw masks boxes.csv
                               and boxes_coco.json
 
-With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet.
+With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet. A catalog
+whose products have sets of classes is scored by `openimages/label_sets.py`.
 """
 
 import json
@@ -19,6 +20,7 @@ from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
 from lib.stages.cascade.files import summary_lines, write_box_files
 from lib.stages.cascade.scores import declare_scores, score_lines
+from lib.stages.openimages.label_sets import declare_label_sets
 
 if TYPE_CHECKING:
     from lib.evaluation.abstention import AbstentionResult, AbstentionRule
@@ -36,6 +38,8 @@ IDS_DIFFER = (
 
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
+    if graph.experiment.config.multi_label:
+        return [*declare_scores(graph), declare_label_sets(graph)]
     return [
         _declare_blend(graph),
         _declare_calibration(graph),
@@ -309,7 +313,7 @@ def summary(experiment: Experiment) -> list[str]:
     folder = experiment.path("submit")
     ladder = "\n".join([(folder / "ladder.txt").read_text(), *score_lines(experiment)])
     more = summary_lines(experiment)
-    if experiment.target is not None:
+    if experiment.target is not None or (experiment.config.multi_label and experiment.has_test):
         return [ladder, f"predictions: {folder / 'predictions.csv'} and .parquet", *more]
     if experiment.has_test:
         return [ladder, f"submission: {folder / 'submission.csv.gz'}", *more]

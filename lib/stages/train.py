@@ -67,6 +67,10 @@ def declare_network(
         "train": as_dict(model, "blend_weight", *_unused_settings(model)),
         "seed": experiment.config.seed,
     }
+    if experiment.config.multi_label and model.kind == "classification":
+        weight = experiment.config.clusters.unannotated_weight
+        settings["label_sets"] = {"unannotated_weight": weight}
+        inputs = [*inputs, *label_set_inputs()]
     if experiment.teacher:
         settings["loss_weight"] = experiment.config.pseudo_label.loss_weight
     return graph.add(
@@ -95,6 +99,11 @@ def _unused_settings(model: Model) -> list[str]:
     return unused + (list(OF_IMAGES) if model.input == "embedding" else ["fusion"])
 
 
+def label_set_inputs() -> list[str]:
+    """The artifacts that the sets of classes of labelled images come from."""
+    return ["extract/hierarchy", "extract/clusters", "extract/boxes/train"]
+
+
 def image_models(experiment: Experiment) -> dict[str, Model]:
     """The models whose rows are images, or mosaics of a product's images."""
     models = experiment.config.classifiers.items()
@@ -117,7 +126,7 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     from lib.data.aspect.reader import batch_shapes
     from lib.data.catalog import read_categories
     from lib.models import factory
-    from lib.stages.read import catalog_of_part
+    from lib.stages.read import catalog_of_part, read_label_sets
     from lib.stages.scoring import open_images, warn_corrupt
     from lib.training.dataset import TrainingSet, product_of_row, training_rows
     from lib.training.loaders.image_loader import ImageLoader
@@ -150,6 +159,8 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
             levels=categories.levels(),
             weights=weights,
             cluster=reader.cluster,
+            label_sets=read_label_sets(experiment) if config.multi_label else None,
+            unannotated_weight=config.clusters.unannotated_weight,
         )
         facts = train_model(folder, model, training_set, config.seed + model.seed, config.run)
         warn_corrupt(reader)

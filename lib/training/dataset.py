@@ -33,6 +33,9 @@ class TrainingSet:
     levels: int [classes] for each upper level of the category tree, the group of each class.
     weights: float [R], weight of each row's loss; None for 1.
     cluster: int8 [R], aspect cluster of each row, of which a batch has only one; None for one.
+    label_sets: int8 [R, classes], targets of `LabelSetLosses`, instead of the labels, which only
+        draw the rows then; None for one class each.
+    unannotated_weight: of a class that nobody looked for, in that loss.
     """
 
     loader: Loader
@@ -45,6 +48,8 @@ class TrainingSet:
     levels: Sequence[np.ndarray] = ()
     weights: np.ndarray | None = None
     cluster: np.ndarray | None = None
+    label_sets: np.ndarray | None = None
+    unannotated_weight: float = 0.0
 
     def check(self) -> None:
         """Raises UserError if fewer than 2 rows train, ValueError if one of them has no class."""

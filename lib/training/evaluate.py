@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from lib.config.model import Model
 from lib.models.classifier import Classifier
 from lib.runtime import device as devices
 from lib.runtime.distributed import SINGLE, ProcessGroup
 from lib.training.loaders.image_loader import Loader
-from lib.training.losses import Losses
+from lib.training.losses import LabelSetLosses, Losses
 from lib.training.masks import MaskLosses, evaluate_masks
 
 
@@ -21,7 +20,7 @@ def evaluate(
     loader: Loader,
     rows: np.ndarray,
     labels: torch.Tensor,
-    losses: Losses | MaskLosses,
+    losses: Losses | LabelSetLosses | MaskLosses,
     batch_size: int,
     group: ProcessGroup = SINGLE,
 ) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def evaluate(
     Of networks that draw masks, their loss and mean IoU (`evaluate_masks`).
 
     rows: int64 [n]; if empty, loss and accuracy are None.
-    labels: int64 [R], class id of each row of the loader.
+    labels: int64 [R], class id of each row of the loader; or int8 [R, classes], its label set.
     losses: knows the levels of the tree.
     group: each rank evaluates its shard and returns the figures of all rows, so that schedules
         and choices that follow are the same in every rank.
@@ -47,7 +46,7 @@ def evaluate(
         targets = labels[batch_rows].to(device)
         with torch.inference_mode(), devices.autocast(model_cfg, device):
             logits = model(model.normalise(devices.to_device(inputs, device))).float()
-        loss += float(functional.cross_entropy(logits, targets, reduction="sum"))
+        loss += float(losses.plain_sum(logits, targets))
         num_correct += int(losses.correct(logits, targets).sum())
         correct_by_level += [int(c.sum()) for c in losses.correct_by_level(logits, targets)]
     means = np.array([loss, num_correct, *correct_by_level]) / len(shard)

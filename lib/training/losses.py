@@ -1,4 +1,4 @@
-"""Training losses: cross-entropy with label smoothing, focal, hierarchical; mixup."""
+"""Training losses: cross-entropy, focal, hierarchical, binary for label sets; mixup."""
 
 from collections.abc import Sequence
 
@@ -45,6 +45,10 @@ class Losses(nn.Module):
             loss = loss + self.settings.hierarchy_weight * self._hierarchical_loss(logits, targets)
         return loss
 
+    def plain_sum(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Sum of the cross-entropies of all rows, float, as it is reported."""
+        return functional.cross_entropy(logits, targets, reduction="sum")
+
     def correct(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Whether the most probable class is the true one, bool [n]."""
         return logits.argmax(1) == targets
@@ -68,6 +72,51 @@ class Losses(nn.Module):
             (self.get_buffer(f"group{i}"), self.get_buffer(f"one_hot{i}"))
             for i in range(self.num_levels)
         ]
+
+
+class LabelSetLosses(nn.Module):
+    """logits float [n, classes], targets int8 [n, classes] -> loss of each row, float [n].
+
+    A target is 1 for a class of the row, 0 for one that is verified to be absent, -1 for one that
+    nobody looked for: it counts as absent, with the weight `unannotated_weight`. Binary
+    cross-entropy, summed over the classes, has the gradient p - target for a logit, as
+    cross-entropy has, so learning rates may stay.
+    """
+
+    num_levels = 0  # a set of classes has no one group on an upper level
+
+    def __init__(self, settings: Loss, unannotated_weight: float) -> None:
+        super().__init__()
+        self.settings, self.unannotated_weight = settings, unannotated_weight
+
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of each row, float [n]; the focal factor is that of each class."""
+        smoothing, gamma = self.settings.label_smoothing, self.settings.focal_gamma
+        present = (targets == 1).float() * (1 - smoothing) + smoothing / 2
+        if not gamma:
+            loss = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
+            return self._weigh(loss, targets).sum(1)
+        yes, no = logits.sigmoid(), (-logits).sigmoid()
+        yes_loss = present * no.clamp(min=MIN_PROB) ** gamma * functional.logsigmoid(logits)
+        no_loss = (1 - present) * yes.clamp(min=MIN_PROB) ** gamma * functional.logsigmoid(-logits)
+        return self._weigh(-yes_loss - no_loss, targets).sum(1)
+
+    def plain_sum(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Sum of the binary cross-entropies of all rows, float, as it is reported."""
+        present = (targets == 1).float()
+        loss = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
+        return self._weigh(loss, targets).sum()
+
+    def correct(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Whether the most probable class is one of the row's, bool [n]."""
+        return targets.gather(1, logits.argmax(1, keepdim=True))[:, 0] == 1
+
+    def correct_by_level(self, logits: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        """No upper levels."""
+        return []
+
+    def _weigh(self, loss: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.where(targets < 0, loss * self.unannotated_weight, loss)
 
 
 def _focal_loss(

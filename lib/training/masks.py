@@ -46,7 +46,7 @@ class MaskTargets(NamedTuple):
 def inputs_and_targets(
     batch: Any, labels: torch.Tensor, device: torch.device
 ) -> tuple[torch.Tensor, Any]:
-    """Inputs and targets of a batch on the device: masks if it has any, else `labels` int64 [b]."""
+    """Inputs and targets of a batch on the device: masks if it has any, else its `labels`."""
     if isinstance(batch, MaskedImages):
         images, target, weight = (devices.to_device(array, device) for array in batch)
         return images, MaskTargets(target, weight)

@@ -20,7 +20,7 @@ from lib.training.checkpoint import Progress
 from lib.training.dataset import TrainingSet, num_rows_of_epoch
 from lib.training.evaluate import evenly_spaced
 from lib.training.loaders.image_loader import Loader, shard_loader
-from lib.training.losses import Losses
+from lib.training.losses import LabelSetLosses, Losses
 from lib.training.masks import MaskLosses
 from lib.training.optimizer import OptimizerStep
 from lib.training.schedule import Schedule
@@ -34,7 +34,8 @@ MAX_VALID_ROWS = 5_000  # rows evaluated after an epoch; standard error of at mo
 class TrainSetup:
     """What stays the same during a run.
 
-    loader: loads this rank's shards. labels: int64 [R]. weights: float32 [R] or None.
+    loader: loads this rank's shards. weights: float32 [R] or None.
+    labels: int64 [R], the class of each row; or int8 [R, classes], its set of classes.
     valid_rows: int64, rows to evaluate after each epoch.
     """
 
@@ -49,7 +50,7 @@ class TrainSetup:
     labels: torch.Tensor
     weights: torch.Tensor | None
     valid_rows: np.ndarray
-    losses: Losses | MaskLosses
+    losses: Losses | LabelSetLosses | MaskLosses
 
 
 @dataclass
@@ -104,6 +105,9 @@ def create_setup(
     """What the settings and the training set decide for the whole run."""
     device = devices.select_device(run, model_cfg)
     sampling, weights = model_cfg.sampling, training_set.weights
+    labels = training_set.label_sets
+    if labels is None:
+        labels = training_set.labels.astype(np.int64)
     num_rows = num_rows_of_epoch(
         sampling, training_set.train_rows, training_set.labels, training_set.product
     )
@@ -116,17 +120,21 @@ def create_setup(
         device=device,
         schedule=Schedule(model_cfg, num_rows),
         loader=shard_loader(training_set.loader, group),
-        labels=torch.from_numpy(training_set.labels.astype(np.int64)),
+        labels=torch.from_numpy(labels),
         weights=None if weights is None else torch.from_numpy(weights.astype(np.float32)),
         valid_rows=evenly_spaced(training_set.valid_rows, MAX_VALID_ROWS),
         losses=create_losses(model_cfg, training_set).to(device),
     )
 
 
-def create_losses(model_cfg: Model, training_set: TrainingSet) -> Losses | MaskLosses:
-    """The loss of classes, or that of masks."""
+def create_losses(
+    model_cfg: Model, training_set: TrainingSet
+) -> Losses | LabelSetLosses | MaskLosses:
+    """The loss of classes, that of sets of classes, or that of masks."""
     if model_cfg.kind == "segmentation":
         return MaskLosses(model_cfg.segmentation)
+    if training_set.label_sets is not None:
+        return LabelSetLosses(model_cfg.loss, training_set.unannotated_weight)
     return Losses(model_cfg.loss, training_set.levels)
 
 

@@ -73,6 +73,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "train.segmentation.group_weight": [0.0, 1.0],
         "train.segmentation.depiction_weight": [0.0, 1.0],
         "train.segmentation.unannotated_weight": [0.0, 1.0],
+        "clusters.unannotated_weight": [0.0, 1.0],
         "cascade.min_prob": [0.0, 1.0],
         "cascade.threshold": [0.0, 1.0],
         "data.max_missing_fraction": [0.0, 1.0],

@@ -11,7 +11,7 @@ from lib.data.crops import tta_crops
 from lib.data.mosaic import MosaicReader
 from lib.data.sources.bson_file import index_bson
 from lib.inference.predictor import FusionPredictor, ImagePredictor
-from lib.inference.topk import TopK
+from lib.inference.topk import TopK, dense_probs
 from lib.inference.topk_writer import write_topk
 from lib.models.fusion import FusionModel
 from lib.training.checkpoint import load_classifier, load_fusion_model
@@ -38,9 +38,9 @@ def run(folder, create_predictor, images, models=None, **settings):
     return predictor, num_corrupt
 
 
-def image_predictor(model, checkpoints, reader, row_of_image=None):
+def image_predictor(model, checkpoints, reader, row_of_image=None, multi_label=False):
     def create(settings, run):
-        return ImagePredictor(model, settings, checkpoints, reader, run, row_of_image)
+        return ImagePredictor(model, settings, checkpoints, reader, run, row_of_image, multi_label)
 
     return create
 
@@ -91,6 +91,21 @@ def test_views_and_models_are_averaged_before_the_top_k(tmp_path, model, checkpo
             each = [mean_over_views(c, model, reader, IMAGES, views, logs) for c in checkpoints]
             expected = normalised(sum(each) / 2)
         assert_topk(TopK.load(tmp_path, prefix), IMAGES, expected)
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_classes_of_a_set_are_probable_each_by_itself(tmp_path, model, checkpoints, reader, mean):
+    create = image_predictor(model, checkpoints, reader, multi_label=True)
+    run(tmp_path, create, IMAGES, tta_mean=mean)
+    score = torch.sigmoid if mean == "arithmetic" else lambda logits: logits
+    each = [mean_over_views(c, model, reader, IMAGES, TEN, score) for c in checkpoints]
+    expected = sum(each) / 2
+    if mean == "geometric":
+        expected = 1 / (1 + np.exp(-expected))
+    topk = TopK.load(tmp_path)
+    np.testing.assert_array_equal(topk.classes, np.argsort(-expected, axis=1)[:, :3])
+    np.testing.assert_allclose(dense_probs(topk, 4), expected, atol=2e-3)
+    np.testing.assert_allclose(topk.rest, expected.min(1), atol=2e-3)
 
 
 def test_out_of_fold_images_are_predicted_by_their_own_model(tmp_path, model, checkpoints, reader):

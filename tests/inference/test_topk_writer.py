@@ -36,6 +36,7 @@ class TablePredictor:
     num_classes: int = NUM_CLASSES
     num_models: int = NUM_MODELS
     num_shapes: int = 1
+    multi_label: bool = False
     calls: list = field(default_factory=list)
 
     def __post_init__(self):

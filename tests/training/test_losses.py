@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from lib.config.model import Loss
-from lib.training.losses import Losses, mixup_batch, weighted_mean
+from lib.training.losses import LabelSetLosses, Losses, mixup_batch, weighted_mean
 
 LEVELS = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 3])]
 
@@ -110,3 +110,35 @@ def test_the_weighted_mean_divides_by_the_number_of_rows():
     loss, weight = torch.tensor([1.0, 3.0]), torch.tensor([1.0, 0.5])
     assert float(weighted_mean(loss, weight)) == 1.25
     assert float(weighted_mean(loss, None)) == 2.0
+
+
+SETS = torch.tensor([[1, 0, -1, 1, 0], [-1, -1, 1, 0, 0]], dtype=torch.int8)
+
+
+@pytest.mark.parametrize(("smoothing", "gamma"), [(0.0, 0.0), (0.1, 0.0), (0.0, 2.0), (0.1, 1.5)])
+def test_the_loss_of_a_set_is_that_of_its_classes_one_by_one(batch, smoothing, gamma):
+    logits = batch[0][:2]
+    settings = Loss(label_smoothing=smoothing, focal_gamma=gamma)
+    losses = LabelSetLosses(settings, unannotated_weight=0.25)
+    expected = torch.zeros(2)
+    for row in range(2):
+        for column in range(5):
+            prob, target = logits[row, column].sigmoid(), int(SETS[row, column])
+            truth = (1 - smoothing) * (target == 1) + smoothing / 2
+            loss = truth * (1 - prob) ** gamma * prob.log()
+            loss += (1 - truth) * prob**gamma * (1 - prob).log()
+            expected[row] -= loss * (0.25 if target < 0 else 1)
+    torch.testing.assert_close(losses(logits, SETS), expected)
+    if not smoothing and not gamma:
+        torch.testing.assert_close(losses.plain_sum(logits, SETS), expected.sum())
+
+
+def test_a_class_of_a_set_has_the_gradient_of_cross_entropy(batch):
+    logits = batch[0][:2].clone().requires_grad_()
+    LabelSetLosses(Loss(), 1.0)(logits, SETS).sum().backward()
+    torch.testing.assert_close(logits.grad, logits.detach().sigmoid() - (SETS == 1).float())
+
+
+def test_a_row_is_correct_if_its_most_probable_class_is_in_its_set():
+    logits = torch.tensor([[0.0, 1, 2, 3, 1], [5.0, 1, 2, 3, 1]])
+    assert LabelSetLosses(Loss(), 0.1).correct(logits, SETS).tolist() == [True, False]

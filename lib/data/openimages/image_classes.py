@@ -1,10 +1,13 @@
-"""The class that stands for an image: of its boxes, or of its verified labels."""
+"""The class that stands for an image, and its set of clusters, by boxes or verified labels."""
 
 from typing import Literal
 
 import numpy as np
 
 from lib.data.openimages.boxes import Boxes, ImageLabels
+from lib.data.openimages.faults import labels_without_a_box
+from lib.data.openimages.hierarchy import Hierarchy
+from lib.data.openimages.masks.channels import verified_absent
 
 NONE = -1
 
@@ -51,6 +54,36 @@ def class_of_labels(
     order = np.lexsort((-class_row, level[class_row], image))
     _set_last(classes, image[order], class_row[order])
     return classes
+
+
+def label_sets(
+    boxes: Boxes,
+    labels: ImageLabels | None,
+    hierarchy: Hierarchy,
+    cluster_of_class: np.ndarray,
+    num_clusters: int,
+) -> np.ndarray:
+    """The clusters of each image: int8 [num_images, num_clusters].
+
+    1: a box is of the cluster, or the deepest of the verified labels that no box shows; a label of
+    a class above it says nothing more. 0: all classes of the cluster are verified to be absent, or
+    are below one that is. -1: nobody looked for it.
+    cluster_of_class: int16 [C], -1 for none.
+    """
+    sets = np.full((boxes.num_images, num_clusters), NONE, np.int8)
+    if labels is not None:
+        own = np.arange(len(hierarchy))
+        above = np.append(cluster_of_class, NONE)[hierarchy.parent]
+        tops = own[(cluster_of_class >= 0) & (cluster_of_class != above)]
+        absent = verified_absent(hierarchy, labels, boxes.num_images, tops)
+        for cluster in range(num_clusters):
+            sets[absent[:, cluster_of_class[tops] == cluster].all(axis=1), cluster] = 0
+        deepest = labels_without_a_box(labels, boxes, hierarchy)
+        cluster = cluster_of_class[deepest.class_row]
+        sets[deepest.image[cluster >= 0], cluster[cluster >= 0]] = 1
+    boxed = boxes.cluster >= 0
+    sets[boxes.image[boxed], boxes.cluster[boxed]] = 1
+    return sets
 
 
 def _set_last(classes: np.ndarray, image: np.ndarray, class_row: np.ndarray) -> None:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 # Keys of [clusters] that these artifacts depend on; the clusters depend on all.
 HIERARCHY_KEYS = ("mend", "place", "parents")
 BOX_KEYS = ("mend", "same_object_iou", "use_image_labels")
+LABEL_SET_KEYS = ("multi_label", "unannotated_weight")  # of the networks and their scores
 
 
 def is_annotated(experiment: Experiment, side: str) -> bool:
@@ -75,7 +76,9 @@ def declare_annotations(graph: Graph) -> None:
     graph.add(
         "extract/clusters",
         partial(build_cluster_table, experiment),
-        settings=as_dict(experiment.config.clusters, "place", "parents", "same_object_iou"),
+        settings=as_dict(
+            experiment.config.clusters, "place", "parents", "same_object_iou", *LABEL_SET_KEYS
+        ),
         inputs=["extract/hierarchy", "extract/annotations/train"],
     )
 

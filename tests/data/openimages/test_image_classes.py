@@ -1,4 +1,4 @@
-"""The class that stands for an image, against a loop over the images."""
+"""The class that stands for an image, and its set of clusters, against loops over the images."""
 
 from collections import Counter
 
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.openimages.boxes import BOX_TYPES, Boxes
-from lib.data.openimages.image_classes import class_of_images
+from lib.data.openimages.boxes import BOX_TYPES, Boxes, ImageLabels
+from lib.data.openimages.image_classes import class_of_images, label_sets
+from tests.data.openimages.test_hierarchy import make_hierarchy
 
 
 def boxes_of(rows: list[tuple[int, int, int]], num_images: int) -> Boxes:
@@ -58,3 +59,36 @@ def test_the_class_of_each_image_is_that_of_a_loop(rows, label_by, mask):
 def test_largest_and_most_frequent_differ(label_by, expected):
     boxes = boxes_of([(0, 2, 3), (0, 1, 9), (0, 2, 3)], num_images=2)
     assert class_of_images(boxes, label_by).tolist() == expected
+
+
+# 0 > 1 > 2, 0 > 3, 4 > 5, 6. Clusters: 0 with 3; 1 with 2; 5 and 6 merged; 4 is in none.
+HIERARCHY = make_hierarchy([-1, 0, 1, 0, -1, 4, -1])
+CLUSTER = np.array([0, 1, 1, 0, -1, 2, 2], np.int16)
+LABELS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(0, 1)), max_size=8)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), max_size=6), LABELS)
+def test_the_clusters_of_each_image_are_those_of_a_loop(box_rows, label_rows):
+    boxes = boxes_of([(image, row, 1) for image, row in box_rows], num_images=3)
+    boxes.cluster[:] = CLUSTER[boxes.class_row]
+    label_rows = sorted(set(label_rows))
+    columns = np.array(label_rows, np.int64).reshape(-1, 3)
+    labels = ImageLabels(*columns.T)
+    above = {row: set(np.flatnonzero(HIERARCHY.is_above[:, row]).tolist()) for row in range(7)}
+    expected = np.full((3, 3), -1)
+    for image in range(3):
+        absent = {row for i, row, present in label_rows if i == image and not present}
+        for cluster in range(3):
+            members = np.flatnonzero(cluster == CLUSTER).tolist()
+            if all(absent & (above[row] | {row}) for row in members):
+                expected[image, cluster] = 0
+        boxed = {row for i, row in box_rows if i == image}
+        seen = {row for i, row, present in label_rows if i == image and present} | boxed
+        for row in seen:
+            counts = row in boxed or not any(row in above[other] for other in seen)
+            if counts and CLUSTER[row] >= 0:
+                expected[image, CLUSTER[row]] = 1
+    found = label_sets(boxes, labels, HIERARCHY, CLUSTER, 3)
+    np.testing.assert_array_equal(found, expected)
+    if not label_rows:
+        np.testing.assert_array_equal(label_sets(boxes, None, HIERARCHY, CLUSTER, 3), expected)
