@@ -47,6 +47,7 @@ from lib.inference.masks import Masks, read_masks, write_masks
 from lib.inference.topk import TopK
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
+from lib.pipeline.manifest import read_manifest
 from lib.runtime.log import configure_logging
 from lib.stages.cascade.boxes import cascade_models
 from lib.stages.cascade.networks import read_channels, read_clusters
@@ -84,9 +85,11 @@ class HeldOut:
         self.truth: Truth = read_truth(variant, classes, self.images)
 
     def _draw(self, name: str) -> Masks:
-        folder = self.variant.folder / "masks" / name
+        manifest = read_manifest(self.variant.path(f"cnn/{name}/fold{FOLD}"))
+        assert manifest is not None  # `train` was called
+        folder = self.variant.folder / "masks" / f"{name}-{manifest['digest'][:12]}"
         if not folder.is_dir():
-            partial = folder.with_name(f"{name}.partial")
+            partial = folder.with_name(f"{folder.name}.partial")
             partial.mkdir(parents=True, exist_ok=True)
             self._write_masks(name, partial)
             partial.rename(folder)

@@ -194,7 +194,9 @@ class Run:
         0, "Networks trained side by side on a CPU, one on each GPU; 0 = one a thread."
     )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto is a GPU where there is one.")
-    predict_batch_size: BatchSize = setting(256, "Images in a batch of prediction.")
+    predict_batch_size: BatchSize = setting(
+        256, "Images in a batch of prediction; on a CPU at most 32, which take least time."
+    )
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ class _Embedder:
         reader: ImageReader,
         run: Run,
     ) -> None:
-        self.model, self.reader, self.batch_size = model, reader, run.predict_batch_size
+        self.model, self.reader = model, reader
+        self.batch_size = devices.image_batch_size(run)
         self.device = devices.select_device(run, model)
         self.net = load_network(self.device)
         self.shapes = batch_shapes(reader, model)

@@ -25,7 +25,6 @@ from lib.runtime import device as devices
 from lib.training.checkpoint import load_classifier
 from lib.utils.files import atomic_write
 
-CPU_BATCH = 16  # images; more take more memory, and no less time
 IMAGE, CHANNELS, MASKS = "image.npy", "channels.npy", "masks.npy"
 
 
@@ -65,9 +64,7 @@ def write_masks(
     Networks see whole images of size `model.resize`. Returns the number of images.
     """
     device = devices.select_device(run, model)
-    batch_size = run.predict_batch_size
-    if device.type == "cpu":
-        batch_size = min(batch_size, CPU_BATCH)
+    batch_size = devices.image_batch_size(run)
     nets = [load_classifier(path, model, device) for path in checkpoints]
     stride = model.segmentation.stride
     num_planes = len(channels) * model.segmentation.num_planes

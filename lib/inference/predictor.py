@@ -84,7 +84,7 @@ class ImagePredictor:
     ) -> None:
         self.model, self.reader, self.row_of_image = model, reader, row_of_image
         self.multi_label = multi_label
-        self.batch_size = run.predict_batch_size
+        self.batch_size = devices.image_batch_size(run)
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
         self.shapes = batch_shapes(reader, model)

@@ -85,7 +85,7 @@ def predict_fusion(experiment: Experiment, name: str, part: str, folder: Path) -
     config, model = experiment.config, experiment.config.models[name]
     catalog = catalog_of_part(experiment, part)
     images, fold_of_image = images_to_score(experiment, model, part, catalog)
-    with devices.catch_oom(folder, devices.predict_oom_advice(config.run)):
+    with devices.catch_oom(folder, devices.predict_oom_advice(config.run.predict_batch_size)):
         predictor = FusionPredictor(
             model,
             config.predict,

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 BACKBONE = Backbone(arch="efficientnet_lite0", resize=(96, 96), crop=(96, 96))
 # Whitened by as many dimensions as there are images, all images would be equally unlike.
 MAX_DIM, MIN_DIM, IMAGES_PER_DIM = 128, 8, 6
-CPU_BATCH = 32  # images; the activations of more leave the caches, and 256 take twice as long each
 NUM_NEAREST = 16  # images of other products that are kept for each image
 
 
@@ -114,12 +113,9 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
     config, catalog = experiment.config, index_of_side(experiment, side)
     dims = min(MAX_DIM, max(MIN_DIM, len(catalog.image_product) // IMAGES_PER_DIM))
     projection = experiment.path("extract/embeddings/train") / "projection.npy"
-    run = config.run
-    if devices.select_device(run, BACKBONE).type == "cpu":
-        run = replace(run, predict_batch_size=min(run.predict_batch_size, CPU_BATCH))
     with (
         open_images(experiment, BACKBONE, catalog) as reader,
-        devices.catch_oom(folder, devices.predict_oom_advice(run)),
+        devices.catch_oom(folder, devices.predict_oom_advice(devices.image_batch_size(config.run))),
     ):
         facts = write_embeddings(
             folder,
@@ -129,7 +125,7 @@ def embed_images(experiment: Experiment, side: str, folder: Path) -> dict[str, A
             projection if side == "test" else None,
             False,
             reader,
-            run,
+            config.run,
         )
         # New products get no answer without an image, but nothing is learned from what is left.
         limit = config.data.max_missing_fraction if side == "train" else 1.0

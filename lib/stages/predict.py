@@ -107,7 +107,7 @@ def embed_images(
     model = config.models.get(name) or config.backbones[name]
     projection = experiment.path(f"embeddings/{name}/{fold}/train") / "projection.npy"
     catalog = catalog_of_part(experiment, side)
-    advice = devices.predict_oom_advice(config.run)
+    advice = devices.predict_oom_advice(devices.image_batch_size(config.run))
     reader = open_images(experiment, model, catalog, side)
     with reader, devices.catch_oom(folder, advice):
         facts = write_embeddings(

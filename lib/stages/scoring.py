@@ -94,7 +94,7 @@ def score_images(
     from lib.training.dataset import row_of_image
 
     predict, run = experiment.config.predict, experiment.config.run
-    advice = devices.predict_oom_advice(run)
+    advice = devices.predict_oom_advice(devices.image_batch_size(run))
     reader = open_images(experiment, model, catalog, side)
     with reader, devices.catch_oom(folder, advice):
         predictor = ImagePredictor(

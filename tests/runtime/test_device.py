@@ -82,7 +82,7 @@ def test_out_of_memory_advice_names_a_valid_setting(settings, words):
 
 
 def test_out_of_memory_in_prediction_names_the_setting(tmp_path):
-    advice = devices.predict_oom_advice(Run(predict_batch_size=512))
+    advice = devices.predict_oom_advice(512)
     with (
         pytest.raises(UserError, match=r"out of memory at run.predict_batch_size = 512; lower it"),
         devices.catch_oom(tmp_path, advice),
@@ -109,8 +109,13 @@ def test_every_kind_of_out_of_memory_error_ends_in_one_line(error):
 
 
 def test_a_batch_of_one_is_not_advised_to_be_smaller():
-    assert "set run.predict_batch_size=4)" in devices.predict_oom_advice(Run(predict_batch_size=8))
-    assert "lower run.workers" in devices.predict_oom_advice(Run(predict_batch_size=1))
+    assert "set run.predict_batch_size=4)" in devices.predict_oom_advice(8)
+    assert "lower run.workers" in devices.predict_oom_advice(1)
+
+
+def test_batches_of_images_are_small_on_a_cpu():
+    sizes = [devices.image_batch_size(Run(device="cpu", predict_batch_size=n)) for n in (8, 256)]
+    assert sizes == [8, devices.MAX_CPU_BATCH]
 
 
 def test_a_user_error_keeps_its_words(tmp_path):

@@ -114,7 +114,7 @@ def draw_masks(experiment: Experiment, name: str, part: str, folder: Path) -> di
     else:
         products = read_splits(experiment.path("extract/splits")).products(part)
         images = catalog.images_of(products)
-    advice = devices.predict_oom_advice(config.run)
+    advice = devices.predict_oom_advice(devices.image_batch_size(config.run))
     with open_images(experiment, model, catalog) as reader, devices.catch_oom(folder, advice):
         facts = write_masks(
             folder,
