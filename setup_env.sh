@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by run_all.sh and run_tests.sh: a virtual environment in .venv with the pinned packages
-# of the requirement files named in $1 ..., installed once and again whenever a file changes.
+# of the requirement files named in $1 ..., installed once and again whenever a file changes. Where
+# there is an NVIDIA driver, xgboost is the build for GPUs.
 set -euo pipefail
 
 find_python() {
@@ -16,9 +17,23 @@ find_python() {
   return 1
 }
 
+has_nvidia_driver() {
+  nvidia-smi -L >/dev/null 2>&1
+}
+
+# The wheel of requirements.txt has no CUDA. The other one is pinned to the same version; it would
+# bring a second copy of NCCL beside that of torch, so it comes without its dependencies.
+use_xgboost_of_gpu() {
+  local version
+  version=$(sed -n 's/^xgboost-cpu==\([^ ]*\).*/\1/p' requirements.txt)
+  .venv/bin/python -m pip uninstall --quiet --yes xgboost-cpu
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "xgboost==$version"
+}
+
 setup_env() {
-  local stamp=".venv/.installed-${1%.txt}" wanted python
-  wanted=$(cat "$@" | sha256sum)
+  local stamp=".venv/.installed-${1%.txt}" wanted python gpu=no
+  has_nvidia_driver && gpu=yes
+  wanted="$(cat "$@" | sha256sum) gpu=$gpu"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
   if [ ! -x .venv/bin/python ]; then
     python=$(find_python)
@@ -30,5 +45,6 @@ setup_env() {
   for file in "$@"; do
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$file"
   done
+  [ $gpu = no ] || use_xgboost_of_gpu
   echo "$wanted" >"$stamp"
 }

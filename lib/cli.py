@@ -10,7 +10,6 @@ import logging
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,8 +26,10 @@ from lib.pipeline.integrity import check_intact, verify
 from lib.runtime import signals, workers
 from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import use_writable_cache
+from lib.runtime.scripts import run_script
 from lib.stages import extract, submit
 from lib.stages.order import STAGES, build_stage, declare_all
+from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
 from lib.utils.disk_errors import explain_disk_error
 from lib.utils.files import atomic_write, file_lock
 
@@ -69,6 +70,15 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         "--verify",
         action="store_true",
         help="compare all files of finished artifacts with their checksums, and run nothing",
+    )
+    parser.add_argument(
+        "--rehearse",
+        nargs="?",
+        type=int,
+        const=PRODUCTS,
+        metavar="PRODUCTS",
+        help="run all stages on a draw of the labelled products (%(const)s) in a folder of its own,"
+        " and estimate time, memory and disk of the whole",
     )
     return _exit_status(parser.parse_args(argv), _run_all)
 
@@ -178,10 +188,13 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
     artifacts = declare_all(experiment)
     if arguments.verify:
         return _verify(artifacts)
+    if arguments.rehearse is not None:
+        return rehearse(experiment, arguments.rehearse, _flags(arguments, "quiet", "verbose"))
     states = _states(artifacts, STAGES)
     if arguments.dry_run:
         for stage in STAGES:
             _print_states(artifacts[stage.NAME], states)
+        print("\n".join(estimate_lines(experiment)))
         return 0
     for stage in STAGES:
         if all(states[artifact.path].fresh for artifact in artifacts[stage.NAME]):
@@ -213,28 +226,6 @@ def _verify(artifacts: dict[str, list[Artifact]]) -> int:
         return _fail(f"{len(damaged)} files are damaged; pass --rebuild to build them again")
     logger.info("%d artifacts, none is damaged", count)
     return 0
-
-
-def run_script(command: list[str]) -> int:
-    """Run a script and return its exit status; on Ctrl-C the script ends and reports by itself.
-
-    A terminal sends Ctrl-C to all its processes; `kill` reaches this one alone, which passes it on.
-    """
-    process = subprocess.Popen(command)
-    while True:
-        try:
-            exit_status = process.wait()
-            break
-        except signals.Terminated:
-            process.terminate()
-        except KeyboardInterrupt:
-            continue
-    if exit_status >= 0:
-        return exit_status
-    name = signal.Signals(-exit_status).name
-    cause = " (perhaps for lack of memory: lower run.threads or run.workers)"
-    text = f"{command[1]} was ended by {name}{cause if name == 'SIGKILL' else ''}"
-    return _fail(f"{text}; rerun the same command to resume", 128 - exit_status)
 
 
 def _check_frozen(
@@ -327,8 +318,11 @@ def _script_options(arguments: argparse.Namespace) -> list[str]:
     options = [f"--set={override}" for override in arguments.set]
     if arguments.new is not None:
         options.append(f"--new={arguments.new}")
-    flags = ("rebuild", "strict", "quiet", "verbose")
-    return options + [f"--{flag}" for flag in flags if getattr(arguments, flag)]
+    return options + _flags(arguments, "rebuild", "strict", "quiet", "verbose")
+
+
+def _flags(arguments: argparse.Namespace, *names: str) -> list[str]:
+    return [f"--{name}" for name in names if getattr(arguments, name)]
 
 
 def _first_line(text: str | None) -> str:

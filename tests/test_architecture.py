@@ -53,6 +53,7 @@ COVERED_BY = {
     "lib.stages.blends.ladder_rows": "tests/stages/test_runs.py",
     "lib.stages.blends.promise": "tests/stages/test_new_products.py",
     "lib.stages.predict": "tests/stages/test_runs.py",
+    "lib.stages.rehearsal.draw": "tests/stages/rehearsal/test_run.py",
     "lib.stages.pseudo_label": "tests/stages/test_second_round.py",
     "lib.stages.scoring": "tests/stages/test_runs.py",
     "lib.stages.stack": "tests/stages/test_runs.py",

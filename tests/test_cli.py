@@ -16,7 +16,6 @@ from lib import cli
 from lib.cli import run_all, run_stage
 from lib.pipeline.experiment import load_experiment
 from lib.pipeline.manifest import MANIFEST
-from lib.runtime.log import configure_logging
 from lib.stages import extract, train
 from lib.stages.order import build_stage
 from tests.conftest import ROOT
@@ -227,45 +226,6 @@ def test_lack_of_memory_anywhere_is_one_line(config, capsys, monkeypatch):
     assert run_stage(extract, ["--config", config]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert ": out of memory; free some, or lower run.threads or run.workers" in error
-
-
-def test_a_script_that_is_killed_is_one_line(capsys):
-    configure_logging()
-    killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-    assert cli.run_script(killed) == 128 + signal.SIGKILL
-    error = capsys.readouterr().err
-    assert error.startswith("error: -c was ended by SIGKILL (perhaps for lack of memory")
-    assert error.endswith("; rerun the same command to resume\n")
-    assert cli.run_script([sys.executable, "-c", "raise SystemExit(3)"]) == 3
-
-
-def test_kill_reaches_the_script_that_is_running(tmp_path):
-    (tmp_path / "tiny.toml").write_text(TINY)
-    sleeping = tmp_path / "sleeping.py"
-    sleeping.write_text(
-        "import sys, time; from lib import cli\n"
-        "cli._run_stage = lambda *_: [print('started', flush=True), time.sleep(60)]\n"
-        f"sys.exit(cli.run_stage(cli.extract, ['--config', {str(tmp_path / 'tiny.toml')!r}]))\n"
-    )
-    script = (
-        "import sys; from lib import cli; from lib.runtime import signals\n"
-        "signals.raise_when_terminated()\n"
-        f"sys.exit(cli.run_script([sys.executable, {str(sleeping)!r}]))\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == "started\n"
-    parent.terminate()
-    _, error = parent.communicate(timeout=30)
-    assert parent.returncode == 143
-    assert error == "error: terminated; rerun the same command to resume\n"
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values())

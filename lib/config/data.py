@@ -70,6 +70,9 @@ class Data:
     bitmap_size: Annotated[int, Range(min=8, max=1024)] = setting(
         28, "Side of drawn strokes, in pixels."
     )
+    draw: Annotated[int, Range(min=0, max=1_000_000)] = setting(
+        0, "Labelled products of a rehearsal, in runs of ids and whole sets; 0 = all products."
+    )
     max_bad_fraction: Fraction = setting(0.01, "Fraction of corrupt records that is tolerated.")
     max_missing_fraction: Fraction = setting(0.1, "Same, of images missing or undecodable.")
     background: Color = setting("#ffffff", "Color that shows where an image is transparent.")

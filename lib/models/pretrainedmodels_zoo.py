@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.errors import UserError
-from lib.models import weights, workarounds
+from lib.models import timm_models, weights, workarounds
 from lib.models.backbone import Backbone, InputSize, InputStats, StateDict
 
 # Tables by the start of the name, unless said otherwise.
@@ -28,6 +28,21 @@ SIZE_PATTERN = {
     "nasnetamobile": (32, 31, 4),
     "nasnetalarge": (16, 11, 8),
     "pnasnet5large": (16, 11, 8),
+}
+# The same weights at timm, under names that `_convert_state_dict` takes as they are.
+TWINS = {
+    **{f"resnet{depth}": f"resnet{depth}.tv_in1k" for depth in (18, 34, 50, 101, 152)},
+    **{f"densenet{depth}": f"densenet{depth}.tv_in1k" for depth in (121, 161, 169, 201)},
+    **{f"dpn{kind}": f"dpn{kind}.mx_in1k" for kind in ("68", "68b", "92", "98", "107", "131")},
+    **{f"se_resnet{depth}": f"legacy_seresnet{depth}.in1k" for depth in (50, 101, 152)},
+    **{f"se_resnext{d}_32x4d": f"legacy_seresnext{d}_32x4d.in1k" for d in (50, 101)},
+    "senet154": "legacy_senet154.in1k",
+    "inceptionv3": "inception_v3.tv_in1k",
+    "inceptionv4": "inception_v4.tf_in1k",
+    "inceptionresnetv2": "inception_resnet_v2.tf_in1k",
+    "xception": "legacy_xception.tf_in1k",
+    "nasnetalarge": "nasnetalarge.tf_in1k",
+    "pnasnet5large": "pnasnet5large.tf_in1k",
 }
 
 
@@ -53,7 +68,7 @@ def create_backbone(name: str) -> Backbone:
         input_stats(name),
         input_size(name),
         None if sequential else forward_features,
-        load_pretrained=partial(weights.from_server, name, settings(name)["url"]),
+        load_pretrained=partial(_load_pretrained, name),
         convert_state_dict=partial(_convert_state_dict, name),
     )
 
@@ -83,6 +98,13 @@ def input_size(name: str) -> InputSize:
         offset=offset,
         slack=slack,
     )
+
+
+def _load_pretrained(name: str) -> tuple[StateDict, str]:
+    """Weights from a file on this disk, from their own address, or from timm's copy."""
+    twin = TWINS.get(name)
+    cfg = timm_models.pretrained_cfg(twin) if twin else None
+    return weights.from_server_or_twin(name, settings(name)["url"], cfg)
 
 
 def _pretrained_settings() -> dict[str, dict]:

@@ -49,6 +49,11 @@ def list_models() -> list[str]:
     return list(_timm().list_models())
 
 
+def pretrained_cfg(name: str) -> dict[str, Any]:
+    """timm's description of the weights of a model with a tag, as its models have it."""
+    return dict(_timm().get_pretrained_cfg(name).to_dict())
+
+
 def create_backbone(name: str) -> Backbone:
     """The backbone of any model of timm. Raises UserError for an unknown tag."""
     timm_name = name.removeprefix(PREFIX)

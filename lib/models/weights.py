@@ -1,6 +1,7 @@
 """Finds, reads and loads pretrained weights, or names the file that is missing."""
 
 import inspect
+import logging
 import socket
 import sys
 import urllib.error
@@ -17,6 +18,8 @@ from torch import nn
 from lib.errors import UserError
 from lib.models.backbone import Backbone, StateDict
 from lib.models.workarounds import load_tensors
+
+logger = logging.getLogger(__name__)
 
 # Classifiers in the files of pretrainedmodels and torchvision; our head replaces them.
 HEAD_PREFIXES = ("last_linear.", "fc.", "classifier.", "classif.", "last_conv.", "_fc.")
@@ -117,6 +120,28 @@ def from_server(name: str, url: str) -> tuple[StateDict, str]:
         ) from None
 
 
+def from_server_or_twin(name: str, url: str, twin: dict[str, Any] | None) -> tuple[StateDict, str]:
+    """Weights of `url`, or where it does not answer those of the same network at timm; the origin.
+
+    twin: timm's description of the weights, None if timm does not have the network. A file of
+    either that is on this disk comes first. Half of the addresses of pretrainedmodels are of one
+    server whose certificate has expired. Raises UserError that names both files.
+    """
+    if twin is None:
+        return from_server(name, url)
+    theirs = _tagged_name(twin)
+    if _cached_timm(twin).exists() and not (cache_dir() / url.rsplit("/", 1)[-1]).exists():
+        return from_timm(theirs, twin)
+    try:
+        return from_server(name, url)
+    except UserError as error:
+        logger.info("%s: no answer from %s; loading timm's %s instead", name, url, theirs)
+        try:
+            return from_timm(theirs, twin)
+        except UserError as other:
+            raise UserError(f"{error}; the same weights at timm: {other}") from None
+
+
 def from_timm(name: str, pretrained_cfg: dict[str, Any]) -> tuple[StateDict, str]:
     """Weights of a timm model from the cache, the Hugging Face hub or a server; and their origin.
 
@@ -126,9 +151,8 @@ def from_timm(name: str, pretrained_cfg: dict[str, Any]) -> tuple[StateDict, str
     hub_id, url = pretrained_cfg.get("hf_hub_id") or "", pretrained_cfg.get("url") or ""
     if not hub_id and not url:
         raise UserError(f'{name} has no weights at timm; set weights = "none" or a path')
-    hub_file = pretrained_cfg.get("hf_hub_filename")
-    file = (hub_file or "model.safetensors") if hub_id else url.rsplit("/", 1)[-1]
-    cached = cache_dir() / f"{_tagged_name(pretrained_cfg)}{Path(file).suffix}"
+    hub_file, file = pretrained_cfg.get("hf_hub_filename"), _timm_file(pretrained_cfg)
+    cached = _cached_timm(pretrained_cfg)
     if cached.exists():
         return read_state_dict(cached), str(cached)
     loaders: dict[str, Callable[[], StateDict]] = {
@@ -212,6 +236,19 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _timm_file(pretrained_cfg: dict[str, Any]) -> str:
+    """The file of the weights on the hub, or else on the server."""
+    if pretrained_cfg.get("hf_hub_id"):
+        return pretrained_cfg.get("hf_hub_filename") or "model.safetensors"
+    return str(pretrained_cfg.get("url")).rsplit("/", 1)[-1]
+
+
+def _cached_timm(pretrained_cfg: dict[str, Any]) -> Path:
+    """Where the user may have put the file."""
+    suffix = Path(_timm_file(pretrained_cfg)).suffix
+    return cache_dir() / f"{_tagged_name(pretrained_cfg)}{suffix}"
 
 
 def _tagged_name(pretrained_cfg: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ work/<name>/extract/scenes          composed scenes with boxes, if scenes.num_im
 work/<name>/extract/unpacked/<side> compressed drawings, unpacked
 work/<name>/extract/categories      the categories
 work/<name>/extract/train, /test    products and images of each side
+work/<name>/extract/whole/<side>    the same of all products, if data.draw draws some
 work/<name>/extract/splits          part, fold and group of every labelled product
 work/<name>/extract/ids             whether nearby ids can tell a class
 work/<name>/extract/phash/<side>    perceptual hashes of the images
@@ -45,6 +46,7 @@ from lib.stages.openimages.annotations import (
     declare_boxes,
     is_annotated,
 )
+from lib.stages.rehearsal.draw import declare_draw, index_name
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +75,15 @@ def declare(graph: Graph) -> list[Artifact]:
     )
     for side in experiment.sides:
         graph.add(
-            f"extract/{side}",
+            index_name(experiment, side),
             partial(build_index, experiment, side),
             settings={**checksum_settings(experiment, side), **read_settings(experiment, side)},
             files={name: files[name] for name in files if name == side},
             inputs=["extract/categories", *annotation_inputs(experiment, side)],
             resumable=True,
         )
+        if experiment.config.data.draw:
+            declare_draw(graph, side)
     declare_near_twins(graph)
     declare_boxes(graph)
     graph.add(

@@ -30,6 +30,7 @@ ORDINARY = {int: 20, float: 0.5, str: "a"}
 ALLOWED: dict[str, dict[str, list[Any]]] = {
     "0 switches it off, as its meaning or its name says": {
         "data.max_per_class": [0],
+        "data.draw": [0, 1],
         "sample.duplicate_fraction": [0.0],
         "sample.conflict_fraction": [0.0],
         "sample.test_shared_fraction": [0.0],

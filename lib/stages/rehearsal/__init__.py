@@ -1,0 +1,1 @@
+"""Rehearsals: all stages on a draw of the products, and what the whole run would cost"""
