@@ -27,7 +27,7 @@ from lib.runtime import signals, workers
 from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import use_writable_cache
 from lib.runtime.scripts import run_script
-from lib.stages import extract, submit
+from lib.stages import extract, report, submit
 from lib.stages.order import STAGES, build_stage, declare_all
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
 from lib.utils.disk_errors import explain_disk_error
@@ -180,6 +180,7 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
         extract.check_strict(experiment)
     if stage is submit:
         check_intact(experiment.path("submit"))
+        report.publish(experiment)
         for line in submit.summary(experiment):
             logger.info("%s", line)
 
@@ -287,9 +288,13 @@ def _earlier(stage: ModuleType) -> tuple[ModuleType, ...]:
 
 
 def _has_work(artifacts: Sequence[Artifact], rebuild: bool) -> bool:
-    """Whether the stage will build something, and not stop at a stale artifact."""
+    """Whether the stage will build something, and not stop at once at a stale artifact.
+
+    An artifact whose input is missing is stale until that input, of the same stage, is built.
+    """
     states = [status(artifact).state for artifact in artifacts if not artifact.frozen]
-    return any(state != "fresh" for state in states) and (rebuild or "stale" not in states)
+    waiting = [state for state in states if state != "fresh"]
+    return bool(waiting) and (rebuild or waiting[0] != "stale")
 
 
 def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:

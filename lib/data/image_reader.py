@@ -22,6 +22,7 @@ from lib.utils.prefetch import prefetch
 
 GRAY = 128  # value of the placeholder for an image that cannot be decoded
 AHEAD = 2  # batches in flight per thread
+PLACEHOLDER_SIZE = (64, 64)  # in original size, in place of an image that cannot be decoded
 PREFETCH_IMAGES = 8192  # images that the kernel is asked for before the first of them is needed
 
 Shape = tuple[int, int, int, int]
@@ -208,6 +209,16 @@ class ImageReader:
         if self.first_corrupt is None:
             self.first_corrupt = row, self.byte_reader.read_error(row) or reason
         return np.full((*size, 3), GRAY, np.uint8)
+
+
+class UnresizedReader(ImageReader):
+    """An `ImageReader` that returns images in their original size."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog, PLACEHOLDER_SIZE, 1)
+
+    def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return image
 
 
 def _decoder(catalog: Catalog) -> Decoder:

@@ -3,24 +3,12 @@
 import threading
 
 import cv2
-import numpy as np
 
 from lib.data.catalog import Catalog
-from lib.data.image_reader import ImageReader
+from lib.data.image_reader import UnresizedReader
 
 MAX_IMAGES = 4  # of a product
 MAX_SIDE = 800  # pixels
-PLACEHOLDER_SIZE = (64, 64)  # height and width in place of an image that cannot be decoded
-
-
-class UnresizedReader(ImageReader):
-    """An `ImageReader` that returns images in their original size."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        super().__init__(catalog, PLACEHOLDER_SIZE, 1)
-
-    def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        return image
 
 
 class ProductImages:

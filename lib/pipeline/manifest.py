@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import time
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -59,9 +60,9 @@ def write_manifest(
     """Hash and fsync the files of `folder` and write its manifest, the last file of a build.
 
     plan: version, config and inputs. The digest covers the plan and the files. `facts`, `seconds`
-    of the build, library versions and the number of threads are recorded beside it and decide
-    nothing. check_seconds: spent on comparing the inputs with their digests; the time of hashing
-    is added to it.
+    of the build, the most memory of this process until then (bytes), library versions and the
+    number of threads are recorded beside it and decide nothing. check_seconds: spent on comparing
+    the inputs with their digests; the time of hashing is added to it.
     """
     files = _fsync_files(folder)
     start = time.monotonic()
@@ -75,6 +76,7 @@ def write_manifest(
         "check_seconds": round(check_seconds, 3),
         "libraries": _library_versions(),
         "threads": openmp_threads(),
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
     }
     with atomic_write(folder / MANIFEST) as path:
         path.write_text(json.dumps(manifest, indent=1))

@@ -3,8 +3,8 @@
     work/<name>/blend         weights.json: the weight of every member in the fitted blend
     work/<name>/calibration   the rule that accepts predictions, fitted on out-of-fold rows
     work/<name>/submit        submission.csv.gz, scores.json, ladder.txt, calibration.json,
-                              classes.csv, promise.json; with models that draw masks boxes.csv
-                              and boxes_coco.json
+                              classes.csv, promise.json; report.html, by `lib.stages.report`;
+                              with models that draw masks boxes.csv and boxes_coco.json
 
 With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet. A catalog
 whose products have sets of classes is scored by `openimages/label_sets.py`.
@@ -21,6 +21,7 @@ from lib.pipeline.graph import Graph
 from lib.stages.cascade.files import summary_lines, write_box_files
 from lib.stages.cascade.scores import declare_scores, score_lines
 from lib.stages.openimages.label_sets import declare_label_sets
+from lib.stages.report import REPORT, declare_report, has_report
 
 if TYPE_CHECKING:
     from lib.evaluation.abstention import AbstentionResult, AbstentionRule
@@ -45,6 +46,7 @@ def declare(graph: Graph) -> list[Artifact]:
         _declare_calibration(graph),
         *declare_scores(graph),
         _declare_submit(graph),
+        *([declare_report(graph)] if has_report(graph.experiment) else []),
     ]
 
 
@@ -100,7 +102,7 @@ def _declare_submit(graph: Graph) -> Artifact:
     else:
         build = partial(write_submission, experiment)
         inputs += [f"predictions/{name}/locked" for name in config.classifiers]
-    return graph.add("submit", build, settings=settings, inputs=inputs, version=3)
+    return graph.add("submit", build, settings=settings, inputs=inputs, version=4)
 
 
 def _artifacts_of(graph: Graph, folder: str) -> list[str]:
@@ -159,7 +161,8 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     oof, locked = (score_part(experiment, p) for p in (experiment.config.stack_part, "locked"))
     result = measure_abstention(experiment, locked)
     checks, promise_notes = _check_headline(experiment, oof, locked)
-    promise_notes.append(_write_classes(experiment, oof, folder))
+    line, checks["mean_f1"] = _write_classes(experiment, oof, folder)
+    promise_notes.append(line)
     facts = {}
     if experiment.has_test:
         test = score_part(experiment, "test")
@@ -204,8 +207,12 @@ def _check_headline(
     return data, lines
 
 
-def _write_classes(experiment: Experiment, oof: "BlendScores", folder: Path) -> str:
-    """Write classes.csv; returns a line with the mean F1 of the classes."""
+def _write_classes(
+    experiment: Experiment, oof: "BlendScores", folder: Path
+) -> tuple[str, dict[str, Any]]:
+    """Write classes.csv; returns the mean F1 of the classes, in a line and as plain data."""
+    from dataclasses import asdict
+
     import numpy as np
 
     from lib.data.catalog import read_categories
@@ -222,7 +229,9 @@ def _write_classes(experiment: Experiment, oof: "BlendScores", folder: Path) -> 
     write_class_scores(folder / "classes.csv", scores, categories, labelled)
     group = None if catalog.group is None else catalog.group[product]
     mean = macro_f1(label, predicted, count, group=group)
-    return f"mean F1 of {int((scores.products > 0).sum()):,} classes out-of-fold: {_interval(mean)}"
+    seen = int((scores.products > 0).sum())
+    line = f"mean F1 of {seen:,} classes out-of-fold: {_interval(mean)}"
+    return line, {"classes": seen, "estimate": asdict(mean)}
 
 
 def _interval(estimate: "Estimate") -> str:
@@ -315,6 +324,8 @@ def summary(experiment: Experiment) -> list[str]:
     more = summary_lines(experiment)
     if experiment.target is not None or (experiment.config.multi_label and experiment.has_test):
         return [ladder, f"predictions: {folder / 'predictions.csv'} and .parquet", *more]
+    if has_report(experiment):
+        more.append(f"report: {folder / REPORT}")
     if experiment.has_test:
         return [ladder, f"submission: {folder / 'submission.csv.gz'}", *more]
-    return [ladder, "no submission: data.test names no products to classify"]
+    return [ladder, "no submission: data.test names no products to classify", *more]

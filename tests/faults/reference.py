@@ -49,7 +49,7 @@ threads = 1
 SAMPLE = Sample(train_products=100, test_products=30, num_classes=5, image_size=24)
 NEW = "new.bson"
 # Times of a build, messages, and what a run leaves for the next: they differ between equal runs.
-IGNORED = (".log", ".lock")
+IGNORED = (".log", ".lock", "submit/report.html")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _files(work: Path) -> set[str]:
     return {
         str(path.relative_to(work))
         for path in work.rglob("*")
-        if not (path.name.endswith(IGNORED) or path.name.startswith("_"))
+        if not (path.as_posix().endswith(IGNORED) or path.name.startswith("_"))
         and path.relative_to(work).parts[0] != "config.toml"
         and (path.is_file() or path.is_symlink())
     }

@@ -1,35 +1,22 @@
 """The page in a real browser, used by keys alone."""
 
-import shutil
-
 import pytest
 
 from lib.labelling.items import LabellingTask
 from lib.labelling.store import Store
+from tests.browser import BROWSER, NO_BROWSER, TIMEOUT, running_chromium
 from tests.labelling.conftest import make_task
 from tests.labelling.running_page import running_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium is installed (apt-get install chromium)"
-)
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 NUM_ITEMS = 20
-TIMEOUT = 60_000  # milliseconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS.split())
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Person:

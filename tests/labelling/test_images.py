@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lib.data.catalog import Categories, read_catalog
+from lib.data.image_reader import PLACEHOLDER_SIZE
 from lib.data.sources.bson_file import index_bson
 from lib.labelling import images
 from lib.labelling.images import ProductImages
@@ -47,6 +48,6 @@ def test_a_product_shows_at_most_four_images(catalog):
 def test_a_corrupt_image_is_a_placeholder(catalog):
     served = ProductImages(catalog)
     placeholder = decode(served.png(2, 0))
-    assert placeholder.shape[:2] == images.PLACEHOLDER_SIZE
+    assert placeholder.shape[:2] == PLACEHOLDER_SIZE
     assert len(np.unique(placeholder)) == 1
     served.close()

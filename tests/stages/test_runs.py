@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,37 @@ def test_every_class_has_its_figures_out_of_fold(finished):
     assert f"mean F1 of 8 classes out-of-fold: {f1:.4f}" in (submit / "ladder.txt").read_text()
 
 
+SECTIONS = """headline ladder reliability training sizes worst confusions mistakes locked-mistakes
+labels repeated images tree recall importances catalog costs settings"""
+
+
+def test_the_report_has_every_section_and_nothing_is_missing(finished):
+    page = (finished / "tiny" / "submit" / "report.html").read_text()
+    assert re.findall(r'<section id="([^"]*)"', page) == SECTIONS.split()
+    assert 'class="missing"' not in page
+    assert not re.search("https?:", page)
+    assert "data:image/jpeg;base64," in page
+    assert len(page) < 15 << 20
+    with (finished / "tiny" / "submit" / "label_issues.csv").open(newline="") as file:
+        issues = list(csv.DictReader(file))
+    card = (finished / "tiny" / "submit" / "card.md").read_text()
+    weights = finished / "tiny" / "cnn" / "a" / "fold1" / "last.pt"
+    assert whole_digest(weights) in card
+    assert {row["part"] for row in issues if row["prob_label"]} <= {"fit"}
+    assert all(row["label"] != row["suggested"] for row in issues)
+
+
+def test_a_fresh_run_brings_back_the_report(copied):
+    report = copied / "tiny" / "submit" / "report.html"
+    before = report.read_bytes()
+    report.unlink()
+    result = run(copied)
+    assert result.returncode == 0
+    assert "submit: 0 built" in result.stderr
+    end = b'<section id="costs"'  # the next one names the folder
+    assert report.read_bytes().split(end)[0] == before.split(end)[0]
+
+
 def test_the_ladder_agrees_with_scores_and_labels(finished):
     experiment = experiment_in(finished)
     rows = json.loads((experiment.path("submit") / "scores.json").read_text())
@@ -222,7 +254,7 @@ def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
     after = manifests(copied)
     assert before.keys() == after.keys()
     rebuilt = {name.split("/")[0] for name in before if before[name] != after[name]}
-    assert rebuilt == {"stack", "scores", "blend", "calibration", "submit"}
+    assert rebuilt == {"stack", "scores", "blend", "calibration", "submit", "report"}
     kept = [name for name in before if name.startswith("stack/") and before[name] == after[name]]
     assert kept == []
 
@@ -314,7 +346,8 @@ def test_labels_of_the_locked_part_reach_no_fit(copied):
     }
     (path.parent / MANIFEST).write_text(json.dumps(recorded))
     mend_digests(copied / "tiny")
-    for stage in ("cnn", "predictions", "features", "stack", "scores", "blend", "submit"):
+    stages = "cnn predictions features stack scores blend submit report"
+    for stage in stages.split():
         shutil.rmtree(copied / "tiny" / stage)
     result = run_in_one_process(copied)
     assert result.returncode == 0, result.stderr
@@ -354,8 +387,9 @@ def test_kill_9_then_a_second_call_gives_the_same_files(finished, tmp_path, stag
 
 
 def file_contents(folders: list[Path]) -> dict[Path, bytes]:
-    """All files of these artifacts, except those that say how long it took."""
+    """All files of these artifacts, except those that say where it ran or how long it took."""
     paths = (path for folder in folders for path in folder.rglob("[!_]*") if path.is_file())
+    paths = (path for path in paths if path.name != "report.html")
     return {path: path.read_bytes() for path in paths}
 
 

@@ -137,7 +137,8 @@ def test_arrays_without_test_products_give_scores_alone(tmp_path):
     assert "no submission: data.test names no products" in result.stderr
     folder = tmp_path / "work" / "tiny"
     submitted = sorted(p.name for p in (folder / "submit").glob("[!_]*"))
-    reports = ["calibration.json", "classes.csv", "ladder.txt", "promise.json", "scores.json"]
+    reports = ["calibration.json", "card.md", "classes.csv", "label_issues.csv", "ladder.txt"]
+    reports += ["promise.json", "report.html", "scores.json"]
     assert submitted == reports
     assert not list(folder.rglob("test"))
     assert "<- final" in (folder / "submit" / "ladder.txt").read_text()
@@ -148,7 +149,7 @@ def test_arrays_without_test_products_give_scores_alone(tmp_path):
     with_test = run_all(config, "--set", "data.test=new.npy", "--rebuild")
     assert with_test.returncode == 0, with_test.stderr
     rebuilt = [line.split(":")[0] for line in with_test.stderr.splitlines() if ": building" in line]
-    assert all(name.endswith(("/test", "/submit")) for name in rebuilt), rebuilt
+    assert all(name.endswith(("/test", "/submit", "/report")) for name in rebuilt), rebuilt
     header, *predicted = submission(tmp_path)
     assert header == ["path", "category"]
     assert [row[0] for row in predicted] == [f"new.npy:{row}" for row in range(4)]

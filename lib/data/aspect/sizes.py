@@ -27,9 +27,11 @@ def write_sizes(folder: Path, catalog: Catalog, threads: int) -> dict[str, int]:
     return {"images": len(sizes), "unknown": int((sizes == 0).any(axis=1).sum())}
 
 
-def read_sizes(catalog: Catalog, threads: int) -> np.ndarray:
-    """int32 [I, 2], as `write_sizes` writes it."""
-    num_images = len(catalog.length)
+def read_sizes(catalog: Catalog, threads: int, images: np.ndarray | None = None) -> np.ndarray:
+    """int32 [n, 2], as `write_sizes` writes it, of some images (rows of the catalog) or of all."""
+    if images is None:
+        images = np.arange(len(catalog.length))
+    num_images = len(images)
     stored = _stored_size(catalog)
     if stored is not None:
         return np.tile(np.array(stored, np.int32), (num_images, 1))
@@ -38,9 +40,7 @@ def read_sizes(catalog: Catalog, threads: int) -> np.ndarray:
     length = reader.length
 
     def read(rows: slice) -> tuple[slice, list[tuple[int, int]]]:
-        return rows, [
-            _size_of(reader, row, int(length[row])) for row in range(*rows.indices(num_images))
-        ]
+        return rows, [_size_of(reader, row, int(length[row])) for row in images[rows].tolist()]
 
     try:
         with ThreadPoolExecutor(max(1, threads)) as pool:

@@ -1,0 +1,1 @@
+"""The report of a run: one HTML file, its charts and pictures inside."""

@@ -1,0 +1,75 @@
+"""Pictures of products inside of a page: small JPEGs as data URIs."""
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from lib.data.catalog import Catalog
+from lib.data.image_reader import UnresizedReader
+from lib.utils.prefetch import prefetch
+
+SIDE, QUALITY = 112, 72  # pixels of the longer side, and of JPEG; about 3 kB a picture
+PER_PRODUCT = 4
+
+
+class Pictures:
+    """Data URIs of the images of a catalog, decoded and encoded again.
+
+    An original file may hold a place, a name or a comment; a picture here has pixels alone.
+    """
+
+    def __init__(self, catalog: Catalog, threads: int) -> None:
+        self._catalog = catalog
+        self._reader = UnresizedReader(catalog)
+        self._threads = threads
+        self._uris: dict[int, str] = {}
+
+    def close(self) -> None:
+        """Close the files of the catalog."""
+        self._reader.close()
+
+    def __enter__(self) -> "Pictures":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def of_products(self, products: Sequence[int], most: int = PER_PRODUCT) -> list[list[str]]:
+        """The first `most` images of each product (row of the catalog); none where it has none."""
+        rows = [self.rows_of(product, most) for product in products]
+        self._load([row for image_rows in rows for row in image_rows])
+        return [[self._uris[row] for row in image_rows] for image_rows in rows]
+
+    def of_images(self, rows: Sequence[int]) -> list[str]:
+        """The images in these rows of the catalog."""
+        self._load(rows)
+        return [self._uris[row] for row in rows]
+
+    def rows_of(self, product: int, most: int = PER_PRODUCT) -> list[int]:
+        """The rows of a product's first images."""
+        first, count = int(self._catalog.first_image[product]), self._catalog.image_count[product]
+        return list(range(first, first + min(most, int(count))))
+
+    def _load(self, rows: Sequence[int]) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        new = [row for row in dict.fromkeys(rows) if row not in self._uris]
+        with ThreadPoolExecutor(max(1, self._threads)) as pool:
+            for row, uri in prefetch(pool, iter(new), self._encode, 4 * max(1, self._threads)):
+                self._uris[row] = uri
+
+    def _encode(self, row: int) -> tuple[int, str]:
+        return row, data_uri(self._reader.decode(row))
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A picture, uint8 [h, w, 3] RGB, as a small JPEG in a data URI."""
+    scale = SIDE / max(image.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    flags = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"

@@ -1,0 +1,69 @@
+"""Galleries of products: the most confident mistakes of a part."""
+
+import numpy as np
+
+from lib.data.catalog import Catalog
+from lib.output.report.blocks import Block, Card, Choice, Gallery, Section, Text, missing
+from lib.output.report.names import ClassNames
+from lib.output.report.part import PartPredictions, TopClass
+from lib.output.report.pictures import Pictures
+
+NUM_MISTAKES, TOP_K = 150, 5  # of a part; a picture is about 3 kB, of the 15 MB of a page
+
+
+def mistakes_section(
+    part: PartPredictions, catalog: Catalog, names: ClassNames, pictures: Pictures, key: str
+) -> Section:
+    """The wrong predictions with the highest probability. key: the anchor of the section."""
+    lead = (
+        "The wrong predictions with the highest probability: pictures, the label of the catalog,"
+        " and the five most probable classes. Some of these labels may be wrong, not the"
+        " prediction."
+    )
+    title = f"Most confident mistakes, {part.origin}"
+    wrong = np.flatnonzero(~part.correct)
+    if not len(wrong):
+        return Section(key, title, lead, missing("No prediction of this part is wrong."))
+    chosen = wrong[np.argsort(-part.probability[wrong], kind="stable")[:NUM_MISTAKES]]
+    cards = mistake_cards(part, chosen, catalog, names, pictures)
+    blocks: list[Block] = [Gallery(key, cards, part.origin)]
+    if len(chosen) < len(wrong):
+        blocks.append(Text(f"The first {len(chosen):,} of {len(wrong):,} mistakes are shown."))
+    return Section(key, title, lead, blocks)
+
+
+def mistake_cards(
+    part: PartPredictions,
+    index: np.ndarray,
+    catalog: Catalog,
+    names: ClassNames,
+    pictures: Pictures,
+) -> list[Card]:
+    """A card for each of these products, int64 [n], positions in the part."""
+    own = part.own_probability()
+    products = part.product[index].tolist()
+    tops, uris = part.top_classes(index, TOP_K), pictures.of_products(products)
+    cards = []
+    for place, i in enumerate(index.tolist()):
+        label, product = int(part.label[i]), products[place]
+        facts = [("label", names.paths[label]), ("predicted", names.paths[int(part.best[i])])]
+        choices = [
+            choice(top, names, "truth" if top.class_id == label else "") for top in tops[place]
+        ]
+        if all(top.class_id != label for top in tops[place]):
+            found = "not among the first five" if own[i] else "not a candidate"
+            facts.append(("the label is", found))
+        keys = [
+            ("most confident", -float(part.probability[i])),
+            ("least probable label", float(own[i])),
+            ("order of the catalog", float(product)),
+        ]
+        title = f"Product {catalog.key(product)}"
+        cards.append(Card(title, uris[place], facts, choices, names.paths[label], keys))
+    return cards
+
+
+def choice(top: TopClass, names: ClassNames, mark: str) -> Choice:
+    """A class as a line of a card."""
+    value = f"{top.probability:.3f}"
+    return Choice(names.short[top.class_id], value, min(top.probability, 1.0), mark)
