@@ -227,13 +227,17 @@ def test_the_tree_of_architecture_md_names_every_module():
 
 
 def test_no_study_looks_at_the_locked_part():
-    """`promises` measures the ladder of stage 06; no other study so much as names the part."""
+    """No study so much as names the part, but two.
+
+    `promises` measures the ladder of stage 06; `openimages_baseline` fits a baseline that stage 06
+    has not, and chooses nothing there.
+    """
     name = re.compile(r"(?<![a-z])locked", re.IGNORECASE)  # not "blocked"
     check(
         [
             f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
             for path in sorted((ROOT / "studies").glob("*.py"))
             for number, line in enumerate(path.read_text().splitlines(), start=1)
-            if path.name != "promises.py" and name.search(line)
+            if path.stem not in ("promises", "openimages_baseline") and name.search(line)
         ]
     )

@@ -13,13 +13,16 @@ import pytest
 
 from lib.cli import run_stage
 from lib.config.load import load
-from lib.pipeline.experiment import Experiment
+from lib.config.write import to_toml
+from lib.pipeline.artifact import ensure
+from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages import extract
-from lib.stages.order import build_stage
+from lib.stages.order import build_stage, declare_all
 from studies import recipe
 from studies.tables import Answers, Row, compare_accuracy
 from tests.conftest import ROOT
 from tests.labelling.conftest import four_classes
+from tests.stages.openimages.test_annotations import write_catalog
 
 __all__ = ["four_classes"]
 
@@ -85,6 +88,23 @@ def quickdraw(drawn: Path, work: Path) -> Experiment:
     changes += ["data.classes=[]", "train.epochs=2", "models.modern.epochs=2"]
     changes += ["train.batch_size=8", "run.workers=1"]
     return Experiment(load(ROOT / "configs/quickdraw.toml", changes))
+
+
+@pytest.fixture(scope="session")
+def openimages_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config of pictures of cars, buses and dogs with boxes, after stage 03; read only."""
+    config = write_catalog(tmp_path_factory.mktemp("openimages"))
+    experiment = load_experiment(config)
+    build_here(experiment, "extract", "train", "predict")
+    (experiment.folder / "config.toml").write_text(to_toml(experiment.config))
+    return config
+
+
+def build_here(experiment: Experiment, *stages: str) -> None:
+    """Build the artifacts of some stages in this process: a new one takes longer than the work."""
+    for name in stages:
+        for artifact in declare_all(experiment)[name]:
+            ensure(artifact, rebuild=False)
 
 
 @pytest.fixture
