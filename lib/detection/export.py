@@ -3,7 +3,8 @@
     boxes.csv         ImageID,PredictionString: label confidence x_min y_min x_max y_max ...
     boxes_coco.json   images, categories, and annotations with scores; in pixels
 
-pycocotools and FiftyOne read the JSON. An image without boxes has a row, and no annotation.
+pycocotools reads the JSON, and so do the functions of FiftyOne's COCO importer. An image without
+boxes has a row, and no annotation.
 """
 
 import csv

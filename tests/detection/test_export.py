@@ -45,6 +45,33 @@ def test_a_row_lists_the_boxes_of_an_image(tmp_path, boxes, names):
     ]
 
 
+def test_both_files_hold_the_same_boxes(tmp_path, boxes, names):
+    """By the fields that FiftyOne's COCO importer reads, and by the rows of a submission."""
+    write_coco(tmp_path / "boxes.json", boxes, names, LABELS, NAMES)
+    write_submission_rows(tmp_path / "boxes.csv", boxes, names, LABELS)
+    dataset = json.loads((tmp_path / "boxes.json").read_text())
+    label_of = {category["id"]: category["supercategory"] for category in dataset["categories"]}
+    assert len({category["name"] for category in dataset["categories"]}) == len(label_of)
+    images = {image["id"]: image for image in dataset["images"]}
+    of_coco = []
+    for annotation in dataset["annotations"]:
+        image = images[annotation["image_id"]]
+        width, height = image["width"], image["height"]
+        x, y, w, h = annotation["bbox"]
+        corners = (x / width, y / height, (x + w) / width, (y + h) / height)
+        label = label_of[annotation["category_id"]]
+        of_coco.append((image["file_name"], label, annotation["score"], *corners))
+    of_rows = []
+    for (_, text), file in zip(
+        list(csv.reader((tmp_path / "boxes.csv").open()))[1:], names.files, strict=True
+    ):
+        fields = text.split()
+        for start in range(0, len(fields), 6):
+            of_rows.append((file, fields[start], *map(float, fields[start + 1 : start + 6])))
+    assert len(of_coco) == len(boxes)
+    assert of_coco == of_rows
+
+
 def test_pycocotools_reads_the_dataset(tmp_path, boxes, names):
     path = tmp_path / "boxes.json"
     write_coco(path, boxes, names, LABELS, NAMES)
