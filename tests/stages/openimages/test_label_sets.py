@@ -14,13 +14,13 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages.openimages.label_sets import NO_BOOSTERS, read_probs
 from lib.stages.order import declare_all
 from lib.stages.read import read_label_sets
+from lib.stages.submit import summary
 from tests.data.openimages.annotated_folder import (
     box,
     write_boxes_table,
     write_labels_table,
     write_tree,
 )
-from tests.scripts import run_all
 from tests.stages.test_sources import TINY
 
 COLORS = {"car": (220, 40, 40), "bus": (40, 220, 40), "dog": (40, 40, 220)}
@@ -64,10 +64,16 @@ def folder(tmp_path_factory) -> Path:
     settings += "unannotated_weight = 1.0\n"
     config = folder / "tiny.toml"
     config.write_text(f'work = "{folder}/work"\n{text}[data]\n{settings}')
-    result = run_all("--config", str(config))
-    assert result.returncode == 0, result.stderr
-    assert NO_BOOSTERS in result.stderr
+    build_here(load_experiment(config))
     return folder
+
+
+def build_here(experiment: Experiment) -> None:
+    """Build all artifacts in this process: new ones for the stages take longer than the work."""
+    for artifacts in declare_all(experiment).values():
+        for artifact in artifacts:
+            if not artifact.frozen:
+                ensure(artifact, rebuild=False)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,12 @@ def test_an_image_has_the_clusters_of_all_its_boxes(experiment):
     assert sets.shape == (NUM_TRAIN, 3)
     assert ((sets == 1).sum(1) == [len(names_of(number)) for number in range(NUM_TRAIN)]).all()
     assert ((sets == 0).any(1) == [number % 4 == 0 for number in range(NUM_TRAIN)]).all()
+
+
+def test_the_run_says_that_it_has_no_boosters(experiment):
+    stages = declare_all(experiment)
+    assert stages["features"] == stages["stack"] == []
+    assert NO_BOOSTERS in summary(experiment)[0]
 
 
 def test_networks_find_several_clusters(experiment):
@@ -134,9 +146,6 @@ def test_what_needs_one_class_is_refused(folder, overrides, message):
 
 def test_new_images_get_their_sets_too(folder):
     experiment = load_experiment(folder / "tiny.toml", new=str(folder / "new"))
-    for artifacts in declare_all(experiment).values():
-        for artifact in artifacts:
-            if not artifact.frozen:
-                ensure(artifact, rebuild=False)
+    build_here(experiment)
     rows = (experiment.path("submit") / "predictions.csv").read_text()
     assert rows == (folder / "work" / "tiny" / "submit" / "predictions.csv").read_text()
