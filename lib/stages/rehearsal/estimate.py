@@ -95,7 +95,7 @@ def stage_cost(
     built = [a for a in declare_all(rehearsal)[stage.NAME] if not a.frozen]
     before = {a.path: cost_before(a) for a in every.values()}
     after = costs_after(experiment, rehearsal, before)
-    threads = run.threads or workers.num_threads(run)
+    threads = workers.num_threads(run)
     gpus = len(workers.visible_gpus(run)) if stage.PARALLEL else 0
     shares = num_shares(gpus, threads, run.workers, len(built)) if stage.PARALLEL else 1
     own = measured[stage.NAME]
