@@ -9,8 +9,8 @@ training here, at the same image size; it is computed once and kept in the work 
 
 Out-of-fold, both predict a product without having seen its fold. The regularisation of the
 regression is chosen on these rows, so its figure there is slightly too good. On the locked part
-the regression is fitted on all others, and the network is the mean of its folds and views. An
-issue asks for figures of that part; nothing is chosen on it.
+the regression is fitted on all others, and the network is the mean of its folds and views; nothing
+is chosen on it.
 """
 
 import argparse
