@@ -69,7 +69,7 @@ def test_no_call_runs_text():
     assert not {(name, called) for name, called in calls if called in RUNNERS}
     assert {n for n, node in nodes(ast.keyword) if node.arg == "shell"} == set()
     processes = {n for n, called in calls if called.startswith("subprocess.")}
-    assert processes == {"lib/cli.py"}  # of this package's own scripts
+    assert processes == {"lib/runtime/scripts.py"}  # of this package's own scripts
 
 
 class Payload:

@@ -197,6 +197,7 @@ class Run:
     predict_batch_size: BatchSize = setting(
         256, "Images in a batch of prediction; on a CPU at most 32, which take least time."
     )
+    report: bool = setting(True, "Whether stage 06 draws the report of a run.")
 
 
 @dataclass(frozen=True)

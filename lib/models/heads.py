@@ -50,6 +50,8 @@ class LastLinear(nn.Linear):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features float [n, in_features] -> logits float32 [n, out_features]."""
+        if features.is_meta:  # shapes alone; there is no autocast on meta
+            return super().forward(features)
         with torch.autocast(features.device.type, enabled=False):
             return super().forward(features.float())
 

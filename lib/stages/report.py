@@ -39,7 +39,8 @@ MAX_SIZES = 50_000  # images whose headers are read, where stage 01 has not done
 
 def has_report(experiment: Experiment) -> bool:
     """Whether a run ends with a report: products of one class each, and not with `--new`."""
-    return experiment.target is None and not experiment.config.multi_label
+    config = experiment.config
+    return config.run.report and experiment.target is None and not config.multi_label
 
 
 def declare_report(graph: Graph) -> Artifact:

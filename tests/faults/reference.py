@@ -45,6 +45,7 @@ n_estimators = 3
 forest_n_estimators = 3
 [run]
 threads = 1
+report = false
 """
 SAMPLE = Sample(train_products=100, test_products=30, num_classes=5, image_size=24)
 NEW = "new.bson"

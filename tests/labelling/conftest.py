@@ -34,6 +34,7 @@ locked = 0.3
 n_folds = 2
 [run]
 threads = 1
+report = false
 [models.a]
 arch = "small"
 weights = "none"

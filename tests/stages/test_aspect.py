@@ -50,6 +50,7 @@ embed_models = ["a"]
 top_k = 2
 [run]
 threads = 1
+report = false
 """
 SECOND = """
 extends = "first.toml"

@@ -51,6 +51,7 @@ sources = ["mean"]
 forest_n_estimators = 5
 [run]
 threads = 1
+report = false
 """
 SECOND = """
 [pseudo_label]

@@ -62,6 +62,7 @@ top_k = 3
 min_precision = 0.5
 [run]
 threads = 1
+report = false
 device = "cpu"
 """
 

@@ -61,6 +61,7 @@ top_k = 6
 top_k = 3
 [run]
 threads = 1
+report = false
 """
 SECOND = """
 [pseudo_label]

@@ -17,6 +17,7 @@ SMALL = (
     'train.weights="none"',
     'train.precision="float32"',
     "run.threads=1",
+    "run.report=false",
     "data.sha256={}",
     "backbones={}",
     "train.head_only_epochs=0",
