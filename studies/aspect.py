@@ -37,10 +37,10 @@ from lib.evaluation.markdown import table
 from lib.features.query import make_query
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
-from lib.runtime.log import configure_logging
 from lib.stages.order import declare_all
 from lib.stages.read import aspect_clusters, catalog_of_part
 from studies import recipe, tables
+from studies.command import add_model, config_parser, print_report
 
 SQUARES, CLUSTERS = "squares", "clusters, padded"
 VARIANTS = (SQUARES, "one shape, padded", CLUSTERS, "clusters, cropped")
@@ -226,30 +226,19 @@ def _oval(ratio: float, rng: np.random.Generator) -> np.ndarray:
 
 def main() -> int:
     """Exit status: 0, or 2 after a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.aspect",
-        description="Aspect clusters against square resizing at equal pixels.",
-        epilog="example: python -m studies.aspect --config configs/openimages_sample.toml",
-    )
-    parser.add_argument("--config", default="configs/fashion.toml", help="(%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--model", default="", help="the model to train (default: the first)")
+    description = "Aspect clusters against square resizing at equal pixels."
+    example = "example: python -m studies.aspect --config configs/openimages_sample.toml"
+    parser = config_parser("aspect", description, "configs/fashion.toml", example)
+    add_model(parser, seeds=3)
     parser.add_argument("--clusters", type=int, default=3, help="most clusters (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (%(default)s)")
     parser.add_argument(
         "--ovals", metavar="FOLDER", help="only write a catalog on which the truth is known"
     )
     arguments = parser.parse_args()
-    configure_logging()
     if arguments.ovals:
         print(write_ovals(Path(arguments.ovals)))
         return 0
-    try:
-        print(report(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_report(arguments, report)
 
 
 def report(arguments: argparse.Namespace) -> str:

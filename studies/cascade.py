@@ -48,7 +48,6 @@ from lib.inference.topk import TopK
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.manifest import read_manifest
-from lib.runtime.log import configure_logging
 from lib.stages.cascade.boxes import cascade_models
 from lib.stages.cascade.networks import read_channels, read_clusters
 from lib.stages.cascade.scores import read_truth
@@ -56,6 +55,7 @@ from lib.stages.order import declare_all
 from lib.stages.read import catalog_of_part, num_classes, read_topk_of_all
 from lib.stages.scoring import checkpoint_path, open_images
 from studies import tables
+from studies.command import config_parser, print_report
 
 FOLD = 0
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
@@ -250,21 +250,9 @@ def _select(topk: TopK, images: np.ndarray) -> TopK:
 
 def main() -> int:
     """Exit status: 0, or 2 after a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.cascade",
-        description="Threshold and routes of the cascade, compared out-of-fold.",
-        epilog="example: python -m studies.cascade --config configs/openimages.toml",
-    )
-    parser.add_argument("--config", default="configs/openimages.toml", help="(%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    arguments = parser.parse_args()
-    configure_logging()
-    try:
-        print(report(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    description = "Threshold and routes of the cascade, compared out-of-fold."
+    parser = config_parser("cascade", description, "configs/openimages.toml")
+    return print_report(parser.parse_args(), report)
 
 
 if __name__ == "__main__":

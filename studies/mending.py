@@ -35,11 +35,11 @@ from lib.errors import UserError
 from lib.evaluation.markdown import table
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
-from lib.runtime.log import configure_logging
 from lib.stages import extract
 from lib.stages.order import build_stage, declare_all
 from lib.stages.read import catalog_of_part
 from studies import recipe, tables
+from studies.command import add_model, config_parser, find_classifier, print_report
 
 TRUTH, MENDED, PUBLISHED = "no faults", "mended", "as published"
 VARIANTS = (PUBLISHED, MENDED, TRUTH)
@@ -186,28 +186,17 @@ def to_markdown(
 
 def main() -> int:
     """Exit status: 0, or 2 after a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.mending",
-        description="Accuracy with mended annotations against annotations as they are.",
-        epilog="example: python -m studies.mending --config configs/openimages_sample.toml",
-    )
-    parser.add_argument("--config", default="configs/openimages_sample.toml", help="(%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--model", default="", help="the model to train (default: the first)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each catalog (%(default)s)")
-    arguments = parser.parse_args()
-    configure_logging()
-    try:
-        config = load(arguments.config, arguments.set)
-        model = arguments.model or next(iter(config.classifiers))
-        if model not in config.classifiers:
-            raise UserError(f"{arguments.config}: no model {model!r}")
-        results = study(arguments.config, arguments.set, model, arguments.seeds)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(to_markdown(*results, f"{model}, seeds: {arguments.seeds}"))
-    return 0
+    description = "Accuracy with mended annotations against annotations as they are."
+    parser = config_parser("mending", description, "configs/openimages_sample.toml")
+    add_model(parser, seeds=3)
+    return print_report(parser.parse_args(), report)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """Both tables in Markdown."""
+    model = find_classifier(load(arguments.config, arguments.set), arguments.model)
+    results = study(arguments.config, arguments.set, model, arguments.seeds)
+    return to_markdown(*results, f"{model}, seeds: {arguments.seeds}")
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ from lib.inference.topk import dense_probs
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.manifest import read_manifest
 from lib.pipeline.reading import map_array
-from lib.runtime.log import configure_logging
 from lib.stages.read import catalog_of_part, num_classes, read_topk
 from lib.stages.scoring import open_images
 from lib.training.checkpoint import load_backbone
+from studies.command import add_model, config_parser, find_classifier, print_report
 from studies.pages import percent, points, write_section
 
 VEHICLES = ("Ambulance", "Bus", "Car", "Motorcycle", "Truck")
@@ -143,32 +143,24 @@ def _regression(strength: float) -> Pipeline:
 
 def main() -> int:
     """Exit status: 0, or 2 after a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.openimages_baseline", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--config", default="configs/openimages.toml", help="(%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--model", default="", help="the network (default: the first)")
+    description = (__doc__ or "").splitlines()[0]
+    parser = config_parser("openimages_baseline", description, "configs/openimages.toml")
+    add_model(parser)
     parser.add_argument("--classes", nargs="+", default=list(VEHICLES), help="(the vehicles)")
     parser.add_argument("--page", type=Path, help="Markdown page whose section is replaced")
-    arguments = parser.parse_args()
-    configure_logging()
-    try:
-        experiment = Experiment(load(arguments.config, arguments.set))
-        models = experiment.config.classifiers
-        name = arguments.model or next(iter(models))
-        if name not in models:
-            raise UserError(f"no model {name!a}; choose one of: {', '.join(models)}")
-        if not experiment.path(f"predictions/{name}/locked").is_dir():
-            raise UserError(f"{experiment.folder}: no predictions; run stages 01 to 03 first")
-        text = compare(experiment, name, arguments.classes)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
+    return print_report(parser.parse_args(), report)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """The table in Markdown, also written to a page if there is one."""
+    experiment = Experiment(load(arguments.config, arguments.set))
+    name = find_classifier(experiment.config, arguments.model)
+    if not experiment.path(f"predictions/{name}/locked").is_dir():
+        raise UserError(f"{experiment.folder}: no predictions; run stages 01 to 03 first")
+    text = compare(experiment, name, arguments.classes)
     if arguments.page:
         write_section(arguments.page, "openimages_baseline", text)
-    return 0
+    return text
 
 
 if __name__ == "__main__":

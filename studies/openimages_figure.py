@@ -31,6 +31,7 @@ from lib.runtime.workers import num_threads
 from lib.stages.read import catalog_of_part
 from studies import pages
 from studies.cascade import HeldOut, make_variant, train
+from studies.command import config_parser, print_report
 from studies.pages import GREEN, ORANGE, RED
 
 COLUMNS = 4
@@ -134,24 +135,18 @@ def write_figure(path: str, overrides: Sequence[str], count: int, figure_path: P
 
 def main() -> int:
     """Exit status: 0, or 2 after a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.openimages_figure",
-        description="Coarse masks and boxes of the cascade, drawn over photographs.",
-        epilog="example: python -m studies.openimages_figure --config configs/openimages.toml",
-    )
-    parser.add_argument("--config", default="configs/openimages.toml", help="(%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    description = "Coarse masks and boxes of the cascade, drawn over photographs."
+    parser = config_parser("openimages_figure", description, "configs/openimages.toml")
     parser.add_argument("--images", type=int, default=12, help="(%(default)s)")
     parser.add_argument("--out", default="docs", help=f"folder of {NAME} (%(default)s)")
-    arguments = parser.parse_args()
-    try:
-        figure_path = Path(arguments.out) / NAME
-        write_figure(arguments.config, arguments.set, arguments.images, figure_path)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(figure_path)
-    return 0
+    return print_report(parser.parse_args(), report)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """Write the figure; its path."""
+    path = Path(arguments.out) / NAME
+    write_figure(arguments.config, arguments.set, arguments.images, path)
+    return str(path)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
 from lib.stages.read import catalog_of_part, num_classes, read_topk_of_all
 from lib.utils.files import atomic_write
+from studies.command import print_report
 from studies.pages import GREY, percent, write_section
 
 PEOPLE = ("Person", "Man", "Woman", "Boy", "Girl", "Clothing")
@@ -189,13 +190,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="work folder, as work/openimages")
     parser.add_argument("--classes", nargs="+", default=list(PEOPLE), help="(%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="(%(default)s)")
-    arguments = parser.parse_args()
-    try:
-        print(study(arguments.folder, arguments.classes, arguments.out))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_report(
+        parser.parse_args(), lambda given: study(given.folder, given.classes, given.out)
+    )
 
 
 if __name__ == "__main__":

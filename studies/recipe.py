@@ -24,10 +24,10 @@ from dataclasses import replace
 from lib.config.load import load
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
-from lib.runtime.log import configure_logging
 from lib.stages import predict, train
 from lib.stages.order import build_stage
 from studies import models, tables
+from studies.command import add_model, config_parser, find_classifier, print_report
 from studies.tables import Answers, slug
 
 BASELINE = "baseline"
@@ -155,36 +155,28 @@ def select_settings(only: Sequence[str]) -> list[str]:
 
 def main() -> int:
     """Exit status: 0, or 2 after a user error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.recipe",
-        description="The effect of each training setting against the baseline.",
-        epilog="settings: " + "; ".join(SETTINGS),
-    )
-    parser.add_argument("--config", default="configs/fashion.toml", help="(%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--model", default="", help="the model to train (default: the first)")
-    parser.add_argument("--seeds", type=int, default=2, help="runs of each setting (%(default)s)")
+    description = "The effect of each training setting against the baseline."
+    epilog = "settings: " + "; ".join(SETTINGS)
+    parser = config_parser("recipe", description, "configs/fashion.toml", epilog)
+    add_model(parser, seeds=2)
     parser.add_argument("--only", nargs="*", default=[], metavar="SETTING", help="(default: all)")
-    arguments = parser.parse_args()
-    configure_logging()
-    try:
-        names = select_settings(arguments.only)
-        config = load(arguments.config, arguments.set)
-        model = arguments.model or next(iter(config.classifiers))
-        if model not in config.classifiers:
-            raise UserError(f"{arguments.config}: no model {model!r}")
-        splits = Experiment(config).path("extract/splits")
-        if not splits.is_dir():
-            raise UserError(f"{splits} is missing; run 01_extract.py first")
-        answers = study(arguments.config, arguments.set, model, names, arguments.seeds)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return print_report(parser.parse_args(), report)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """Tables of accuracy and of the mean F1 in Markdown."""
+    names = select_settings(arguments.only)
+    config = load(arguments.config, arguments.set)
+    model = find_classifier(config, arguments.model)
+    splits = Experiment(config).path("extract/splits")
+    if not splits.is_dir():
+        raise UserError(f"{splits} is missing; run 01_extract.py first")
+    answers = study(arguments.config, arguments.set, model, names, arguments.seeds)
     title = f"{model}, seeds: {arguments.seeds}"
-    print(tables.to_markdown(title, tables.compare_accuracy(answers)), end="\n\n")
-    print(tables.to_markdown(f"{title}, F1", tables.compare_macro_f1(answers), "mean F1"))
-    return 0
+    accuracy = tables.to_markdown(title, tables.compare_accuracy(answers))
+    f1 = tables.to_markdown(f"{title}, F1", tables.compare_macro_f1(answers), "mean F1")
+    return f"{accuracy}\n\n{f1}"
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

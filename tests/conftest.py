@@ -4,12 +4,16 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bson
 import cv2
 import numpy as np
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from lib.data.catalog import Catalog
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as lib.cli does
@@ -89,6 +93,34 @@ def write_bson(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def index_products(tmp_path: Path, write_bson: Callable[..., Path]) -> "Callable[..., Catalog]":
+    """index_products(records): the catalog of products of category 7."""
+    from lib.data.catalog import Categories, read_catalog
+    from lib.data.sources.bson_file import index_bson
+
+    def index(records: Sequence[dict]) -> "Catalog":
+        path, folder = write_bson(records), tmp_path / "index"
+        folder.mkdir()
+        categories = Categories(np.array([7]), [("a", "b", "c")])
+        index_bson(folder, path, categories, True, 0.0, processes=1)
+        return read_catalog(folder, path)
+
+    return index
+
+
+@pytest.fixture
+def odd_pictures(index_products: "Callable[..., Catalog]") -> "Catalog":
+    """A large image, five small ones, and one that cannot be decoded: three products."""
+    return index_products(
+        [
+            product(1, [jpeg(0, height=1000, width=500)], 7),
+            product(2, [jpeg(seed) for seed in range(5)], 7),
+            product(3, [b"not an image"], 7),
+        ]
+    )
 
 
 @pytest.fixture

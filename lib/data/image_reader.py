@@ -211,14 +211,22 @@ class ImageReader:
         return np.full((*size, 3), GRAY, np.uint8)
 
 
-class UnresizedReader(ImageReader):
-    """An `ImageReader` that returns images in their original size."""
+class ThumbnailReader(ImageReader):
+    """An `ImageReader` that keeps the shape of images, and scales them down to `max_side` pixels.
 
-    def __init__(self, catalog: Catalog) -> None:
+    A thin image keeps one pixel of its short side.
+    """
+
+    def __init__(self, catalog: Catalog, max_side: int) -> None:
         super().__init__(catalog, PLACEHOLDER_SIZE, 1)
+        self.max_side = max_side
 
     def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        return image
+        scale = self.max_side / max(image.shape[:2])
+        if scale >= 1:
+            return image
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        return super()._resize(image, (height, width))
 
 
 def _decoder(catalog: Catalog) -> Decoder:

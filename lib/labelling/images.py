@@ -5,7 +5,7 @@ import threading
 import cv2
 
 from lib.data.catalog import Catalog
-from lib.data.image_reader import UnresizedReader
+from lib.data.image_reader import ThumbnailReader
 
 MAX_IMAGES = 4  # of a product
 MAX_SIDE = 800  # pixels
@@ -19,7 +19,7 @@ class ProductImages:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._reader = UnresizedReader(catalog)
+        self._reader = ThumbnailReader(catalog, MAX_SIDE)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -35,7 +35,4 @@ class ProductImages:
         row = int(self._catalog.first_image[product]) + index
         with self._lock:
             image = self._reader.decode(row)
-        scale = MAX_SIDE / max(image.shape[:2])
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

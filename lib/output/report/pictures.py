@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from lib.data.catalog import Catalog
-from lib.data.image_reader import UnresizedReader
+from lib.data.image_reader import ThumbnailReader
 from lib.utils.prefetch import prefetch
 
 SIDE, QUALITY = 112, 72  # pixels of the longer side, and of JPEG; about 3 kB a picture
@@ -22,7 +22,7 @@ class Pictures:
 
     def __init__(self, catalog: Catalog, threads: int) -> None:
         self._catalog = catalog
-        self._reader = UnresizedReader(catalog)
+        self._reader = ThumbnailReader(catalog, SIDE)
         self._threads = threads
         self._uris: dict[int, str] = {}
 
@@ -65,11 +65,7 @@ class Pictures:
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A picture, uint8 [h, w, 3] RGB, as a small JPEG in a data URI."""
-    scale = SIDE / max(image.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    """A picture, uint8 [h, w, 3] RGB, as a JPEG in a data URI."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1]
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
