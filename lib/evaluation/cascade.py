@@ -150,7 +150,7 @@ def to_lines(rows: Sequence[CascadeRow], more: dict[str, dict[str, Estimate]]) -
         f"  {'':<{width}}  classes  ms/image  " + "  ".join(f"{TITLES[m]:<24}" for m in MEASURES),
     ]
     for row in rows:
-        cells = "  ".join(f"{_interval(getattr(row, measure)):<24}" for measure in MEASURES)
+        cells = "  ".join(f"{getattr(row, measure)!s:<24}" for measure in MEASURES)
         lines.append(f"  {row.name:<{width}}  {row.classes:>7}  {row.cost_ms:>8.2f}  {cells}")
     for name, values in more.items():
         figures = ", ".join(
@@ -167,10 +167,6 @@ def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
         key: {k: None if np.isnan(v) else v for k, v in asdict(values[key]).items()}
         for key in MEASURES
     }
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f} ({estimate.low:.4f} .. {estimate.high:.4f})"
 
 
 def _overlap(

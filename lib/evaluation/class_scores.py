@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.catalog import Categories
-from lib.evaluation.metrics import LEVEL, Estimate
+from lib.evaluation.metrics import LEVEL, Estimate, draw_weights
 
 RESAMPLES = 500  # each draw counts all products again
 COLUMNS = (
@@ -119,19 +119,13 @@ def _macro_f1_draws(
     n = len(label)
     if n == 0:
         raise ValueError("macro F1 of no products")
-    rng = np.random.default_rng(seed)
-    member = np.arange(n) if group is None else np.unique(group, return_inverse=True)[1]
-    num_groups = int(member.max()) + 1
 
     def mean(weight: np.ndarray | None) -> float:
         scores = [score_classes(label, of_seed, num_classes, weight) for of_seed in predicted]
         return float(np.mean([of_seed.macro_f1 for of_seed in scores]))
 
-    draws = np.empty(RESAMPLES)
-    for draw in range(RESAMPLES):
-        counts = np.bincount(rng.integers(0, num_groups, num_groups), minlength=num_groups)
-        draws[draw] = mean(counts[member])
-    return mean(None), draws
+    draws = [mean(weight) for weight in draw_weights(n, RESAMPLES, seed, group)]
+    return mean(None), np.array(draws)
 
 
 def _estimate(value: float, draws: np.ndarray, n: int) -> Estimate:

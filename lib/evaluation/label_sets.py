@@ -6,14 +6,13 @@ mean over the classes, micro F1 counts all pairs of a product and a class alike.
 """
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lib.data.catalog import Categories
-from lib.evaluation.metrics import LEVEL, Estimate
+from lib.evaluation.metrics import LEVEL, Estimate, draw_weights
 
 RESAMPLES = 500  # each draw counts all products again
 NEVER = 2.0  # threshold of a class that no product has: no probability reaches it
@@ -86,7 +85,8 @@ def score_label_sets(
         return precision.of(weight), np.where(products > 0, f1, np.nan), float(micro)
 
     average_precision, f1, micro = measure(np.ones(n))
-    draws = np.array([_means(*measure(weight)) for weight in _draws(n, seed, group)])
+    weights = draw_weights(n, RESAMPLES, seed, group)
+    draws = np.array([_means(*measure(weight.astype(np.float64))) for weight in weights])
     values = _means(average_precision, f1, micro)
     ends = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     estimates = [
@@ -142,16 +142,6 @@ def _means(average_precision: np.ndarray, f1: np.ndarray, micro: float) -> tuple
     """Means over the classes that products have; NaN if none has a product."""
     means = [np.nan if np.isnan(a).all() else np.nanmean(a) for a in (average_precision, f1)]
     return float(means[0]), float(means[1]), micro
-
-
-def _draws(n: int, seed: int, group: np.ndarray | None) -> Iterator[np.ndarray]:
-    """How often each product counts, float64 [n], in each of RESAMPLES draws."""
-    rng = np.random.default_rng(seed)
-    member = np.arange(n) if group is None else np.unique(group, return_inverse=True)[1]
-    num_groups = int(member.max()) + 1
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(0, num_groups, num_groups)
-        yield np.bincount(drawn, minlength=num_groups)[member].astype(np.float64)
 
 
 def _ratio(count: np.ndarray, total: np.ndarray) -> np.ndarray:

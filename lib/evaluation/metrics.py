@@ -1,5 +1,6 @@
 """Accuracies with bootstrap intervals. Every reported figure is computed here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ({self.low:.4f} .. {self.high:.4f})"
 
 
 def accuracy(correct: np.ndarray, seed: int = 0, group: np.ndarray | None = None) -> Estimate:
@@ -111,6 +115,22 @@ def _sums_by_group(group: np.ndarray, seed: int, *values: np.ndarray) -> np.ndar
     share = counts / counts.sum()
     draws = np.random.default_rng(seed).multinomial(int(counts.sum()), share, RESAMPLES)
     return (draws @ kinds).T
+
+
+def draw_weights(
+    n: int, resamples: int, seed: int, group: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """How often each of n products counts, int64 [n], in each of some bootstrap draws.
+
+    For figures that are no mean over products. group: int [n], resampled as a whole; None: each
+    product by itself.
+    """
+    rng = np.random.default_rng(seed)
+    member = np.arange(n) if group is None else np.unique(group, return_inverse=True)[1]
+    num_groups = int(member.max()) + 1
+    for _ in range(resamples):
+        drawn = rng.integers(0, num_groups, num_groups)
+        yield np.bincount(drawn, minlength=num_groups)[member]
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

@@ -25,7 +25,6 @@ from lib.stages.report import REPORT, declare_report, has_report
 
 if TYPE_CHECKING:
     from lib.evaluation.abstention import AbstentionResult, AbstentionRule
-    from lib.evaluation.metrics import Estimate
     from lib.stages.blends.scores import BlendScores
 
 NAME, SCRIPT, PARALLEL = "submit", "06_submit.py", False
@@ -190,12 +189,12 @@ def _check_headline(
 
     name, total = experiment.config.blend.submit, out_of_fold_accuracy(experiment, oof)
     num_twins, without = locked_without_twin(experiment, locked)
-    lines = [f"{name} out-of-fold, {total.n:,} products: {_interval(total)}"]
+    lines = [f"{name} out-of-fold, {total.n:,} products: {total}"]
     if num_twins:
         others = (
             "no locked product is without one"
             if without is None
-            else f"the other {without.n:,}: {_interval(without)}, which is what products"
+            else f"the other {without.n:,}: {without}, which is what products"
             " photographed elsewhere can expect"
         )
         lines.append(f"{num_twins:,} locked products have a near twin in training; {others}")
@@ -230,12 +229,8 @@ def _write_classes(
     group = None if catalog.group is None else catalog.group[product]
     mean = macro_f1(label, predicted, count, group=group)
     seen = int((scores.products > 0).sum())
-    line = f"mean F1 of {seen:,} classes out-of-fold: {_interval(mean)}"
+    line = f"mean F1 of {seen:,} classes out-of-fold: {mean}"
     return line, {"classes": seen, "estimate": asdict(mean)}
-
-
-def _interval(estimate: "Estimate") -> str:
-    return f"{estimate.value:.4f} ({estimate.low:.4f} .. {estimate.high:.4f})"
 
 
 def _write_csv(experiment: Experiment, test: "BlendScores", folder: Path) -> dict[str, Any]:
@@ -289,7 +284,7 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
     total = result.accuracy
     lines = [
-        f"{config.blend.submit} blend on the locked part, {total.n:,} products: {_interval(total)}",
+        f"{config.blend.submit} blend on the locked part, {total.n:,} products: {total}",
         promise.line(total.value),
         _accepted_line(counts, result, rule, promise.differs),
     ]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.metrics import accuracy, error_reduction, gain
+from lib.evaluation.metrics import Estimate, accuracy, draw_weights, error_reduction, gain
 
 
 def test_interval_holds_the_value_and_narrows_with_n():
@@ -104,3 +104,15 @@ def test_nothing_to_measure_is_an_error():
         error_reduction(np.ones(3, bool), np.ones(3, bool))
     with pytest.raises(ValueError, match="against"):
         error_reduction(np.ones(3, bool), np.ones(2, bool))
+
+
+def test_draws_of_groups_take_all_of_their_products():
+    group = np.repeat([4, 1, 9], [2, 3, 1])
+    for weight in draw_weights(6, 20, seed=0, group=group):
+        assert len(set(weight[:2])) == len(set(weight[2:5])) == 1
+        assert weight[0] + weight[2] + weight[5] == 3
+    assert {int(weight.sum()) for weight in draw_weights(6, 20, seed=0)} == {6}
+
+
+def test_an_estimate_reads_as_a_value_and_its_interval():
+    assert str(Estimate(0.5, 0.25, 0.75, 9)) == "0.5000 (0.2500 .. 0.7500)"

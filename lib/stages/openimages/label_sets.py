@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lib.evaluation.label_sets import LabelSetScores
-    from lib.evaluation.metrics import Estimate
 
 MEAN = "mean"
 ABSENT, ANNOTATED = "no box is an absent class", "where a class is annotated"
@@ -138,9 +137,5 @@ def _line(name: str, scores: "LabelSetScores") -> str:
     names = ("mean average precision", "macro F1", "micro F1")
     values = (scores.mean_average_precision, scores.macro_f1, scores.micro_f1)
     return f"{name}: " + ", ".join(
-        f"{what} {_interval(value)}" for what, value in zip(names, values, strict=True)
+        f"{what} {value}" for what, value in zip(names, values, strict=True)
     )
-
-
-def _interval(estimate: "Estimate") -> str:
-    return f"{estimate.value:.4f} ({estimate.low:.4f} .. {estimate.high:.4f})"
