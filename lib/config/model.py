@@ -247,8 +247,10 @@ class Model:
         "resnet18", "Architecture: a name of timm, of pretrainedmodels, or small."
     )
     weights: NonEmptyStr = setting("imagenet", "imagenet, none, or the path of a state dict.")
-    head: Literal["linear", "wide"] = setting(
-        "linear", "wide adds two layers that are as wide as there are classes."
+    head: Literal["linear", "wide", "strips", "shape_strips"] = setting(
+        "linear",
+        "wide adds two layers as wide as there are classes; strips are convolutions in place of"
+        " pooling, shape_strips have own weights for tall, square and wide images.",
     )
     head_rank: Annotated[int, Range(min=0, max=MAX_CLASSES)] = setting(
         0, "Rank of a wide head's matrices; 0 = full."

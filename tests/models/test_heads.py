@@ -40,6 +40,37 @@ def test_a_wide_head_computes_its_definition():
     assert torch.equal(head(vector), head(vector[:, :, None, None]))
 
 
+def test_strips_compute_their_definition():
+    torch.manual_seed(1)
+    head = heads.create_head("strips", 6, 6, 4).eval()
+    maps = torch.randn(2, 6, heads.GRID, heads.GRID)
+    scale = (1 + head.first_norm.eps) ** -0.5
+    rows = torch.einsum("nciw,kcw->nki", maps, head.rows[:, :, 0]) * scale
+    column = torch.einsum("nki,lki->nl", rows.clamp(min=0), head.column[:, :, :, 0]) * scale
+    expected = column.clamp(min=0) @ head.last.weight.T + head.last.bias
+    torch.testing.assert_close(head(maps), expected, rtol=1e-4, atol=1e-4)
+    assert head(torch.randn(2, 6)).shape == head(torch.randn(2, 6, 3, 5)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "shape"), [(8, 4, 0), (7, 6, 1), (6, 7, 1), (5, 5, 1), (4, 8, 2)]
+)
+def test_tall_square_and_wide_maps_have_own_strips(height, width, shape):
+    head = heads.create_head("shape_strips", 6, 6, 4)
+    head(torch.randn(2, 6, height, width)).sum().backward()
+    for weights in (head.rows, head.column):
+        has_grad = [part.any().item() for part in weights.grad.chunk(3)]
+        assert has_grad == [number == shape for number in range(3)]
+
+
+@pytest.mark.parametrize("kind", heads.KINDS)
+def test_heads_take_channels_last_memory(kind):
+    """Networks are trained in this layout of memory, which knows tensors of four axes."""
+    head = heads.create_head(kind, 6, 6, 4).to(memory_format=torch.channels_last)
+    maps = torch.randn(2, 6, 7, 5).to(memory_format=torch.channels_last)
+    assert head(maps if head.takes_map else maps.mean((2, 3))).shape == (2, 4)
+
+
 def test_a_low_rank_reduces_the_parameters():
     full, low = (heads.create_head("wide", 6, 6, 500, rank) for rank in (0, 10))
     squares = [sum(p.numel() for p in h.first.parameters()) for h in (full, low)]
@@ -51,7 +82,7 @@ def test_a_low_rank_reduces_the_parameters():
 @pytest.mark.parametrize(
     ("kind", "rank", "dropout", "message"),
     [
-        ("square", 0, 0.0, "head = 'square': choose one of linear, wide"),
+        ("square", 0, 0.0, "head = 'square': choose one of linear, wide, strips, shape_strips"),
         ("linear", 3, 0.0, "head_rank = 3"),
         ("wide", -1, 0.0, "head_rank = -1"),
         ("linear", 0, 1.0, "dropout = 1.0"),

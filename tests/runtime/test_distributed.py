@@ -103,8 +103,8 @@ CONFIGS = {
     ),
     "pictures": IMAGES,
     "clusters": replace(IMAGES, aspect=Aspect(3), sampling=HARD),
-    # SGD, as its step is linear in the gradient. AdamW divides a gradient near zero by its own size,
-    # so that the rounding of two sums of shards moves such a weight of a deep network visibly.
+    # SGD, as its step is linear in the gradient. AdamW divides a gradient near zero by its own
+    # size, so that the rounding of two sums of shards visibly moves a weight of a deep network.
     "unfreeze": replace(IMAGES, unfreeze_schedule=(6, 3), grad_accum_steps=2),
 }
 BATCH_NORM_CONFIGS = {
