@@ -92,15 +92,25 @@ def measure(drawn: Sequence[Drawn], found: BoxTable, truth: Truth, threshold: fl
     found: `image` is a row of the catalog; only boxes of `truth.classes` count.
     threshold: least value of a cell that belongs to a mask.
     """
+    return Measured(
+        _overlap(drawn, truth, threshold, 0.0),
+        _overlap(drawn, truth, threshold, 1.0),
+        *match_both(found, truth),
+    )
+
+
+def match_both(found: BoxTable, truth: Truth) -> tuple[Matched, Matched]:
+    """Match boxes with the truth: those of classes that are annotated in their image, and all.
+
+    found: as of `measure`.
+    """
     position = np.searchsorted(truth.images, found.image)
     found = BoxTable(position, found.class_row, found.score, found.box)
     found = found.take(np.isin(found.class_row, truth.classes))
     channel = np.searchsorted(truth.classes, found.class_row)
     annotated = truth.boxes.annotated[truth.images[found.image], channel]
     boxes, group = _true_boxes(truth)
-    return Measured(
-        _overlap(drawn, truth, threshold, 0.0),
-        _overlap(drawn, truth, threshold, 1.0),
+    return (
         match_boxes(boxes, group, found.take(annotated), len(truth.images)),
         match_boxes(boxes, group, found, len(truth.images)),
     )

@@ -54,7 +54,7 @@ class Segmenter(ImageClassifier):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images float [n, 3, h, w] -> logits float32 [n, channels, h', w']."""
-        logits = self.head(self._maps(images))
+        logits = self.head(self.maps(images))
         # The body may have padded the images.
         height, width = (-(-side // self.stride) for side in images.shape[-2:])
         return logits[:, :, :height, :width].float()
@@ -63,8 +63,11 @@ class Segmenter(ImageClassifier):
         """Not of a network that draws masks. Raises NotImplementedError."""
         raise NotImplementedError("a network of masks embeds no images")
 
-    def _maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The maps that the decoder reads, largest first."""
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Normalised images float [n, 3, h, w] -> the maps that the decoder reads, largest first.
+
+        Each is float [n, channels, h / s, w / s], from s = `stride` on.
+        """
         images = self._padded(images)
         frozen = self._frozen_count()
         if self._runs_whole:

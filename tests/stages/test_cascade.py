@@ -22,7 +22,7 @@ from lib.stages.cascade.networks import read_channels
 from lib.stages.cascade.scores import score_lines
 from lib.stages.order import check_networks, declare_all
 from lib.stages.read import catalog_of_part
-from studies import cascade, openimages_figure
+from studies import cascade, openimages_detector, openimages_figure
 from tests.data.openimages.annotated_folder import write_boxes_table, write_tree
 from tests.scripts import run_all
 
@@ -188,6 +188,17 @@ def test_the_figure_draws_what_was_found_over_images_that_trained_nothing(folder
     assert set(images) <= set(drawings.held_out.images)
     openimages_figure.write_figure(config, [], 4, path)
     assert cv2.imread(str(path)).std() > 20
+
+
+def test_a_detector_learns_the_same_images_and_is_set_beside(folder, experiment, monkeypatch):
+    monkeypatch.setattr(openimages_detector, "EPOCHS", 2)
+    options = argparse.Namespace(config=str(folder / "tiny.toml"), set=[])
+    title, _, _, _, *rows = openimages_detector.report(options).splitlines()
+    assert title.endswith("images, 5 classes, 2 epochs")
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[0] for row in cells] == ["detector", "masks of all classes (whole)", "cascade"]
+    assert all(float(row[1]) > 0 for row in cells)
+    assert all(".." in cell for row in cells[1:] for cell in row[2:])
 
 
 def test_each_model_draws_the_classes_of_its_clusters(experiment):
