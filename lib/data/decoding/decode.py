@@ -4,10 +4,12 @@ OpenCV decodes JPEGs, which most images are, because it is the fastest. Pillow d
 knows the transparency and the orientation of every container. Both release the interpreter lock.
 """
 
+import ctypes
 import io
 import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,6 +33,21 @@ ORIENTATION = 0x0112  # EXIF tag
 _large = threading.Lock()
 # Pillow warns of large images, and of odd metadata whose pixels are sound.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing a line to the terminal for each odd tag of a file.
+
+    Pillow has no setting for it, but its wheels bring libtiff as a file. Without one the lines
+    stay.
+    """
+    for path in Path(Image.__file__).parents[1].glob("pillow.libs/libtiff*"):
+        set_handler = ctypes.CDLL(str(path)).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+_silence_libtiff()
 
 
 def decode_image(data: bytes, background: tuple[int, int, int] = WHITE) -> np.ndarray:

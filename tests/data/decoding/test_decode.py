@@ -250,6 +250,18 @@ def test_a_header_that_asks_for_billions_of_pixels_costs_no_memory(kind):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
+@pytest.mark.parametrize("type_code", [0, 16])
+def test_an_odd_tag_of_a_tiff_writes_nothing_to_the_terminal(capfd, type_code):
+    """libtiff would write two lines for each, and a small file may have thousands."""
+    odd_tag = {65000: 7}
+    data = encoded(quarters(), "TIFF", compression="tiff_lzw", tiffinfo=odd_tag)
+    entry = struct.pack("<H", 65000)
+    at = data.index(entry) + len(entry)
+    changed = data[:at] + struct.pack("<H", type_code) + data[at + 2 :]
+    np.testing.assert_array_equal(decode_image(changed), decode_image(data))
+    assert capfd.readouterr() == ("", "")
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=64), st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
 def test_damage_never_ends_in_another_error(noise, kind):
