@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from lib.config.schema import Config
 from lib.errors import UserError
 from lib.runtime.log import configure_logging
+from lib.utils.disk_errors import explain_disk_error
 
 
 def config_parser(
@@ -45,6 +47,15 @@ def print_report(arguments: argparse.Namespace, report: Callable[[argparse.Names
     try:
         print(report(arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
+    except OSError as error:  # of a file that was to be written
+        reason = explain_disk_error(error, Path())
+        if reason is None:
+            raise
+        return _fail(reason)
     return 0
+
+
+def _fail(text: str) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return 2

@@ -82,6 +82,25 @@ def gain(
     return Estimate(value, *_ends((before - errors) / size), len(correct))
 
 
+def mcnemar(correct: np.ndarray, baseline: np.ndarray) -> tuple[int, int, float]:
+    """McNemar's exact test of two classifiers on the same products.
+
+    correct: bool [n] and baseline: bool [n].
+
+    Returns how many products only `correct` has right, how many only `baseline`, and the two-sided
+    p-value: the chance of a split at least as uneven if both were equally good. It takes products
+    as independent; where they come in groups, only the interval of `gain` knows of it.
+    Source: McNemar 1947, in the exact form (a binomial of one half).
+    """
+    from scipy.stats import binomtest
+
+    _check_pairs(correct, baseline)
+    gained, lost = int((correct & ~baseline).sum()), int((~correct & baseline).sum())
+    if gained + lost == 0:
+        return 0, 0, 1.0
+    return gained, lost, float(binomtest(gained, gained + lost).pvalue)
+
+
 def _check_pairs(correct: np.ndarray, baseline: np.ndarray) -> None:
     if len(correct) != len(baseline):
         raise ValueError(f"{len(correct)} products against {len(baseline)}")

@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from lib.evaluation.metrics import Estimate, accuracy, draw_weights, error_reduction, gain
+from lib.evaluation.metrics import Estimate, accuracy, draw_weights, error_reduction, gain, mcnemar
 
 
 def test_interval_holds_the_value_and_narrows_with_n():
@@ -116,3 +118,14 @@ def test_draws_of_groups_take_all_of_their_products():
 
 def test_an_estimate_reads_as_a_value_and_its_interval():
     assert str(Estimate(0.5, 0.25, 0.75, 9)) == "0.5000 (0.2500 .. 0.7500)"
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (3, 0), (9, 2), (4, 4), (40, 61)])
+def test_mcnemar_sums_the_binomial(gained, lost):
+    after = np.repeat([True, False, True, False], [gained, lost, 5, 7])
+    before = np.repeat([False, True, True, False], [gained, lost, 5, 7])
+    n, fewer = gained + lost, min(gained, lost)
+    tail = 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n
+    found = mcnemar(after, before)
+    assert found[:2] == (gained, lost)
+    assert found[2] == pytest.approx(min(1, tail))

@@ -240,7 +240,7 @@ def test_a_fresh_stage_builds_nothing_and_loads_no_torch(finished):
     )
 
 
-def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
+def test_one_changed_setting_rebuilds_what_depends_on_it_and_the_runs_compare(finished, copied):
     changed = ("--set", "stack.n_estimators=9")
     dry = run(copied, "stack", extra=(*changed, "--dry-run"))
     assert dry.returncode == 0
@@ -257,6 +257,29 @@ def test_one_changed_setting_rebuilds_what_depends_on_it(copied):
     assert rebuilt == {"stack", "scores", "blend", "calibration", "submit", "report"}
     kept = [name for name in before if name.startswith("stack/") and before[name] == after[name]]
     assert kept == []
+    compare_runs(finished / "tiny", copied / "tiny")
+
+
+def compare_runs(first: Path, second: Path) -> None:
+    """`studies.compare` agrees with the ladders of both runs, and names what differs."""
+    runs, page, changed = [first, second], second / "compare.html", second / "changed.csv"
+    files = ["--page", str(page), "--csv", str(changed)]
+    command = [sys.executable, "-m", "studies.compare", *map(str, runs), *files]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "| stack.n_estimators | 8 | 9 |" in result.stdout
+    row = next(line for line in result.stdout.splitlines() if line.startswith("| locked part"))
+    with changed.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["part"] == "locked part"]
+    for folder, cell in zip(runs, row.split("|")[3:5], strict=True):
+        scores = json.loads((folder / "submit" / "scores.json").read_text())
+        (final,) = (r for r in scores if (r["layer"], r["name"]) == ("blend", "fitted"))
+        assert cell.split()[0] == f"{final['accuracy']:.4f}"
+    kinds = [sum(r["change"] == kind for r in rows) for kind in ("fixed", "broken")]
+    assert row.split("|")[6:8] == [f" {count} " for count in kinds]
+    assert {r["first_class"] == r["label"] for r in rows if r["change"] == "fixed"} <= {False}
+    assert all(r["first_class"] != r["second_class"] for r in rows)
+    assert "data:image/jpeg;base64," in page.read_text() or not rows
 
 
 def test_settings_of_the_run_invalidate_nothing(copied):

@@ -94,7 +94,7 @@ def changed_settings(config: Config) -> list[tuple[str, str, str]]:
 
     The default of a model's setting is that of `[train]`.
     """
-    values, defaults = _flat(dataclasses.asdict(config)), _flat(dataclasses.asdict(Config()))
+    values, defaults = flat_settings(config), flat_settings(Config())
     of_models = _flat(dataclasses.asdict(config.train))
     rows = []
     for key, value in values.items():
@@ -103,6 +103,30 @@ def changed_settings(config: Config) -> list[tuple[str, str, str]]:
         if value != default:
             rows.append((key, _text(value), "-" if default is None else _text(default)))
     return rows
+
+
+def different_settings(first: Config, second: Config) -> list[tuple[str, str, str]]:
+    """Key and both values of every setting that two configs have otherwise, "-" for none.
+
+    A model that only one of them has is one row.
+    """
+    a, b = flat_settings(first), flat_settings(second)
+    rows = []
+    for name in sorted(first.models.keys() ^ second.models.keys()):
+        table = first.models.get(name) or second.models[name]
+        here, there = (_text(table.arch) if name in c.models else "-" for c in (first, second))
+        rows.append((f"models.{name}", here, there))
+    alone = tuple(f"{key}." for key, *_ in rows)
+    for key in dict.fromkeys([*a, *b]):
+        if not key.startswith(alone) and a.get(key) != b.get(key):
+            here, there = (_text(c[key]) if key in c else "-" for c in (a, b))
+            rows.append((key, here, there))
+    return rows
+
+
+def flat_settings(config: Config) -> dict[str, Any]:
+    """Every setting of a config by its dotted key, as in "models.small.lr"."""
+    return _flat(dataclasses.asdict(config))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from lib.output.report.sections.run import (
     StageCost,
     changed_settings,
     costs_section,
+    different_settings,
     settings_section,
     stage_costs,
 )
@@ -23,6 +24,17 @@ def test_changed_settings_are_those_that_differ_from_their_defaults(tmp_path):
     assert rows["split.locked"] == ("0.2", "0.1")
     assert "models.a.lr" not in rows
     assert "split.n_folds" not in rows
+
+
+def test_different_settings_have_both_values_and_a_model_of_one_config_is_one_row():
+    models = {"a": Model(), "b": Model(arch="small")}
+    first = replace(Config(), seed=7, models=models)
+    second = replace(Config(), models={"a": Model(lr=0.5)})
+    assert different_settings(first, second) == [
+        ("models.b", '"small"', "-"),
+        ("seed", "7", str(second.seed)),
+        ("models.a.lr", str(Model().lr), "0.5"),
+    ]
 
 
 def test_the_section_holds_the_whole_config():
