@@ -6,6 +6,7 @@
 #   ./run_all.sh configs/fashion.toml --set train.lr=0.02 --rebuild
 #   ./run_all.sh configs/fashion.toml --rehearse  all stages on 2,000 products, in minutes
 #   ./run_all.sh configs/fashion.toml --dry-run
+#   ./run_all.sh configs/fashion.toml --status    what is finished, and the time that is left
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
 #
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
@@ -38,7 +39,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,18s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then

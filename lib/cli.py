@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -23,12 +23,14 @@ from lib.pipeline import executor
 from lib.pipeline.artifact import Artifact, Status, status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.integrity import check_intact, verify
+from lib.pipeline.listing import state_lines
 from lib.runtime import signals, workers
 from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import use_writable_cache
 from lib.runtime.scripts import run_script
 from lib.stages import extract, report, submit
 from lib.stages.order import STAGES, build_stage, declare_all
+from lib.stages.rehearsal.remaining import status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
 from lib.utils.disk_errors import explain_disk_error
 from lib.utils.files import atomic_write, file_lock
@@ -70,6 +72,11 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         "--verify",
         action="store_true",
         help="compare all files of finished artifacts with their checksums, and run nothing",
+    )
+    parser.add_argument(
+        "--status",
+        action="store_true",
+        help="show the size and time of every artifact and the time that is left; run nothing",
     )
     parser.add_argument(
         "--rehearse",
@@ -194,8 +201,11 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
     states = _states(artifacts, STAGES)
     if arguments.dry_run:
         for stage in STAGES:
-            _print_states(artifacts[stage.NAME], states)
-        print("\n".join(estimate_lines(experiment)))
+            _print_lines(state_lines(artifacts[stage.NAME], states))
+        _print_lines(estimate_lines(experiment))
+        return 0
+    if arguments.status:
+        _print_lines(status_lines(experiment, artifacts, states))
         return 0
     for stage in STAGES:
         if all(states[artifact.path].fresh for artifact in artifacts[stage.NAME]):
@@ -260,17 +270,14 @@ def _check_earlier_stages(stage: ModuleType, artifacts: dict[str, list[Artifact]
 
 def _dry_run(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
     artifacts = declare_all(experiment)
-    _print_states(artifacts[stage.NAME], _states(artifacts, [*_earlier(stage), stage]))
+    states = _states(artifacts, [*_earlier(stage), stage])
+    _print_lines(state_lines(artifacts[stage.NAME], states))
     return 0
 
 
-def _print_states(artifacts: Sequence[Artifact], states: dict[Path, Status]) -> None:
-    for artifact in artifacts:
-        state = states[artifact.path]
-        if not artifact.frozen:
-            print(f"{artifact.path}: {state}")
-        elif not state.fresh:
-            print(f"{artifact.path}: {state}; not built by this command; train first")
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _states(

@@ -160,6 +160,25 @@ def test_a_dry_run_shows_every_artifact_and_changes_nothing(config, tmp_path, ca
     assert files(tmp_path) == before
 
 
+def test_the_status_has_a_line_for_each_artifact_and_changes_nothing(config, tmp_path, finished):
+    shutil.copytree(finished, tmp_path / "tiny")
+    before = files(tmp_path)
+    probe = (
+        "import sys; from lib.cli import run_all; run_all([sys.argv[1], '--status']);"
+        "sys.exit(3 if {'torch', 'numpy', 'lightgbm'} & sys.modules.keys() else 0)"
+    )
+    command = [sys.executable, "-c", probe, config]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    count = len(list(finished.rglob(MANIFEST)))
+    assert lines[0].startswith(f"extract: {count} of {count} fresh, ")
+    assert sum(line.endswith(": fresh") for line in lines) == count
+    assert any(re.search(rf" unknown  {tmp_path}/tiny/cnn/a/fold1: missing$", x) for x in lines)
+    assert lines[-1].startswith("left: unknown for ")
+    assert files(tmp_path) == before
+
+
 def test_a_stage_names_the_script_that_must_run_before(config, capsys):
     assert run_stage(train, ["--config", config]) == 2
     last = capsys.readouterr().err.splitlines()[-1]

@@ -74,6 +74,11 @@ class Status:
     def __str__(self) -> str:
         return self.state + (f" ({'; '.join(self.reasons)})" if self.reasons else "")
 
+    def short(self) -> str:
+        """The state with the first reason, and how many more there are."""
+        more = f"; {len(self.reasons) - 1} more" if len(self.reasons) > 1 else ""
+        return self.state + (f" ({self.reasons[0]}{more})" if self.reasons else "")
+
 
 def status_all(artifacts: Sequence[Artifact]) -> dict[Path, Status]:
     """The status of each artifact by its path; every artifact comes after its inputs.
@@ -109,6 +114,16 @@ def status(artifact: Artifact) -> Status:
         return Status("stale", (f"{name} is damaged or gone",))
     reasons = _differences(manifest, artifact)
     return Status("stale", tuple(reasons)) if reasons else Status("fresh")
+
+
+def partial_folder(artifact: Artifact) -> Path | None:
+    """The folder of an interrupted build that `ensure` would go on with; None if there is none."""
+    partial = _partial(artifact.path)
+    try:
+        resumes = artifact.resumable and _has_plan(partial, _plan(artifact))
+    except UserError:  # an input is missing
+        return None
+    return partial if resumes else None
 
 
 def ensure(artifact: Artifact, rebuild: bool) -> bool:
@@ -233,16 +248,20 @@ def _partial(path: Path) -> Path:
 
 def _open_partial(partial: Path, plan: dict[str, Any], resumable: bool) -> bool:
     """Make the folder to build in; True if it holds an unfinished build of the same plan."""
-    if resumable and (partial / PLAN).exists():
-        try:
-            if json.loads((partial / PLAN).read_text()) == plan:
-                return True
-        except (ValueError, RecursionError, OSError):  # no JSON, no text, or no file
-            pass
+    if resumable and _has_plan(partial, plan):
+        return True
     _remove(partial)
     partial.mkdir(parents=True)
     (partial / PLAN).write_text(json.dumps(plan))
     return False
+
+
+def _has_plan(partial: Path, plan: dict[str, Any]) -> bool:
+    """Whether an unfinished build was started with this plan."""
+    try:
+        return json.loads((partial / PLAN).read_text()) == plan
+    except (ValueError, RecursionError, OSError):  # no JSON, no text, or no file
+        return False
 
 
 def _is_complete(partial: Path, artifact: Artifact) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.config.schema import Config
+from lib.config.schema import Config, Run
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.executor import num_shares
 from lib.pipeline.experiment import Experiment
@@ -95,14 +95,11 @@ def stage_cost(
     built = [a for a in declare_all(rehearsal)[stage.NAME] if not a.frozen]
     before = {a.path: cost_before(a) for a in every.values()}
     after = costs_after(experiment, rehearsal, before)
-    threads = workers.num_threads(run)
     gpus = len(workers.visible_gpus(run)) if stage.PARALLEL else 0
-    shares = num_shares(gpus, threads, run.workers, len(built)) if stage.PARALLEL else 1
     own = measured[stage.NAME]
 
     def wall(costs: dict[Any, Cost]) -> float:
-        each = [costs[a.path].seconds for a in built]
-        return max([sum(each) / shares, *each])
+        return wall_seconds(stage, run, gpus, len(built), [costs[a.path].seconds for a in built])
 
     def more_input(artifact: Artifact) -> float:
         paths = [s.path for s in artifact.inputs.values() if isinstance(s, Artifact)]
@@ -115,6 +112,16 @@ def stage_cost(
         Cost(own["seconds"], own["peak"], disk[0]),
         Cost(start + wall(after), own["peak"] + grown, disk[1]),
     )
+
+
+def wall_seconds(stage: Any, run: Run, gpus: int, num_artifacts: int, each: list[float]) -> float:
+    """Seconds until artifacts that take `each` are built; num_artifacts: of the stage, fresh ones
+    included. gpus: that torch sees."""
+    if not each:
+        return 0.0
+    threads = workers.num_threads(run)
+    shares = num_shares(gpus, threads, run.workers, num_artifacts) if stage.PARALLEL else 1
+    return max([sum(each) / shares, *each])
 
 
 def sizes_of(experiment: Experiment, rehearsal: Experiment) -> Sizes:
@@ -136,12 +143,12 @@ def sizes_of(experiment: Experiment, rehearsal: Experiment) -> Sizes:
 
 
 def cost_before(artifact: Artifact) -> Cost:
-    """What an artifact of the rehearsal took."""
+    """What a finished artifact took; nothing where it is not finished."""
     manifest = read_manifest(artifact.path)
     if manifest is None:
         return Cost(0.0, 0.0, 0.0)
     disk = sum(file["bytes"] for file in manifest["files"].values())
-    return Cost(manifest["seconds"] + manifest["check_seconds"], 0.0, disk)
+    return Cost(manifest.get("seconds", 0.0) + manifest.get("check_seconds", 0.0), 0.0, disk)
 
 
 def costs_after(

@@ -90,21 +90,28 @@ def _read(rehearsal: Experiment) -> dict[str, dict[str, float]]:
 
 def estimate_lines(experiment: Experiment) -> list[str]:
     """What the whole run would cost by its rehearsal, in lines; why not, if there is none."""
+    rehearsal = find_rehearsal(experiment)
+    if isinstance(rehearsal, str):
+        return [rehearsal]
+    return estimate.lines(experiment, rehearsal, _read(rehearsal))
+
+
+def find_rehearsal(experiment: Experiment) -> Experiment | str:
+    """The finished rehearsal of an experiment with its settings, or why there is none."""
     name = f"{experiment.config.work}/rehearsal/{experiment.config.name}.toml"
     if not Path(name).exists():
-        return ["no estimate of the cost yet: --rehearse measures it in minutes"]
+        return "no estimate of the cost yet: --rehearse measures it in minutes"
     try:
         config = load(name)
     except UserError:
-        return [f"{name} is of another version; --rehearse measures the cost again"]
+        return f"{name} is of another version; --rehearse measures the cost again"
     rehearsal = rehearsal_of(experiment, config.data.draw)
     if rehearsal.teacher is not None:
         config = replace(config, pseudo_label=rehearsal.config.pseudo_label)
     expected = rehearsal.config
     config = replace(config, run=expected.run, train=expected.train)  # models have their own values
     if to_toml(config) != to_toml(expected):
-        return ["settings have changed since the rehearsal; --rehearse measures the cost again"]
-    measured = _read(rehearsal)
-    if not {stage.NAME for stage in STAGES} <= measured.keys():
-        return ["the rehearsal was interrupted; --rehearse measures the cost again"]
-    return estimate.lines(experiment, rehearsal, measured)
+        return "settings have changed since the rehearsal; --rehearse measures the cost again"
+    if not {stage.NAME for stage in STAGES} <= _read(rehearsal).keys():
+        return "the rehearsal was interrupted; --rehearse measures the cost again"
+    return rehearsal

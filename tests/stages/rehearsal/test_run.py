@@ -1,6 +1,7 @@
 """Rehearsals of small catalogs in the schema of Cdiscount, stage by stage as the scripts run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,9 @@ def test_presets_are_rehearsed_from_bson_to_submission(
 
     assert call(*command, "--dry-run") == 0
     assert capsys.readouterr().out.splitlines()[-7:] == lines
+    assert call(*command, "--status") == 0
+    left = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"left: about .* for \d+ artifacts, by the rehearsal \(\d+\)", left)
     assert call(*command, "--dry-run", "--set", "train.epochs=90") == 0
     longer = capsys.readouterr().out.splitlines()[-7:]
     assert (longer[0], longer[2]) == (lines[0], lines[2])
