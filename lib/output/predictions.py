@@ -8,6 +8,8 @@ predictions.parquet, predictions.csv   a row for each product, in the order of i
     images_used                        images that could be decoded; with none nothing is accepted
     name_1                             the levels of class_1 (Parquet only)
     nearest_cos                        cosine to the nearest labelled image (Parquet only)
+    near_1, near_cos_1, near_2, ...    the nearest labelled products by their images, and the cosine
+                                       of the most alike images (Parquet only); null: no more found
 """
 
 import csv
@@ -22,12 +24,15 @@ from tqdm import tqdm
 
 from lib.data.catalog import Catalog, Categories
 from lib.evaluation.abstention import AbstentionRule
+from lib.similarity.nearest_products import NearestProducts
 from lib.utils.groups import group_index, group_rank, group_runs
 
 NO_IMAGE = "no readable image"
 IMPROBABLE, FAR = "improbable", "unlike every labelled product"
 WITHDRAWN = "no precision can be promised for these products"
-PARQUET_ONLY = ("name_1", "nearest_cos")
+NUM_NEAR = 5  # labelled products in the Parquet file
+NEAR_COLUMNS = [f"near_{kind}{i + 1}" for i in range(NUM_NEAR) for kind in ("", "cos_")]
+PARQUET_ONLY = ("name_1", "nearest_cos", *NEAR_COLUMNS)
 CHUNK = 100_000  # products written at a time
 DIGITS = 6  # of a probability, in both files
 
@@ -43,6 +48,8 @@ def write_predictions(
     top_k: int,
     supported: np.ndarray,
     nearest_cos: np.ndarray,
+    nearest: NearestProducts,
+    labelled: Catalog,
 ) -> tuple[int, int]:
     """Write `predictions.csv` and `predictions.parquet` for every product of `query`.
 
@@ -52,12 +59,13 @@ def write_predictions(
     top_k: classes written for each product.
     supported: bool [P], whether a product looks like some labelled one; others are not accepted.
     nearest_cos: float32 [P], cosine to the nearest labelled image.
+    nearest: of every product, products of `labelled`; at most NUM_NEAR are written.
 
     Returns the number of products and of accepted predictions.
     Raises ValueError for a product without candidates.
     """
     num_products = len(query.product_id)
-    like = _Likeness(supported, nearest_cos)
+    like = _Likeness(supported, nearest_cos, nearest, labelled)
     tables = _tables(query, categories, product, class_id, score, rule, top_k, like)
     with tqdm(total=num_products, unit=" products", desc="predictions", disable=None) as bar:
         return _write_tables(folder, tables, bar)
@@ -103,8 +111,8 @@ def _tables(
         top_prob = np.where(is_row, probability[chunk][top], np.nan).astype(np.float32)
         images = query.image_count[start:stop]
         reason = _reasons(rule, top_prob[:, 0], like.supported[start:stop], images)
-        cosine = like.nearest_cos[start:stop]
-        yield _table(keys[start:stop], categories, top_class, top_prob, reason, images, cosine)
+        near = like.columns(slice(start, stop))
+        yield _table(keys[start:stop], categories, top_class, top_prob, reason, images, near)
 
 
 class _Likeness(NamedTuple):
@@ -112,6 +120,21 @@ class _Likeness(NamedTuple):
 
     supported: np.ndarray
     nearest_cos: np.ndarray
+    nearest: NearestProducts
+    labelled: Catalog
+
+    def columns(self, rows: slice) -> dict[str, pa.Array | pa.ChunkedArray]:
+        """The columns of cosines and nearest products, of some products."""
+        cosine = self.nearest_cos[rows]
+        columns = {"nearest_cos": pa.array(cosine, mask=~np.isfinite(cosine))}
+        keys = self.labelled.keys
+        names = pa.array(self.labelled.product_id) if keys is None else keys
+        for i in range(NUM_NEAR):
+            product = self.nearest.product[rows, i]
+            absent = product < 0
+            columns[f"near_{i + 1}"] = names.take(pa.array(product, mask=absent))
+            columns[f"near_cos_{i + 1}"] = pa.array(self.nearest.cosine[rows, i], mask=absent)
+        return columns
 
 
 def _reasons(
@@ -136,10 +159,10 @@ def _table(
     probability: np.ndarray,
     reason: np.ndarray,
     images: np.ndarray,
-    nearest_cos: np.ndarray,
+    near: dict[str, Any],
 ) -> pa.Table:
     """keys [Q]; class_id int [Q, k], -1: none; probability float32 [Q, k]; reason, strings [Q];
-    images int16 [Q], how many were used; nearest_cos float32 [Q]."""
+    images int16 [Q], how many were used; near: columns of `_Likeness`."""
     columns: dict[str, Any] = {"product": keys}
     rounded = probability.astype(np.float64).round(DIGITS).astype(np.float32)
     for i in range(class_id.shape[1]):
@@ -151,8 +174,7 @@ def _table(
     columns["images_used"] = images
     paths = [" > ".join(level for level in path if level) for path in categories.names]
     columns["name_1"] = _dictionary_array(paths, class_id[:, 0])
-    columns["nearest_cos"] = pa.array(nearest_cos, mask=~np.isfinite(nearest_cos))
-    return pa.table(columns)
+    return pa.table(columns | near)
 
 
 def _class_names(categories: Categories, class_id: np.ndarray, absent: np.ndarray) -> pa.Array:

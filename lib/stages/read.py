@@ -21,6 +21,7 @@ from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.reading import load_array, map_array, read_json
 from lib.runtime.workers import num_threads
 from lib.similarity.nearest import NearestImages
+from lib.similarity.nearest_products import NearestProducts, nearest_products
 from lib.similarity.twins import max_per_product
 
 SAMPLE = 4000  # images that show how alike images of different classes are
@@ -116,6 +117,18 @@ def nearest_of_products(experiment: Experiment, side: str) -> np.ndarray:
     """Cosine of each product to the nearest other labelled one: float32 [P], -inf for none."""
     catalog, (cosine, _) = catalog_of_side(experiment, side), read_nearest(experiment, side)
     return max_per_product(cosine[:, 0], catalog.image_product, len(catalog.product_id))
+
+
+def read_nearest_products(experiment: Experiment, side: str, k: int) -> NearestProducts:
+    """The k labelled products whose images are nearest to those of each product of a side."""
+    catalog, labelled = (catalog_of_side(experiment, name) for name in (side, "train"))
+    return nearest_products(
+        *read_nearest(experiment, side),
+        catalog.image_product,
+        labelled.image_product,
+        len(catalog.product_id),
+        k,
+    )
 
 
 def ids_are_comparable(experiment: Experiment) -> bool:

@@ -81,6 +81,7 @@ def _declare_calibration(graph: Graph) -> Artifact:
 
 def _declare_submit(graph: Graph) -> Artifact:
     experiment, config = graph.experiment, graph.experiment.config
+    is_new = experiment.target is not None
     settings: dict[str, Any] = {"submit": config.blend.submit, "weights": config.model_weights}
     inputs = [
         "extract/categories",
@@ -95,13 +96,13 @@ def _declare_submit(graph: Graph) -> Artifact:
         *_artifacts_of(graph, "scores"),
         *_artifacts_of(graph, "cascade"),
     ]
-    if experiment.target is not None:
+    if is_new:
         build = partial(write_new_predictions, experiment)
         settings["top_k"] = config.inference.top_k
     else:
         build = partial(write_submission, experiment)
         inputs += [f"predictions/{name}/locked" for name in config.classifiers]
-    return graph.add("submit", build, settings=settings, inputs=inputs, version=4)
+    return graph.add("submit", build, settings=settings, inputs=inputs, version=5 if is_new else 4)
 
 
 def _artifacts_of(graph: Graph, folder: str) -> list[str]:
@@ -257,10 +258,10 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     """
     from lib.data.catalog import read_categories
     from lib.evaluation import abstention
-    from lib.output.predictions import write_predictions
+    from lib.output.predictions import NUM_NEAR, write_predictions
     from lib.stages.blends.promise import measure_abstention, measure_promise
     from lib.stages.blends.scores import score_part
-    from lib.stages.read import catalog_of_part, ids_are_comparable
+    from lib.stages.read import catalog_of_part, ids_are_comparable, read_nearest_products
 
     config = experiment.config
     oof, locked, test = (score_part(experiment, p) for p in (config.stack_part, "locked", "test"))
@@ -278,6 +279,8 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
         config.inference.top_k,
         promise.supported,
         promise.nearest_cos,
+        read_nearest_products(experiment, "test", NUM_NEAR),
+        catalog_of_part(experiment, "train"),
     )
     counts = {"products": products, "accepted": accepted}
     facts = {**abstention.to_dict(result), "new": {**counts, **promise.to_dict()}}

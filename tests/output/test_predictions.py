@@ -10,6 +10,7 @@ import pytest
 from lib.data.catalog import Catalog, Categories
 from lib.evaluation.abstention import AbstentionRule
 from lib.output import predictions
+from lib.similarity.nearest_products import NearestProducts
 from lib.stacking.calibration import Calibration
 
 RULE = AbstentionRule(Calibration(1.0, 0.9), 0.5, 0.6, num_products=9, num_tested=9, coverage=0.5)
@@ -31,6 +32,11 @@ def catalog(num_products: int, keys: list[str] | None = None) -> Catalog:
     return Catalog(Path(), np.arange(num_products) + 10, *columns, keys=names)
 
 
+NEAR_PRODUCT = np.array([[2, 0, 3, -1, -1], [1, 3, 2, 0, 4], [-1] * 5], np.int32)
+NEAR_COS = np.where(NEAR_PRODUCT >= 0, [0.9, 0.8, 0.7, 0.6, 0.5], -np.inf).astype(np.float32)
+NEAR = NearestProducts(NEAR_PRODUCT, NEAR_COS, NEAR_PRODUCT.astype(np.int64)), catalog(5)
+
+
 def read_csv(folder: Path) -> list[dict[str, str]]:
     with (folder / "predictions.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -38,7 +44,7 @@ def read_csv(folder: Path) -> list[dict[str, str]]:
 
 def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
     counts = predictions.write_predictions(
-        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE, *NEAR
     )
     assert counts == (3, 2)
     assert read_csv(tmp_path) == [
@@ -76,7 +82,9 @@ def test_classes_are_written_best_first_with_calibrated_probabilities(tmp_path):
 
 
 def test_the_parquet_file_also_holds_levels_and_the_nearest_cosine(tmp_path):
-    predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE)
+    predictions.write_predictions(
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE, *NEAR
+    )
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table["name_1"].to_pylist() == ["A > B > D", "A > B > C", "A"]
     assert table["class_2"].to_pylist() == [200, None, 300]
@@ -85,12 +93,26 @@ def test_the_parquet_file_also_holds_levels_and_the_nearest_cosine(tmp_path):
     assert table["reason"].to_pylist() == ["", "", "improbable"]
     cosine = table["nearest_cos"].to_pylist()
     assert cosine == [pytest.approx(0.9), 0.75, None]  # none: a product without images
+    assert table["near_1"].to_pylist() == [12, 11, None]  # ids of the labelled catalog
+    assert table["near_4"].to_pylist() == [None, 10, None]
+    assert table["near_cos_4"].to_pylist() == [None, pytest.approx(0.6), None]
+    assert table["near_cos_4"].type == pa.float32()
+
+
+def test_nearest_products_go_by_the_names_of_their_own_catalog(tmp_path):
+    near = NEAR[0], catalog(5, ["a", "b", "c", "d", "e"])
+    files = tmp_path, catalog(3), CATEGORIES
+    predictions.write_predictions(*files, *CANDIDATES, RULE, 2, *LIKE, *near)
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table["near_1"].to_pylist() == ["c", "b", None]
+    assert table.column_names[-10:] == predictions.NEAR_COLUMNS
+    assert predictions.NEAR_COLUMNS[:4] == ["near_1", "near_cos_1", "near_2", "near_cos_2"]
 
 
 def test_a_product_unlike_every_labelled_one_is_not_accepted(tmp_path):
     like = np.array([True, False, False]), np.ones(3, np.float32)
     counts = predictions.write_predictions(
-        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *like
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *like, *NEAR
     )
     assert counts == (3, 1)
     rows = read_csv(tmp_path)
@@ -105,7 +127,9 @@ def test_a_product_without_a_readable_image_is_never_accepted(tmp_path):
     """However probable its class is, and whatever else speaks against it."""
     query = replace(catalog(3), image_count=np.array([2, 0, 0], np.int16))
     like = np.array([True, True, False]), np.ones(3, np.float32)
-    counts = predictions.write_predictions(tmp_path, query, CATEGORIES, *CANDIDATES, RULE, 1, *like)
+    counts = predictions.write_predictions(
+        tmp_path, query, CATEGORIES, *CANDIDATES, RULE, 1, *like, *NEAR
+    )
     assert counts == (3, 1)
     rows = read_csv(tmp_path)
     assert [row["accepted"] for row in rows] == ["true", "false", "false"]
@@ -118,7 +142,7 @@ def test_a_product_without_a_readable_image_is_never_accepted(tmp_path):
 def test_without_a_threshold_nothing_is_accepted_because_nothing_can_be_promised(tmp_path):
     like = np.array([True, False, True]), np.ones(3, np.float32)
     counts = predictions.write_predictions(
-        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE.withdraw(), 2, *like
+        tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE.withdraw(), 2, *like, *NEAR
     )
     assert counts == (3, 0)
     rows = read_csv(tmp_path)
@@ -129,7 +153,7 @@ def test_without_a_threshold_nothing_is_accepted_because_nothing_can_be_promised
 def test_names_of_the_source_stand_for_numbers(tmp_path):
     query = catalog(3, ["a", 'b "c", d', "e"])
     named = Categories(CATEGORIES.category_id, CATEGORIES.names, ["x", "y", "z"])
-    predictions.write_predictions(tmp_path, query, named, *CANDIDATES, RULE, 1, *LIKE)
+    predictions.write_predictions(tmp_path, query, named, *CANDIDATES, RULE, 1, *LIKE, *NEAR)
     rows = read_csv(tmp_path)
     assert [row["product"] for row in rows] == ["a", 'b "c", d', "e"]
     assert [row["class_1"] for row in rows] == ["z", "x", "y"]
@@ -137,7 +161,9 @@ def test_names_of_the_source_stand_for_numbers(tmp_path):
 
 def test_a_product_without_candidates_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="1 products have no candidates"):
-        predictions.write_predictions(tmp_path, catalog(4), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE)
+        predictions.write_predictions(
+            tmp_path, catalog(4), CATEGORIES, *CANDIDATES, RULE, 2, *LIKE, *NEAR
+        )
 
 
 def test_products_written_in_chunks_are_those_written_at_once(tmp_path, monkeypatch):
@@ -146,7 +172,9 @@ def test_products_written_in_chunks_are_those_written_at_once(tmp_path, monkeypa
     written = []
     for chunk in (100, 2):
         monkeypatch.setattr(predictions, "CHUNK", chunk)
-        predictions.write_predictions(tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *like)
+        predictions.write_predictions(
+            tmp_path, catalog(3), CATEGORIES, *CANDIDATES, RULE, 2, *like, *NEAR
+        )
         table = pq.read_table(tmp_path / "predictions.parquet")
         written.append(((tmp_path / "predictions.csv").read_bytes(), table.to_pylist()))
     assert written[0] == written[1]

@@ -25,6 +25,7 @@ from lib.config.data import Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.evaluation.abstention import fit_abstention_rule
+from lib.output.predictions import NEAR_COLUMNS, PARQUET_ONLY
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.predict_target import predict_target, slug
 from lib.stages.blends.scores import submitted_scores
@@ -163,10 +164,15 @@ def test_the_test_file_itself_gets_the_classes_of_the_submission(trained, tmp_pa
         assert len(set(named)) == len(named)
 
     table = pq.read_table(target_folder(trained, path) / "submit" / "predictions.parquet")
-    assert table.column_names == [*predicted[0], "name_1", "nearest_cos"]
+    assert table.column_names == [*predicted[0], *PARQUET_ONLY]
     for row, of_parquet in zip(predicted, table.to_pylist(), strict=True):
         assert " > " in of_parquet.pop("name_1")
-        assert of_parquet.pop("nearest_cos") <= 1.001
+        cosine = of_parquet.pop("nearest_cos")
+        assert cosine <= 1.001
+        near = [of_parquet.pop(name) for name in NEAR_COLUMNS]
+        assert near[1] == cosine
+        assert len(set(near[::2])) == 5
+        assert near[1::2] == sorted(near[1::2], reverse=True)
         for name, value in of_parquet.items():
             if name.startswith("prob_") and value is not None:
                 assert np.float32(row[name]) == np.float32(value)
