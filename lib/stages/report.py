@@ -22,6 +22,7 @@ from lib.pipeline.graph import Graph
 from lib.pipeline.integrity import check_intact
 from lib.pipeline.manifest import MANIFEST, read_manifest
 from lib.runtime.workers import num_threads
+from lib.stages.pages.card import card_of_run, manifest_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,7 @@ def has_report(experiment: Experiment) -> bool:
 def declare_report(graph: Graph) -> Artifact:
     """The artifact of the report: it reads what every stage wrote."""
     experiment, config = graph.experiment, graph.experiment.config
+    parts = (config.stack_part, "locked")
     return graph.add(
         "report",
         partial(write_report, experiment),
@@ -57,39 +59,49 @@ def declare_report(graph: Graph) -> Artifact:
             "extract/categories",
             "extract/splits",
             "extract/ids",
+            "extract/nearest/train",
+            *(f"predictions/{n}/{p}" for n in config.classifiers for p in parts),
             *(name for name in graph.artifacts if name.startswith(("cnn/", "stack/"))),
-            *(f"features/candidates/{part}" for part in (config.stack_part, "locked")),
+            *(f"features/candidates/{part}" for part in parts),
             *(n for n in graph.artifacts if n.startswith("scores/") and n.endswith("/locked")),
             "blend",
             "calibration",
             "submit",
         ],
+        version=3,
     )
 
 
 def write_report(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Write page.html, label_issues.csv and card.md; returns counts."""
+    from lib.output.report.neighbors import SIDE
     from lib.output.report.page import Heading, render_page
     from lib.output.report.pictures import Pictures
     from lib.stages.read import catalog_of_part
 
     catalog = catalog_of_part(experiment, "train")
-    with Pictures(catalog, num_threads(experiment.config.run)) as pictures:
-        sections = _sections(experiment, folder, catalog, pictures)
+    threads = num_threads(experiment.config.run)
+    with Pictures(catalog, threads) as pictures, Pictures(catalog, threads, SIDE) as small:
+        sections = _sections(experiment, folder, catalog, pictures, small)
     labelled = f"{len(catalog.product_id):,} labelled products, {len(catalog.offset):,} images"
     page = render_page(Heading(experiment.config.name, labelled), sections)
     (folder / PAGE).write_text(page)
-    (folder / CARD).write_text(_card(experiment, catalog))
+    (folder / CARD).write_text(card_of_run(experiment, catalog))
     return {"sections": len(sections), "bytes": len(page)}
 
 
 def _sections(
-    experiment: Experiment, folder: Path, catalog: "Catalog", pictures: "Pictures"
+    experiment: Experiment,
+    folder: Path,
+    catalog: "Catalog",
+    pictures: "Pictures",
+    small: "Pictures",
 ) -> "list[Section]":
     import numpy as np
 
     from lib.data.catalog import read_categories
     from lib.output.report.names import ClassNames
+    from lib.output.report.neighbors import NUM_NEAREST, Neighborhood
     from lib.output.report.sections.candidates import importances_section, recall_section
     from lib.output.report.sections.catalog import catalog_section
     from lib.output.report.sections.classes import size_section, worst_section
@@ -103,14 +115,23 @@ def _sections(
     )
     from lib.output.report.sections.training import training_section
     from lib.pipeline.reading import read_json
-    from lib.stages.read import ids_are_comparable
+    from lib.stages.blends.layers import layer_answers
+    from lib.stages.read import ids_are_comparable, read_nearest_products
 
     config, submit = experiment.config, experiment.path("submit")
     categories = read_categories(experiment.path("extract/categories"))
     names, submitted = ClassNames(categories), config.blend.submit
     labelled = np.bincount(catalog.label[catalog.label >= 0], minlength=len(categories))
     oof, locked = (read_part(experiment, part) for part in (config.stack_part, "locked"))
-    sizes = _first_sizes(experiment, catalog)
+    sizes, comparable = _first_sizes(experiment, catalog), ids_are_comparable(experiment)
+    nearest = read_nearest_products(experiment, "train", NUM_NEAREST)
+    is_number = catalog.id_is_number() if comparable else None
+    near = Neighborhood(nearest, catalog, names, small, is_number)
+
+    def mistakes(part: "PartPredictions", name: str, key: str) -> "Section":
+        answers = layer_answers(experiment, name)
+        return mistakes_section(part, catalog, names, pictures, key, answers, near)
+
     scores, promise = read_json(submit / "scores.json"), read_json(submit / "promise.json")
     calibration = read_json(submit / "calibration.json")
     ladder = (submit / "ladder.txt").read_text()
@@ -122,14 +143,14 @@ def _sections(
         size_section(oof, labelled, locked),
         worst_section(oof, labelled, names),
         confusion_section(oof, names, pictures),
-        mistakes_section(oof, catalog, names, pictures, "mistakes"),
-        mistakes_section(locked, catalog, names, pictures, "locked-mistakes"),
+        mistakes(oof, config.stack_part, "mistakes"),
+        mistakes(locked, "locked", "locked-mistakes"),
         *_label_sections(experiment, folder, oof, catalog, names, pictures),
         images_section([oof, locked], catalog.image_count, sizes),
         tree_section([oof, locked], categories),
         recall_section(_candidate_facts(experiment)),
         importances_section(_importances(experiment)),
-        catalog_section(catalog, labelled, sizes, ids_are_comparable(experiment)),
+        catalog_section(catalog, labelled, sizes, comparable),
     ]
 
 
@@ -210,16 +231,9 @@ def _candidate_facts(experiment: Experiment) -> dict[str, dict[str, float]]:
 
     parts = {OUT_OF_FOLD: experiment.config.stack_part, LOCKED: "locked"}
     return {
-        origin: _manifest(experiment, f"features/candidates/{part}")["facts"]
+        origin: manifest_of(experiment, f"features/candidates/{part}")["facts"]
         for origin, part in parts.items()
     }
-
-
-def _manifest(experiment: Experiment, name: str) -> dict[str, Any]:
-    """The manifest of an input of the report."""
-    manifest = read_manifest(experiment.path(name))
-    assert manifest is not None, "the inputs of an artifact are finished"
-    return manifest
 
 
 def _importances(experiment: Experiment) -> dict[str, dict[str, float]]:
@@ -231,48 +245,6 @@ def _importances(experiment: Experiment) -> dict[str, dict[str, float]]:
     return {
         name: read_json(experiment.path(f"stack/{name}") / "importances.json") for name in names
     }
-
-
-def _card(experiment: Experiment, catalog: "Catalog") -> str:
-    """The model card of the run."""
-    from lib.data.catalog import read_splits
-    from lib.output.report.card import CardFacts, Network, model_card
-    from lib.pipeline.reading import read_json
-    from lib.stages.read import all_members
-
-    config, submit = experiment.config, experiment.path("submit")
-    splits = read_splits(experiment.path("extract/splits"))
-    counts = {"labelled": len(catalog.product_id)}
-    counts |= {part: len(splits.products(part)) for part in ("fit", "holdout", "locked")}
-    networks = []
-    for name, model in config.models.items():
-        for fold in fold_names(model):
-            manifest = _manifest(experiment, f"cnn/{name}/{fold}")
-            facts, weights = manifest["facts"], model.weights
-            if digest := manifest["inputs"].get("weights"):
-                weights += f" ({digest})"
-            file = manifest["files"]["last.pt"]["sha256"]
-            arch = model.arch if model.input != "embedding" else "fusion"
-            network = Network(
-                f"{name}/{fold}", arch, weights, facts["images"], facts["epochs"], file
-            )
-            networks.append(network)
-    sources = _manifest(experiment, "extract/train")["inputs"]
-    boosters = ["/".join(member) for member in all_members(experiment)]
-    return model_card(
-        CardFacts(
-            config.name,
-            config.blend.submit,
-            counts,
-            {**sources, "index of the labelled": _manifest(experiment, "extract/train")["digest"]},
-            networks,
-            {name: _manifest(experiment, f"stack/{name}")["digest"] for name in boosters},
-            read_json(submit / "scores.json"),
-            read_json(submit / "promise.json"),
-            read_json(submit / "calibration.json"),
-            read_json(experiment.path("calibration") / "calibration.json"),
-        )
-    )
 
 
 def _first_sizes(experiment: Experiment, catalog: "Catalog") -> "np.ndarray":

@@ -25,6 +25,7 @@ import pytest
 from lib.data.catalog import read_splits, read_table, write_table
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.manifest import MANIFEST, identity_digest, whole_digest
+from lib.stages.blends.layers import layer_answers
 from lib.stages.order import declare_all
 from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
 from tests.conftest import ROOT, jpeg, product
@@ -200,6 +201,13 @@ def test_the_ladder_agrees_with_scores_and_labels(finished):
         expected = (candidates.target[best] == 1).mean()
         name = f"{member.source} {member.booster}"
         assert accuracy[member.layer, name] == pytest.approx(expected, abs=1e-6)
+    answers, truth = (
+        layer_answers(experiment, "locked"),
+        catalog_of_part(experiment, "locked").label,
+    )
+    assert list(answers) == ["networks", "layer 2", "layer 3", "layer 4"]
+    networks = (answers["networks"] == truth[products]).mean()
+    assert accuracy["cnn mean", "weighted geometric mean"] == pytest.approx(networks, abs=1e-6)
 
 
 def test_a_second_run_starts_no_script(finished):

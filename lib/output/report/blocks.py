@@ -112,10 +112,33 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Neighbor:
+    """A product beside another: a picture (data URI, "" for none), its id, and what it is.
+
+    mark: "truth" where it is of the other's class, else "".
+    """
+
+    picture: str
+    title: str
+    detail: str
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Neighbors of a product; folded: closed until the reader opens it."""
+
+    title: str
+    neighbors: Sequence[Neighbor]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
 class Card:
     """A product: its id, pictures (data URIs), and what is said of it.
 
-    category: what the filter compares. keys: numbers by which cards are sorted.
+    category: what the filter compares. keys: numbers by which cards are sorted. strips: its
+    neighbors.
     """
 
     title: str
@@ -124,6 +147,7 @@ class Card:
     choices: Sequence[Choice]
     category: str
     keys: Sequence[tuple[str, float]]
+    strips: Sequence[Strip] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +166,11 @@ class Gallery:
     def sort_keys(self) -> list[str]:
         """The names of the keys, the first being the order of the cards."""
         return [name for name, _ in self.cards[0].keys] if self.cards else []
+
+    @property
+    def has_strips(self) -> bool:
+        """Whether any card shows neighbors."""
+        return any(card.strips for card in self.cards)
 
 
 Block = Text | Lines | Tiles | Chart | Table | Pairs | Gallery

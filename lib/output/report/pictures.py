@@ -17,18 +17,25 @@ PER_PRODUCT = 4
 class Pictures:
     """Data URIs of the images of a catalog, decoded and encoded again.
 
-    An original file may hold a place, a name or a comment; a picture here has pixels alone.
+    An original file may hold a place, a name or a comment; a picture here has pixels alone. Where
+    the originals are gone, as they may be with `--new`, no product has a picture.
     """
 
-    def __init__(self, catalog: Catalog, threads: int) -> None:
+    def __init__(self, catalog: Catalog, threads: int, side: int = SIDE) -> None:
         self._catalog = catalog
-        self._reader = ThumbnailReader(catalog, SIDE)
+        self._reader = ThumbnailReader(catalog, side) if catalog.path.exists() else None
         self._threads = threads
         self._uris: dict[int, str] = {}
 
     def close(self) -> None:
         """Close the files of the catalog."""
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    @property
+    def found(self) -> bool:
+        """Whether the originals are where they were."""
+        return self._reader is not None
 
     def __enter__(self) -> "Pictures":
         return self
@@ -40,12 +47,12 @@ class Pictures:
         """The first `most` images of each product (row of the catalog); none where it has none."""
         rows = [self.rows_of(product, most) for product in products]
         self._load([row for image_rows in rows for row in image_rows])
-        return [[self._uris[row] for row in image_rows] for image_rows in rows]
+        return [[self._uris[row] for row in image_rows if self.found] for image_rows in rows]
 
     def of_images(self, rows: Sequence[int]) -> list[str]:
-        """The images in these rows of the catalog."""
+        """The images in these rows of the catalog; "" where the originals are gone."""
         self._load(rows)
-        return [self._uris[row] for row in rows]
+        return [self._uris.get(row, "") for row in rows]
 
     def rows_of(self, product: int, most: int = PER_PRODUCT) -> list[int]:
         """The rows of a product's first images."""
@@ -55,12 +62,15 @@ class Pictures:
     def _load(self, rows: Sequence[int]) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
+        if self._reader is None:
+            return
         new = [row for row in dict.fromkeys(rows) if row not in self._uris]
         with ThreadPoolExecutor(max(1, self._threads)) as pool:
             for row, uri in prefetch(pool, iter(new), self._encode, 4 * max(1, self._threads)):
                 self._uris[row] = uri
 
     def _encode(self, row: int) -> tuple[int, str]:
+        assert self._reader is not None
         return row, data_uri(self._reader.decode(row))
 
 

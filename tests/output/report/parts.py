@@ -7,7 +7,10 @@ import numpy as np
 
 from lib.data.catalog import Catalog, Categories
 from lib.output.report.blocks import OUT_OF_FOLD
+from lib.output.report.names import ClassNames
+from lib.output.report.neighbors import Neighborhood
 from lib.output.report.part import PartPredictions, predictions_of_part
+from lib.similarity.nearest_products import NearestProducts
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -75,8 +78,21 @@ def catalog_of(label: Sequence[int], image_product: Sequence[int] | None = None)
     )
 
 
+def neighborhood(catalog: Catalog, names: ClassNames, by_id: bool = True) -> Neighborhood:
+    """Each product is near the next two of the catalog, the last ones near fewer."""
+    num_products = len(catalog.product_id)
+    product = np.arange(num_products, dtype=np.int32)[:, None] + [1, 2]
+    product = np.where(product < num_products, product, -1).astype(np.int32)
+    cosine = np.where(product >= 0, [[0.9, 0.8]], -np.inf).astype(np.float32)
+    is_number = np.ones(num_products, bool) if by_id else None
+    near = NearestProducts(product, cosine, product.astype(np.int64))
+    return Neighborhood(near, catalog, names, NoPictures(), is_number)  # type: ignore[arg-type]
+
+
 class NoPictures:
     """Names instead of pictures."""
+
+    found = True
 
     def of_products(self, products: Sequence[int], most: int = 4) -> list[list[str]]:
         """A name for each product."""

@@ -63,3 +63,12 @@ def test_cards_are_sorted_filtered_and_reached_by_keys(opened):
     tab.keyboard.press("/")
     tab.keyboard.press("Escape")
     assert len(titles(tab)) == 6
+
+
+def test_a_key_opens_the_neighbors_of_one_card_or_of_all(opened):
+    tab, *_ = opened
+    tab.evaluate("document.activeElement.blur()")
+    count = "document.querySelectorAll('.strip[open]').length"
+    for key, number in (("n", 6), ("n", 0), ("j", 0), ("n", 1), ("n", 0)):
+        tab.keyboard.press(key)
+        assert tab.evaluate(count) == number

@@ -10,9 +10,11 @@ from lib.output.report.blocks import (
     Choice,
     Gallery,
     Lines,
+    Neighbor,
     Pair,
     Pairs,
     Section,
+    Strip,
     Table,
     Text,
     Tile,
@@ -33,6 +35,7 @@ def card(number):
         [Choice(SCRIPT, "0.900", 0.9), Choice("b", "0.050", 0.05, "truth")],
         f"category {number % 2} {SCRIPT}",
         [("most confident", -number), ("product", number)],
+        [Strip(SCRIPT, [Neighbor(PIXEL, SCRIPT, SCRIPT, "truth"), Neighbor("", "b", "c")], True)],
     )
 
 

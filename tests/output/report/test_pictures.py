@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -28,3 +29,15 @@ def test_a_thin_picture_keeps_a_pixel_of_its_short_side(index_products):
     catalog = index_products([product(1, [jpeg(0, 5, 5000)], 7)])
     with Pictures(catalog, 1) as pictures:
         assert pixels(pictures.of_images([0])[0]).shape == (1, SIDE, 3)
+
+
+def test_originals_that_are_gone_leave_no_pictures(odd_pictures, tmp_path):
+    with Pictures(replace(odd_pictures, path=tmp_path / "gone.bson"), 1) as pictures:
+        assert not pictures.found
+        assert pictures.of_products([0, 1]) == [[], []]
+        assert pictures.of_images([0]) == [""]
+
+
+def test_the_side_of_pictures_is_chosen(odd_pictures):
+    with Pictures(odd_pictures, 1, side=20) as pictures:
+        assert pixels(pictures.of_images([0])[0]).shape == (20, 10, 3)

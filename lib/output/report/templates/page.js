@@ -47,6 +47,11 @@ document.addEventListener("keydown", (event) => {
   if (step && (event.key.length === 1 || document.activeElement.closest(".card"))) {
     event.preventDefault();
     gallery.move(step);
+  } else if (event.key === "n") {
+    const card = document.activeElement.closest(".card");
+    const strips = [...(card || gallery).querySelectorAll(".card:not([hidden]) .strip, :scope > .strip")];
+    const open = !strips.every((strip) => strip.open);
+    for (const strip of strips) strip.open = open;
   } else if (event.key === "/") {
     event.preventDefault();
     gallery.querySelector(".filter").focus();

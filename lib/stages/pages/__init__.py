@@ -1,0 +1,1 @@
+"""Pages and cards of stage 06, from what the stages left in the work folder."""
