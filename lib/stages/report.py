@@ -23,6 +23,8 @@ from lib.pipeline.integrity import check_intact
 from lib.pipeline.manifest import MANIFEST, read_manifest
 from lib.runtime.workers import num_threads
 from lib.stages.pages.card import card_of_run, manifest_of
+from lib.stages.pages.new_products import NAME as NEW_PAGE
+from lib.stages.pages.new_products import has_page
 
 if TYPE_CHECKING:
     import numpy as np
@@ -273,13 +275,16 @@ def _first_sizes(experiment: Experiment, catalog: "Catalog") -> "np.ndarray":
 def publish(experiment: Experiment) -> None:
     """Write submit/report.html: the page of the artifact, and the sections of this run alone.
 
+    With `--new`, the page of the new products as it is.
+
     Settings of the machine and times make no artifact stale, so that they are in none. Raises
     UserError for a damaged page.
     """
-    if not has_report(experiment):
+    is_new = has_page(experiment)
+    if not is_new and not has_report(experiment):
         return
-    check_intact(experiment.path("report"))
-    source, submit = experiment.path("report"), experiment.path("submit")
+    source, submit = experiment.path(NEW_PAGE if is_new else "report"), experiment.path("submit")
+    check_intact(source)
     target = submit / REPORT
     if target.exists() and target.stat().st_mtime_ns > (source / PAGE).stat().st_mtime_ns:
         return
@@ -288,16 +293,17 @@ def publish(experiment: Experiment) -> None:
     from lib.utils.files import atomic_write, file_lock
 
     # Where another run writes at this moment, it writes the same.
-    lock = file_lock(experiment.folder / f".{REPORT}.lock")
+    lock = file_lock(submit.parent / f".{REPORT}.lock")
     with contextlib.suppress(BlockingIOError), lock:
-        for name in (ISSUES, CARD):
+        for name in () if is_new else (ISSUES, CARD):
             with atomic_write(submit / name) as path:
                 shutil.copyfile(source / name, path)
         with atomic_write(target) as path:
             page = (source / PAGE).read_text()
-            later = [costs_section(stage_costs(_manifests(experiment)))]
-            later.append(settings_section(experiment.config))
-            path.write_text(complete(page, later))
+            if not is_new:
+                later = [costs_section(stage_costs(_manifests(experiment)))]
+                page = complete(page, [*later, settings_section(experiment.config)])
+            path.write_text(page)
 
 
 def _manifests(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:

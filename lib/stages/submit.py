@@ -6,8 +6,8 @@
                               classes.csv, promise.json; report.html, by `lib.stages.report`;
                               with models that draw masks boxes.csv and boxes_coco.json
 
-With `--new PATH`, `new/<slug>/submit` holds predictions.csv and predictions.parquet. A catalog
-whose products have sets of classes is scored by `openimages/label_sets.py`.
+With `--new PATH`, `new/<slug>/submit` holds predictions.csv, predictions.parquet and report.html. A
+catalog whose products have sets of classes is scored by `openimages/label_sets.py`.
 """
 
 import json
@@ -21,6 +21,7 @@ from lib.pipeline.graph import Graph
 from lib.stages.cascade.files import summary_lines, write_box_files
 from lib.stages.cascade.scores import declare_scores, score_lines
 from lib.stages.openimages.label_sets import declare_label_sets
+from lib.stages.pages.new_products import declare_page, has_page
 from lib.stages.report import REPORT, declare_report, has_report
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def declare(graph: Graph) -> list[Artifact]:
         *declare_scores(graph),
         _declare_submit(graph),
         *([declare_report(graph)] if has_report(graph.experiment) else []),
+        *([declare_page(graph)] if has_page(graph.experiment) else []),
     ]
 
 
@@ -320,10 +322,10 @@ def summary(experiment: Experiment) -> list[str]:
     folder = experiment.path("submit")
     ladder = "\n".join([(folder / "ladder.txt").read_text(), *score_lines(experiment)])
     more = summary_lines(experiment)
+    if has_page(experiment) or has_report(experiment):
+        more.append(f"report: {folder / REPORT}")
     if experiment.target is not None or (experiment.config.multi_label and experiment.has_test):
         return [ladder, f"predictions: {folder / 'predictions.csv'} and .parquet", *more]
-    if has_report(experiment):
-        more.append(f"report: {folder / REPORT}")
     if experiment.has_test:
         return [ladder, f"submission: {folder / 'submission.csv.gz'}", *more]
     return [ladder, "no submission: data.test names no products to classify", *more]

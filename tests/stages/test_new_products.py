@@ -244,8 +244,14 @@ def test_ids_of_a_csv_table_stay_text(trained, tmp_path):
         assert cv2.imwrite(str(tmp_path / "images" / f"{key}.png"), image)
         lines.append(f'"a ""{key}"", b",{key}.png')
     (tmp_path / "new.csv").write_text("\n".join(lines))
-    result = run_all(trained, "--new", str(tmp_path / "new.csv"))
+    report = ("--set", "run.report=true")  # of labelled pictures that are gone
+    result = run_all(trained, "--new", str(tmp_path / "new.csv"), *report)
     assert result.returncode == 0, result.stderr
+    path = target_folder(trained, tmp_path / "new.csv") / "submit" / "report.html"
+    assert f"report: {path}" in result.stderr
+    page = path.read_text()
+    assert page.count('<article class="card"') == page.count('<img src="data:image/jpeg') == 3
+    assert "train.bson is gone, and with it the labelled pictures." in page
     keys = list(first_images(trained))[:3]
     assert [row["product"] for row in predictions(trained, tmp_path / "new.csv")] == [
         f'a "{key}", b' for key in keys
