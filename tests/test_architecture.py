@@ -55,6 +55,7 @@ COVERED_BY = {
     "lib.stages.blends.promise": "tests/stages/test_new_products.py",
     "lib.output.report.blocks": "tests/output/report/test_page.py",
     "lib.stages.pages.card": "tests/stages/test_runs.py",
+    "lib.stages.pages.label_sets": "tests/stages/openimages/test_label_sets.py",
     "lib.stages.pages.new_products": "tests/stages/test_new_products.py",
     "lib.stages.predict": "tests/stages/test_runs.py",
     "lib.stages.rehearsal.draw": "tests/stages/rehearsal/test_run.py",

@@ -41,9 +41,8 @@ MAX_SIZES = 50_000  # images whose headers are read, where stage 01 has not done
 
 
 def has_report(experiment: Experiment) -> bool:
-    """Whether a run ends with a report: products of one class each, and not with `--new`."""
-    config = experiment.config
-    return config.run.report and experiment.target is None and not config.multi_label
+    """Whether a run ends with a report; with `--new` with another one (`pages.new_products`)."""
+    return experiment.config.run.report and experiment.target is None
 
 
 def declare_report(graph: Graph) -> Artifact:
@@ -141,7 +140,7 @@ def _sections(
         headline_section(scores, submitted, promise, calibration, ladder),
         ladder_section(scores, submitted),
         reliability_section(locked, calibration),
-        training_section(_histories(experiment), config.segmenters),
+        training_section(histories(experiment), config.segmenters),
         size_section(oof, labelled, locked),
         worst_section(oof, labelled, names),
         confusion_section(oof, names, pictures),
@@ -213,7 +212,7 @@ def _label_sections(
     ]
 
 
-def _histories(experiment: Experiment) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def histories(experiment: Experiment) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """The lines of history.jsonl, by model and network."""
     from lib.pipeline.reading import reading
 
@@ -295,7 +294,9 @@ def publish(experiment: Experiment) -> None:
     # Where another run writes at this moment, it writes the same.
     lock = file_lock(submit.parent / f".{REPORT}.lock")
     with contextlib.suppress(BlockingIOError), lock:
-        for name in () if is_new else (ISSUES, CARD):
+        for name in (ISSUES, CARD):
+            if not (source / name).exists():  # with `--new`, or of sets of classes
+                continue
             with atomic_write(submit / name) as path:
                 shutil.copyfile(source / name, path)
         with atomic_write(target) as path:

@@ -21,6 +21,7 @@ from lib.pipeline.graph import Graph
 from lib.stages.cascade.files import summary_lines, write_box_files
 from lib.stages.cascade.scores import declare_scores, score_lines
 from lib.stages.openimages.label_sets import declare_label_sets
+from lib.stages.pages import label_sets
 from lib.stages.pages.new_products import declare_page, has_page
 from lib.stages.report import REPORT, declare_report, has_report
 
@@ -40,7 +41,11 @@ IDS_DIFFER = (
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
     if graph.experiment.config.multi_label:
-        return [*declare_scores(graph), declare_label_sets(graph)]
+        return [
+            *declare_scores(graph),
+            declare_label_sets(graph),
+            *([label_sets.declare_report(graph)] if has_report(graph.experiment) else []),
+        ]
     return [
         _declare_blend(graph),
         _declare_calibration(graph),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages.openimages.label_sets import NO_BOOSTERS, read_probs
 from lib.stages.order import declare_all
 from lib.stages.read import read_label_sets
+from lib.stages.report import publish
 from lib.stages.submit import summary
 from tests.data.openimages.annotated_folder import (
     box,
@@ -58,7 +60,7 @@ def folder(tmp_path_factory) -> Path:
     write_boxes_table(folder / "train-annotations-bbox.csv", boxes)
     write_labels_table(folder / "train-annotations-human-imagelabels.csv", labels)
     training = 'epochs = 12\noptimizer = "adamw"\nlr = 0.01\nbatch_size = 12\n'
-    text = TINY.replace("epochs = 1\n", training)
+    text = TINY.replace("epochs = 1\n", training).replace("report = false", "report = true")
     settings = f'source = "openimages"\nroot = "{folder}"\ntrain = "train-annotations-bbox.csv"\n'
     settings += 'test = "new"\ngroup_by = ""\n[clusters]\nmin_images = 5\nmulti_label = true\n'
     settings += "unannotated_weight = 1.0\n"
@@ -108,6 +110,19 @@ def test_networks_find_several_clusters(experiment):
     np.testing.assert_array_equal(read_probs(experiment, "a", "locked")[1], probs)
     assert (probs.sum(1) > 1.2).any()  # a softmax could not
     assert len(image) == pytest.approx(0.2 * NUM_TRAIN, abs=2)
+
+
+def test_the_report_has_the_sections_of_sets(experiment):
+    publish(experiment)
+    page = (experiment.path("submit") / "report.html").read_text()
+    keys = "headline networks training classes mistakes locked-mistakes costs settings"
+    assert re.findall(r'<section id="([^"]*)"', page) == keys.split()
+    rows = json.loads((experiment.path("submit") / "label_sets.json").read_text())
+    value = rows["mean, no box is an absent class"]["macro_f1"]["value"]
+    assert f'<p class="value">{value:.3f}</p>' in page
+    right = page.count("Every set of this part is right.")  # the pictures are easy
+    assert right + page.count('<div class="gallery wide"') == 2
+    assert not (experiment.path("submit") / "card.md").exists()
 
 
 def test_predictions_list_several_clusters(experiment):
