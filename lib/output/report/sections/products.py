@@ -84,7 +84,8 @@ def tree_section(parts: Sequence[PartPredictions], categories: Categories) -> Se
 
 def _first_level(part: PartPredictions, categories: Categories, group: np.ndarray) -> list[Block]:
     of_product = group[part.label]
-    largest = np.argsort(-np.bincount(of_product), kind="stable")[:MAX_CATEGORIES]
+    present, count = np.unique(of_product, return_counts=True)
+    largest = present[np.argsort(-count, kind="stable")[:MAX_CATEGORIES]]
     estimates = [(int(g), _accuracy_of(part, of_product == g)) for g in largest.tolist()]
     estimates = sorted(estimates, key=lambda pair: -pair[1].value)
     depth = 1 if len({path[0] for path in categories.names}) > 1 else 2
@@ -92,9 +93,8 @@ def _first_level(part: PartPredictions, categories: Categories, group: np.ndarra
     names = [name_of[g] or "(no name)" for g, _ in estimates]
     label = f"category of level {depth}"
     blocks: list[Block] = [_bars(part, "level", names, [e for _, e in estimates], label)]
-    count = len(np.unique(of_product))
-    if count > len(estimates):
-        blocks.append(Text(f"The largest {len(estimates)} of {count} categories are shown."))
+    if len(present) > len(estimates):
+        blocks.append(Text(f"The largest {len(estimates)} of {len(present)} categories are shown."))
     return blocks
 
 

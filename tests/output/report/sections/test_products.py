@@ -46,3 +46,11 @@ def test_the_tree_counts_a_near_class_as_right_on_its_level():
 def test_categories_without_levels_are_said_to_have_none():
     section = tree_section([random_part(60, 4)], categories(4, levels=False))
     assert [block.missing for block in section.blocks] == [True]
+
+
+def test_a_category_of_the_first_level_without_products_is_left_out():
+    part = part_of([[0, 0.1, 0, 0.9], [0, 0.2, 0, 0.8]], [3, 1])  # none of the first category
+    _, chart = tree_section([part], categories(4)).blocks
+    assert isinstance(chart, Chart)
+    assert categories(4).names[3][0] in chart.svg
+    assert categories(4).names[0][0] not in chart.svg
