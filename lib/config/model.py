@@ -21,6 +21,8 @@ from lib.config.setting import (
     setting,
 )
 
+MAX_MOSAIC = 4  # images in a mosaic; no product of the competition has more
+
 Units = Annotated[int, Range(min=0, max=1000)]
 Epochs = Annotated[int, Range(min=0, max=100_000)]
 TrainBatchSize = Annotated[int, Range(min=2, max=1_000_000)]
@@ -159,16 +161,26 @@ class Fusion:
     """A network on embeddings of all images of a product, for `input = "embedding"`.
 
     It has its own head and dropout and sees no images: `head`, `dropout`, `flip`, `augment` and
-    `weights` of its model have no effect. Only its inputs learn from pseudo-labels.
+    `weights` of its model have no effect, but `fusion.flip` has. Only its inputs learn from
+    pseudo-labels.
     """
 
     inputs: DistinctStrs = setting((), "Models and backbones whose embeddings are concatenated.")
     hidden_sizes: tuple[Annotated[int, Range(min=1, max=100_000)], ...] = setting(
         (1024, 512), "Sizes of the hidden layers; empty = none."
     )
+    input_dropout: SmallFraction = setting(0.0, "Dropout of the embeddings themselves.")
     dropout: SmallFraction = setting(0.5, "Dropout after each hidden layer.")
     pooling: Literal["sum", "max"] = setting("sum", "How the images of a product are pooled.")
     squeeze_excitation: bool = setting(True, "Weigh the values of an image before the pooling.")
+    squeeze_ratio: PositiveInt = setting(
+        16, "Length of an embedding over the number of hidden units of the layer that weighs it."
+    )
+    flip: bool = setting(
+        False,
+        "Also embed mirrored images: half of the training images are, and predictions are means of"
+        " both, unless predict.tta_views is 1.",
+    )
 
 
 @dataclass(frozen=True)
@@ -176,11 +188,23 @@ class Mosaic:
     """Which products train a model with `input = "mosaic"`, by their number of images.
 
     The model scores every product: one image as it is, of more than four the first four. Crops,
-    flips and rotations apply to the mosaic as a whole.
+    flips and rotations apply to the mosaic as a whole. With `split_at`, the model has several
+    networks in each fold, and each product is scored by the one for its number of images.
     """
 
     min_images: PositiveInt = setting(1, "Fewest images of a product that trains.")
     max_images: NonNegativeInt = setting(0, "Most images of a product that trains; 0 = any number.")
+    split_at: tuple[Annotated[int, Range(min=2, max=MAX_MOSAIC)], ...] = setting(
+        (),
+        "Numbers of images from which another network trains and predicts: [2, 3, 4] is one for"
+        " single images, for two, for three, and for four or more.",
+    )
+
+    @property
+    def groups(self) -> list[tuple[int, int]]:
+        """Fewest and most images (0 = any number) of the products of each network."""
+        firsts = [self.min_images, *self.split_at]
+        return list(zip(firsts, [*(n - 1 for n in self.split_at), self.max_images], strict=True))
 
 
 @dataclass(frozen=True)
@@ -281,6 +305,9 @@ class Model:
     lr: LearningRate = setting(0.05, "Peak learning rate of lr_schedule.")
     head_lr: Annotated[float, Range(above=0, max=1)] = setting(
         0.001, "Adam's learning rate in head_only_epochs."
+    )
+    head_lr_milestones: tuple[tuple[NonNegativeInt, LearningRate], ...] = setting(
+        (), "Rows [epoch, rate] in place of head_lr: [[0, 1e-3], [2, 1e-4]] falls after two epochs."
     )
     weight_decay: Annotated[float, Range(min=0, max=10)] = setting(
         0.0005, "Weight decay, not of biases and norms."

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from lib.config.clusters import Clusters
 from lib.config.data import Data, Sample
-from lib.config.model import Backbone, Model
+from lib.config.model import Backbone, Model, Mosaic
 from lib.config.scenes import Scenes
 from lib.config.setting import (
     BatchSize,
@@ -50,6 +50,7 @@ BOOSTERS: tuple[BoosterName, ...] = get_args(BoosterName)
 BOOSTERS_L2: tuple[BoosterName, ...] = BOOSTERS[:5]  # one of each kind
 BOOSTERS_L3: tuple[BoosterName, ...] = ("xgboost", "lgbm_deep", "lgbm_extra", "lgbm_shallow")
 RANKERS: tuple[BoosterName, ...] = ("lambdarank", "xgb_rank")  # they rank a product's candidates
+GROUP_MARK = "-images"  # in the name of a network, before the fewest images of its products
 Boosters = Annotated[tuple[BoosterName, ...], Distinct()]
 
 
@@ -261,14 +262,20 @@ class Config:
         return {name for model in self.models.values() for name in model.fusion.inputs}
 
     @property
+    def mirrored_inputs(self) -> set[str]:
+        """Those of them whose embeddings of mirrored images a fusion reads too."""
+        fusions = [model.fusion for model in self.models.values() if model.fusion.flip]
+        return {name for fusion in fusions for name in fusion.inputs}
+
+    @property
     def embedding_models(self) -> list[str]:
         """The models and backbones that embed every image, for k-NN features or for a fusion."""
         names = {*self.predict.embed_models, *self.fusion_inputs}
         return [name for name in (*self.backbones, *self.models) if name in names]
 
-    def fold_names_of(self, name: str) -> list[str]:
+    def network_names_of(self, name: str) -> list[str]:
         """Folder names of the networks of a model, or of the one network of a backbone."""
-        return fold_names(self.models[name]) if name in self.models else ["frozen"]
+        return network_names(self.models[name]) if name in self.models else ["frozen"]
 
     @property
     def sources(self) -> list[str]:
@@ -299,8 +306,29 @@ class Config:
 
 
 def fold_names(model: Model) -> list[str]:
-    """Folder names of a model's networks: `full`, or one for each fold that is left out."""
+    """The folds that networks leave out, as in `fold0`; `full` if none is left out."""
     return ["full"] if model.n_folds == 1 else [f"fold{i}" for i in range(model.n_folds)]
+
+
+def network_names(model: Model) -> list[str]:
+    """Folder names of a model's networks: one for each fold that is left out.
+
+    Of mosaics that are split, one for each group and fold, as in `fold0-images2` for products of
+    two images; the folds of the first group come first.
+    """
+    if not model.mosaic.split_at:
+        return fold_names(model)
+    firsts = [first for first, _ in model.mosaic.groups]
+    return [f"{fold}{GROUP_MARK}{first}" for first in firsts for fold in fold_names(model)]
+
+
+def network_of(model: Model, name: str) -> tuple[str, Model]:
+    """The fold that a network leaves out, and its settings: those of its own group alone."""
+    fold, _, first = name.partition(GROUP_MARK)
+    if not first:
+        return fold, model
+    low, high = next(group for group in model.mosaic.groups if group[0] == int(first))
+    return fold, dataclasses.replace(model, mosaic=Mosaic(low, high))
 
 
 def as_dict(settings: Any, *skip: str) -> dict[str, Any]:

@@ -70,6 +70,9 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
     epochs = [epoch for epoch, _ in model.lr_schedule.milestones]
     if model.lr_schedule.kind == "multistep" and (epochs[:1] != [0] or not _ascends(epochs)):
         yield f"{key}.lr_schedule.milestones: write rows [epoch, rate] from epoch 0 on, ascending"
+    epochs = [epoch for epoch, _ in model.head_lr_milestones]
+    if epochs and (epochs[0] != 0 or not _ascends(epochs)):
+        yield f"{key}.head_lr_milestones: write rows [epoch, rate] from epoch 0 on, ascending"
     if model.sampling.hard_example_weight and model.loss.mixup_alpha:
         yield (
             f"{key}: sampling.hard_example_weight and loss.mixup_alpha exclude each other; mixed"
@@ -146,6 +149,14 @@ def _mosaic_problems(key: str, model: Model) -> Iterator[str]:
     fewest, most = model.mosaic.min_images, model.mosaic.max_images
     if 0 < most < fewest:
         yield f"{key}.mosaic.max_images = {most}: 0 (any number), or at least min_images {fewest}"
+    split_at = list(model.mosaic.split_at)
+    if not _ascends(split_at):
+        yield f"{key}.mosaic.split_at = {split_at}: write ascending numbers of images"
+    if split_at and (fewest >= split_at[0] or 0 < most < split_at[-1]):
+        yield (
+            f"{key}.mosaic.split_at = {split_at}: a network would have no products, because of"
+            f" min_images {fewest} and max_images {most}"
+        )
     if any(2 * crop <= resize for crop, resize in zip(model.crop, model.resize, strict=True)):
         yield (
             f"{key}.crop {model.crop}: more than half of resize {model.resize}, or whole images of"

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lib.config.model import MAX_MOSAIC
 from lib.data.image_reader import GRAY, ImageReader
-
-MAX_IMAGES = 4  # in a mosaic; no product of the competition has more
 
 
 class MosaicReader(ImageReader):
@@ -34,7 +33,7 @@ class MosaicReader(ImageReader):
 
     def _image_count(self, rows: np.ndarray) -> np.ndarray:
         """int64 [n]: number of images that are shown of each product."""
-        return np.minimum(self.catalog.image_count[rows], MAX_IMAGES).astype(np.int64)
+        return np.minimum(self.catalog.image_count[rows], MAX_MOSAIC).astype(np.int64)
 
     def _mosaic(self, images: list[np.ndarray]) -> np.ndarray:
         mosaic = np.full((*self.resize, 3), GRAY, np.uint8)

@@ -3,6 +3,7 @@
     embeddings.npy  float16 [n, dims]: center view of image i, minus the mean, on the first axes
     projection.npy  float32 [1 + width, dims]: the projected mean, then the principal axes
     features.npy    float16 [n, width]: the input of the head, if a fusion model reads it
+    mirrored.npy    float16 [n, width]: the same of the mirrored image, if a fusion model reads it
     decoded.npy     bool [n]: whether image i could be decoded; others have the values of gray
 
 Written in chunks of `predict.shard_size` images; an interrupted call resumes after the last chunk.
@@ -44,11 +45,12 @@ def write_embeddings(
     keep_features: bool,
     reader: ImageReader,
     run: Run,
+    keep_mirrored: bool = False,
 ) -> dict[str, Any]:
     """Embed every image of the reader's catalog with the network of `load_network`.
 
     projection: that of another catalog, to embed into the same space; None = compute one.
-    keep_features: also write `features.npy`.
+    keep_features, keep_mirrored: also write `features.npy`, and `mirrored.npy`.
     Returns {"images", "dims", "width"}: numbers of images and of values in the two arrays.
     """
     num_images = len(reader.catalog.length)
@@ -65,14 +67,19 @@ def write_embeddings(
         done = int(progress.read_text()) if progress.exists() else 0
     embeddings = _open_rows(folder / "embeddings.npy", (num_images, dims), done)
     decoded = _open_rows(folder / "decoded.npy", (num_images,), done, np.bool_)
-    features = None
+    features = mirrored = None
     if keep_features:
         features = _open_rows(folder / "features.npy", (num_images, width), done)
+    if keep_mirrored:
+        mirrored = _open_rows(folder / "mirrored.npy", (num_images, width), done)
     with tqdm(
         total=num_images, initial=done, unit=" images", desc=_title(folder), disable=None
     ) as bar:
         while done < num_images:
             images = np.arange(done, min(done + settings.shard_size, num_images))
+            if mirrored is not None:
+                for position, pooled in embedder.embed_mirrored(images):
+                    mirrored[images[position]] = to_float16(pooled)
             for position, pooled in embedder.embed(images):
                 batch = images[position]
                 embeddings[batch] = to_float16(pooled @ mean_and_axes[1:] - mean_and_axes[0])
@@ -81,7 +88,7 @@ def write_embeddings(
                     features[batch] = to_float16(pooled)
                 done += len(pooled)
                 bar.update(len(pooled))
-            for array in (embeddings, decoded, features):
+            for array in (embeddings, decoded, features, mirrored):
                 if array is not None:
                     array.flush()
             with atomic_write(progress) as temporary:
@@ -136,10 +143,18 @@ class _Embedder:
             for batch in chunks(len(images), self.batch_size):
                 yield np.arange(batch.start, batch.stop), self.pooled[images[batch]]
             return
+        yield from self._embed(images, mirror=False)
+
+    def embed_mirrored(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same of the mirrored images."""
+        yield from self._embed(images, mirror=True)
+
+    def _embed(self, images: np.ndarray, mirror: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order, done = self.reader.batch_order(images), 0
         for rows, pixels in self.reader.batches(images[order], self.batch_size):
             resize, crop_size = self.shapes[self.reader.shape_of(rows)]
-            box = center_crop(resize, crop_size)
+            top, left, _ = center_crop(resize, crop_size)
+            box = top, left, mirror
             with torch.inference_mode(), devices.autocast(self.model, self.device):
                 view = crop(devices.to_device(pixels, self.device), box, crop_size)
                 features = self.net.embed(self.net.normalise(view))

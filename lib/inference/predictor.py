@@ -31,18 +31,21 @@ class BatchProbs(NamedTuple):
 
 
 class Predictor(Protocol):
-    """The fold models of one model, and the images or products that they classify.
+    """The networks of one model, and the images or products that they classify.
 
-    num_classes, num_models: numbers of classes and of fold models.
+    num_classes, num_models: numbers of classes and of fold models, in each group.
     row_of_image: int [I], the row that is classified for each image; images of a row are
         neighbors. None if each image is its own row.
     corrupt: bool [I], images that could not be decoded so far.
     multi_label: whether probabilities of a row are independent, and do not sum to 1.
+    group_of_row: int [R], the group whose fold models classify each row; None for one group.
+        Fold models are counted group by group.
     """
 
     num_classes: int
     num_models: int
     multi_label: bool
+    group_of_row: np.ndarray | None
 
     @property
     def row_of_image(self) -> np.ndarray | None:
@@ -66,10 +69,11 @@ class Predictor(Protocol):
 class ImagePredictor:
     """Classifies the rows of a reader (images, or mosaics of products) by views of them.
 
-    checkpoints: one for each fold model.
+    checkpoints: one for each fold model; of several groups, those of the first group first.
     multi_label: a class is probable or not whatever the others are (sigmoid, no softmax).
     row_of_image: int [I], the product of each image, for a reader of mosaics; None for images.
         Views crop and mirror the mosaic as a whole, as in training.
+    group_of_row: int [R], the group of each row; None for one group.
     """
 
     def __init__(
@@ -81,9 +85,10 @@ class ImagePredictor:
         run: Run,
         row_of_image: np.ndarray | None = None,
         multi_label: bool = False,
+        group_of_row: np.ndarray | None = None,
     ) -> None:
         self.model, self.reader, self.row_of_image = model, reader, row_of_image
-        self.multi_label = multi_label
+        self.multi_label, self.group_of_row = multi_label, group_of_row
         self.batch_size = devices.image_batch_size(run)
         self.device = devices.select_device(run, model)
         self.geometric = settings.tta_mean == "geometric"
@@ -94,7 +99,8 @@ class ImagePredictor:
         ]
         self.views = max(self._views, key=len)  # the same number for every shape, but tiny ones
         self._nets = [load_classifier(path, model, self.device) for path in checkpoints]
-        self.num_models, self.num_classes = len(self._nets), self._nets[0].num_classes
+        self.num_models = len(self._nets) // len(model.mosaic.groups)
+        self.num_classes = self._nets[0].num_classes
 
     @property
     def corrupt(self) -> np.ndarray:
@@ -132,6 +138,7 @@ class ImagePredictor:
 class FusionPredictor:
     """Classifies products by the embeddings of all their images, which are of the center view.
 
+    With embeddings of mirrored images, and more views than one, the second view has these.
     loaders: loaders[i] gives what checkpoints[i] was trained on, embeddings by its own networks.
     row_of_image: int [I], the product of each image.
     """
@@ -149,7 +156,10 @@ class FusionPredictor:
         self.batch_size = run.predict_batch_size
         self.device = devices.select_device(run, model)
         self.geometric, self.multi_label = settings.tta_mean == "geometric", False
+        self.group_of_row: np.ndarray | None = None
         self.loaders = list(loaders)
+        is_mirrored = bool(self.loaders[0].mirrored) and settings.tta_views > 1
+        self.mirrors = (False, True) if is_mirrored else (False,)
         self._nets = [
             load_fusion_model(path, model, loader.width, self.device)
             for path, loader in zip(checkpoints, loaders, strict=True)
@@ -165,16 +175,19 @@ class FusionPredictor:
     @torch.inference_mode()
     def predict_batches(self, rows: np.ndarray, models: Sequence[int]) -> Iterator[BatchProbs]:
         """Mean over fold models number `models`, by batches of rows int64 [n] in order."""
-        batches = [self.loaders[i].eval_batches(rows, self.batch_size) for i in models]
-        for inputs_of_models in zip(*batches, strict=True):
-            mean: torch.Tensor | float = 0.0
-            for (_, inputs), i in zip(inputs_of_models, models, strict=True):
+        views = [(i, mirror) for mirror in self.mirrors for i in models]
+        batches = [self.loaders[i].eval_batches(rows, self.batch_size, m) for i, m in views]
+        for inputs_of_views in zip(*batches, strict=True):
+            tta: torch.Tensor | float = 0.0
+            center: torch.Tensor | float = 0.0
+            for (_, inputs), (i, mirror) in zip(inputs_of_views, views, strict=True):
                 net = self._nets[i]
                 with devices.autocast(self.model, self.device):
                     logits = net(net.normalise(devices.to_device(inputs, self.device)))
-                mean = mean + _scores(logits, self.geometric) / len(models)
-            probs = _probs(mean, self.geometric)
-            yield BatchProbs(probs, probs)
+                scores = _scores(logits, self.geometric)
+                tta = tta + scores / len(views)
+                center = center if mirror else center + scores / len(models)
+            yield BatchProbs(*(_probs(mean, self.geometric) for mean in (tta, center)))
 
 
 def _scores(logits: torch.Tensor, geometric: bool, multi_label: bool = False) -> torch.Tensor:

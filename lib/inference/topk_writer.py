@@ -107,7 +107,10 @@ def _predict_shard(
         for prefix in prefixes
         for name, dtype in DTYPES.items()
     }
-    for positions, models in _rows_by_model(len(rows), model_of_row, predictor.num_models):
+    group_of_row = None if predictor.group_of_row is None else predictor.group_of_row[rows]
+    for positions, models in _rows_by_model(
+        len(rows), group_of_row, model_of_row, predictor.num_models
+    ):
         positions = positions[predictor.batch_order(rows[positions])]
         done = 0
         for probs in predictor.predict_batches(rows[positions], models):
@@ -123,14 +126,24 @@ def _predict_shard(
 
 
 def _rows_by_model(
-    num_rows: int, model_of_row: np.ndarray | None, num_models: int
+    num_rows: int,
+    group_of_row: np.ndarray | None,
+    model_of_row: np.ndarray | None,
+    num_models: int,
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """(positions of rows, fold models that predict them); out-of-fold, one fold model at a time."""
-    if model_of_row is None:
-        yield np.arange(num_rows), list(range(num_models))
-        return
-    for model in np.unique(model_of_row).tolist():
-        yield np.flatnonzero(model_of_row == model), [model]
+    """(positions of rows, fold models that predict them), group by group.
+
+    Out-of-fold, one fold model at a time. num_models: of each group.
+    """
+    group_of_row = np.zeros(num_rows, np.int64) if group_of_row is None else group_of_row
+    for group in np.unique(group_of_row).tolist():
+        positions, first = np.flatnonzero(group_of_row == group), group * num_models
+        if model_of_row is None:
+            yield positions, list(range(first, first + num_models))
+            continue
+        models = model_of_row[positions]
+        for model in np.unique(models).tolist():
+            yield positions[models == model], [first + model]
 
 
 def _view(probs: BatchProbs, prefix: str) -> torch.Tensor:

@@ -13,8 +13,6 @@ from lib.config.model import Fusion
 from lib.models.classifier import SingleStageClassifier
 from lib.models.heads import LastLinear
 
-SQUEEZE_RATIO = 16  # width of the embedding over width of the gate's inner layer
-
 
 class FusionModel(SingleStageClassifier):
     """Embeddings float32 [n, views, width + 1] (from `normalise`) -> logits [n, num_classes].
@@ -67,12 +65,15 @@ class _FusionEncoder(nn.Module):
     def __init__(self, settings: Fusion, width: int) -> None:
         super().__init__()
         self.pooling = settings.pooling
-        self.gate = _squeeze_excitation(width) if settings.squeeze_excitation else None
+        self.input_dropout = nn.Dropout(settings.input_dropout)
+        self.gate = None
+        if settings.squeeze_excitation:
+            self.gate = _squeeze_excitation(width, settings.squeeze_ratio)
         self.layers = _hidden_layers(settings, width)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Normalised embeddings float32 [n, views, width + 1] -> float32 [n, hidden_sizes[-1]]."""
-        values, present = embeddings[..., :-1], embeddings[..., -1:]
+        values, present = self.input_dropout(embeddings[..., :-1]), embeddings[..., -1:]
         if self.gate is not None:
             values = values * self.gate(values)
         if self.pooling == "max":
@@ -83,9 +84,9 @@ class _FusionEncoder(nn.Module):
         return self.layers(values.sum(1))
 
 
-def _squeeze_excitation(width: int) -> nn.Module:
+def _squeeze_excitation(width: int, ratio: int) -> nn.Module:
     """A weight between 0 and 1 for each value: [..., width] -> [..., width]."""
-    inner = max(width // SQUEEZE_RATIO, 1)
+    inner = max(width // ratio, 1)
     return nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width), nn.Sigmoid())
 
 

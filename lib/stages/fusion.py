@@ -107,7 +107,7 @@ def _embedding_names(experiment: Experiment, model: Model, fold: str, side: str)
     """
     config, names = experiment.config, []
     for name in model.fusion.inputs:
-        network = fold if name in config.models else config.fold_names_of(name)[0]
+        network = fold if name in config.models else config.network_names_of(name)[0]
         names.append(f"embeddings/{name}/{network}/{side}")
     return names
 
@@ -118,6 +118,8 @@ def _loader(
     from lib.pipeline.reading import map_array
     from lib.training.loaders.embedding_loader import EmbeddingLoader
 
-    names = _embedding_names(experiment, experiment.config.models[name], fold, side)
-    sources = [map_array(experiment.path(n) / "features.npy") for n in names]
-    return EmbeddingLoader(sources, catalog.first_image, catalog.image_count)
+    model = experiment.config.models[name]
+    folders = [experiment.path(n) for n in _embedding_names(experiment, model, fold, side)]
+    sources = [map_array(folder / "features.npy") for folder in folders]
+    mirrored = [map_array(folder / "mirrored.npy") for folder in folders if model.fusion.flip]
+    return EmbeddingLoader(sources, catalog.first_image, catalog.image_count, mirrored=mirrored)

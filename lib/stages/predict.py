@@ -43,7 +43,7 @@ def declare(graph: Graph) -> list[Artifact]:
     ]
     for side in experiment.sides:
         for name in experiment.config.embedding_models:
-            for fold in experiment.config.fold_names_of(name):
+            for fold in experiment.config.network_names_of(name):
                 artifacts.append(_declare_embeddings(graph, name, fold, side))
     return [*artifacts, *declare_fusion(graph), *declare_cascade(graph)]
 
@@ -54,6 +54,8 @@ def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifa
         "dims": config.predict.embedding_dim,
         "features": name in config.fusion_inputs,
     }
+    if name in config.mirrored_inputs:
+        settings["mirrored"] = True
     inputs, files = catalog_inputs(side), {}
     if name in config.models:
         settings["checkpoint"] = config.models[name].checkpoint
@@ -119,6 +121,7 @@ def embed_images(
             name in config.fusion_inputs,
             reader,
             config.run,
+            name in config.mirrored_inputs,
         )
         warn_corrupt(reader)
     return facts

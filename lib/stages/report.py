@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import fold_names
+from lib.config.schema import network_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs
 from lib.pipeline.graph import Graph
@@ -218,11 +218,11 @@ def histories(experiment: Experiment) -> dict[str, dict[str, list[dict[str, Any]
 
     histories: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, model in experiment.config.models.items():
-        for fold in fold_names(model):
-            path = experiment.path(f"cnn/{name}/{fold}") / "history.jsonl"
+        for network in network_names(model):
+            path = experiment.path(f"cnn/{name}/{network}") / "history.jsonl"
             with reading(path):
                 lines = [json.loads(line) for line in path.read_text().splitlines()]
-            histories.setdefault(name, {})[fold] = lines
+            histories.setdefault(name, {})[network] = lines
     return histories
 
 

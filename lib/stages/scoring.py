@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Backbone, Model
-from lib.config.schema import as_dict, fold_names
+from lib.config.schema import as_dict, network_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, side_of, size_inputs
 from lib.pipeline.graph import Graph
@@ -26,7 +26,7 @@ def declare_predictions(
 ) -> Artifact:
     """The predictions of a model for a part, by `build(experiment, name, part, folder)`."""
     experiment, model = graph.experiment, graph.experiment.config.models[name]
-    networks = [f"cnn/{name}/{fold}" for fold in fold_names(model)]
+    networks = [f"cnn/{name}/{network}" for network in network_names(model)]
     return graph.add(
         f"predictions/{name}/{part}",
         partial(build, experiment, name, part),
@@ -91,7 +91,7 @@ def score_images(
     from lib.inference.topk_writer import write_topk
     from lib.runtime import device as devices
     from lib.runtime.distributed import SINGLE, current
-    from lib.training.dataset import row_of_image
+    from lib.training.dataset import group_of_row, row_of_image
 
     predict, run = experiment.config.predict, experiment.config.run
     advice = devices.predict_oom_advice(devices.image_batch_size(run))
@@ -105,6 +105,7 @@ def score_images(
             run,
             row_of_image(model, catalog),
             experiment.config.multi_label,
+            group_of_row(model, catalog),
         )
         group = current() if on_ranks else SINGLE
         corrupt = write_topk(folder, predictor, predict, images, fold_of_image, center_view, group)
@@ -112,16 +113,16 @@ def score_images(
     return {"images": len(images), "corrupt": corrupt, "views": len(predictor.views)}
 
 
-def checkpoint_path(experiment: Experiment, name: str, fold: str) -> Path:
+def checkpoint_path(experiment: Experiment, name: str, network: str) -> Path:
     """The checkpoint that predicts, of one network of a model."""
     checkpoint = experiment.config.models[name].checkpoint
-    return experiment.path(f"cnn/{name}/{fold}") / f"{checkpoint}.pt"
+    return experiment.path(f"cnn/{name}/{network}") / f"{checkpoint}.pt"
 
 
 def checkpoint_paths(experiment: Experiment, name: str) -> list[Path]:
     """The checkpoints that predict, of all networks of a model."""
-    folds = fold_names(experiment.config.models[name])
-    return [checkpoint_path(experiment, name, fold) for fold in folds]
+    networks = network_names(experiment.config.models[name])
+    return [checkpoint_path(experiment, name, network) for network in networks]
 
 
 def open_images(

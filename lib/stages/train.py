@@ -3,8 +3,9 @@
     work/<name>/pseudo/<labels>       second round only: labels for test products
     work/<name>/cnn/<model>/<fold>    last.pt, history.jsonl, and best.pt where it predicts
 
-<fold> is `full`, or `fold<i>` for the network that leaves out fold i. Models with input =
-"embedding" are trained in stage 03, because they read embeddings.
+<fold> is `full`, or `fold<i>` for the network that leaves out fold i, and `fold<i>-images<n>` for
+one of the products of n images. Models with input = "embedding" are trained in stage 03, because
+they read embeddings.
 """
 
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Backbone, Model
-from lib.config.schema import Config, as_dict, fold_names
+from lib.config.schema import Config, as_dict, network_names, network_of
 from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, size_inputs
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # What a network on embeddings does not read.
 OF_IMAGES = ("arch", "weights", "head", "head_rank", "dropout", "resize", "crop", "flip", "augment")
+# Settings that came later. At their defaults they are in no manifest, so that networks that were
+# trained before stay fresh.
+ADDED = {"mosaic": ("split_at",), "fusion": ("input_dropout", "squeeze_ratio", "flip")}
 ALL_FOLDS = "all"  # the set of labels that all networks may train on
 
 NAME, SCRIPT, PARALLEL = "train", "02_train_cnn.py", True
@@ -34,14 +38,14 @@ def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage; in a second round its labels are declared before."""
     experiment, artifacts = graph.experiment, []
     for name, model in image_models(experiment).items():
-        for fold in fold_names(model):
+        for network in network_names(model):
             artifacts.append(
                 declare_network(
                     graph,
                     name,
-                    fold,
+                    network,
                     train_network,
-                    inputs=_label_inputs(experiment, model, fold),
+                    inputs=_label_inputs(experiment, model, network_of(model, network)[0]),
                     files=weights_file(model),
                 )
             )
@@ -56,15 +60,16 @@ def _label_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:
 def declare_network(
     graph: Graph,
     name: str,
-    fold: str,
+    network: str,
     build: Any,
     inputs: list[str],
     files: dict[str, Artifact | Path] | None = None,
 ) -> Artifact:
-    """One network of a model, built by `build(experiment, name, fold, folder)`."""
-    experiment, model = graph.experiment, graph.experiment.config.models[name]
-    settings = {
-        "train": as_dict(model, "blend_weight", *_unused_settings(model)),
+    """One network of a model, built by `build(experiment, name, network, folder)`."""
+    experiment = graph.experiment
+    _, model = network_of(experiment.config.models[name], network)
+    settings: dict[str, Any] = {
+        "train": _network_settings(model),
         "seed": experiment.config.seed,
     }
     if experiment.config.multi_label and model.kind == "classification":
@@ -74,8 +79,8 @@ def declare_network(
     if experiment.teacher:
         settings["loss_weight"] = experiment.config.pseudo_label.loss_weight
     return graph.add(
-        f"cnn/{name}/{fold}",
-        partial(build, experiment, name, fold),
+        f"cnn/{name}/{network}",
+        partial(build, experiment, name, network),
         settings=settings,
         inputs=[
             *catalog_inputs("train"),
@@ -90,9 +95,21 @@ def declare_network(
     )
 
 
+def _network_settings(model: Model) -> dict[str, Any]:
+    """The settings of a network in its manifest."""
+    settings = as_dict(model, "blend_weight", *_unused_settings(model))
+    for table, keys in ADDED.items():
+        defaults = as_dict(type(getattr(model, table))())
+        for key in keys:
+            if settings.get(table, {}).get(key) == defaults[key]:
+                del settings[table][key]
+    return settings
+
+
 def _unused_settings(model: Model) -> list[str]:
     """Settings that a network does not depend on, of those that it could have."""
     unused = [] if model.is_watched else ["checkpoint"]
+    unused += [] if model.head_lr_milestones else ["head_lr_milestones"]
     unused += [] if model.input == "mosaic" else ["mosaic"]
     unused += [] if model.aspect.num_clusters else ["aspect"]
     unused += [] if model.kind == "segmentation" else ["kind", "segmentation"]
@@ -116,7 +133,7 @@ def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
     return {"weights": Path(model.weights)} if named else {}
 
 
-def train_network(experiment: Experiment, name: str, fold: str, folder: Path) -> dict[str, Any]:
+def train_network(experiment: Experiment, name: str, network: str, folder: Path) -> dict[str, Any]:
     """Train one network of model `name` on `fit`, or on `fit` without its own fold.
 
     Raises UserError for a mosaic model with fewer than 2 training products.
@@ -132,7 +149,8 @@ def train_network(experiment: Experiment, name: str, fold: str, folder: Path) ->
     from lib.training.loaders.image_loader import ImageLoader
     from lib.training.trainer import train_model
 
-    config, model = experiment.config, experiment.config.models[name]
+    config = experiment.config
+    fold, model = network_of(config.models[name], network)
     train_products, valid_products = train_valid_products(experiment, model, fold)
     categories = read_categories(experiment.path("extract/categories"))
     catalog, weights, sides = catalog_of_part(experiment, "train"), None, ["train"]

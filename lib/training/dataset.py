@@ -93,6 +93,16 @@ def row_of_image(model_cfg: Model, catalog: Catalog) -> np.ndarray | None:
     return catalog.image_product if model_cfg.input == "mosaic" else None
 
 
+def group_of_row(model_cfg: Model, catalog: Catalog) -> np.ndarray | None:
+    """The group of networks that predicts each mosaic, int [P], by its number of images.
+
+    None if the networks are for products of any number of images.
+    """
+    if not model_cfg.mosaic.split_at:
+        return None
+    return np.searchsorted(model_cfg.mosaic.split_at, catalog.image_count, side="right")
+
+
 def sample_rows(
     sampling: Sampling,
     rows: np.ndarray,

@@ -76,13 +76,19 @@ class Schedule:
     ) -> tuple[float, float]:
         """Learning rate and momentum of a step; losses: of the body's finished epochs."""
         if self.is_head_only(epoch):
-            return self.model_cfg.head_lr, MOMENTUM
+            return self._head_lr(epoch), MOMENTUM
         settings, first = self.model_cfg.lr_schedule, self.model_cfg.head_only_epochs
         done = sum(self.num_steps(e) for e in range(first, epoch)) + step
         total = sum(self.num_steps(e) for e in range(first, self.num_epochs))
         plateaus = num_plateaus(settings, losses) if settings.kind == "plateau" else 0
         lr = learning_rate(settings, self.model_cfg.lr, done, total, epoch - first, plateaus)
         return lr, momentum(settings, done, total)
+
+    def _head_lr(self, epoch: int) -> float:
+        rows = self.model_cfg.head_lr_milestones
+        return (
+            [rate for first, rate in rows if first <= epoch][-1] if rows else self.model_cfg.head_lr
+        )
 
 
 def learning_rate(

@@ -61,6 +61,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "train.loss.hierarchy_weight": [0.0, 1.0],
         "train.sampling.hard_example_weight": [0.0, 1.0],
         "train.fusion.dropout": [0.0],
+        "train.fusion.input_dropout": [0.0],
         "train.mosaic.max_images": [0],
         "features.hash_k": [0, 1],
         "features.id_neighbors": [0, 1],
@@ -147,6 +148,9 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "train.seed": [0, 1, LARGEST],
         "stack.seed": [0, 1, LARGEST],
     },
+    "a layer has one hidden unit at least": {
+        "train.fusion.squeeze_ratio": [1, LARGEST],
+    },
     "a limit that is never reached is no limit": {
         "sample.run_length": [LARGEST],
         "train.clip_grad_norm": [0.0, 1.0, 1e6, 1e9],
@@ -171,6 +175,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     },
     "a row of a later epoch never comes": {
         "train.batch_size_schedule": [[], [[0, 20]], [[1, 20]], [[LARGEST, 20]]],
+        "train.head_lr_milestones": [[], [[0, 0.5]]],
         "train.lr_schedule.milestones": [
             [],
             [[0.5, 0.5], [0.5, 0.5]],  # of another kind of schedule, which does not read them
@@ -203,6 +208,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "clusters.rename": [{}, {"a": LONG}],
         "pseudo_label.teacher": ["", LONG],
         "train.fusion.inputs": [[]],
+        "train.mosaic.split_at": [[]],
         "predict.embed_models": [[]],
         "stack.l3": [[]],
         "stack.l4": [[]],

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from lib.config.convert import build
-from lib.config.model import Backbone, Fusion, Model
+from lib.config.model import Backbone, Fusion, Model, Mosaic
 from lib.config.reference import tables
 from lib.config.schema import (
     BOOSTERS,
@@ -16,6 +16,8 @@ from lib.config.schema import (
     Stack,
     as_dict,
     fold_names,
+    network_names,
+    network_of,
 )
 from lib.config.write import to_toml
 
@@ -70,9 +72,20 @@ def test_images_are_embedded_for_knn_and_for_fusions_only():
 
 
 def test_networks_are_named_by_the_fold_that_they_leave_out():
-    assert CONFIG.fold_names_of("a") == fold_names(FOLDS) == ["fold0", "fold1"]
+    assert CONFIG.network_names_of("a") == fold_names(FOLDS) == ["fold0", "fold1"]
     assert fold_names(Model(n_folds=1)) == ["full"]
-    assert CONFIG.fold_names_of("frozen") == ["frozen"]
+    assert CONFIG.network_names_of("frozen") == ["frozen"]
+
+
+def test_networks_of_a_split_mosaic_are_named_by_their_numbers_of_images_too():
+    model = replace(FOLDS, input="mosaic", mosaic=Mosaic(split_at=(2, 4)))
+    names = network_names(model)
+    assert names == [f"fold{fold}-images{first}" for first in (1, 2, 4) for fold in (0, 1)]
+    ranges = [(1, 1), (2, 3), (4, 0)]
+    assert model.mosaic.groups == ranges
+    for name, (low, high) in zip(names[::2], ranges, strict=True):
+        assert network_of(model, name) == ("fold0", replace(model, mosaic=Mosaic(low, high)))
+    assert network_of(FOLDS, "fold1") == ("fold1", FOLDS)
 
 
 def test_weights_are_by_model():

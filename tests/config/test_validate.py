@@ -53,6 +53,7 @@ def message(config_file, *overrides: str) -> str:
             ["train.grad_accum_steps=4", "train.batch_size_schedule=[[2, 6]]"],
             "grad_accum_steps = 4 does not divide batch_size [64, 6]",
         ),
+        (["train.head_lr_milestones=[[1, 0.1]]"], "head_lr_milestones: write rows [epoch, rate]"),
         (["train.lr_schedule.kind=multistep"], "write rows [epoch, rate] from epoch 0 on"),
         (
             ["train.lr_schedule={kind='multistep', milestones=[[0,1],[5,1],[3,1]]}"],
@@ -121,6 +122,9 @@ def test_multi_l2_may_be_empty_without_the_multi_source(config_file):
     ("overrides", "words"),
     [
         (["mosaic.min_images=3", "mosaic.max_images=2"], "or at least min_images 3"),
+        (["mosaic.split_at=[3, 2]"], "split_at = [3, 2]: write ascending numbers"),
+        (["mosaic.split_at=[2]", "mosaic.min_images=2"], "a network would have no products"),
+        (["mosaic.split_at=[2, 4]", "mosaic.max_images=3"], "min_images 1 and max_images 3"),
         (["crop=[90, 160]"], "more than half of resize"),
         (["resize=[40, 40]", "crop=[30, 40]"], "at least 32 pixels"),
         (["sampling.one_image_per_product=true"], "a mosaic shows all images of a product"),

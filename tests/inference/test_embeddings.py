@@ -13,10 +13,21 @@ from lib.training.checkpoint import load_classifier
 from tests.image_catalog import CORRUPT, PRODUCTS, SHAPES, clustered_reader, folder_of
 
 
-def run(folder, model, checkpoint, reader, projection=None, keep_features=False, **settings):
+def run(
+    folder,
+    model,
+    checkpoint,
+    reader,
+    projection=None,
+    keep_features=False,
+    keep_mirrored=False,
+    **settings,
+):
     settings = Predict(**({"embedding_dim": 8, "shard_size": 7} | settings))
     net, batch = partial(load_classifier, checkpoint, model), Run(predict_batch_size=3)
-    facts = write_embeddings(folder, model, settings, net, projection, keep_features, reader, batch)
+    facts = write_embeddings(
+        folder, model, settings, net, projection, keep_features, reader, batch, keep_mirrored
+    )
     return facts, np.load(folder / "embeddings.npy")
 
 
@@ -60,6 +71,21 @@ def test_another_catalog_is_embedded_into_the_same_space(tmp_path, model, checkp
     np.testing.assert_array_equal(train, test)
     assert facts["dims"] == 8
     assert not (tmp_path / "test" / "projection.npy").exists()
+
+
+@pytest.mark.parametrize("shard_size", [7, 100])
+def test_embeddings_of_mirrored_images(tmp_path, model, checkpoints, reader, shard_size):
+    plain, both = folder_of(tmp_path, "plain"), folder_of(tmp_path, "both")
+    run(plain, model, checkpoints[0], reader, keep_features=True, shard_size=shard_size)
+    run(both, model, checkpoints[0], reader, None, True, True, shard_size=shard_size)
+    np.testing.assert_array_equal(*(np.load(f / "features.npy") for f in (plain, both)))
+    net = load_classifier(checkpoints[0], model, torch.device("cpu"))
+    pixels = np.stack([reader.decode(row)[2:22, 2:18][:, ::-1] for row in range(PRODUCTS)])
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+        expected = net.embed(net.normalise(images)).numpy()
+    np.testing.assert_allclose(np.load(both / "mirrored.npy"), expected, atol=0.02, rtol=0.01)
+    assert not (plain / "mirrored.npy").exists()
 
 
 @pytest.mark.parametrize("shard_size", [7, 100])

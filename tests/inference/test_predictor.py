@@ -17,7 +17,7 @@ from lib.models.fusion import FusionModel
 from lib.training.checkpoint import load_classifier, load_fusion_model
 from lib.training.loaders.embedding_loader import EmbeddingLoader
 from tests.conftest import jpeg, product
-from tests.image_catalog import CORRUPT, SHAPES, SIZE, clustered_reader
+from tests.image_catalog import CORRUPT, SHAPES, SIZE, clustered_reader, folder_of
 
 CPU = torch.device("cpu")
 IMAGES = np.array([1, 2, 5, 7, 8, 20, 21, CORRUPT, 53, 59])
@@ -169,6 +169,28 @@ def test_each_image_has_the_prediction_of_its_product_s_mosaic(
     with MosaicReader(several, SIZE, 1) as reader:
         center = mean_over_views(checkpoints[0], model, reader, PRODUCT[SOME_IMAGES], CENTRE)
         assert np.abs(center[1] - center[4]).max() > 0.01  # products differ
+
+
+def test_embeddings_of_mirrored_images_are_a_second_view(tmp_path, fused):
+    paths, loaders = fused
+    source = loaders[0].sources[0]
+    both = EmbeddingLoader([source], FIRST, COUNTS, mirrored=[-source])
+    probs = []
+    for loader in (loaders[0], EmbeddingLoader([-source], FIRST, COUNTS)):
+        _, embeddings = next(loader.eval_batches(PRODUCT[SOME_IMAGES], len(SOME_IMAGES)))
+        net = load_fusion_model(paths[0], FUSED, 6, CPU)
+        with torch.inference_mode():
+            probs.append(net(net.normalise(torch.from_numpy(embeddings))).softmax(1).numpy())
+    assert np.abs(probs[0] - probs[1]).max() > 0.1
+    for views, expected in ((1, probs[0]), (2, sum(probs) / 2)):
+        folder = folder_of(tmp_path, str(views))
+
+        def create(settings, run):
+            return FusionPredictor(FUSED, settings, paths[:1], [both], run, PRODUCT)
+
+        run(folder, create, SOME_IMAGES, None, tta_views=views)
+        assert_topk(TopK.load(folder), SOME_IMAGES, expected)
+        assert_topk(TopK.load(folder, "center"), SOME_IMAGES, probs[0])
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ NUM_CLASSES, NUM_MODELS, NUM_IMAGES = 5, 2, 40
 class TablePredictor:
     """Predicts table[view, model, row]; `calls` lists (rows, models). Each 7th image is corrupt.
 
+    It has the fold models of two groups; without `group_of_row` only the first are asked.
     A batch is best of rows of one shape; every `num_shapes`-th row has the same.
     """
 
@@ -37,10 +38,11 @@ class TablePredictor:
     num_models: int = NUM_MODELS
     num_shapes: int = 1
     multi_label: bool = False
+    group_of_row: np.ndarray | None = None
     calls: list = field(default_factory=list)
 
     def __post_init__(self):
-        weights = np.random.default_rng(0).random((2, NUM_MODELS, NUM_IMAGES, NUM_CLASSES))
+        weights = np.random.default_rng(0).random((2, 2 * NUM_MODELS, NUM_IMAGES, NUM_CLASSES))
         self.table = weights / weights.sum(-1, keepdims=True)
         self.corrupt = np.zeros(NUM_IMAGES, bool)
 
@@ -101,12 +103,13 @@ def assert_topk(topk, images, probs):
     seed=st.integers(0, 9),
     of_products=st.booleans(),
     by_fold=st.booleans(),
+    by_group=st.booleans(),
     shard_size=st.integers(1, 50),
     batch_size=st.integers(1, 9),
     num_shapes=st.integers(1, 3),
 )
 def test_each_image_has_the_top_k_of_its_row_by_its_models(
-    images, seed, of_products, by_fold, shard_size, batch_size, num_shapes
+    images, seed, of_products, by_fold, by_group, shard_size, batch_size, num_shapes
 ):
     images = np.array(sorted(images), np.int64)
     counts = np.random.default_rng(seed).integers(0, 7, NUM_IMAGES)  # of each product
@@ -115,11 +118,15 @@ def test_each_image_has_the_top_k_of_its_row_by_its_models(
     model = (product[images] % 2).astype(np.int8)
     predictor = TablePredictor(product if of_products else None, batch_size)
     predictor.num_shapes = num_shapes
+    group = counts % 2 if by_group else np.zeros(NUM_IMAGES, int)
+    predictor.group_of_row = group if by_group else None
     with TemporaryDirectory() as folder:
         path, models = Path(folder), model if by_fold else None
         num_corrupt = run(path, predictor, images, models, shard_size=shard_size)
         for view, prefix in enumerate(("tta", "center")):
-            table = predictor.table[view][:, rows]
+            in_first = group[rows][:, None] == 0
+            first, second = np.split(predictor.table[view][:, rows], 2)
+            table = np.where(in_first, first, second)
             by_model = np.where(model[:, None] == 0, table[0], table[1])
             assert_topk(TopK.load(path, prefix), images, by_model if by_fold else table.mean(0))
         assert len(list(Path(folder).iterdir())) == 7

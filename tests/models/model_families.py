@@ -11,6 +11,7 @@ FAMILIES = (
     "efficientnet_lite0",
     "efficientnet_lite2",
     "resnet18",
+    "resnet34",
     "resnet50",
     "densenet121",
     "alexnet",

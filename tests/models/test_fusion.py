@@ -5,7 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from lib.config.load import load
 from lib.config.model import Fusion, Loss, Model, WeightAveraging
 from lib.config.schema import Run
 from lib.models.fusion import FusionModel, create_fusion_model
@@ -117,6 +119,32 @@ def test_dropout_follows_the_hidden_layers(dropout):
     net = network(replace(SMALL, dropout=dropout)).train()
     values = net.normalise(make_embeddings([2] * 8))
     assert torch.equal(net(values), net(values)) == (dropout == 0)
+
+
+def test_dropout_of_the_embeddings_trains_and_does_not_predict():
+    plain, dropped = (network(replace(SMALL, input_dropout=p, dropout=0.0)) for p in (0.0, 0.5))
+    embeddings = make_embeddings([1, 2, 3, 4])
+    np.testing.assert_array_equal(predict(plain, embeddings), predict(dropped, embeddings))
+    for net in (plain, dropped):
+        net.train()
+    assert not np.allclose(predict(plain, embeddings), predict(dropped, embeddings))
+
+
+def test_the_published_shape():
+    """Gates of half the width, and hidden layers, of the 2nd place's FcNet3 on 8,192 values."""
+    settings = load("configs/cdiscount_2nd.toml").models["gated"].fusion
+    with torch.device("meta"):
+        net = FusionModel(settings, 8192, 5270)
+    sizes = {name: tuple(p.shape) for name, p in net.named_parameters() if p.ndim == 2}
+    assert sizes == {
+        "body.gate.0.weight": (4096, 8192),
+        "body.gate.2.weight": (8192, 4096),
+        "body.layers.0.weight": (7168, 8192),
+        "body.layers.3.weight": (4096, 7168),
+        "head.weight": (5270, 4096),
+    }
+    dropouts = [module.p for module in net.modules() if isinstance(module, nn.Dropout)]
+    assert dropouts == [0.5, 0.1, 0.1]
 
 
 def make_loader(counts_seed=0):

@@ -39,6 +39,9 @@ input = "mosaic"
 [models.several]
 input = "mosaic"
 mosaic.min_images = 2
+[models.split]
+input = "mosaic"
+mosaic.split_at = [2]
 [predict]
 top_k = 4
 shard_size = 30
@@ -116,7 +119,7 @@ def test_all_images_of_a_product_have_the_same_prediction(finished, part):
     experiment = first_round(finished)
     catalog = catalog_of_part(experiment, part)
     single = TopK.load(experiment.path(f"predictions/a/{part}"))
-    for name in ("joined", "several"):
+    for name in ("joined", "several", "split"):
         mosaic = TopK.load(experiment.path(f"predictions/{name}/{part}"))
         np.testing.assert_array_equal(mosaic.image, single.image)
         same = np.flatnonzero(np.diff(catalog.image_product[mosaic.image]) == 0)
@@ -124,6 +127,33 @@ def test_all_images_of_a_product_have_the_same_prediction(finished, part):
         np.testing.assert_array_equal(mosaic.probs[same], mosaic.probs[same + 1])
         np.testing.assert_array_equal(mosaic.classes[same], mosaic.classes[same + 1])
         assert not np.array_equal(single.probs[same], single.probs[same + 1])
+
+
+def test_the_networks_of_a_split_model_divide_the_products_by_their_number_of_images(finished):
+    experiment = first_round(finished)
+    splits = read_splits(experiment.path("extract/splits"))
+    fit = splits.products("fit")
+    train = fit[splits.fold_of_product(2)[fit] != 0]
+    counts = catalog_of_part(experiment, "fit").image_count[train]
+    for network, images in (("images1", (counts == 1).sum()), ("images2", (counts > 1).sum())):
+        facts = manifest(finished / "first", f"cnn/split/fold0-{network}")["facts"]
+        assert facts["images"] == images
+
+
+@pytest.mark.parametrize("part", ["fit", "locked", "test"])
+def test_a_split_model_predicts_by_the_network_for_the_number_of_images(finished, part):
+    """Those of several images as the model that trained on the same products with the same seed."""
+    experiment = first_round(finished)
+    catalog = catalog_of_part(experiment, part)
+    split, joined, several = (
+        TopK.load(experiment.path(f"predictions/{name}/{part}"))
+        for name in ("split", "joined", "several")
+    )
+    has_several = catalog.image_count[catalog.image_product[split.image]] > 1
+    assert has_several.any()
+    np.testing.assert_allclose(split.probs[has_several], several.probs[has_several], atol=2e-3)
+    for other in (joined, several):
+        assert not np.array_equal(split.probs[~has_several], other.probs[~has_several])
 
 
 def test_settings_of_mosaics_are_in_no_other_manifest(finished):
@@ -147,9 +177,9 @@ def test_too_few_products_in_the_range_are_a_user_error(finished, tmp_path):
 
 
 def test_a_second_round_trains_mosaic_models_too(finished):
-    for name in ("joined", "several"):
+    for network in ("joined/fold0", "several/fold0", "split/fold0-images2"):
         first, second = (
-            manifest(finished / folder, f"cnn/{name}/fold0") for folder in ("first", "second")
+            manifest(finished / folder, f"cnn/{network}") for folder in ("first", "second")
         )
         assert "pseudo/fold0-of-2" in second["inputs"]
         assert second["facts"]["images"] > first["facts"]["images"]

@@ -53,6 +53,9 @@ crop = [32, 32]
 input = "embedding"
 fusion.inputs = ["a", "still"]
 fusion.hidden_sizes = [16]
+fusion.input_dropout = 0.2
+fusion.squeeze_ratio = 2
+fusion.flip = true
 optimizer = "adamw"
 lr = 0.002
 [predict]
@@ -118,6 +121,8 @@ def test_a_fusion_model_predicts_the_same_for_all_images_of_a_product(trained):
     same = np.flatnonzero(np.diff(catalog.image_product[fused.image]) == 0)
     assert len(same) > 10
     np.testing.assert_array_equal(fused.probs[same], fused.probs[same + 1])
+    center = TopK.load(experiment.path("predictions/fused/fit"), "center")
+    assert not np.array_equal(fused.probs, center.probs)  # the other view is mirrored
     assert not np.array_equal(fused.probs, single.probs)
 
 

@@ -71,6 +71,13 @@ def test_head_only_epochs_have_their_own_learning_rate():
     assert schedule.lr_and_momentum(0, 3, []) == (0.5, MOMENTUM)
 
 
+def test_the_learning_rate_of_the_head_may_fall_by_epoch():
+    model = replace(MODEL, head_only_epochs=4, head_lr_milestones=((0, 1e-3), (2, 1e-4)))
+    schedule = Schedule(model, 100)
+    rates = [schedule.lr_and_momentum(epoch, 0, [])[0] for epoch in range(4)]
+    assert rates == [1e-3, 1e-3, 1e-4, 1e-4]
+
+
 def test_the_schedule_spans_epochs_of_different_lengths():
     model = replace(
         MODEL, batch_size_schedule=((1, 32),), lr_schedule=LRSchedule(warmup_fraction=0.0)

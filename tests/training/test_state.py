@@ -37,6 +37,15 @@ SETTINGS = {
     "hard": {
         "sampling": Sampling(class_balance=0.5, one_image_per_product=True, hard_example_weight=2.0)
     },
+    "published_9th": {  # the head by Adam, then by SGD, then all of it in cycles
+        "head_only_epochs": 2,
+        "head_lr_milestones": ((0, 1e-3), (1, 1e-4)),
+        "epochs": 3,
+        "unfreeze_schedule": (5, 0),
+        "lr_schedule": LRSchedule("multistep", milestones=((0, 1e-3), (1, 1e-2), (2, 1e-3))),
+        "sampling": Sampling(one_image_per_product=True, hard_example_weight=1.0),
+        "augment": Augment(max_rotation=10.0, no_aug_epochs=1),
+    },
     "unfreeze": {"unfreeze_schedule": (4, 2), "optimizer": "adamw", "lr": 0.002},
     "batch_size": {"batch_size_schedule": ((1, 16),), "lr_schedule": LRSchedule("constant")},
     "oversample": {"sampling": Sampling(oversample=1.0), "aspect": Aspect(2)},

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import fold_names
+from lib.config.schema import network_names
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.manifest import read_manifest
 
@@ -23,7 +23,7 @@ def card_of_run(experiment: Experiment, catalog: "Catalog") -> str:
     counts |= {part: len(splits.products(part)) for part in ("fit", "holdout", "locked")}
     networks = []
     for name, model in config.models.items():
-        for fold in fold_names(model):
+        for fold in network_names(model):
             manifest = manifest_of(experiment, f"cnn/{name}/{fold}")
             facts, weights = manifest["facts"], model.weights
             if digest := manifest["inputs"].get("weights"):

@@ -264,13 +264,13 @@ def _rate_lines(experiment: Experiment, rehearsal: Experiment) -> list[str]:
     """A line for each model: images a second in training and in prediction."""
     rows = []
     for name in experiment.config.models:
-        fold = rehearsal.config.fold_names_of(name)[0]
-        _, body = network_rates(rehearsal, name, fold)
+        network = rehearsal.config.network_names_of(name)[0]
+        _, body = network_rates(rehearsal, name, network)
         line = f"{name}: trains {body:,.1f} images/s"
         predictions = read_manifest(rehearsal.path(f"predictions/{name}/locked"))
         if predictions is not None and predictions["seconds"] > 0:
             views = predictions["facts"]["images"] * predictions["facts"].get("views", 1)
-            networks = len(rehearsal.config.fold_names_of(name))
+            networks = len(rehearsal.config.network_names_of(name))
             line += f", predicts {views * networks / predictions['seconds']:,.1f} views/s"
         rows.append(line)
     return rows

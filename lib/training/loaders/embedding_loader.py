@@ -31,6 +31,7 @@ class EmbeddingLoader:
     first_image, image_count: int [P]; product p has the images from first_image[p] on.
     views: images of a product per batch. If a product has more, `eval_batches` gives the first
         ones and `train_batches` random ones.
+    mirrored: the same of the mirrored images, which half of the training images are; or empty.
 
     Raises ValueError for a source of another type or of too few images. The values stay float16
     as they are stored: that is half the bytes to copy, and the network converts them.
@@ -42,15 +43,16 @@ class EmbeddingLoader:
         first_image: np.ndarray,
         image_count: np.ndarray,
         views: int = MAX_VIEWS,
+        mirrored: Sequence[np.ndarray] = (),
     ) -> None:
         num_images = int((first_image.astype(np.int64) + image_count).max(initial=0))
-        for number, source in enumerate(sources):
+        for number, source in enumerate([*sources, *mirrored]):
             if source.dtype != np.float16 or source.ndim != 2 or len(source) < num_images:
                 raise ValueError(
                     f"source {number} is {source.dtype} {source.shape};"
                     f" float16 with {num_images} rows or more is needed"
                 )
-        self.sources = list(sources)
+        self.sources, self.mirrored = list(sources), list(mirrored)
         self.first_image = first_image.astype(np.int64)
         self.image_count = image_count.astype(np.int64)
         self.views = views
@@ -64,19 +66,30 @@ class EmbeddingLoader:
         epoch: int,
         num_epochs: int,
     ) -> Batches:
-        """The images of each product in random order."""
-        draws = np.random.default_rng(seeds).random((len(rows), self.views))
-        return self._batches(rows, batch_size, draws)
+        """The images of each product in random order, half of them mirrored if there are such."""
+        rng = np.random.default_rng(seeds)
+        draws, mirror = rng.random((len(rows), self.views)), None
+        if self.mirrored:
+            mirror = rng.random((len(rows), self.views)) < 0.5
+        return self._batches(rows, batch_size, draws, mirror)
 
-    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Batches:
-        """The images of each product in the order of the catalog."""
-        return self._batches(rows, batch_size, None)
+    def eval_batches(self, rows: np.ndarray, batch_size: int, mirror: bool = False) -> Batches:
+        """The images of each product in the order of the catalog, or all of them mirrored."""
+        mirrors = np.ones((len(rows), self.views), bool) if mirror else None
+        return self._batches(rows, batch_size, None, mirrors)
 
-    def _batches(self, rows: np.ndarray, batch_size: int, draws: np.ndarray | None) -> Batches:
+    def _batches(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        draws: np.ndarray | None,
+        mirror: np.ndarray | None,
+    ) -> Batches:
         slices = [slice(start, start + batch_size) for start in range(0, len(rows), batch_size)]
 
         def load(part: slice) -> np.ndarray:
-            return self._gather(rows[part], None if draws is None else draws[part])
+            chosen = (None if array is None else array[part] for array in (draws, mirror))
+            return self._gather(rows[part], *chosen)
 
         with ThreadPoolExecutor(1) as pool:
             pool.submit(self._fetch_ahead, rows)
@@ -84,18 +97,22 @@ class EmbeddingLoader:
             for part, inputs in zip(slices, batches, strict=True):
                 yield rows[part], inputs
 
-    def _gather(self, rows: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
-        """Embeddings of products int64 [b]; draws: float [b, views] in [0, 1) for their order."""
+    def _gather(
+        self, rows: np.ndarray, draws: np.ndarray | None, mirror: np.ndarray | None
+    ) -> np.ndarray:
+        """Embeddings of products int64 [b].
+
+        draws: float [b, views] in [0, 1) for their order. mirror: bool [b, views].
+        """
         count = self.image_count[rows, None]
         order = np.arange(self.views) if draws is None else _random_order(count[:, 0], draws)
         present = np.arange(self.views) < count
         images = (self.first_image[rows, None] + order)[present]
         inputs = np.full((len(rows), self.views, self.width), np.nan, np.float16)
-        column = 0
-        for source in self.sources:
-            end = column + source.shape[1]
-            inputs[present, column:end] = np.take(source, images, axis=0)
-            column = end
+        inputs[present] = _side_by_side(self.sources, images)
+        if mirror is not None:
+            mirrored = mirror & present
+            inputs[mirrored] = _side_by_side(self.mirrored, images[mirror[present]])
         return inputs
 
     def _fetch_ahead(self, rows: np.ndarray) -> None:
@@ -103,7 +120,7 @@ class EmbeddingLoader:
         order = np.sort(rows)
         first = self.first_image[order]
         last = first + self.image_count[order]
-        for source in self.sources:
+        for source in [*self.sources, *self.mirrored]:
             if isinstance(source, np.memmap) and source.filename and len(rows):
                 size = source.strides[0]
                 breaks = np.flatnonzero((first[1:] - last[:-1]) * size > GAP)
@@ -140,6 +157,11 @@ def _present_embeddings(loader: EmbeddingLoader, rows: np.ndarray) -> Iterator[n
     """Embeddings float64 [images, width] of the images that exist, by batches of products."""
     for _, embeddings in loader.eval_batches(rows, STATS_BATCH):
         yield embeddings[~np.isnan(embeddings).any(2)].astype(np.float64)
+
+
+def _side_by_side(sources: Sequence[np.ndarray], images: np.ndarray) -> np.ndarray:
+    """The embeddings of images int64 [n] by all networks: float16 [n, width]."""
+    return np.concatenate([np.take(source, images, axis=0) for source in sources], axis=1)
 
 
 def _random_order(count: np.ndarray, draws: np.ndarray) -> np.ndarray:

@@ -14,9 +14,10 @@ def sources_of(counts, widths=(3, 5), seed=0):
     return [rng.normal(size=(sum(counts), width)).astype(np.float16) for width in widths]
 
 
-def loader_of(counts, sources, views=4):
+def loader_of(counts, sources, views=4, mirrored=()):
     counts = np.array(counts, np.int16)
-    return EmbeddingLoader(sources, np.cumsum(counts, dtype=np.int64) - counts, counts, views)
+    first = np.cumsum(counts, dtype=np.int64) - counts
+    return EmbeddingLoader(sources, first, counts, views, mirrored)
 
 
 def embeddings_of(counts, sources, product):
@@ -85,6 +86,27 @@ def test_the_order_of_images_is_a_fisher_yates_shuffle():
             other = i + int(draw[i] * (len(images) - i))
             images[i], images[other] = images[other], images[i]
         np.testing.assert_array_equal(values[: len(images)], images[:4])
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_evaluation_shows_all_images_or_all_mirrored_ones(mirror):
+    counts, order = [3, 0, 5, 1], np.array([2, 0, 1, 3])
+    sources, others = sources_of(counts), sources_of(counts, seed=1)
+    loader = loader_of(counts, sources, mirrored=others)
+    expected = loader_of(counts, others if mirror else sources).eval_batches(order, 3)
+    shown = loader.eval_batches(order, 3, mirror)
+    np.testing.assert_array_equal(all_of(shown)[1], all_of(expected)[1])
+
+
+def test_training_shows_about_half_of_the_images_mirrored_and_the_rest_as_it_was():
+    counts, order = [4, 1, 6, 2] * 100, np.arange(400)
+    sources, others = sources_of(counts), sources_of(counts, seed=1)
+    inputs = train_inputs(loader_of(counts, sources, mirrored=others), order, 64)[1]
+    plain, mirrored = (train_inputs(loader_of(counts, s), order, 64)[1] for s in (sources, others))
+    present = ~np.isnan(plain[..., 0])
+    is_mirrored = (inputs == mirrored).all(2)[present]
+    assert 0.45 < is_mirrored.mean() < 0.55
+    assert ((inputs == plain).all(2)[present] ^ is_mirrored).all()
 
 
 def test_every_order_of_images_is_equally_likely():
