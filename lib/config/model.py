@@ -21,7 +21,7 @@ from lib.config.setting import (
     setting,
 )
 
-MAX_MOSAIC = 4  # images in a mosaic; no product of the competition has more
+MAX_PRODUCT_IMAGES = 4  # that a network sees at once; no product of the competition has more
 
 Units = Annotated[int, Range(min=0, max=1000)]
 Epochs = Annotated[int, Range(min=0, max=100_000)]
@@ -194,7 +194,7 @@ class Mosaic:
 
     min_images: PositiveInt = setting(1, "Fewest images of a product that trains.")
     max_images: NonNegativeInt = setting(0, "Most images of a product that trains; 0 = any number.")
-    split_at: tuple[Annotated[int, Range(min=2, max=MAX_MOSAIC)], ...] = setting(
+    split_at: tuple[Annotated[int, Range(min=2, max=MAX_PRODUCT_IMAGES)], ...] = setting(
         (),
         "Numbers of images from which another network trains and predicts: [2, 3, 4] is one for"
         " single images, for two, for three, and for four or more.",
@@ -264,8 +264,13 @@ class Model:
     kind: Literal["classification", "segmentation"] = setting(
         "classification", "Classes of products, or coarse masks of the objects in an image."
     )
-    input: Literal["image", "mosaic", "embedding"] = setting(
-        "image", "One image, all images of a product in one, or embeddings of other models."
+    input: Literal["image", "mosaic", "product", "embedding"] = setting(
+        "image",
+        "One image; all images of a product, combined into one or through one trunk; or embeddings"
+        " of other models.",
+    )
+    image_pooling: Literal["mean", "max"] = setting(
+        "mean", 'How the images of a product are pooled, for input = "product".'
     )
     arch: NonEmptyStr = setting(
         "resnet18", "Architecture: a name of timm, of pretrainedmodels, or small."

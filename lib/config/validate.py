@@ -93,6 +93,10 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
         yield f'{key}: input = "embedding" needs fusion.inputs'
     if model.input != "embedding" and model.fusion.inputs:
         yield f'{key}.fusion.inputs is for a model with input = "embedding"'
+    if model.input in ("mosaic", "product") and model.sampling.one_image_per_product:
+        yield f"{key}.sampling.one_image_per_product: a {model.input} shows all images of a product"
+    if model.input == "product" and model.loss.mixup_alpha:
+        yield f"{key}.loss.mixup_alpha: products of different numbers of images cannot be mixed"
     if model.input == "mosaic":
         yield from _mosaic_problems(key, model)
     elif model.mosaic != Mosaic():
@@ -167,8 +171,6 @@ def _mosaic_problems(key: str, model: Model) -> Iterator[str]:
             f"{key}.crop = {model.crop}: at least {MIN_MOSAIC_CROP} pixels, as the images of a"
             " mosaic have half the size"
         )
-    if model.sampling.one_image_per_product:
-        yield f"{key}.sampling.one_image_per_product: a mosaic shows all images of a product"
 
 
 def _embedding_problems(config: Config) -> Iterator[str]:
@@ -236,10 +238,10 @@ def _pseudo_label_problems(
     holdout = any(model.n_folds == 1 for model in models.values())
     for name, model in models.items():
         labelled = bool(folds) if holdout else model.n_folds in folds
-        if model.input == "mosaic" and not labelled:
+        if model.input in ("mosaic", "product") and not labelled:
             yield (
-                f"models.{name}: in a second round a mosaic learns from the pseudo-labels of models"
-                f' with input = "image", and none of them has n_folds = {model.n_folds}'
+                f"models.{name}: in a second round a {model.input} learns from the pseudo-labels of"
+                f' models with input = "image", and none of them has n_folds = {model.n_folds}'
             )
 
 

@@ -1,7 +1,12 @@
 """Crops of images: the center crop, and the crops that test-time augmentation averages over."""
 
+from typing import TypeVar
+
 import torch
 
+from lib.data.products.reader import ProductImages
+
+Images = TypeVar("Images", torch.Tensor, ProductImages)
 CropBox = tuple[int, int, bool]  # top, left, mirrored
 
 
@@ -29,8 +34,13 @@ def tta_crops(
     return list(dict.fromkeys(boxes))
 
 
-def crop(images: torch.Tensor, box: CropBox, crop_size: tuple[int, int]) -> torch.Tensor:
-    """The crop `box` of each image: [n, 3, h, w] of any dtype -> [n, 3, *crop_size]."""
+def crop(images: Images, box: CropBox, crop_size: tuple[int, int]) -> Images:
+    """The crop `box` of each image: [n, 3, h, w] of any dtype -> [n, 3, *crop_size].
+
+    images: a tensor, or `ProductImages`, of which the images are cropped.
+    """
+    if isinstance(images, ProductImages):
+        return images._replace(images=crop(images.images, box, crop_size))
     top, left, mirrored = box
     view = images[:, :, top : top + crop_size[0], left : left + crop_size[1]]
     return view.flip(3) if mirrored else view

@@ -158,16 +158,16 @@ class ImageReader:
 
     def _load(self, augmenter: Augmenter | Sequence[Augmenter] | None, spec: BatchSpec) -> Batch:
         rows, seed = spec
-        decoded = enumerate(self._images(rows))
+        decoded, count = enumerate(self._images(rows)), self._num_images(rows)
         if augmenter is None or seed is None:
-            images = self.allocate((len(rows), *self._size_of(rows), 3))
+            images = self.allocate((count, *self._size_of(rows), 3))
             for i, image in decoded:
                 images[i] = image
         else:
             if isinstance(augmenter, Sequence):
                 augmenter = augmenter[self.shape_of(rows)]
-            images = self.allocate((len(rows), *augmenter.crop, 3))
-            params = augmenter.draw(len(rows), np.random.default_rng(seed))
+            images = self.allocate((count, *augmenter.crop, 3))
+            params = augmenter.draw(count, np.random.default_rng(seed))
             for i, image in decoded:
                 augmenter.apply(image, params, i, images[i])
         return rows, images.transpose(0, 3, 1, 2)
@@ -175,6 +175,10 @@ class ImageReader:
     def _size_of(self, rows: np.ndarray) -> tuple[int, int]:
         """Height and width of the images of a batch."""
         return self.resize
+
+    def _num_images(self, rows: np.ndarray) -> int:
+        """Number of images that a batch of rows has."""
+        return len(rows)
 
     def _images_of(self, rows: np.ndarray) -> np.ndarray:
         """The images that rows are made of: int64, in the order of their use."""

@@ -22,10 +22,10 @@ from lib.evaluation.metrics import Estimate, accuracy, error_reduction, gain
 class LadderRow:
     """Predictions of one step for the products of a part.
 
-    layer: the kind of step: "cnn", "cnn tta", "cnn mean", "hash rule", "candidates", "l2", "blend",
-    "tree". correct: bool [Q], whether the predicted class is right. group: int32 [Q]; products of a
-    group are resampled together for the intervals. baseline: what this row is, in words, if the
-    submitted row is to be compared with it; else "".
+    layer: the kind of step: "cnn", "cnn tta", "cnn mean", "neighbors", "hash rule", "candidates",
+    "l2", "blend", "tree". correct: bool [Q], whether the predicted class is right. group: int32
+    [Q]; products of a group are resampled together for the intervals. baseline: what this row is,
+    in words, if the submitted row is to be compared with it; else "".
     """
 
     name: str

@@ -30,7 +30,7 @@ from lib.models import (
 )
 from lib.models import weights as pretrained
 from lib.models.backbone import Backbone
-from lib.models.classifier import ImageClassifier
+from lib.models.classifier import ImageClassifier, ProductClassifier
 from lib.models.heads import create_head
 from lib.models.segmenter import Segmenter
 
@@ -44,6 +44,7 @@ def create_model(
     head: str = "linear",
     head_rank: int = 0,
     dropout: float = 0.0,
+    pooling: str = "",
 ) -> ImageClassifier:
     """A classifier with a new head; random weights come from torch's global generator.
 
@@ -51,6 +52,7 @@ def create_model(
     weights: "imagenet" (the pretrained weights of the backbone), "none", or the path of a state
         dict.
     head, head_rank, dropout: see `lib.models.heads.create_head`.
+    pooling: of the images of a product, "mean" or "max"; empty for a classifier of single images.
     Raises UserError for an unknown name, an impossible head, and weights that cannot be fetched or
     do not fit.
     """
@@ -59,7 +61,10 @@ def create_model(
         head, backbone.num_features, backbone.map_channels, num_classes, head_rank, dropout
     )
     workarounds.avoid_strided_1x1(backbone.module)
-    net = ImageClassifier(name, backbone, new_head)
+    if pooling:
+        net: ImageClassifier = ProductClassifier(name, backbone, new_head, pooling)
+    else:
+        net = ImageClassifier(name, backbone, new_head)
     pretrained.load_pretrained(name, backbone, net.head, weights)
     return net
 
@@ -75,7 +80,10 @@ def create_from_config(
     """
     if model.kind == "segmentation":
         return create_segmenter(model, num_classes, weights)
-    net = create_model(model.arch, num_classes, weights, model.head, model.head_rank, model.dropout)
+    pooling = model.image_pooling if model.input == "product" else ""
+    net = create_model(
+        model.arch, num_classes, weights, model.head, model.head_rank, model.dropout, pooling
+    )
     if model.aspect.num_clusters == 0:
         net.check_size(model.crop)
     else:

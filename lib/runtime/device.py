@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,11 +68,13 @@ def autocast(model: Model | Backbone, device: torch.device) -> AbstractContextMa
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
-def to_device(batch: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy a batch to the device, with its shape and dtype.
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Copy a batch to the device, with its shape and dtype: an array, or a named tuple of arrays.
 
     Images go as uint8, a quarter of the bytes of float32, and are normalised on the device.
     """
+    if isinstance(batch, tuple):
+        return type(batch)(*(to_device(array, device) for array in batch))
     return torch.from_numpy(batch).to(device, non_blocking=True)
 
 

@@ -128,13 +128,14 @@ def checkpoint_paths(experiment: Experiment, name: str) -> list[Path]:
 def open_images(
     experiment: Experiment, model: Model | Backbone, catalog: "Catalog", *sides: str
 ) -> "ImageReader":
-    """A reader of the catalog's images, or of mosaics, in the size that the model takes.
+    """A reader of the catalog's images, mosaics or products, in the size that the model takes.
 
     sides: of which the catalog is made, in their order.
     """
     from lib.data.aspect.reader import AspectReader
     from lib.data.image_reader import ImageReader
-    from lib.data.mosaic import MosaicReader
+    from lib.data.products.mosaic import MosaicReader
+    from lib.data.products.reader import ProductReader
     from lib.runtime import device as devices
     from lib.stages.read import aspect_clusters
 
@@ -144,8 +145,9 @@ def open_images(
         clusters, of_image = aspect_clusters(experiment, model, *sides)
         shapes, fill = clusters.shapes(model), model.aspect.fill
         return AspectReader(catalog, shapes, of_image, fill, num_threads(run), allocate)
-    is_mosaic = isinstance(model, Model) and model.input == "mosaic"
-    reader = MosaicReader if is_mosaic else ImageReader
+    readers = {"mosaic": MosaicReader, "product": ProductReader}
+    kind = model.input if isinstance(model, Model) else "image"
+    reader = readers.get(kind, ImageReader)
     return reader(catalog, model.resize, num_threads(run), allocate)
 
 

@@ -109,6 +109,7 @@ def _declare_submit(graph: Graph) -> Artifact:
     else:
         build = partial(write_submission, experiment)
         inputs += [f"predictions/{name}/locked" for name in config.classifiers]
+        inputs += ["features/neighbors/locked"] if config.predict.embed_models else []
     return graph.add("submit", build, settings=settings, inputs=inputs, version=5 if is_new else 4)
 
 

@@ -111,6 +111,7 @@ def _unused_settings(model: Model) -> list[str]:
     unused = [] if model.is_watched else ["checkpoint"]
     unused += [] if model.head_lr_milestones else ["head_lr_milestones"]
     unused += [] if model.input == "mosaic" else ["mosaic"]
+    unused += [] if model.input == "product" else ["image_pooling"]
     unused += [] if model.aspect.num_clusters else ["aspect"]
     unused += [] if model.kind == "segmentation" else ["kind", "segmentation"]
     return unused + (list(OF_IMAGES) if model.input == "embedding" else ["fusion"])
@@ -122,9 +123,9 @@ def label_set_inputs() -> list[str]:
 
 
 def image_models(experiment: Experiment) -> dict[str, Model]:
-    """The models whose rows are images, or mosaics of a product's images."""
+    """The models that see images: one by one, or all of a product."""
     models = experiment.config.classifiers.items()
-    return {name: model for name, model in models if model.input in ("image", "mosaic")}
+    return {name: model for name, model in models if model.input != "embedding"}
 
 
 def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
@@ -146,7 +147,7 @@ def train_network(experiment: Experiment, name: str, network: str, folder: Path)
     from lib.stages.read import catalog_of_part, read_label_sets
     from lib.stages.scoring import open_images, warn_corrupt
     from lib.training.dataset import TrainingSet, product_of_row, training_rows
-    from lib.training.loaders.image_loader import ImageLoader
+    from lib.training.loaders.product_loader import create_loader
     from lib.training.trainer import train_model
 
     config = experiment.config
@@ -167,7 +168,7 @@ def train_network(experiment: Experiment, name: str, network: str, folder: Path)
     with open_images(experiment, model, catalog, *sides) as reader:
         shapes = batch_shapes(reader, model)
         training_set = TrainingSet(
-            ImageLoader(reader, model),
+            create_loader(reader, model),
             lambda weights: factory.create_from_config(model, len(categories), weights, shapes),
             labels=catalog.label[product],
             product=product,

@@ -63,8 +63,8 @@ class TrainingSet:
 
 
 def product_of_row(model_cfg: Model, catalog: Catalog) -> np.ndarray:
-    """Product of each row, int [R]: that of an image, or of a mosaic the product itself."""
-    if model_cfg.input == "mosaic":
+    """Product of each row, int [R]: that of an image, elsewhere the product itself."""
+    if model_cfg.input != "image":
         return np.arange(len(catalog.product_id))
     return catalog.image_product
 
@@ -75,8 +75,10 @@ def training_rows(model_cfg: Model, catalog: Catalog, products: np.ndarray) -> n
     products: int64, ascending. Mosaics train only on products with as many images as
     `model_cfg.mosaic` allows, so that several models can divide the products by that number.
     """
-    if model_cfg.input != "mosaic":
+    if model_cfg.input == "image":
         return catalog.images_of(products)
+    if model_cfg.input == "product":
+        return products[catalog.image_count[products] > 0]
     num_images, settings = catalog.image_count[products], model_cfg.mosaic
     in_range = num_images >= settings.min_images
     if settings.max_images:
@@ -87,10 +89,10 @@ def training_rows(model_cfg: Model, catalog: Catalog, products: np.ndarray) -> n
 def row_of_image(model_cfg: Model, catalog: Catalog) -> np.ndarray | None:
     """The row that predicts each image, int [I]; None if each image is a row.
 
-    A mosaic predicts all images of its product, also of products with more or fewer images than
-    it trained on. The mosaic of a single image is that image.
+    A mosaic or a product predicts all of its images, a mosaic also those of products with more or
+    fewer images than it trained on. The mosaic of a single image is that image.
     """
-    return catalog.image_product if model_cfg.input == "mosaic" else None
+    return None if model_cfg.input == "image" else catalog.image_product
 
 
 def group_of_row(model_cfg: Model, catalog: Catalog) -> np.ndarray | None:

@@ -137,6 +137,15 @@ def test_a_mosaic_that_cannot_work_is_one_clear_line(config_file, overrides, wor
     assert words in message(config_file, "models.b.input=mosaic", *keys)
 
 
+def test_a_network_of_several_inputs_that_cannot_work_is_one_clear_line(config_file):
+    for key, words in (
+        ("loss.mixup_alpha=1", "products of different numbers of images cannot be mixed"),
+        ("sampling.one_image_per_product=true", "a product shows all images of a product"),
+        ("aspect.num_clusters=3", 'is for a model with input = "image" that classifies'),
+    ):
+        assert words in message(config_file, "models.b.input=product", f"models.b.{key}")
+
+
 def test_only_mosaics_have_settings_of_mosaics(config_file):
     words = 'models.a.mosaic is for a model with input = "mosaic"'
     assert words in message(config_file, "models.a.mosaic.min_images=2")

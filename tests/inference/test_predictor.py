@@ -8,7 +8,7 @@ from lib.config.model import Fusion, Model
 from lib.config.schema import Predict, Run
 from lib.data.catalog import build_categories, read_catalog, read_categories
 from lib.data.crops import tta_crops
-from lib.data.mosaic import MosaicReader
+from lib.data.products.mosaic import MosaicReader
 from lib.data.sources.bson_file import index_bson
 from lib.inference.predictor import FusionPredictor, ImagePredictor
 from lib.inference.topk import TopK, dense_probs

@@ -1,4 +1,4 @@
-"""Models on mosaics beside a model on images: whole runs on a generated catalog."""
+"""Models on mosaics and on products beside a model on images: whole runs on a catalog."""
 
 import json
 from pathlib import Path
@@ -42,6 +42,8 @@ mosaic.min_images = 2
 [models.split]
 input = "mosaic"
 mosaic.split_at = [2]
+[models.inputs]
+input = "product"
 [predict]
 top_k = 4
 shard_size = 30
@@ -94,7 +96,9 @@ def finished(tmp_path_factory) -> Path:
 
 def test_models_on_mosaics_are_in_the_ladder(finished):
     rows = json.loads((finished / "first" / "submit" / "scores.json").read_text())
-    assert {"a", "joined", "several"} <= {row["name"] for row in rows if row["layer"] == "cnn"}
+    assert {"a", "joined", "several", "split", "inputs"} <= {
+        row["name"] for row in rows if row["layer"] == "cnn"
+    }
 
 
 def test_a_mosaic_model_trains_on_the_products_of_its_range_one_row_each(finished):
@@ -109,6 +113,7 @@ def test_a_mosaic_model_trains_on_the_products_of_its_range_one_row_each(finishe
         ("a", counts.sum()),
         ("joined", len(train)),
         ("several", (counts > 1).sum()),
+        ("inputs", len(train)),
     ):
         facts = manifest(finished / "first", f"cnn/{name}/fold0")["facts"]
         assert facts["images"] == images
@@ -119,7 +124,7 @@ def test_all_images_of_a_product_have_the_same_prediction(finished, part):
     experiment = first_round(finished)
     catalog = catalog_of_part(experiment, part)
     single = TopK.load(experiment.path(f"predictions/a/{part}"))
-    for name in ("joined", "several", "split"):
+    for name in ("joined", "several", "split", "inputs"):
         mosaic = TopK.load(experiment.path(f"predictions/{name}/{part}"))
         np.testing.assert_array_equal(mosaic.image, single.image)
         same = np.flatnonzero(np.diff(catalog.image_product[mosaic.image]) == 0)
@@ -177,7 +182,7 @@ def test_too_few_products_in_the_range_are_a_user_error(finished, tmp_path):
 
 
 def test_a_second_round_trains_mosaic_models_too(finished):
-    for network in ("joined/fold0", "several/fold0", "split/fold0-images2"):
+    for network in ("joined/fold0", "several/fold0", "split/fold0-images2", "inputs/fold0"):
         first, second = (
             manifest(finished / folder, f"cnn/{network}") for folder in ("first", "second")
         )

@@ -125,8 +125,10 @@ def test_a_run_writes_a_submission_and_a_ladder(finished):
     assert len(lines) == 51
     rows = json.loads((submit / "scores.json").read_text())
     layers = {row["layer"] for row in rows}
-    networks = {"cnn", "cnn tta", "cnn mean"}
-    assert layers == {*networks, "hash rule", "candidates", "l2", "l3", "l4", "blend", "tree"}
+    networks = {"cnn", "cnn tta", "cnn mean", "neighbors", "hash rule"}
+    assert layers == {*networks, "candidates", "l2", "l3", "l4", "blend", "tree"}
+    neighbors = [row["name"] for row in rows if row["layer"] == "neighbors"]
+    assert neighbors == ["a", "mean with the networks"]
     assert len([r for r in rows if r["layer"] == "l2"]) == 3 * 5 + 1
     assert len([r for r in rows if r["layer"] == "l3"]) == 3 * 4
     blends = {r["name"] for r in rows if r["layer"] == "blend"}
@@ -135,6 +137,35 @@ def test_a_run_writes_a_submission_and_a_ladder(finished):
     assert all(row["part"] == "locked" and row["n"] == locked for row in rows)
     assert 25 <= locked <= 55  # of 200; sets of near twins are whole
     assert all(0 <= r["low"] <= r["accuracy"] <= r["high"] <= 1 for r in rows)
+
+
+def test_the_neighbors_of_the_ladder_are_the_nearest_images_of_each_class(finished):
+    """By definition: ((1 + cos) / 2) ** 35 of the five closest images, mean of the networks."""
+    experiment = experiment_in(finished)
+    catalog, rows = catalog_of_part(experiment, "locked"), read_candidates(experiment, "locked")
+    splits = read_splits(experiment.path("extract/splits"))
+    fit, fold = splits.products("fit"), splits.fold_of_product(2)
+    scores = []
+    for network in range(2):
+        folder = experiment.path(f"embeddings/a/fold{network}/train")
+        vectors = np.load(folder / "embeddings.npy").astype(np.float64)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        references = catalog.images_of(fit[fold[fit] != network])
+        label = catalog.label[catalog.image_product[references]]
+        for one, class_id in zip(rows.product, rows.class_id, strict=True):
+            images = catalog.images_of(np.array([one]))
+            cosine = vectors[images] @ vectors[references[label == class_id]].T
+            nearest = np.sort(cosine, axis=1)[:, -5:]
+            scores.append((((1 + nearest) / 2) ** 35).sum(1).mean())
+    score = np.reshape(scores, (2, -1)).mean(0)
+    products = np.unique(rows.product)
+    best = [
+        rows.class_id[rows.product == one][score[rows.product == one].argmax()] for one in products
+    ]
+    records = json.loads((finished / "tiny" / "submit" / "scores.json").read_text())
+    row = next(r for r in records if (r["layer"], r["name"]) == ("neighbors", "a"))
+    right = (np.array(best) == catalog.label[products]).mean()
+    assert row["accuracy"] == pytest.approx(right, abs=1e-6)
 
 
 def test_every_class_has_its_figures_out_of_fold(finished):

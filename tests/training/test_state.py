@@ -46,6 +46,7 @@ SETTINGS = {
         "sampling": Sampling(one_image_per_product=True, hard_example_weight=1.0),
         "augment": Augment(max_rotation=10.0, no_aug_epochs=1),
     },
+    "product": {"input": "product", "image_pooling": "max", "loss": Loss(focal_gamma=1.0)},
     "unfreeze": {"unfreeze_schedule": (4, 2), "optimizer": "adamw", "lr": 0.002},
     "batch_size": {"batch_size_schedule": ((1, 16),), "lr_schedule": LRSchedule("constant")},
     "oversample": {"sampling": Sampling(oversample=1.0), "aspect": Aspect(2)},

@@ -7,10 +7,11 @@ import torch
 
 from lib.config.schema import Run
 from lib.data.openimages.masks.targets import channel_boxes
+from lib.data.products.reader import ProductReader
 from lib.models import factory
 from lib.training.dataset import TrainingSet
-from lib.training.loaders.image_loader import ImageLoader
 from lib.training.loaders.mask_loader import MaskLoader
+from lib.training.loaders.product_loader import create_loader
 from lib.training.trainer import train_model
 from tests.image_catalog import clustered_reader
 
@@ -36,7 +37,9 @@ def training_set(reader, model, labels, train=TRAIN, valid=VALID, classes=3, lev
     """Rows are the images of the catalog, each of its own product."""
     if model.aspect.num_clusters:
         reader = clustered_reader(reader)
-    loader = ImageLoader(reader, model)
+    if model.input == "product":
+        reader = ProductReader(reader.catalog, reader.resize, reader.threads)
+    loader = create_loader(reader, model)
     outputs = classes
     if model.kind == "segmentation":
         outputs = classes * model.segmentation.num_planes

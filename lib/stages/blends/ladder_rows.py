@@ -8,8 +8,9 @@ from lib.data.catalog import Catalog, Categories, read_categories, read_splits
 from lib.evaluation.hash_rules import by_l1, by_majority, by_unanimous
 from lib.evaluation.ladder import LadderRow
 from lib.features.hashes.hash_lookup import ReferenceProducts, lookup_images
-from lib.features.network import best_classes
+from lib.features.network import best_classes, network_features, weighted_mean
 from lib.features.query import Query, make_query
+from lib.features.table import FeatureTable
 from lib.pipeline.experiment import Experiment
 from lib.stacking import blend
 from lib.stages.blends.scores import best_member, blend_names, scores_of_blend, submitted_scores
@@ -38,6 +39,8 @@ def ladder_rows(experiment: Experiment) -> list[LadderRow]:
         raise ValueError("candidates of the locked part are not its products")
 
     rows = _network_rows(experiment, query, truth, len(categories))
+    if experiment.config.predict.embed_models:
+        rows += _neighbor_rows(experiment, candidates, query, truth, len(categories))
     if experiment.config.features.use_md5:
         rows += _hash_rule_rows(experiment, catalog, query, len(categories))
     rows.append(_recall_row(candidates, locked))
@@ -58,11 +61,37 @@ def _network_rows(
             topk = read_topk(experiment, name, "locked", prefix)
             best = best_classes(query, [topk], [1.0], num_classes)
             rows.append(LadderRow(name, layer, best == truth))
-    topks, weights = read_topk_of_all(experiment, "locked"), list(config.model_weights.values())
+    topks, weights = read_topk_of_all(experiment, "locked"), _weights(experiment)
     for how in ("arithmetic", "geometric"):
         best = best_classes(query, topks, weights, num_classes, how)
         rows.append(LadderRow(f"weighted {how} mean", "cnn mean", best == truth))
     return rows
+
+
+def _neighbor_rows(
+    experiment: Experiment,
+    candidates: CandidateRows,
+    query: Query,
+    truth: np.ndarray,
+    num_classes: int,
+) -> list[LadderRow]:
+    """The nearest images of each candidate class alone, and averaged with all networks.
+
+    The scores of a product's candidates are divided by their sum; in the mean they weigh as much
+    as the predictions of the network whose embeddings they are of.
+    Source: 8th-place Cdiscount team.
+    """
+    query_row, weights = np.searchsorted(query.products, candidates.product), _weights(experiment)
+    networks = weighted_mean(read_topk_of_all(experiment, "locked"), weights, num_classes)
+    columns = network_features(query, networks, "all", query_row, candidates.class_id, num_classes)
+    table = FeatureTable.load(experiment.path("features/neighbors/locked"))
+    total, rows = np.nan_to_num(columns["all_mean"]) * sum(weights), []
+    for name in experiment.config.predict.embed_models:
+        share = np.nan_to_num(table.column(f"{name}_knn_share"))
+        total += experiment.config.models[name].blend_weight * share
+        rows.append(LadderRow(name, "neighbors", _best_class(candidates, share) == truth))
+    mean = _best_class(candidates, total)
+    return [*rows, LadderRow("mean with the networks", "neighbors", mean == truth)]
 
 
 def _hash_rule_rows(
@@ -72,8 +101,8 @@ def _hash_rule_rows(
 
     Source: public write-ups of the 3rd-place Cdiscount team.
     """
-    weights = list(experiment.config.model_weights.values())
-    fallback = best_classes(query, read_topk_of_all(experiment, "locked"), weights, num_classes)
+    topks, weights = read_topk_of_all(experiment, "locked"), _weights(experiment)
+    fallback = best_classes(query, topks, weights, num_classes)
     reference = np.ones(len(catalog.label), bool)
     reference[query.products] = False
     counts = lookup_images(
@@ -131,6 +160,11 @@ def _tree_rows(
         LadderRow(f"level {number}", "tree", (level[best] == level[truth]) & (truth >= 0))
         for number, level in enumerate(categories.levels(), 1)
     ]
+
+
+def _weights(experiment: Experiment) -> list[float]:
+    """The weight of each network in means, in the order of the config."""
+    return list(experiment.config.model_weights.values())
 
 
 def _best_class(candidates: CandidateRows, scores: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lib.data.image_reader import GRAY, ImageReader
-from lib.data.mosaic import MosaicReader
+from lib.data.products.mosaic import MosaicReader
 from tests.conftest import jpeg
 
 IMAGE_COUNTS = [1, 2, 0, 3, 4, 6, 1]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lib.config.model import MAX_MOSAIC
 from lib.data.image_reader import GRAY, ImageReader
+from lib.data.products.reader import num_shown, shown_images
 
 
 class MosaicReader(ImageReader):
@@ -17,23 +17,16 @@ class MosaicReader(ImageReader):
     """
 
     def _images_of(self, rows: np.ndarray) -> np.ndarray:
-        count = self._image_count(rows)
-        first = self.catalog.first_image[rows].astype(np.int64)
-        position = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return np.repeat(first, count) + position
+        return shown_images(self.catalog, rows)
 
     def _images(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        count = self._image_count(rows)
+        count = num_shown(self.catalog, rows)
         height, width = self.resize
         half = (height // 2, width // 2)
         sizes = [self.resize if n == 1 else half for n in count.tolist() for _ in range(n)]
         images = self._decode_many(self._images_of(rows), sizes)
         for n in count.tolist():
             yield next(images) if n == 1 else self._mosaic([next(images) for _ in range(n)])
-
-    def _image_count(self, rows: np.ndarray) -> np.ndarray:
-        """int64 [n]: number of images that are shown of each product."""
-        return np.minimum(self.catalog.image_count[rows], MAX_MOSAIC).astype(np.int64)
 
     def _mosaic(self, images: list[np.ndarray]) -> np.ndarray:
         mosaic = np.full((*self.resize, 3), GRAY, np.uint8)
