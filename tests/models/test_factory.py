@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from lib.config.load import load
 from lib.config.model import Aspect, Model
 from lib.data.aspect.clusters import BatchShape
 from lib.errors import UserError
@@ -131,3 +132,10 @@ def test_the_head_is_the_one_that_the_config_describes():
     head = create_from_config(model, 5, "none").head
     assert (head.out_features, head.dropout) == (5, 0.25)
     assert head.first[0].weight.shape == (2, 5)
+
+
+def test_the_9th_place_polishes_the_head_alone():
+    """Its preset freezes as many parts as each network has."""
+    models = load("configs/cdiscount_9th.toml").models
+    for model in (models["resnext101"], models["resnext50"]):
+        assert model.unfreeze_schedule[0] == len(create_on_meta(model.arch).units)
