@@ -8,6 +8,7 @@
 #   ./run_all.sh configs/fashion.toml --dry-run
 #   ./run_all.sh configs/fashion.toml --status    what is finished, and the time that is left
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
+#   ./run_all.sh configs/fashion.toml --similar photo.jpg         or the id of a product
 #
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
@@ -19,10 +20,15 @@
 #   .venv/bin/torchrun --nproc-per-node 4 03_predict_tta.py --config configs/fashion.toml
 set -euo pipefail
 
-# The path of --new is relative to the caller's folder; the scripts run in this one.
+# Paths of --new and --similar are relative to the caller's folder; the scripts run in this one.
 arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
+    --similar)
+      arguments+=("$1") && shift
+      if [ -e "${1:-}" ]; then arguments+=("$(realpath "$1")") && shift; fi
+      continue
+      ;;
     --new) new=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
     --new=*) new=${1#--new=} && shift ;;
     *) arguments+=("$1") && shift && continue ;;
@@ -39,7 +45,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from lib.config.schema import Run
 from lib.config.write import to_toml
 from lib.errors import UserError
 from lib.pipeline import executor
@@ -29,7 +30,8 @@ from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import use_writable_cache
 from lib.runtime.scripts import run_script
 from lib.stages import extract, report, submit
-from lib.stages.order import STAGES, build_stage, declare_all
+from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
+from lib.stages.pages.similar import similar
 from lib.stages.rehearsal.remaining import status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
 from lib.utils.disk_errors import explain_disk_error
@@ -77,6 +79,11 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         "--status",
         action="store_true",
         help="show the size and time of every artifact and the time that is left; run nothing",
+    )
+    parser.add_argument(
+        "--similar",
+        metavar="PRODUCT",
+        help="find the labelled products whose pictures are nearest to a product's, or to a file's",
     )
     parser.add_argument(
         "--rehearse",
@@ -162,17 +169,22 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
 
 def _run_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
     run = experiment.config.run
-    workers.limit_threads(workers.num_threads(run))
-    workers.tune_malloc()
-    use_writable_cache()
-    signals.end_when_stuck()
+    _prepare(run)
     build = partial(_dry_run if arguments.dry_run else _build_stage, stage, experiment, arguments)
     return executor.run_on_ranks(run, build)
 
 
+def _prepare(run: Run) -> None:
+    """Before this process loads libraries that compute."""
+    workers.limit_threads(workers.num_threads(run))
+    workers.tune_malloc()
+    use_writable_cache()
+    signals.end_when_stuck()
+
+
 def _build_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
     artifacts = declare_all(experiment)
-    _check_frozen(experiment, artifacts, arguments)
+    check_frozen(experiment, artifacts, arguments.config, arguments.set)
     _check_earlier_stages(stage, artifacts)
     if _has_work(artifacts[stage.NAME], arguments.rebuild):
         _record_run(experiment, stage.NAME, arguments)
@@ -193,6 +205,10 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
 
 
 def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    if arguments.similar is not None:
+        _prepare(experiment.config.run)
+        _print_lines(similar(experiment, arguments.similar))
+        return 0
     artifacts = declare_all(experiment)
     if arguments.verify:
         return _verify(artifacts)
@@ -237,25 +253,6 @@ def _verify(artifacts: dict[str, list[Artifact]]) -> int:
         return _fail(f"{len(damaged)} files are damaged; pass --rebuild to build them again")
     logger.info("%d artifacts, none is damaged", count)
     return 0
-
-
-def _check_frozen(
-    experiment: Experiment, artifacts: dict[str, list[Artifact]], arguments: argparse.Namespace
-) -> None:
-    """Raise UserError if an artifact that no stage of this run builds is not fresh.
-
-    With `--new` these are all artifacts of labelled data, in a second round those of the first.
-    """
-    frozen = [artifact for stage in artifacts.values() for artifact in stage if artifact.frozen]
-    for path, state in status_all(frozen).items():
-        if not state.fresh:
-            teacher = experiment.teacher
-            of_teacher = teacher is not None and path.is_relative_to(teacher.folder)
-            config = experiment.config.pseudo_label.teacher if of_teacher else arguments.config
-            command = ["./run_all.sh", config]
-            command += [word for override in arguments.set for word in ("--set", override)]
-            command += ["--rebuild"] if state.state == "stale" else []
-            raise UserError(f"{path} is {state}; train first with {shlex.join(command)}")
 
 
 def _check_earlier_stages(stage: ModuleType, artifacts: dict[str, list[Artifact]]) -> None:

@@ -57,6 +57,7 @@ COVERED_BY = {
     "lib.stages.pages.card": "tests/stages/test_runs.py",
     "lib.stages.pages.label_sets": "tests/stages/openimages/test_label_sets.py",
     "lib.stages.pages.new_products": "tests/stages/test_new_products.py",
+    "lib.stages.pages.similar": "tests/stages/test_new_products.py",
     "lib.stages.predict": "tests/stages/test_runs.py",
     "lib.stages.rehearsal.draw": "tests/stages/rehearsal/test_run.py",
     "lib.stages.report": "tests/stages/test_runs.py",

@@ -1,11 +1,13 @@
 """The six stages in their order, their artifacts (an error without models), and a stage's build."""
 
+import shlex
+from collections.abc import Sequence
 from types import ModuleType
 
 from lib.config.model import Backbone, Model
 from lib.config.schema import as_dict
 from lib.errors import UserError
-from lib.pipeline.artifact import Artifact, status
+from lib.pipeline.artifact import Artifact, status, status_all
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
@@ -80,3 +82,26 @@ def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int
     if trains and not all(status(artifact).fresh for artifact in artifacts):
         check_networks(experiment)
     return ensure_all(stage.NAME, artifacts, run, rebuild, stage.PARALLEL)
+
+
+def check_frozen(
+    experiment: Experiment,
+    artifacts: dict[str, list[Artifact]],
+    config: str,
+    overrides: Sequence[str],
+) -> None:
+    """Raise UserError if an artifact that no stage of this run builds is not fresh.
+
+    With `--new` these are all artifacts of labelled data, in a second round those of the first.
+    config, overrides: of the command, for the one that trains them.
+    """
+    frozen = [artifact for stage in artifacts.values() for artifact in stage if artifact.frozen]
+    for path, state in status_all(frozen).items():
+        if not state.fresh:
+            teacher = experiment.teacher
+            of_teacher = teacher is not None and path.is_relative_to(teacher.folder)
+            command = ["./run_all.sh"]
+            command.append(experiment.config.pseudo_label.teacher if of_teacher else config)
+            command += [word for override in overrides for word in ("--set", override)]
+            command += ["--rebuild"] if state.state == "stale" else []
+            raise UserError(f"{path} is {state}; train first with {shlex.join(command)}")

@@ -24,13 +24,15 @@ import pytest
 from lib.config.data import Sample
 from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
+from lib.errors import UserError
 from lib.evaluation.abstention import fit_abstention_rule
 from lib.output.predictions import NEAR_COLUMNS, PARQUET_ONLY
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.predict_target import predict_target, slug
 from lib.stages.blends.scores import submitted_scores
 from lib.stages.order import declare_all
-from lib.stages.read import read_candidates
+from lib.stages.pages.similar import similar
+from lib.stages.read import catalog_of_part, read_candidates, read_nearest_products
 from tests import scripts
 from tests.conftest import ROOT
 
@@ -258,6 +260,60 @@ def test_ids_of_a_csv_table_stay_text(trained, tmp_path):
     ]
 
 
+def test_similar_products_of_a_photo_are_those_of_the_product_that_has_it(copied, tmp_path):
+    experiment = experiment_in(copied)
+    with (copied / "test.bson").open("rb") as file:
+        records = list(bson.decode_file_iter(file))
+    record = next(record for record in records if len(record["imgs"]) == 1)
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(record["imgs"][0]["picture"])
+    result = scripts.run_cli(*options(copied)[1:], "--similar", str(photo))
+    assert result.returncode == 0, result.stderr
+    lines = similar(experiment, str(record["_id"]))
+    assert result.stdout.splitlines()[:10] == lines[:10]
+
+    found = [slug(Path(name)) for name in (str(photo), str(record["_id"]))]
+    of_photo, of_product = (
+        pq.read_table(copied / "tiny" / "similar" / name / "similar.parquet") for name in found
+    )
+    assert of_photo.column_names == ["product", "rank", "near", "cosine", "class", "name"]
+    assert of_photo["product"].to_pylist() == ["photo.jpg"] * len(of_photo)
+    assert of_photo["near"].to_pylist() == of_product["near"].to_pylist()
+    assert of_photo["rank"].to_pylist() == list(range(1, len(of_photo) + 1))
+    near = read_nearest_products(experiment, "test", 1)
+    row = [record["_id"] for record in records].index(record["_id"])
+    labelled = catalog_of_part(experiment, "train")
+    assert of_product["near"][0].as_py() == labelled.key(near.product[row, 0])
+    assert of_product["cosine"][0].as_py() == pytest.approx(near.cosine[row, 0])
+    page = (copied / "tiny" / "similar" / found[0] / "similar.html").read_text()
+    assert "train.bson is gone" in page
+
+
+def test_a_labelled_product_is_not_similar_to_itself(copied):
+    experiment = experiment_in(copied)
+    labelled = catalog_of_part(experiment, "train")
+    lines = similar(experiment, labelled.key(3))
+    assert len(lines) == 12
+    path = copied / "tiny" / "similar" / slug(Path(labelled.key(3))) / "similar.parquet"
+    table = pq.read_table(path)
+    near = read_nearest_products(experiment, "train", 5)
+    expected = [labelled.key(product) for product in near.product[3] if product >= 0]
+    assert table["near"].to_pylist()[: len(expected)] == expected
+    assert labelled.key(3) not in table["near"].to_pylist()
+    assert table["cosine"].to_pylist() == sorted(table["cosine"].to_pylist(), reverse=True)
+
+
+def test_what_is_no_product_and_no_file_is_one_line(copied):
+    with pytest.raises(UserError, match="no product of the catalog, and no file, has this name"):
+        similar(experiment_in(copied), "none.jpg")
+    shutil.rmtree(copied / "tiny" / "extract" / "embeddings" / "train")
+    with pytest.raises(UserError, match=r"embeddings/train is missing; run 01_extract\.py first"):
+        similar(experiment_in(copied), "1")
+    new = replace(experiment_in(copied), target=predict_target(str(copied / "test.bson")))
+    with pytest.raises(UserError, match="exclude each other"):
+        similar(new, "1")
+
+
 def test_a_product_of_an_array_is_one_row(trained, tmp_path):
     path = tmp_path / "new.npy"
     np.save(path, np.zeros((4, 400), np.uint8))
@@ -386,6 +442,7 @@ def test_run_all_resolves_new_in_the_folder_of_the_caller(tmp_path):
     python.chmod(0o755)
     caller = tmp_path / "caller"
     caller.mkdir()
+    (caller / "photo.jpg").touch()
     for arguments, script_options in (
         (["--new", "a b.bson"], [f"--new={caller}/a b.bson"]),
         (["--new=/abs/x", "--dry-run"], ["--new=/abs/x", "--dry-run"]),
@@ -394,6 +451,8 @@ def test_run_all_resolves_new_in_the_folder_of_the_caller(tmp_path):
             ["--set", "a=1", f"--new={caller}/../x"],
         ),
         (["--new"], ["--new="]),
+        (["--similar", "photo.jpg"], ["--similar", f"{caller}/photo.jpg"]),
+        (["--similar", "MH01", "--quiet"], ["--similar", "MH01", "--quiet"]),
         ([], []),
     ):
         result = subprocess.run(

@@ -21,7 +21,8 @@ class Neighborhood:
 
     nearest: of all products that may be shown, by their rows. labelled, names, pictures: of the
     labelled catalog. id_is_number: bool [P] of the labelled products, whose neighbors by id are
-    shown too; None where ids tell nothing, or where the products of the page are others.
+    shown too; None where ids tell nothing, or where the products of the page are others. most:
+    neighbors by pictures that are shown.
     """
 
     nearest: NearestProducts
@@ -29,6 +30,7 @@ class Neighborhood:
     names: ClassNames
     pictures: Pictures
     id_is_number: np.ndarray | None = None
+    most: int = NUM_NEAREST
 
     def strips(
         self, products: Sequence[int], labels: Sequence[int] | None = None, folded: bool = False
@@ -59,7 +61,7 @@ class Neighborhood:
                     int(near.image[product, i]),
                     near.cosine[product, i],
                 )
-                for i in range(min(NUM_NEAREST, near.product.shape[1]))
+                for i in range(min(self.most, near.product.shape[1]))
                 if near.product[product, i] >= 0
             ]
             uris = self.pictures.of_images([image for _, image, _ in found])
