@@ -121,12 +121,12 @@ def create_detector(model: Model, num_classes: int) -> nn.Module:
 
 
 def define_nms() -> None:
-    """Give torchvision an operator `nms` if its own is not compiled in."""
-    blank = torch.zeros(1, 4)
-    try:
-        torch.ops.torchvision.nms(blank, blank[:, 0], MAX_IOU)
-    except NotImplementedError:
-        torch.library.impl("torchvision::nms", "CPU", nms)
+    """Give torchvision a function `nms` if its own is not compiled in."""
+    from torchvision import extension
+    from torchvision.ops import boxes
+
+    if not extension._has_ops():
+        boxes.nms = nms
 
 
 def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as lib.cli does
+# Small products of matrices: threads of BLAS that wait for a busy core take minutes instead.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("no_deadline", deadline=None)  # a busy machine is slow
 settings.load_profile("no_deadline")
 

@@ -13,6 +13,7 @@ Leveraging Unlabeled Data to Predict Out-of-Distribution Performance.
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from lib.evaluation.metrics import LEVEL, Estimate
 from lib.evaluation.shift import sample_groups
@@ -23,6 +24,8 @@ MAX_NEW = 200_000  # products that stand for all others: whole groups
 PENALTY = 0.5  # of the squared slopes of columns with deviation 1
 
 
+# Products of a matrix of few columns: threads of BLAS would wait for each other for far longer.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def expected_accuracy(
     correct: np.ndarray,
     evidence: np.ndarray,

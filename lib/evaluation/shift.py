@@ -16,6 +16,7 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from lib.evaluation.metrics import LEVEL, Estimate
 from lib.utils.chunks import chunks
@@ -53,6 +54,8 @@ class Shift:
         return self.auc.low > 0.5
 
 
+# Products of a matrix of few columns: threads of BLAS would wait for each other for far longer.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def measure_shift(
     labelled: np.ndarray,
     new: np.ndarray,

@@ -246,8 +246,10 @@ def scatter(values: np.ndarray, mask: np.ndarray, missing: float = np.nan) -> np
 
 def missing_shares(folder: Path) -> dict[str, float]:
     """The fraction of missing values of each column of the table in a folder."""
-    described = read_json(folder / "columns.json", "names", "missing")
-    return dict(zip(described["names"], described["missing"], strict=True))
+    path = folder / "columns.json"
+    described = read_json(path, "names", "missing")
+    with reading(path):
+        return dict(zip(described["names"], described["missing"], strict=True))
 
 
 def _write_names(

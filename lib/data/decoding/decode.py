@@ -138,6 +138,8 @@ def _decode_deep(image: Image.Image, data: bytes, background: tuple[int, int, in
     if image.mode.startswith(("I", "F")):
         values = np.asarray(_upright(image))[..., None]
     else:
+        if image.format == "PNG":
+            _check_chunks(data)
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if stored is None:
             raise UndecodableError("damaged, or of a kind with more than 8 bits that is not read")
@@ -156,6 +158,18 @@ def _decode_deep(image: Image.Image, data: bytes, background: tuple[int, int, in
         alpha = np.where(shown, 255, 0)
     rgb = np.repeat(colors, 3 // num_colors, axis=2)
     return rgb if alpha is None else _mix(rgb, alpha, background)
+
+
+def _check_chunks(data: bytes) -> None:
+    """Raise UndecodableError for a PNG with a chunk that is longer than the rest of the file.
+
+    OpenCV would take as much memory as the chunk says, up to 4 GiB for a file of 500 bytes.
+    """
+    at = 8  # after the signature
+    while at + 8 <= len(data):
+        at += 12 + int.from_bytes(data[at : at + 4], "big")  # length, kind, content, checksum
+    if at > len(data):
+        raise UndecodableError("damaged: it ends within a chunk")
 
 
 def exif_orientation(exif: bytes) -> int:

@@ -250,6 +250,18 @@ def test_a_header_that_asks_for_billions_of_pixels_costs_no_memory(kind):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
+@pytest.mark.parametrize("kind", [b"acTL", b"IDAT", b"eXIf"])
+def test_a_long_chunk_in_a_short_file_costs_no_memory(kind):
+    """Of 16 bits, which OpenCV decodes: it takes the memory before it looks for the bytes."""
+    deep = cv2.imencode(".png", np.full((8, 8, 3), 5000, np.uint16))[1].tobytes()
+    assert decode_image(deep).shape == (8, 8, 3)
+    chunk = (0x7FFFFF00).to_bytes(4, "big") + kind + bytes(20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UndecodableError, match=r"ends within a chunk|Truncated File Read"):
+        decode_image(deep[:33] + chunk + deep[33:])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
 @pytest.mark.parametrize("type_code", [0, 16])
 def test_an_odd_tag_of_a_tiff_writes_nothing_to_the_terminal(capfd, type_code):
     """libtiff would write two lines for each, and a small file may have thousands."""
