@@ -116,6 +116,8 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    # timm's copy is the second route. Its own library asks again and again for most of a minute.
+    monkeypatch.setattr(timm.models, "load_state_dict_from_hf", refuse)
     with pytest.raises(UserError) as error:
         create_model("densenet161", 3, "imagenet")
     message = str(error.value)
