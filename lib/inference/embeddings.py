@@ -10,7 +10,7 @@ Written in chunks of `predict.shard_size` images; an interrupted call resumes af
 Source: 8th-place Cdiscount team (nearest neighbors in embedding space).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def write_embeddings(
     Returns {"images", "dims", "width"}: numbers of images and of values in the two arrays.
     """
     num_images = len(reader.catalog.length)
-    embedder = _Embedder(model, load_network, reader, run)
+    mirrors = (False, True) if keep_mirrored else (False,)
+    embedder = _Embedder(model, load_network, reader, run, mirrors)
     # One shard is embedded once, for the PCA and for the result. An interrupted call embeds it in
     # the same batches again, so that it ends with equal bytes.
     embedder.one_shard = num_images <= settings.shard_size
@@ -77,15 +78,14 @@ def write_embeddings(
     ) as bar:
         while done < num_images:
             images = np.arange(done, min(done + settings.shard_size, num_images))
-            if mirrored is not None:
-                for position, pooled in embedder.embed_mirrored(images):
-                    mirrored[images[position]] = to_float16(pooled)
-            for position, pooled in embedder.embed(images):
+            for position, (pooled, *others) in embedder.embed(images, mirrors):
                 batch = images[position]
                 embeddings[batch] = to_float16(pooled @ mean_and_axes[1:] - mean_and_axes[0])
                 decoded[batch] = ~reader.corrupt[batch]
                 if features is not None:
                     features[batch] = to_float16(pooled)
+                if mirrored is not None:
+                    mirrored[batch] = to_float16(others[0])
                 done += len(pooled)
                 bar.update(len(pooled))
             for array in (embeddings, decoded, features, mirrored):
@@ -116,7 +116,10 @@ def _open_rows(
 
 
 class _Embedder:
-    """A network and the reader whose images it embeds."""
+    """A network and the reader whose images it embeds.
+
+    mirrors: the views of an image that are written, as it is or mirrored.
+    """
 
     def __init__(
         self,
@@ -124,48 +127,50 @@ class _Embedder:
         load_network: Callable[[torch.device], ImageClassifier],
         reader: ImageReader,
         run: Run,
+        mirrors: Sequence[bool],
     ) -> None:
-        self.model, self.reader = model, reader
+        self.model, self.reader, self.mirrors = model, reader, mirrors
         self.batch_size = devices.image_batch_size(run)
         self.device = devices.select_device(run, model)
         self.net = load_network(self.device)
         self.shapes = batch_shapes(reader, model)
         self.one_shard = False
-        self.pooled: np.ndarray | None = None  # of all images, where they are one shard
+        # The features of all images, a table for each of `mirrors`, where they are one shard.
+        self.pooled: list[np.ndarray] = []
 
-    def embed(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def embed(
+        self, images: np.ndarray, mirrors: Sequence[bool]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Pooled features of the center view of images int64 [n], batch by batch.
 
-        Yields (positions in `images` int64 [b], features float32 [b, width]). Raises UserError for
-        features that are not finite: no cosine and no fusion could use them.
+        Yields (positions in `images` int64 [b], features float32 [b, width] for each of `mirrors`).
+        Raises UserError for features that are not finite: no cosine and no fusion could use them.
         """
-        if self.pooled is not None:
+        if self.pooled:
             for batch in chunks(len(images), self.batch_size):
-                yield np.arange(batch.start, batch.stop), self.pooled[images[batch]]
+                views = [pooled[images[batch]] for pooled in self.pooled]
+                yield np.arange(batch.start, batch.stop), views
             return
-        yield from self._embed(images, mirror=False)
-
-    def embed_mirrored(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The same of the mirrored images."""
-        yield from self._embed(images, mirror=True)
-
-    def _embed(self, images: np.ndarray, mirror: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order, done = self.reader.batch_order(images), 0
         for rows, pixels in self.reader.batches(images[order], self.batch_size):
             resize, crop_size = self.shapes[self.reader.shape_of(rows)]
             top, left, _ = center_crop(resize, crop_size)
-            box = top, left, mirror
-            with torch.inference_mode(), devices.autocast(self.model, self.device):
-                view = crop(devices.to_device(pixels, self.device), box, crop_size)
-                features = self.net.embed(self.net.normalise(view))
-            pooled = features.float().cpu().numpy()
-            if not np.isfinite(pooled).all():
-                raise UserError(
-                    f'{self.net.name}: its embeddings are not finite; set precision = "float32"'
-                    " for it, or take other weights"
-                )
-            yield order[done : done + len(rows)], pooled
+            batch_images = devices.to_device(pixels, self.device)
+            boxes = [(top, left, mirror) for mirror in mirrors]
+            views = [self._pool(crop(batch_images, box, crop_size)) for box in boxes]
+            yield order[done : done + len(rows)], views
             done += len(rows)
+
+    def _pool(self, images: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode(), devices.autocast(self.model, self.device):
+            features = self.net.embed(self.net.normalise(images))
+        pooled = features.float().cpu().numpy()
+        if not np.isfinite(pooled).all():
+            raise UserError(
+                f'{self.net.name}: its embeddings are not finite; set precision = "float32"'
+                " for it, or take other weights"
+            )
+        return pooled
 
 
 def _ensure_projection(folder: Path, embedder: _Embedder, num_images: int, dims: int) -> Path:
@@ -186,11 +191,14 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     images = np.unique(sample.astype(np.int64))
     width = embedder.net.num_features
     seen = np.arange(num_images) if embedder.one_shard else images
-    features = np.empty((len(seen), width), np.float32)
-    for position, pooled in embedder.embed(seen):
-        features[position] = pooled
+    mirrors = embedder.mirrors if embedder.one_shard else (False,)
+    tables = [np.empty((len(seen), width), np.float32) for _ in mirrors]
+    for position, views in embedder.embed(seen, mirrors):
+        for table, pooled in zip(tables, views, strict=True):
+            table[position] = pooled
+    features = tables[0]
     if embedder.one_shard:
-        embedder.pooled = features
+        embedder.pooled = tables
         features = features[images]
     features = features[~embedder.reader.corrupt[images]]
     mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)

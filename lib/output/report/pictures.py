@@ -33,7 +33,7 @@ class Pictures:
             self._reader.close()
 
     @property
-    def found(self) -> bool:
+    def has_originals(self) -> bool:
         """Whether the originals are where they were."""
         return self._reader is not None
 
@@ -47,7 +47,9 @@ class Pictures:
         """The first `most` images of each product (row of the catalog); none where it has none."""
         rows = [self.rows_of(product, most) for product in products]
         self._load([row for image_rows in rows for row in image_rows])
-        return [[self._uris[row] for row in image_rows if self.found] for image_rows in rows]
+        return [
+            [self._uris[row] for row in image_rows if self.has_originals] for image_rows in rows
+        ]
 
     def of_images(self, rows: Sequence[int]) -> list[str]:
         """The images in these rows of the catalog; "" where the originals are gone."""

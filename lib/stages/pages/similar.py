@@ -183,11 +183,11 @@ def _write_page(path: Path, query: Query, near: "NearestProducts", name: str) ->
             of = names.paths[label] if label >= 0 else "not labelled"
             keys = [("order of the catalog", float(row))]
             cards.append(Card(catalog.key(row), uris, [("label", of)], [], of, keys, own))
-        found = others.found
+        has_originals = others.has_originals
     blocks: list[Block] = [Gallery("similar", cards, "all labelled products")]
     if len(rows) < len(query.products):
         blocks.append(Text(f"{len(rows):,} of {len(query.products):,} are shown; {TABLE} has all."))
-    if not found:
+    if not has_originals:
         blocks.append(Text(f"{labelled.path} is gone, and with it the labelled pictures."))
     lead = (
         "The labelled products whose pictures are nearest, by the embedding of a network that saw"

@@ -115,8 +115,11 @@ def stage_cost(
 
 
 def wall_seconds(stage: Any, run: Run, gpus: int, num_artifacts: int, each: list[float]) -> float:
-    """Seconds until artifacts that take `each` are built; num_artifacts: of the stage, fresh ones
-    included. gpus: that torch sees."""
+    """Seconds until artifacts of a stage that take `each` are built.
+
+    num_artifacts: of the stage, with the fresh ones, as they divide the threads. gpus: that torch
+    sees.
+    """
     if not each:
         return 0.0
     threads = workers.num_threads(run)

@@ -33,7 +33,7 @@ def test_a_thin_picture_keeps_a_pixel_of_its_short_side(index_products):
 
 def test_originals_that_are_gone_leave_no_pictures(odd_pictures, tmp_path):
     with Pictures(replace(odd_pictures, path=tmp_path / "gone.bson"), 1) as pictures:
-        assert not pictures.found
+        assert not pictures.has_originals
         assert pictures.of_products([0, 1]) == [[], []]
         assert pictures.of_images([0]) == [""]
 

@@ -176,7 +176,7 @@ def gallery_section(
     if len(shown) < len(index):
         text = f"{len(shown):,} of {len(index):,} are shown; predictions.csv has all."
         blocks.append(Text(text))
-    if not near.pictures.found:
+    if not near.pictures.has_originals:
         blocks.append(Text(f"{near.labelled.path} is gone, and with it the labelled pictures."))
     return Section(key, title, lead, blocks)
 

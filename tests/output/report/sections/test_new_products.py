@@ -77,7 +77,7 @@ def test_every_reason_and_every_predicted_class_is_counted():
 
 def gallery(accepted, found=True):
     near = neighborhood(catalog_of([0, 1, 2, 0]), NAMES, by_id=False)
-    near.pictures.found = found
+    near.pictures.has_originals = found
     return gallery_section(NEW, accepted, NAMES, NoPictures(), near)
 
 
