@@ -329,7 +329,7 @@ def _table(measured: dict[str, tuple[float, tuple[Matched, Matched]]], num_image
             "" if one is other else tables.points(mean_ap_gain(one, other, num_images))
             for one, other in zip(matched, first, strict=True)
         ]
-        lines.append([name, f"{cost:.0f}", *cells, *gains])
+        lines.append([name, f"{cost:.2g}", *cells, *gains])
     return table(["", "ms an image", "mAP at 0.5", "absent = negative", *["gain"] * 2], lines)
 
 

@@ -1,6 +1,7 @@
 """Small real parts for all tests: BSON files, JPEGs, and the shared data where it is at hand."""
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,6 +53,22 @@ def by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of one of four processes that torchrun starts on a machine."""
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_that_fork() -> Iterator[None]:
+    """Workers start with the libraries: `fresh_workers` is for tests of how they start."""
+    from tests.scripts import fork_workers
+
+    with pytest.MonkeyPatch.context() as patch:
+        fork_workers(patch)
+        yield
+
+
+@pytest.fixture
+def fresh_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the pipeline are fresh interpreters, as users have them."""
+    monkeypatch.setattr("lib.runtime.workers.get_context", multiprocessing.get_context)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from lib.cli import run_stage
+from lib.runtime import workers
 from lib.stages.order import STAGES
 from tests.conftest import ROOT
 
@@ -16,15 +19,24 @@ SCRIPTS = {stage.NAME: stage.SCRIPT for stage in STAGES}
 
 # Runs are forked from a process that has imported the libraries: on a tiny catalog, the imports
 # take longer than all stages.
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.imported_libraries"])
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["tests.imported_libraries"])
+
+
+def fork_workers(patch: pytest.MonkeyPatch) -> None:
+    """Fork the worker processes of the pipeline in the same way, instead of fresh interpreters."""
+    patch.setattr(workers, "get_context", _forking_or)
+
+
+def _forking_or(method: str) -> multiprocessing.context.BaseContext:
+    return FORKING if method == "spawn" else multiprocessing.get_context(method)
 
 
 def run_all(*arguments: str, stages: Sequence[str] = tuple(SCRIPTS)) -> subprocess.CompletedProcess:
     """These stages in order until one fails, in one process. One thread, whatever the config."""
     with TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = _FORKING.Process(target=_run_stages, args=(stages, arguments, outputs))
+        process = FORKING.Process(target=_run_stages, args=(stages, arguments, outputs))
         process.start()
         process.join()
         texts = [output.read_text() for output in outputs]
@@ -32,6 +44,7 @@ def run_all(*arguments: str, stages: Sequence[str] = tuple(SCRIPTS)) -> subproce
 
 
 def _run_stages(stages: Sequence[str], arguments: Sequence[str], outputs: Sequence[Path]) -> None:
+    fork_workers(pytest.MonkeyPatch())
     for number, output in enumerate(outputs, start=1):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(ROOT)

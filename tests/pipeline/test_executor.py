@@ -17,6 +17,8 @@ from lib.pipeline.executor import ensure_all, num_shares, run_on_ranks, worker_g
 from lib.pipeline.manifest import read_manifest
 from lib.runtime import workers
 
+pytestmark = pytest.mark.usefixtures("fresh_workers")
+
 
 def write_pid(folder: Path) -> dict:
     (folder / "pid").write_text(str(os.getpid()))

@@ -21,6 +21,8 @@ from lib.runtime import workers
 from lib.runtime.log import configure_logging
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures("fresh_workers")
+
 PARENT = """
 import os, sys, time
 from lib.runtime import workers

@@ -198,7 +198,7 @@ def test_a_detector_learns_the_same_images_and_is_set_beside(folder, experiment,
     assert title.endswith("images, 5 classes, 2 epochs")
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[0] for row in cells] == ["detector", "masks of all classes (whole)", "cascade"]
-    assert all(float(row[1]) > 0 for row in cells)
+    assert all(float(row[1]) > 0 for row in cells)  # two digits, however fast the machine is
     assert all(".." in cell for row in cells[1:] for cell in row[2:])
 
 
