@@ -2,6 +2,7 @@
 # Run all six stages, from the original files to a scored submission.
 #
 #   ./run_all.sh                              the generated sample catalog, minutes on two cores
+#   ./run_all.sh --data products.csv          your catalog: see docs/own_data.md
 #   ./run_all.sh configs/fashion.toml         a real catalog
 #   ./run_all.sh configs/fashion.toml --set train.lr=0.02 --rebuild
 #   ./run_all.sh configs/fashion.toml --rehearse  all stages on 2,000 products, in minutes
@@ -10,6 +11,7 @@
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
 #   ./run_all.sh configs/fashion.toml --similar photo.jpg         or the id of a product
 #
+# With --data: --test PATH, --images FOLDER, --time-limit 20m.
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
 # --rebuild is given. Settings: .venv/bin/python -m lib.config
@@ -20,8 +22,9 @@
 #   .venv/bin/torchrun --nproc-per-node 4 03_predict_tta.py --config configs/fashion.toml
 set -euo pipefail
 
-# Paths of --new and --similar are relative to the caller's folder; the scripts run in this one.
+# These paths are relative to the caller's folder; the scripts run in this one.
 arguments=()
+planned=
 while [ $# -gt 0 ]; do
   case "$1" in
     --similar)
@@ -29,15 +32,16 @@ while [ $# -gt 0 ]; do
       if [ -e "${1:-}" ]; then arguments+=("$(realpath "$1")") && shift; fi
       continue
       ;;
-    --new) new=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
-    --new=*) new=${1#--new=} && shift ;;
+    --new | --data | --test | --images) option=$1 path=${2:-} && shift $(($# > 1 ? 2 : 1)) ;;
+    --new=* | --data=* | --test=* | --images=*) option=${1%%=*} path=${1#*=} && shift ;;
     *) arguments+=("$1") && shift && continue ;;
   esac
-  case "$new" in
+  [ "$option" != --data ] || planned=yes
+  case "$path" in
     "" | /*) ;;
-    *) new=$PWD/$new ;;
+    *) path=$PWD/$path ;;
   esac
-  arguments+=("--new=$new")
+  arguments+=("$option=$path")
 done
 set -- "${arguments[@]+"${arguments[@]}"}"
 
@@ -45,9 +49,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,22s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
+if [ -n "$planned" ]; then
+  setup_env requirements.txt
+  exec .venv/bin/python -m lib.cli "$@"
+fi
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
   config=$1
   shift

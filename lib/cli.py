@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +24,9 @@ from lib.pipeline.artifact import Artifact, Status, status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.integrity import check_intact, verify
 from lib.pipeline.listing import state_lines
+from lib.planning.launch import add_options, plan_config
 from lib.runtime import signals, workers
+from lib.runtime.exits import exit_status
 from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import use_writable_cache
 from lib.runtime.scripts import run_script
@@ -34,7 +35,6 @@ from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
 from lib.stages.pages.similar import similar
 from lib.stages.rehearsal.remaining import status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
-from lib.utils.disk_errors import explain_disk_error
 from lib.utils.files import atomic_write, file_lock
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
@@ -70,6 +70,7 @@ def run_all(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser("run_all.sh", "Run all six stages, from the original files to a submission.")
     parser.add_argument("config", nargs="?", default=DEFAULT_CONFIG, help="TOML file")
+    add_options(parser)
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -144,27 +145,20 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
     signals.raise_when_terminated()
     if arguments.quiet:
         os.environ["TQDM_DISABLE"] = "1"
-    folder = Path(arguments.config).parent
-    try:
+    place = [Path(arguments.config).parent]
+
+    def run() -> int:
+        status = plan_config(arguments) if "data" in arguments else 0
+        if status:
+            return status
         experiment = load_experiment(arguments.config, arguments.set, arguments.new)
-        folder = experiment.folder
+        place.append(experiment.folder)
         if arguments.show_config:
             print(to_toml(experiment.config), end="")
             return 0
         return work(experiment, arguments)
-    except UserError as error:
-        return _fail(str(error))
-    except KeyboardInterrupt as error:
-        number = signal.SIGTERM if isinstance(error, signals.Terminated) else signal.SIGINT
-        return _fail(signals.words(number), 128 + number)
-    except Exception as error:
-        reason = explain_disk_error(error, folder)
-        if workers.is_out_of_memory(error):
-            reason = f"{folder}: out of memory; free some, or lower run.threads or run.workers,"
-        if reason is None:
-            raise
-        logger.debug("failed", exc_info=True)
-        return _fail(f"{reason} and rerun the same command: finished work is kept")
+
+    return exit_status(run, lambda: place[-1], logger)
 
 
 def _run_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
@@ -307,6 +301,8 @@ def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespac
     name = time.strftime(f"%Y%m%d-%H%M%S-{stage}.log")
     configure_logging(_level(arguments), folder / "logs" / name)
     logger.debug("command: %s", shlex.join(sys.argv))
+    if Path(arguments.config).resolve() == (folder / "config.toml").resolve():
+        return  # a config of --data, which its user may have changed and commented
     # Where another run writes it at this moment, that one's settings stand there.
     with (
         contextlib.suppress(BlockingIOError),

@@ -33,15 +33,22 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     try:
-        tree = _read_extended(path)
-        for override in overrides:
-            tree = _override(tree, override)
-        config = _build(tree, str(path))
+        return from_tree(_read_extended(path), overrides, str(path))
     except RecursionError:
         raise UserError(
             f"{path}: tables or lists are nested too deeply; no setting has more than three levels"
         ) from None
-    check(config, str(path))
+
+
+def from_tree(tree: Tree, overrides: Sequence[str], origin: str) -> Config:
+    """The config of a tree of TOML values, with `key.sub=value` overrides in order.
+
+    origin: what messages name as the place of a wrong setting. Raises UserError as `load`.
+    """
+    for override in overrides:
+        tree = _override(tree, override)
+    config = _build(tree, origin)
+    check(config, origin)
     return config
 
 

