@@ -29,7 +29,7 @@ from lib.errors import UserError
 from lib.pipeline.artifact import status_all
 from lib.pipeline.experiment import Experiment
 from lib.runtime.log import configure_logging
-from lib.stacking import blend
+from lib.stacking import blend, blend_weights
 from lib.stages import extract, features, stack
 from lib.stages.blends.scores import best_member
 from lib.stages.order import build_stage, declare_all
@@ -108,7 +108,7 @@ def steps(experiment: Experiment) -> list[Row]:
     for number in (2, 3):
         best = best_member(experiment, f"l{number}")
         correct[f"best of layer {number}: {best.source} {best.booster}"] = members.single(best)
-    for name in blend.METHODS:
+    for name in blend_weights.METHODS:
         correct[f"all members, {name} weights"] = members.blend(members.members, name)
     for name, belongs in _subsets(experiment, members.members).items():
         subset = [member for member in members.members if belongs(member)]

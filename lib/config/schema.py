@@ -155,8 +155,10 @@ class Blend:
     submit: Literal["fitted", "simple", "published"] = setting(
         "fitted", "Fitted weights, a plain mean, or the weights of the Cdiscount 5th place."
     )
-    method: Literal["greedy", "convex", "selected"] = setting(
-        "selected", "Greedy selection, least loss, or least loss of members that help other folds."
+    method: Literal["greedy", "convex", "selected", "shrunk"] = setting(
+        "selected",
+        "Greedy selection, least loss, least loss of members that help other folds; or the last"
+        " drawn towards the mean as far as the folds do not speak against it.",
     )
     greedy_steps: Annotated[int, Range(min=1, max=10_000)] = setting(
         50, "Rounds of the greedy selection."

@@ -162,6 +162,7 @@ def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
         },
         "features": {"id_windows": _windows(facts), "id_neighbors": 3 if facts.ids else 0},
         "stack": _stack(plan, facts),
+        "blend": {"method": "shrunk"},
     }
     if plan.arch != "small":
         tree["backbones"] = {"frozen": {"arch": plan.arch, **size}}

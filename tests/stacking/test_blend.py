@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import UserError
-from lib.stacking import blend
+from lib.stacking import blend, blend_weights
 from lib.stacking.blend import MULTI
 from lib.utils.groups import group_normalize, group_starts
 from tests.stacking.toy_rows import candidate_rows, many_rows
@@ -91,7 +91,7 @@ def test_no_rows_have_no_argmax():
 
 
 @settings(deadline=None)
-@given(candidate_rows(least_products=4), st.sampled_from(blend.METHODS))
+@given(candidate_rows(least_products=4), st.sampled_from(blend_weights.METHODS))
 def test_weights_are_fitted_on_the_shares_of_the_true_candidates(rows, method):
     """Against `fit_share_weights` on shares that are computed one product at a time."""
     product, _, target, rng = rows
@@ -108,10 +108,12 @@ def test_weights_are_fitted_on_the_shares_of_the_true_candidates(rows, method):
         share = np.where(total > 0, members[:, row] / np.where(total > 0, total, 1), 1)
         shares.append(np.where(total > 0, share, 1 / mine.shape[1]))
     shares = np.maximum(np.array(shares, np.float32).T.astype(float), blend.MIN_SHARE)
-    expected = blend.fit_share_weights(method, shares, fold[target == 1], blend.GREEDY_STEPS)
+    expected = blend_weights.fit_share_weights(
+        method, shares, fold[target == 1], blend_weights.GREEDY_STEPS
+    )
     result = blend.fit_weights(members, product, target, fold, method)
     # Losses, not weights: members that differ only by rounding are as good as each other.
-    losses = [blend.share_log_loss(weight @ shares) for weight in (result, expected)]
+    losses = [blend_weights.share_log_loss(weight @ shares) for weight in (result, expected)]
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
@@ -136,7 +138,7 @@ def test_the_weighted_mean_adds_shares_and_not_scores():
     np.testing.assert_allclose(result, [0.5, 0.5, 0.375, 0.625])
 
 
-@pytest.mark.parametrize("method", blend.METHODS)
+@pytest.mark.parametrize("method", blend_weights.METHODS)
 def test_cross_fitted_rows_do_not_depend_on_labels_of_their_fold(method):
     product, target, fold, members = many_rows(np.random.default_rng(5), products=240, members=4)
     before = blend.cross_fit(members, product, target, fold, method)

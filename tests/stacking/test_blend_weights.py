@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import LinearConstraint, minimize
 
-from lib.stacking import blend
+from lib.stacking import blend_weights as blend
 
 NO_FOLDS = np.zeros(0, np.int8)
 
@@ -194,3 +194,54 @@ def test_nothing_to_fit_is_an_error():
         blend.fit_share_weights("convex", np.empty((3, 0)), NO_FOLDS, 1)
     with pytest.raises(ValueError, match="0 steps"):
         blend.fit_share_weights("greedy", np.ones((1, 1)), NO_FOLDS, 0)
+
+
+def generated(num_products, quality, noise, seed=0):
+    """Shares of members whose logit of the true class is higher by `quality`, among five classes.
+
+    noise: of each member alone; all share the difficulty of a product.
+    """
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(num_products, 5))
+    shares = []
+    for of_member, own in zip(quality, noise, strict=True):
+        logits = common + rng.normal(0, own, common.shape)
+        logits[:, 0] += of_member
+        probs = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares.append(probs[:, 0] / probs.sum(axis=1))
+    return np.maximum(np.stack(shares), 1e-9), np.arange(num_products) % 4
+
+
+@pytest.mark.parametrize("num_products", [100, 300, 1000])
+def test_equal_members_are_drawn_half_way_to_their_mean_which_is_best(num_products):
+    shares, fold = generated(num_products, [2.0] * 6, [0.2] * 6)
+    unseen, _ = generated(20_000, [2.0] * 6, [0.2] * 6, seed=1)
+    selected, shrunk = (
+        blend.fit_share_weights(method, shares, fold) for method in ("selected", "shrunk")
+    )
+    np.testing.assert_allclose(shrunk, (selected + 1 / 6) / 2)
+    best = loss(np.full(6, 1 / 6), unseen)
+    assert best < loss(shrunk, unseen) < loss(selected, unseen)
+    assert loss(shrunk, unseen) - best < (loss(selected, unseen) - best) / 2
+
+
+@pytest.mark.parametrize("num_products", [100, 300, 1000])
+def test_one_good_member_among_poor_ones_stays_alone(num_products):
+    shares, fold = generated(num_products, [3.0] + [0.5] * 5, [0.5] + [2.0] * 5)
+    shrunk = blend.fit_share_weights("shrunk", shares, fold)
+    np.testing.assert_allclose(shrunk, [1, 0, 0, 0, 0, 0], atol=0.02)
+
+
+def test_many_products_tell_the_weights():
+    shares, fold = generated(20_000, [2.5, 2.5, 1.0], [1.5, 1.5, 1.5])
+    shrunk, selected = (
+        blend.fit_share_weights(method, shares, fold) for method in ("shrunk", "selected")
+    )
+    np.testing.assert_array_equal(shrunk, selected)
+
+
+def test_without_folds_half_the_way_is_gone():
+    shares, _ = generated(50, [2.0, 1.0], [0.5, 0.5])
+    fold = np.zeros(50, np.int8)
+    shrunk = blend.fit_share_weights("shrunk", shares, fold)
+    np.testing.assert_allclose(shrunk, (blend.fit_simplex(shares) + 0.5) / 2)

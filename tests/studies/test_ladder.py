@@ -8,7 +8,7 @@ import pytest
 from lib.config.load import load
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
-from lib.stacking import blend
+from lib.stacking import blend_weights
 from lib.stages.blends.scores import best_member, scores_of_blend
 from lib.stages.order import STAGES, build_stage
 from lib.stages.read import read_candidates, read_scores
@@ -67,7 +67,7 @@ def test_every_step_is_measured_on_all_products(stored):
 
 def test_there_is_a_step_for_each_method_of_fitting_weights(stored):
     rows = {row.name: row for row in ladder.steps(stored)}
-    assert {f"all members, {name} weights" for name in blend.METHODS} <= set(rows)
+    assert {f"all members, {name} weights" for name in blend_weights.METHODS} <= set(rows)
     simple = correct_predictions(stored, scores_of_blend(stored, "simple", "fit"))
     assert rows["all members, simple weights"].score.value == simple.mean()
 
