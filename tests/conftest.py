@@ -16,7 +16,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from lib.data.catalog import Catalog
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a file a core
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as lib.cli does
 # Small products of matrices: threads of BLAS that wait for a busy core take minutes instead.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -144,12 +144,16 @@ def count_holders(
             continue
         image, distinct, table = factorize(queries.key[queries.rows[indices]])
         holders, bounds = _holders(references, bucket, distinct, table)
-        crowded = np.diff(bounds) > crowd
-        leave_out = np.where((crowded | always_leave_out)[image], queries.fold[indices], -1)
+        # By hand: compiling np.diff, np.where and indices by arrays takes 10 s of a first run.
+        crowded = bounds[1:] - bounds[:-1] > crowd
+        leave_out = np.full(len(indices), -1, np.int8)
+        for i in range(len(indices)):
+            if always_leave_out or crowded[image[i]]:
+                leave_out[i] = queries.fold[indices[i]]
         first_group = num_groups
         num_groups = _make_groups(indices, image, leave_out, holders, bounds, result, num_groups)
         products, units = _sort_entries(result.table, first_group, num_groups)
-        _write_results(indices, crowded[image], result, products, units, first_group)
+        _write_results(indices, image, crowded, result, products, units, first_group)
     return num_groups, start[num_groups]
 
 
@@ -260,6 +264,7 @@ def _sort_entries(
 @njit(cache=True, nogil=True)
 def _write_results(
     indices: np.ndarray,
+    image: np.ndarray,
     crowded: np.ndarray,
     result: ImageLabelCounts,
     products: np.ndarray,
@@ -268,8 +273,8 @@ def _write_results(
 ) -> None:
     """Write the figures of a bucket's queries: those of their groups without the own product.
 
-    indices: int32 [b], of the queries; crowded: bool [b], of each query's image; products, units:
-    as `_sort_entries` returns them for the groups from `first_group` on.
+    indices: int32 [b], of the queries; image: int32 [b], of each query; crowded: bool [D], of each
+    image; products, units: as `_sort_entries` returns them for the groups from `first_group` on.
     """
     start, table_classes, table_counts = result.table
     classes, k = result.classes, result.classes.shape[1]
@@ -305,7 +310,7 @@ def _write_results(
         result.entropy[query] = (_n_log_n(total) - entry_units) / (total * UNITS)
         result.placeholder[query] = (
             own_class < 0
-            and crowded[i]
+            and crowded[image[i]]
             and distinct >= PLACEHOLDER_MIN_CLASSES
             and table_counts[first] <= PLACEHOLDER_MAX_SHARE * total
         )
