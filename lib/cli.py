@@ -66,7 +66,8 @@ def run_all(argv: Sequence[str] | None = None) -> int:
     """Run all stages in order, as `run_all.sh` does; returns the exit status.
 
     This process only compares artifacts with the config. A stage that is not fresh is run by its
-    script in a process of its own.
+    script in a process of its own, which gives its memory back; by this process for a few new
+    products, whose answers would wait for the imports of each script.
     """
     parser = _parser("run_all.sh", "Run all six stages, from the original files to a submission.")
     parser.add_argument("config", nargs="?", default=DEFAULT_CONFIG, help="TOML file")
@@ -224,14 +225,11 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
             logger.info("%s: %s", stage.NAME, counts)
             _finish(stage, experiment, arguments)
             continue
-        command = [
-            sys.executable,
-            stage.SCRIPT,
-            "--config",
-            arguments.config,
-            *_script_options(arguments),
-        ]
-        exit_status = run_script(command)
+        if experiment.target is not None and experiment.target.is_small:
+            exit_status = _run_stage(stage, experiment, arguments)
+        else:
+            options = ["--config", arguments.config, *_script_options(arguments)]
+            exit_status = run_script([sys.executable, stage.SCRIPT, *options])
         if exit_status:
             return exit_status
         states = _states(artifacts, STAGES)

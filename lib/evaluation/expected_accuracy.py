@@ -54,14 +54,16 @@ def expected_accuracy(
 
     index = np.unique(group[rows], return_inverse=True)[1]
     num_groups = int(index.max()) + 1
-    chance = expit(new_columns @ _fit(columns, correct, np.ones(len(correct))))
+    found = _fit(columns, correct, np.ones(len(correct)), np.zeros(columns.shape[1]))
+    chance = expit(new_columns @ found)
     deviation = _deviation(chance, new_group)
     draws = np.empty(RESAMPLES)
     for i in range(RESAMPLES):
         count = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups))
         others = 2 + np.flatnonzero(rng.random(columns.shape[1] - 2) < 0.5)
         used = np.append([0, 1], others)  # the intercept and the first column of evidence always
-        slopes = _fit(columns[:, used], correct, count[index].astype(np.float64))
+        weight = count[index].astype(np.float64)
+        slopes = _fit(columns[:, used], correct, weight, start=found[used])
         draws[i] = expit(new_columns[:, used] @ slopes).mean() + deviation * rng.standard_normal()
     low, high = np.clip(np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]), 0, 1)
     value = float(chance.mean())
@@ -79,11 +81,14 @@ def _standardised(evidence: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np
     )
 
 
-def _fit(columns: np.ndarray, correct: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _fit(
+    columns: np.ndarray, correct: np.ndarray, weight: np.ndarray, start: np.ndarray
+) -> np.ndarray:
     """Intercept and slopes, none below 0, of the weighted logistic regression: float64 [1 + d].
 
     Half a product that is right and half a one that is wrong, of average evidence, are added, so
-    that the intercept is finite where all are right.
+    that the intercept is finite where all are right. The loss is convex: from any `start`, float64
+    [1 + d], the result is the same but for rounding.
     """
 
     def loss(slopes: np.ndarray) -> tuple[float, np.ndarray]:
@@ -96,7 +101,6 @@ def _fit(columns: np.ndarray, correct: np.ndarray, weight: np.ndarray) -> np.nda
         return float(total), gradient
 
     bounds = [(None, None)] + [(0, None)] * (columns.shape[1] - 1)
-    start = np.zeros(columns.shape[1])
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 

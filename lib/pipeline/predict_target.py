@@ -30,6 +30,7 @@ ACCEPTED = (
     "--new takes a .bson, .csv, .npy or .ndjson file, an image, or a folder of images or of .npy or"
     " .ndjson files"
 )
+SMALL = 16 << 20  # bytes of a file, or of all files of a folder
 MAX_NAME_LENGTH = 40  # characters of the file's name in a slug
 
 
@@ -40,6 +41,13 @@ class PredictTarget:
     path: Path
     source: str
     slug: str
+
+    @property
+    def is_small(self) -> bool:
+        """Whether importing libraries once for each stage takes longer than the products do."""
+        if self.path.is_dir():
+            return sum(size for _, size in list_files(self.path)) <= SMALL
+        return self.path.stat().st_size <= SMALL
 
 
 def predict_target(name: str) -> PredictTarget:

@@ -74,6 +74,7 @@ def check_networks(experiment: Experiment) -> None:
 def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int:
     """Build the artifacts of a stage that are not fresh; returns how many were built.
 
+    For a few new products all in this process: a worker imports for longer than it predicts.
     Raises UserError as `lib.pipeline.artifact.ensure`, and before the first two stages as
     `check_networks`.
     """
@@ -81,7 +82,8 @@ def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int
     trains = experiment.target is None and stage in (extract, train)
     if trains and not all(status(artifact).fresh for artifact in artifacts):
         check_networks(experiment)
-    return ensure_all(stage.NAME, artifacts, run, rebuild, stage.PARALLEL)
+    is_small = experiment.target is not None and experiment.target.is_small
+    return ensure_all(stage.NAME, artifacts, run, rebuild, stage.PARALLEL and not is_small)
 
 
 def check_frozen(

@@ -341,9 +341,13 @@ def test_a_run_continues_after_kill_9(trained, tmp_path):
     process.wait()
     process.stderr.close()
     assert not (target_folder(trained, path) / "submit").exists()
-    result = run_all(trained, "--new", str(path))
+    result = scripts.run_cli(*new[1:])
     assert result.returncode == 0, result.stderr
     assert "extract/test: building" not in result.stderr
+    logs = sorted((target_folder(trained, path) / "logs").iterdir())[-3:]
+    for log, stage in zip(logs, ("features", "stack", "submit"), strict=True):
+        assert log.name.endswith(f"{stage}.log")
+        assert "lib/cli.py" in log.read_text().split("command: ")[1].split()[0]  # no script's own
     packed = gzip.decompress((trained / "tiny" / "submit" / "submission.csv.gz").read_bytes())
     submitted = list(csv.reader(packed.decode().splitlines()))[1:]
     assert [[row["product"], row["class_1"]] for row in predictions(trained, path)] == submitted
