@@ -10,8 +10,10 @@
 #   ./run_all.sh configs/fashion.toml --status    what is finished, and the time that is left
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
 #   ./run_all.sh configs/fashion.toml --similar photo.jpg         or the id of a product
+#   ./run_all.sh configs/fashion.toml --review    people decide what was not accepted, on a local page
 #
 # With --data: --test PATH, --images FOLDER, --time-limit 20m.
+# With --review: --new PATH, --people N, --port N, --export.
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
 # --rebuild is given. Settings: .venv/bin/python -m lib.config
@@ -49,7 +51,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,22s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ -n "$planned" ]; then

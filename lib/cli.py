@@ -35,6 +35,7 @@ from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
 from lib.stages.pages.similar import similar
 from lib.stages.rehearsal.remaining import status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
+from lib.stages.review import run as review
 from lib.utils.files import atomic_write, file_lock
 
 logger = logging.getLogger("lib.cli")  # `python -m lib.cli` runs as __main__
@@ -96,6 +97,7 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         help="run all stages on a draw of the labelled products (%(const)s) in a folder of its own,"
         " and estimate time, memory and disk of the whole",
     )
+    review.add_options(parser)
     return _exit_status(parser.parse_args(argv), _run_all)
 
 
@@ -203,6 +205,10 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
     if arguments.similar is not None:
         _prepare(experiment.config.run)
         _print_lines(similar(experiment, arguments.similar))
+        return 0
+    review.check_options(arguments)
+    if arguments.review:
+        _print_lines(review.review(experiment, arguments))
         return 0
     artifacts = declare_all(experiment)
     if arguments.verify:

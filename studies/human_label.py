@@ -34,6 +34,7 @@ from lib.labelling.baselines import predicted_classes
 from lib.labelling.images import ProductImages
 from lib.labelling.items import LabellingTask, sample_task
 from lib.labelling.score import Responses
+from lib.labelling.server import Server, bind
 from lib.labelling.store import Store
 from lib.pipeline.artifact import status_all
 from lib.pipeline.experiment import Experiment
@@ -126,7 +127,7 @@ def serve(session: Session, port: int) -> None:
         signal.signal(kind, signal.default_int_handler)
     images = ProductImages(session.catalog)
     page = app.create_app(session.task, store, images, session.num_people, on_finished)
-    server = app.Server(page, app.bind(port))
+    server = Server(page, bind(port))
     try:
         print(f"{total} products, {session.num_people} people: open {server.url}")
         print(f"labels: {store.path}; Ctrl-C stops and prints the report", flush=True)

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from lib.cli import run_all as cli_run_all
 from lib.cli import run_stage
 from lib.runtime import workers
 from lib.stages.order import STAGES
@@ -52,6 +53,15 @@ def _run_stages(stages: Sequence[str], arguments: Sequence[str], outputs: Sequen
         exit_status = run_stage(stage, arguments) if stage.NAME in stages else 0
         if exit_status:
             sys.exit(exit_status)
+
+
+def run_cli_here(arguments: Sequence[str], outputs: Sequence[Path]) -> None:
+    """`run_cli` in this process, a fork, whose output goes to two files; it ends the process."""
+    fork_workers(pytest.MonkeyPatch())
+    for number, output in enumerate(outputs, start=1):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(ROOT)
+    sys.exit(cli_run_all(arguments))
 
 
 def run_script(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:

@@ -1,39 +1,18 @@
 """The labelling page, served to this machine only.
 
-The server reveals class names, counts and pixels, never a product's name, file or class. It
-answers only requests to 127.0.0.1 or localhost, so that a foreign site cannot reach it under a
-name of its own (DNS rebinding), and it accepts changes only from its own page.
+The server reveals class names, counts and pixels, never a product's name, file or class.
 """
 
-import logging
-import socket
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import flask
 import numpy as np
-from werkzeug.exceptions import HTTPException
-from werkzeug.serving import BaseWSGIServer, make_server
 
-from lib.errors import UserError
 from lib.labelling.images import ProductImages
 from lib.labelling.items import LabellingTask
+from lib.labelling.server import local_app, request_body, request_integer
 from lib.labelling.store import StalePosition, Store
-
-ADDRESS = "127.0.0.1"
-HOSTS = (ADDRESS, "localhost")
-MAX_REQUEST_BYTES = 4096
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 
 class _Session:
@@ -77,12 +56,8 @@ def create_app(
 
     `on_finished(person)` is called after a person's last label.
     """
-    app = flask.Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    app = local_app()
     session = _Session(task, store, images, num_people)
-    app.before_request(_refuse_foreign_requests)
-    app.after_request(_add_headers)
-    app.register_error_handler(HTTPException, _error_page)
     _add_pages(app, session)
     _add_actions(app, session, on_finished)
     return app
@@ -139,9 +114,9 @@ def _add_actions(app: flask.Flask, session: _Session, on_finished: Callable[[int
     def answer(person: int) -> dict[str, Any]:
         """Record a class, or none for "I cannot tell"."""
         session.order(person)
-        position = _integer("position", len(task))
-        skipped = _body().get("class_id") is None
-        class_id = None if skipped else _integer("class_id", len(task.class_names))
+        position = request_integer("position", len(task))
+        skipped = request_body().get("class_id") is None
+        class_id = None if skipped else request_integer("class_id", len(task.class_names))
         following = store.answer(person, position, class_id)
         if following == len(task):
             on_finished(person)
@@ -151,89 +126,4 @@ def _add_actions(app: flask.Flask, session: _Session, on_finished: Callable[[int
     def undo(person: int) -> dict[str, Any]:
         """Remove the last label."""
         session.order(person)
-        return session.state(person, store.undo(person, _integer("position", len(task) + 1)))
-
-
-def _refuse_foreign_requests() -> None:
-    """Answer 403 to a request for another host name, and to a change from another page."""
-    request = flask.request
-    if request.host.rsplit(":", 1)[0].lower() not in HOSTS:
-        flask.abort(403, f"This page is available only at http://{ADDRESS} and http://localhost.")
-    if request.method not in ("GET", "HEAD", "OPTIONS"):
-        if request.headers.get("Origin") != f"http://{request.host}":
-            flask.abort(403, "Requests from other pages are not accepted.")
-        if not request.is_json:
-            flask.abort(415, "A label must be sent as JSON.")
-
-
-def _add_headers(response: flask.Response) -> flask.Response:
-    """Add the security headers."""
-    response.headers.update(HEADERS)
-    return response
-
-
-def _error_page(error: HTTPException) -> tuple[str, int]:
-    """The page for an HTTP error."""
-    return flask.render_template("error.html", text=error.description), error.code or 500
-
-
-def _body() -> dict[str, Any]:
-    """The JSON object of the request, or status 400."""
-    body = flask.request.get_json()
-    if not isinstance(body, dict):
-        flask.abort(400, "A label must be a JSON object.")
-    return body
-
-
-def _integer(key: str, end: int) -> int:
-    """An integer of the request, 0 <= value < `end`."""
-    value = _body().get(key)
-    if type(value) is not int or not 0 <= value < end:  # bool is a subclass of int
-        flask.abort(400, f"{key} must be an integer from 0 to {end - 1}.")
-    return value
-
-
-def bind(port: int) -> socket.socket:
-    """A socket that listens on this machine only; port 0 takes any free port.
-
-    Raises UserError if the port is in use or not a port number.
-    """
-    if not 0 <= port < 65536:
-        raise UserError(f"--port {port}: a port is a number from 0 to 65535")
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait
-    try:
-        bound.bind((ADDRESS, port))
-        bound.listen(64)  # on Linux two sockets may bind a port until one of them listens
-    except OSError as error:
-        bound.close()
-        raise UserError(
-            f"--port {port}: {error.strerror}; choose another port, or 0 for any free one"
-        ) from None
-    return bound
-
-
-class Server:
-    """Serves the page at `url` in threads, from its creation until `close`."""
-
-    def __init__(self, app: flask.Flask, bound: socket.socket) -> None:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
-        port = bound.getsockname()[1]
-        self.url = f"http://{ADDRESS}:{port}/"
-        self._server: BaseWSGIServer = make_server(
-            ADDRESS, port, app, threaded=True, fd=bound.fileno()
-        )
-        bound.close()  # the server duplicated its descriptor
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Block until the server stops or Ctrl-C is pressed."""
-        while self._thread.is_alive():
-            self._thread.join(1.0)
-
-    def close(self) -> None:
-        """Stop the server and wait for its thread."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return session.state(person, store.undo(person, request_integer("position", len(task) + 1)))

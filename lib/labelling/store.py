@@ -2,27 +2,19 @@
 
 A person goes through positions 0 to N - 1 of an order. Each action names its position and counts
 only if the person is at that position. A repeated key press or a second browser tab therefore
-cannot count twice: it gets the person's real position instead. An undo is one more row. A row is
-on disk (write-ahead log, synced at every commit) before its call returns.
+cannot count twice: it gets the person's real position instead. An undo is one more row.
 """
 
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
-from lib.errors import UserError
+from lib.labelling.database import Database
 
 UNANSWERED, SKIPPED = -2, -1  # in place of a class id; SKIPPED: "I cannot tell"
 FORMAT = "labels 2"
-LOCK_TIMEOUT = 20.0  # seconds to wait for another process that writes
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time REAL NOT NULL,  -- seconds since 1970
@@ -43,7 +35,6 @@ FORMAT_1_TO_2 = (
     f"UPDATE metadata SET value = '{FORMAT}' WHERE key = 'format'",
 )
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
-METADATA = "SELECT key, value FROM metadata"
 POSITION = (
     "SELECT coalesce(sum(CASE kind WHEN 'undo' THEN -1 ELSE 1 END), 0) FROM event WHERE person = ?"
 )
@@ -62,65 +53,10 @@ class StalePosition(Exception):
         self.position = position
 
 
-class Store:
+class Store(Database):
     """The labels in one file. Safe for threads, and for other processes on the same file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises UserError if it is not a database of labels."""
-        self.path = path
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
-            )
-            mode = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._upgrade()
-            self._connection.executescript(SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise UserError(
-                f"{path}: not a database of labels ({error}); choose another --data"
-            ) from None
-        if mode != "wal":
-            raise UserError(
-                f"{path}: the file system does not support a write-ahead log; choose another --data"
-            )
-
-    def close(self) -> None:
-        """Close the file; the store cannot be used afterwards."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> "Store":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def metadata(self) -> dict[str, str]:
-        """The settings of the task that the labels belong to; empty for a new file."""
-        with self._lock:
-            return dict(self._connection.execute(METADATA).fetchall())
-
-    def bind(self, settings: Mapping[str, str]) -> None:
-        """Record the task of a new file. Raises UserError if the file belongs to another task."""
-        wanted = {"format": FORMAT, **settings}
-        with self._transaction():
-            stored = dict(self._connection.execute(METADATA).fetchall())
-            if not stored:
-                self._connection.executemany("INSERT INTO metadata VALUES (?, ?)", wanted.items())
-                return
-        changes = [
-            f"{key} {stored.get(key)} -> {value}"
-            for key, value in wanted.items()
-            if stored.get(key) != value
-        ]
-        if changes:
-            raise UserError(
-                f"{self.path}: labels of another task ({'; '.join(changes)}); choose another --data"
-                " or the settings that the file was created with"
-            )
+    CONTENT, REMEDY, FORMAT, SCHEMA = "labels", "choose another --data", FORMAT, SCHEMA
 
     def position(self, person: int) -> int:
         """The position that the person labels next."""
@@ -166,11 +102,10 @@ class Store:
 
     def _upgrade(self) -> None:
         """Bring a file of format 1 to the current one."""
-        with self._transaction():
-            tables = {name for (name,) in self._connection.execute(TABLES)}
-            if "about" in tables and "metadata" not in tables:
-                for statement in FORMAT_1_TO_2:
-                    self._connection.execute(statement)
+        tables = {name for (name,) in self._connection.execute(TABLES)}
+        if "about" in tables and "metadata" not in tables:
+            for statement in FORMAT_1_TO_2:
+                self._connection.execute(statement)
 
     def _position(self, person: int) -> int:
         return self._connection.execute(POSITION, (person,)).fetchone()[0]
@@ -185,17 +120,3 @@ class Store:
             "INSERT INTO event (time, person, position, kind, class_id) VALUES (?, ?, ?, ?, ?)",
             (time.time(), person, position, kind, class_id),
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of the block is on disk at its end, or nothing."""
-        with self._lock:
-            # IMMEDIATE takes the write lock now; a later one could fail beside another writer.
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise

@@ -68,7 +68,30 @@ def write_predictions(
     like = _Likeness(supported, nearest_cos, nearest, labelled)
     tables = _tables(query, categories, product, class_id, score, rule, top_k, like)
     with tqdm(total=num_products, unit=" products", desc="predictions", disable=None) as bar:
-        return _write_tables(folder, tables, bar)
+        return write_tables(folder, tables, bar)
+
+
+def write_tables(
+    folder: Path, tables: Iterator[pa.Table], bar: tqdm | None = None
+) -> tuple[int, int]:
+    """Write both files table by table; returns the number of products and of accepted ones."""
+    count = accepted = 0
+    writer = None
+    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        for table in tables:
+            if writer is None:
+                writer = pq.ParquetWriter(folder / "predictions.parquet", table.schema)
+                lines.writerow(_csv_columns(table))
+            writer.write_table(table)
+            lines.writerows(_csv_rows(table))
+            count += len(table)
+            accepted += int(np.count_nonzero(table["accepted"].to_numpy()))
+            if bar is not None:
+                bar.update(len(table))
+    assert writer is not None, "an index without products"
+    writer.close()
+    return count, accepted
 
 
 def top_rows(product: np.ndarray, score: np.ndarray, top_k: int) -> np.ndarray:
@@ -188,26 +211,6 @@ def _dictionary_array(values: list[str], index: np.ndarray) -> pa.DictionaryArra
     """values[index], null where `index` is -1."""
     indices = pa.array(index.astype(np.int32), mask=index < 0)
     return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
-
-
-def _write_tables(folder: Path, tables: Iterator[pa.Table], bar: tqdm) -> tuple[int, int]:
-    """Write both files table by table; returns the number of products and of accepted ones."""
-    count = accepted = 0
-    writer = None
-    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        for table in tables:
-            if writer is None:
-                writer = pq.ParquetWriter(folder / "predictions.parquet", table.schema)
-                lines.writerow(_csv_columns(table))
-            writer.write_table(table)
-            lines.writerows(_csv_rows(table))
-            count += len(table)
-            accepted += int(np.count_nonzero(table["accepted"].to_numpy()))
-            bar.update(len(table))
-    assert writer is not None, "an index without products"
-    writer.close()
-    return count, accepted
 
 
 def _csv_rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:

@@ -264,33 +264,16 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
 
     calibration.json, ladder.txt: the worth of the predictions, measured on the locked part.
     """
-    from lib.data.catalog import read_categories
     from lib.evaluation import abstention
-    from lib.output.predictions import NUM_NEAR, write_predictions
-    from lib.stages.blends.promise import measure_abstention, measure_promise
+    from lib.stages.blends.predictions import predict_products
+    from lib.stages.blends.promise import measure_abstention
     from lib.stages.blends.scores import score_part
-    from lib.stages.read import catalog_of_part, ids_are_comparable, read_nearest_products
+    from lib.stages.read import catalog_of_part, ids_are_comparable
 
     config = experiment.config
-    oof, locked, test = (score_part(experiment, p) for p in (config.stack_part, "locked", "test"))
-    result, rows = measure_abstention(experiment, locked), test.rows
-    catalog = catalog_of_part(experiment, "test")
-    promise, rule = measure_promise(experiment, oof, locked, test)
-    products, accepted = write_predictions(
-        folder,
-        catalog,
-        read_categories(experiment.path("extract/categories")),
-        rows.product,
-        rows.class_id,
-        test.score,
-        rule,
-        config.inference.top_k,
-        promise.supported,
-        promise.nearest_cos,
-        read_nearest_products(experiment, "test", NUM_NEAR),
-        catalog_of_part(experiment, "train"),
-    )
-    counts = {"products": products, "accepted": accepted}
+    oof, locked = (score_part(experiment, part) for part in (config.stack_part, "locked"))
+    result = measure_abstention(experiment, locked)
+    counts, promise, rule = predict_products(experiment, folder, oof, locked)
     facts = {**abstention.to_dict(result), "new": {**counts, **promise.to_dict()}}
     (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
     total = result.accuracy
@@ -299,7 +282,7 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
         promise.line(total.value),
         _accepted_line(counts, result, rule, promise.differs),
     ]
-    without = ~catalog.id_is_number()
+    without = ~catalog_of_part(experiment, "test").id_is_number()
     if ids_are_comparable(experiment) and without.any():
         lines.append(IDS_DIFFER.format(count=int(without.sum()), total=len(without)))
     (folder / "ladder.txt").write_text("\n".join(lines) + "\n")

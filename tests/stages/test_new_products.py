@@ -3,6 +3,7 @@
 These runs cover `lib/stages/submit.py` and `lib/stages/blends` with `--new`.
 """
 
+import argparse
 import csv
 import gzip
 import json
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,17 @@ from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.evaluation.abstention import fit_abstention_rule
 from lib.output.predictions import NEAR_COLUMNS, PARQUET_ONLY
+from lib.pipeline.artifact import ensure
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.predict_target import predict_target, slug
 from lib.stages.blends.scores import submitted_scores
 from lib.stages.order import declare_all
 from lib.stages.pages.similar import similar
 from lib.stages.read import catalog_of_part, read_candidates, read_nearest_products
+from lib.stages.review.run import add_options, check_options, review
 from tests import scripts
 from tests.conftest import ROOT
+from tests.stages.running_review import open_review
 
 TINY = """
 name = "tiny"
@@ -312,6 +317,94 @@ def test_what_is_no_product_and_no_file_is_one_line(copied):
     new = replace(experiment_in(copied), target=predict_target(str(copied / "test.bson")))
     with pytest.raises(UserError, match="exclude each other"):
         similar(new, "1")
+
+
+def test_people_decide_what_is_not_accepted(copied):
+    """Killed, resumed, decided by two people at once, closed, and exported."""
+    strict = ("--set", "inference.min_precision=0.9")
+    experiment = load_experiment(copied / "tiny.toml", [*overrides(copied), strict[1]])
+    for artifact in declare_all(experiment)["submit"]:
+        ensure(artifact, rebuild=True)
+    before, given = file_times(copied), {}
+    reviewed = copied / "tiny" / "reviewed"
+    with open_review(*options(copied)[1:], *strict) as server:
+        assert server.decide(1, 3, given) == 3
+        other = run_review(copied, *strict)
+        assert other.returncode == 2
+        assert "another --review of these products is open" in other.stderr
+        server.stop(signal.SIGKILL)
+    assert not (reviewed / "predictions.csv").exists()
+
+    with open_review(*options(copied)[1:], *strict, "--people", "2") as server:
+        assert server.request("person/1/state")["decided"] == 3
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda person: server.decide(person, 100, given), (1, 2)))
+        total = server.request("person/1/state")["total"]
+        assert len(given) == total > 10
+        assert server.process.is_alive()
+        printed = server.stop(signal.SIGINT)
+    assert server.process.exitcode == 0
+    assert f"{total} products are decided by people (1 not in the list), 0 skipped" in printed
+
+    with (reviewed / "predictions.csv").open(newline="") as file:
+        rows = {row["product"]: row for row in csv.DictReader(file)}
+    with (reviewed / "model" / "predictions.csv").open(newline="") as file:
+        of_model = {row["product"]: row for row in csv.DictReader(file)}
+    packed = gzip.decompress((reviewed / "submission.csv.gz").read_bytes()).decode()
+    submitted = dict(list(csv.reader(packed.splitlines()))[1:])
+    assert list(rows) == list(of_model) == list(submitted)
+    assert {row["product"] for row in of_model.values() if row["accepted"] == "false"} == set(given)
+    for product, row in rows.items():
+        was = of_model[product]
+        assert row["decided_by"] == ("person" if product in given else "model")
+        absent = given.get(product) == "not in the list"
+        first = was["class_2"] if product in given and not absent else was["class_1"]
+        assert row["class_1"] == submitted[product] == first
+        assert row["accepted"] == str(not absent).lower()
+    assert len((reviewed / "answers.csv").read_text().splitlines()) == total + 1
+
+    # What the run made is as it was, and the answers are exported again without the page.
+    after = {name: stamp for name, stamp in file_times(copied).items() if "/reviewed/" not in name}
+    assert after == before
+    assert scripts.run_cli(*options(copied)[1:], *strict, "--verify").returncode == 0
+    (reviewed / "predictions.csv").unlink()
+    again = run_review(copied, *strict, "--export")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout in printed
+    assert (reviewed / "predictions.csv").exists()
+
+
+def run_review(folder: Path, *extra: str) -> subprocess.CompletedProcess:
+    return scripts.run_cli(*options(folder)[1:], "--review", *extra)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("--set", "data.test=''"), "data.test names no products to classify"),
+        (("--people", "0"), "--people 0: must be from 1 to 100"),
+        (("--new", "TEST"), "is missing; run the same command without --review"),
+    ],
+)
+def test_what_cannot_be_reviewed_is_one_line(copied, extra, message):
+    extra = [str(copied / "test.bson") if word == "TEST" else word for word in extra]
+    arguments = cli_arguments(*options(copied)[1:], "--review", *extra)
+    with pytest.raises(UserError, match=message):
+        review(load_experiment(arguments.config, arguments.set, arguments.new), arguments)
+
+
+def test_options_of_a_review_need_one(copied):
+    with pytest.raises(UserError, match="--port belongs to --review; add it"):
+        check_options(cli_arguments("--port", "8000"))
+
+
+def cli_arguments(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", nargs="?")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--new")
+    add_options(parser)
+    return parser.parse_args(arguments)
 
 
 def test_a_product_of_an_array_is_one_row(trained, tmp_path):

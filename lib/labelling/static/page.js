@@ -4,8 +4,8 @@
 const { person, total, classNames } = JSON.parse(document.getElementById("task").textContent);
 const byId = (id) => document.getElementById(id);
 const filter = byId("filter"); // present only if there are more classes than digits
+const list = filter && classList(filter, byId("list"), byId("matches"), classNames);
 const MAX_PIXELATED = 64; // pixels: smaller images are enlarged pixel by pixel
-const MAX_LISTED = 60; // classes in the list at a time
 
 let state = null; // the server's last answer; null: unknown, must be fetched
 let ready = false; // the product is on the screen and no request is running
@@ -61,10 +61,7 @@ async function show(summary) {
   byId("status").textContent = `${summary ? `${summary}. ` : ""}${position} of ${total}${done ? ", done" : ""}`;
   byId("previous").textContent = summary ? `Last answer: ${summary}` : "\u00a0";
   byId("undo").disabled = position === 0;
-  if (filter) {
-    filter.value = "";
-    listClasses();
-  }
+  if (list) list.clear();
   ready = true;
   if (done) byId("thanks").focus();
   else if (filter) filter.focus();
@@ -96,53 +93,6 @@ async function loadImage(position, index, count) {
   return image;
 }
 
-// The list has the classes whose names contain every typed word. Typing selects the best match.
-const normalize = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-const searchable = classNames.map(normalize);
-
-function listClasses() {
-  const typed = normalize(filter.value.trim());
-  const words = typed.split(/\s+/);
-  const rank = (name) => (name.startsWith(typed) ? 0 : ` ${name}`.includes(` ${typed}`) ? 1 : 2);
-  const matches = searchable
-    .map((name, classId) => ({ name, classId }))
-    .filter(({ name }) => words.every((word) => name.includes(word)))
-    .sort((a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name, undefined, { numeric: true }));
-  const options = matches.slice(0, MAX_LISTED).map(({ classId }) => {
-    const option = document.createElement("li");
-    option.id = `class${classId}`;
-    option.setAttribute("role", "option");
-    option.dataset.classId = classId;
-    option.textContent = classNames[classId];
-    return option;
-  });
-  byId("list").replaceChildren(...options);
-  const hidden = matches.length - options.length;
-  byId("matches").textContent = matches.length
-    ? `${matches.length} of ${classNames.length} classes${hidden > 0 ? `, ${hidden} not shown: type more` : ""}`
-    : "No class name contains this text.";
-  select(typed ? options[0] : null);
-}
-
-const selected = () => byId("list").querySelector("[aria-selected=true]");
-
-function select(option) {
-  for (const other of byId("list").children) other.setAttribute("aria-selected", other === option);
-  if (option) {
-    filter.setAttribute("aria-activedescendant", option.id);
-    option.scrollIntoView({ block: "nearest" });
-  } else {
-    filter.removeAttribute("aria-activedescendant");
-    byId("list").scrollTop = 0;
-  }
-}
-
-function moveSelection(step) {
-  const options = [...byId("list").children];
-  const index = selected() ? options.indexOf(selected()) + step : step > 0 ? 0 : options.length - 1;
-  if (options[index]) select(options[index]);
-}
-
 // The action of a key; undefined: the key keeps its usual meaning.
 function keyAction(key) {
   if (state.position === total) return ["u", "U", "Backspace"].includes(key) ? undo : undefined;
@@ -154,15 +104,12 @@ function keyAction(key) {
     return { s: () => answer(null), u: undo, Backspace: undo }[key.length > 1 ? key : key.toLowerCase()];
   }
   if (key === "Backspace") return filter.value ? undefined : undo;
-  const option = selected();
+  const chosen = list.selected();
   return {
-    ArrowDown: () => moveSelection(1),
-    ArrowUp: () => moveSelection(-1),
-    Enter: () => option && answer(Number(option.dataset.classId)),
-    Escape: () => {
-      filter.value = "";
-      listClasses();
-    },
+    ArrowDown: () => list.move(1),
+    ArrowUp: () => list.move(-1),
+    Enter: () => chosen !== null && answer(chosen),
+    Escape: list.clear,
     "?": () => answer(null),
   }[key];
 }
@@ -193,5 +140,4 @@ document.addEventListener("click", (event) => {
 });
 byId("skip").addEventListener("click", () => ready && answer(null));
 for (const id of ["undo", "reopen"]) byId(id).addEventListener("click", () => ready && undo());
-if (filter) filter.addEventListener("input", listClasses);
 run("state");

@@ -1,0 +1,1 @@
+"""Review: people decide the products whose predictions are not accepted."""
