@@ -123,7 +123,11 @@ async function loadImage(source, text, side) {
   const image = new Image();
   image.src = source;
   image.alt = text;
-  await image.decode();
+  try {
+    await image.decode();
+  } catch (error) {
+    return element("span", "", "no picture"); // its file is gone
+  }
   const longer = Math.max(image.naturalWidth, image.naturalHeight);
   const pixelated = longer <= MAX_PIXELATED;
   const scale = side / longer;
