@@ -68,6 +68,7 @@ COVERED_BY = {
     "lib.stages.rehearsal.draw": "tests/stages/rehearsal/test_run.py",
     "lib.stages.report": "tests/stages/test_runs.py",
     "lib.stages.pseudo_label": "tests/stages/test_second_round.py",
+    "lib.stages.review.labels": "tests/stages/test_train.py",
     "lib.stages.review.run": "tests/stages/test_new_products.py",
     "lib.stages.scoring": "tests/stages/test_runs.py",
     "lib.stages.stack": "tests/stages/test_runs.py",

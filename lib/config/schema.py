@@ -69,7 +69,7 @@ class Split:
 
 @dataclass(frozen=True)
 class PseudoLabelling:
-    """A second round: networks also train on test products that the first round is sure of."""
+    """Networks also train on test products: those that a first round is sure of, or people are."""
 
     teacher: str = setting("", "Config of the first round, from this folder; empty = no round.")
     min_precision: Precision = setting(0.97, "Precision that labels by confidence must reach.")
@@ -78,6 +78,9 @@ class PseudoLabelling:
     )
     use_hashes: bool = setting(
         True, "Also label products whose images occur in labelled products of one class only."
+    )
+    reviewed: str = setting(
+        "", "Table of product and class, answers.csv of --review, from this folder; empty = none."
     )
 
 

@@ -230,6 +230,8 @@ def _data_problems(data: Data) -> Iterator[str]:
 def _pseudo_label_problems(
     settings: PseudoLabelling, data: Data, models: dict[str, Model]
 ) -> Iterator[str]:
+    if settings.reviewed and not data.test:
+        yield "pseudo_label.reviewed: people reviewed products to classify; data.test is empty"
     if not settings.teacher:
         return
     if not data.test:
@@ -274,6 +276,8 @@ def _blend_problems(config: Config) -> Iterator[str]:
 
 
 def _multi_label_problems(config: Config) -> Iterator[str]:
+    if config.pseudo_label.reviewed:
+        yield "pseudo_label.reviewed: a review knows one class a product, not multi_label"
     if config.pseudo_label.teacher:
         yield "pseudo_label.teacher: a second round knows one class an image, not multi_label"
     for name, model in config.classifiers.items():

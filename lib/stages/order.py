@@ -13,6 +13,7 @@ from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.stages import extract, features, predict, pseudo_label, stack, submit, train
 from lib.stages.cascade.networks import declare_segmenters
+from lib.stages.review import labels as reviewed
 from lib.stages.train import image_models
 
 MIN_CLASSES = 2  # of a network that is only tried
@@ -32,8 +33,8 @@ def declare_all(experiment: Experiment) -> dict[str, list[Artifact]]:
     graph = Graph(experiment)
     artifacts = {}
     for stage in STAGES:
-        # A second round labels test products before its networks train on them.
-        labels = pseudo_label.declare(graph) if stage is train else []
+        # Test products get their labels before networks train on them.
+        labels = pseudo_label.declare(graph) + reviewed.declare(graph) if stage is train else []
         artifacts[stage.NAME] = [*labels, *stage.declare(graph)]
         if stage is train:
             artifacts[stage.NAME] += declare_segmenters(graph)

@@ -74,7 +74,7 @@ def _declare_labels(
     return graph.add(
         name,
         build,
-        settings={"pseudo_label": as_dict(settings, "teacher", "loss_weight")},
+        settings={"pseudo_label": as_dict(settings, "teacher", "loss_weight", "reviewed")},
         inputs=[
             *catalog_inputs("train"),
             *(["extract/sizes/train"] if graph.experiment.needs_sizes else []),

@@ -1,6 +1,7 @@
 """Stage 02: train every network that sees images, once or once for each fold.
 
     work/<name>/pseudo/<labels>       second round only: labels for test products
+    work/<name>/pseudo/reviewed       the same by people, of `pseudo_label.reviewed`
     work/<name>/cnn/<model>/<fold>    last.pt, history.jsonl, and best.pt where it predicts
 
 <fold> is `full`, or `fold<i>` for the network that leaves out fold i, and `fold<i>-images<n>` for
@@ -18,6 +19,7 @@ from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, size_inputs
 from lib.pipeline.graph import Graph
+from lib.stages.review import labels as reviewed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +56,10 @@ def declare(graph: Graph) -> list[Artifact]:
 
 def _label_inputs(experiment: Experiment, model: Model, fold: str) -> list[str]:
     labels = label_set_name(experiment.config, model, fold)
-    return [f"pseudo/{labels}"] if experiment.teacher else []
+    return [
+        *([f"pseudo/{labels}"] if experiment.teacher else []),
+        *([reviewed.NAME] if experiment.config.pseudo_label.reviewed else []),
+    ]
 
 
 def declare_network(
@@ -155,14 +160,14 @@ def train_network(experiment: Experiment, name: str, network: str, folder: Path)
     train_products, valid_products = train_valid_products(experiment, model, fold)
     categories = read_categories(experiment.path("extract/categories"))
     catalog, weights, sides = catalog_of_part(experiment, "train"), None, ["train"]
-    num_labelled = len(catalog.product_id)
-    if experiment.teacher:
-        catalog, pseudo_products = add_pseudo_labels(experiment, model, fold, catalog)
-        train_products = np.append(train_products, pseudo_products)
+    learns_from_test = experiment.teacher is not None or config.pseudo_label.reviewed
+    if learns_from_test:
+        catalog, test_products, weight = add_test_labels(experiment, model, fold, catalog)
+        train_products = np.append(train_products, test_products)
         sides.append("test")
     product = product_of_row(model, catalog)
-    if experiment.teacher:
-        weights = np.where(product < num_labelled, 1.0, config.pseudo_label.loss_weight)
+    if learns_from_test:
+        weights = weight[product]
     train_rows = training_rows(model, catalog, train_products)
     _check_enough(name, model, len(train_rows))
     with open_images(experiment, model, catalog, *sides) as reader:
@@ -223,12 +228,13 @@ def label_set_name(config: Config, model: Model, fold: str) -> str:
     return ALL_FOLDS if config.stack_part == "holdout" else f"{fold}-of-{model.n_folds}"
 
 
-def add_pseudo_labels(
+def add_test_labels(
     experiment: Experiment, model: Model, fold: str, labelled: "Catalog"
-) -> tuple["Catalog", "np.ndarray"]:
-    """The labelled catalog followed by the test catalog, with the pseudo-labels of one network.
+) -> tuple["Catalog", "np.ndarray", "np.ndarray"]:
+    """The labelled catalog followed by the test catalog, with the labels for one network.
 
-    Also returns the rows that have a pseudo-label: int64, ascending.
+    Also returns the rows of test products that have a label, int64, ascending; and the weight of
+    each product, float64. What a person says goes before a pseudo-label.
     """
     import numpy as np
 
@@ -236,11 +242,17 @@ def add_pseudo_labels(
     from lib.stacking.pseudo_labels import PseudoLabels
     from lib.stages.read import catalog_of_part
 
-    test = catalog_of_part(experiment, "test")
-    name = label_set_name(experiment.config, model, fold)
-    labels = PseudoLabels.load(experiment.path(f"pseudo/{name}"))
-    label = np.full(len(test.product_id), -1, np.int16)
-    label[labels.product] = labels.class_id
-    catalog = concat_catalogs(labelled, test)
-    catalog.label[len(labelled.product_id) :] = label
-    return catalog, len(labelled.product_id) + labels.product
+    test, settings = catalog_of_part(experiment, "test"), experiment.config.pseudo_label
+    label, weight = np.full(len(test.product_id), -1, np.int16), np.ones(len(test.product_id))
+    if experiment.teacher:
+        name = label_set_name(experiment.config, model, fold)
+        pseudo = PseudoLabels.load(experiment.path(f"pseudo/{name}"))
+        label[pseudo.product], weight[pseudo.product] = pseudo.class_id, settings.loss_weight
+    if settings.reviewed:
+        people = reviewed.ReviewedLabels.load(experiment.path(reviewed.NAME))
+        may_train = people.for_network(model.n_folds, fold)
+        label[people.product] = np.where(may_train, people.class_id, -1)
+        weight[people.product] = 1
+    catalog, start = concat_catalogs(labelled, test), len(labelled.product_id)
+    catalog.label[start:] = label
+    return catalog, start + np.flatnonzero(label >= 0), np.append(np.ones(start), weight)

@@ -208,6 +208,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "clusters.merge": [{}, {"a": []}, {"a": [LONG]}],
         "clusters.rename": [{}, {"a": LONG}],
         "pseudo_label.teacher": ["", LONG],
+        "pseudo_label.reviewed": ["", LONG],
         "train.fusion.inputs": [[]],
         "train.mosaic.split_at": [[]],
         "predict.embed_models": [[]],

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +11,17 @@ import torch
 
 from lib.config.data import Sample
 from lib.config.model import Fusion
-from lib.data.catalog import read_splits
+from lib.data.catalog import FIT, read_categories, read_splits
 from lib.data.synthetic.catalog import generate
+from lib.errors import UserError
+from lib.pipeline.artifact import ensure, status
 from lib.pipeline.experiment import Experiment, load_experiment
+from lib.pipeline.predict_target import PredictTarget
 from lib.stages import extract
 from lib.stages.order import build_stage, declare_all
-from lib.stages.train import train_network, train_valid_products
+from lib.stages.read import catalog_of_part
+from lib.stages.review.labels import NAME, ReviewedLabels
+from lib.stages.train import add_test_labels, train_network, train_valid_products
 
 CONFIG = """
 name = "watched"
@@ -167,3 +173,98 @@ def test_a_network_of_images_does_not_depend_on_settings_of_fusions(experiment):
 def test_what_chooses_an_epoch_belongs_to_the_network_that_is_watched(experiment):
     assert settings_of(experiment, "last", checkpoint="best") != settings_of(experiment, "last")
     assert settings_of(experiment, "last", blend_weight=3.0) == settings_of(experiment, "last")
+
+
+def reviewed_experiment(experiment: Experiment, folder: Path, answers: list[str]) -> Experiment:
+    """The same experiment with a table of answers, after the artifact of their labels."""
+    path, work = folder / "reviewed.csv", folder / "work"
+    path.write_text("\n".join(["product,class,name", *answers]) + "\n")
+    shutil.copytree(experiment.folder, work / experiment.config.name)
+    overrides = [f"work={work}", f"pseudo_label.reviewed={path}"]
+    changed = load_experiment(experiment.folder.parent / "watched.toml", overrides)
+    (labels,) = (a for a in declare_all(changed)["train"] if a.path == changed.path(NAME))
+    ensure(labels, rebuild=False)
+    return changed
+
+
+def answer_all(experiment: Experiment) -> list[str]:
+    """A class for every test product."""
+    categories = read_categories(experiment.path("extract/categories"))
+    test = catalog_of_part(experiment, "test")
+    count = len(test.product_id)
+    return [f"{test.key(row)},{categories.key(row % 4)},some name" for row in range(count)]
+
+
+def test_networks_train_on_reviewed_products(experiment, tmp_path):
+    answers = [*answer_all(experiment), "gone,,not in the list"]
+    changed = reviewed_experiment(experiment, tmp_path, answers)
+    labels = ReviewedLabels.load(changed.path(NAME))
+    may_train = labels.for_network(2, "fold0")
+    assert 0 < may_train.sum() < len(may_train) == 20
+    catalog = catalog_of_part(changed, "train")
+    model = changed.config.models["last"]
+    both, products, weight = add_test_labels(changed, model, "fold0", catalog)
+    start = len(catalog.product_id)
+    assert (products == start + labels.product[may_train]).all()
+    assert (both.label[products] == labels.product[may_train] % 4).all()
+    assert set(weight) == {1}
+
+    facts = {}
+    for name, variant in (("without", experiment), ("with", changed)):
+        (tmp_path / name).mkdir()
+        facts[name] = train_network(variant, "last", "fold0", tmp_path / name)
+    images = both.image_count[products].sum()
+    assert facts["with"]["images"] == facts["without"]["images"] + images > 0
+    networks = [a for a in declare_all(changed)["train"] if a.path.parent.parent.name == "cnn"]
+    assert all(NAME in artifact.inputs for artifact in networks)
+    # With --new, networks are fresh though the table is gone.
+    Path(changed.config.pseudo_label.reviewed).unlink()
+    new = replace(changed, target=PredictTarget(tmp_path / "new.bson", "bson", "new"))
+    frozen = [a for a in declare_all(new)["train"] if a.path.parent.parent.name != "cnn"]
+    assert all(artifact.frozen and status(artifact).fresh for artifact in frozen)
+    assert new.path(NAME) in [artifact.path for artifact in frozen]
+
+
+def test_no_network_trains_on_twins_of_what_it_is_scored_on(experiment, tmp_path):
+    """A reviewed product whose image a product of the network's own fold, or a scored one, has."""
+    changed = reviewed_experiment(experiment, tmp_path, answer_all(experiment))
+    labels = ReviewedLabels.load(changed.path(NAME))
+    train, test = (catalog_of_part(changed, side) for side in ("train", "test"))
+    splits = read_splits(changed.path("extract/splits"))
+    holders: dict[bytes, set[int]] = {}
+    for image, product in enumerate(train.image_product.tolist()):
+        holders.setdefault(train.md5[image].tobytes(), set()).add(product)
+    shared = {"fold0": 0, "scored": 0}
+    for place, product in enumerate(labels.product.tolist()):
+        images = test.images_of(np.array([product]))
+        twins = set().union(*(holders.get(test.md5[i].tobytes(), set()) for i in images.tolist()))
+        folds = {int(splits.fold[twin]) for twin in twins if splits.part[twin] == FIT}
+        if 0 in folds:
+            shared["fold0"] += 1
+            assert not labels.for_network(2, "fold0")[place]
+        if any(splits.part[twin] != FIT for twin in twins):
+            shared["scored"] += 1
+            assert not labels.for_network(2, "full")[place]
+            assert not labels.for_network(2, "fold1")[place]
+    assert min(shared.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (["1,no such class,x"], "line 2: no such class is no class of the catalog"),
+        (["none,{class},x"], "none of its 1 products is one of data.test"),
+        (["1,{class},x", "1,{other},x"], "line 3: 1 has two classes"),
+    ],
+)
+def test_a_wrong_table_of_answers_is_one_line(experiment, tmp_path, answers, message):
+    categories = read_categories(experiment.path("extract/categories"))
+    names = {"class": categories.key(0), "other": categories.key(1)}
+    with pytest.raises(UserError, match=message):
+        reviewed_experiment(experiment, tmp_path, [line.format(**names) for line in answers])
+
+
+def test_a_table_of_answers_needs_products_to_classify(experiment):
+    config = experiment.folder.parent / "watched.toml"
+    with pytest.raises(UserError, match=r"data\.test is empty"):
+        load_experiment(config, ["pseudo_label.reviewed=answers.csv", "data.test=''"])
