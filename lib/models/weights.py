@@ -17,7 +17,7 @@ from torch import nn
 
 from lib.errors import UserError
 from lib.models.backbone import Backbone, StateDict
-from lib.models.workarounds import load_tensors
+from lib.models.workarounds import hub_without_retries, load_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +216,8 @@ def _timm_converters(module: nn.Module) -> list[Callable[[StateDict], StateDict]
 def _load_hub(hub_id: str, file: str | None) -> StateDict:
     from timm.models import load_state_dict_from_hf
 
-    state = load_state_dict_from_hf(hub_id, file) if file else load_state_dict_from_hf(hub_id)
+    with hub_without_retries():
+        state = load_state_dict_from_hf(hub_id, file) if file else load_state_dict_from_hf(hub_id)
     return unwrap_state_dict(state, hub_id)
 
 

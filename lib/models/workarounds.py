@@ -5,10 +5,15 @@ Imports only torch: `import_torchvision` must run before anything imports torchv
 
 import importlib
 import pickle
+import socket
 import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -38,6 +43,39 @@ def load_tensors(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         reason = str(error).partition("WeightsUnpickler error: ")[2].strip() or "no pickle of them"
         raise ValueError(f"not tensors alone: {reason.splitlines()[0][:200]}") from None
+
+
+@contextmanager
+def hub_without_retries() -> Iterator[None]:
+    """Read the cache of huggingface_hub alone where the name of its server cannot be resolved.
+
+    Defect: the library asks an unknown name again and again, which takes a minute for each file.
+    Behind a proxy, which resolves names itself, nothing is changed.
+    Delete when: huggingface_hub takes an unknown host for an answer.
+    Raises ConnectionError, for a file that is not in the cache either.
+    """
+    constants: Any = importlib.import_module("huggingface_hub.constants")
+    host, before = urlsplit(constants.ENDPOINT).hostname, constants.HF_HUB_OFFLINE
+    reason = "" if urllib.request.getproxies() else _why_unknown(host)
+    if not reason:
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except Exception:
+        raise ConnectionError(f"{host}: {reason}") from None
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _why_unknown(host: str | None) -> str:
+    """Why a name of a server cannot be resolved; "" if it can."""
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        return error.strerror or "unknown host"
+    return ""
 
 
 def import_torchvision() -> None:

@@ -1,3 +1,4 @@
+import socket
 import urllib.error
 from functools import partial
 
@@ -268,6 +269,7 @@ def refuse(*arguments, **settings):
 
 def test_the_error_names_the_file_and_where_to_save_it(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])  # the hub can be reached
     monkeypatch.setattr(timm.models, "load_state_dict_from_hf", refuse)
     with pytest.raises(UserError) as error:
         create_model("vit_base_patch16_siglip_224", 3, "imagenet")

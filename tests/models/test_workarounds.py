@@ -1,8 +1,10 @@
 import importlib
 import os
+import socket
 import subprocess
 import sys
 import types
+import urllib.request
 
 import pytest
 import torch
@@ -10,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.models.workarounds import avoid_strided_1x1, import_torchvision, load_tensors
+from lib.models.workarounds import (
+    avoid_strided_1x1,
+    hub_without_retries,
+    import_torchvision,
+    load_tensors,
+)
 from tests.conftest import ROOT
 
 TRAIN_REPVGG = """
@@ -118,3 +125,26 @@ def test_a_checkpoint_of_one_long_name_is_refused_at_once(tmp_path):
     assert len(str(raised.value)) < 300
     torch.save({"a": torch.ones(2)}, path)
     assert load_tensors(path)["a"].tolist() == [1, 1]
+
+
+def test_without_a_network_the_hub_is_not_asked(monkeypatch):
+    import_torchvision()
+    from huggingface_hub import constants
+    from timm.models import load_state_dict_from_hf
+
+    def unknown(host, port):
+        raise socket.gaierror(-2, f"{host} not known")
+
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with hub_without_retries():  # what is in the cache can be read
+        assert constants.is_offline_mode()
+    with (
+        pytest.raises(ConnectionError, match=r"huggingface\.co: huggingface\.co not known"),
+        hub_without_retries(),
+    ):
+        load_state_dict_from_hf("timm/no_such_model")
+    assert not constants.is_offline_mode()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
+    with hub_without_retries():
+        assert not constants.is_offline_mode()
