@@ -7,14 +7,13 @@ never saw it: where a value is missing, its trees turn in a direction that nothi
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lib.data.catalog import Catalog
 from lib.features.table import missing_shares
 
 MIN_NUMBERS = 0.5  # of the labelled products; with fewer, ids are names
 MAX_WITHOUT = 0.05  # of the products to classify that may lose what labelled ones have
 LARGE_MOVE = 0.25  # of the share of missing values of a column
+MAX_NAMED = 5  # columns that have a line of their own
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,19 @@ def moved_columns(trained: Path, scored: Path) -> list[str]:
     """A line for each column of a feature table that has far more or fewer missing values.
 
     trained: folder of the table that boosters are fitted to. scored: of the same columns, of the
-    rows that they score.
+    rows that they score. Of many columns those that moved most have a line, the others one together.
     """
     before, after = missing_shares(trained), missing_shares(scored)
-    return [
+    moves = {name: abs(after[name] - before[name]) for name in before if name in after}
+    moved = [name for name in moves if moves[name] > LARGE_MOVE]
+    moved.sort(key=lambda name: -moves[name])
+    lines = [
         f"{name} is missing in {after[name]:.0%} of the rows, and in {before[name]:.0%} of those"
         " that the boosters are fitted to"
-        for name in before
-        if name in after and np.abs(after[name] - before[name]) > LARGE_MOVE
+        for name in moved[:MAX_NAMED]
     ]
+    if len(moved) > MAX_NAMED:
+        lines.append(
+            f"{len(moved) - MAX_NAMED} other columns have moved by more than {LARGE_MOVE:.0%}"
+        )
+    return lines

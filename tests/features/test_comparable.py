@@ -1,11 +1,12 @@
 """Whether features mean the same for the labelled products as for those to classify."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lib.features.comparable import IdNumbers, count_id_numbers, moved_columns
+from lib.features.comparable import MAX_NAMED, IdNumbers, count_id_numbers, moved_columns
 from lib.features.table import FeatureTable
 from tests.features.toy_features import small_data
 
@@ -33,11 +34,12 @@ def test_numbers_are_counted():
     assert count_id_numbers(data.labelled, None) == IdNumbers(1.0, None)
 
 
-def save(folder: Path, missing: float) -> Path:
+def save(folder: Path, missing: float, names: Sequence[str] = ("id_distance",)) -> Path:
     folder.mkdir()
-    values = np.ones((100, 2), np.float32)
-    values[: int(100 * missing), 1] = np.nan
-    FeatureTable(values, ["images", "id_distance"], []).save(folder)
+    values = np.ones((100, 1 + len(names)), np.float32)
+    for number in range(len(names)):  # the first has most
+        values[: int(100 * missing) - number, 1 + number] = np.nan
+    FeatureTable(values, ["images", *names], []).save(folder)
     return folder
 
 
@@ -49,3 +51,10 @@ def test_a_column_that_other_products_lack_is_named(tmp_path, missing, lines):
         assert found[0].startswith(
             f"id_distance is missing in {missing:.0%} of the rows, and in 10"
         )
+
+
+def test_of_many_columns_those_that_moved_most_are_named(tmp_path):
+    names = [f"column_{number}" for number in range(9)]
+    found = moved_columns(save(tmp_path / "a", 0.0, names), save(tmp_path / "b", 0.9, names))
+    assert [line.split(" is ")[0] for line in found[:MAX_NAMED]] == names[:MAX_NAMED]
+    assert found[MAX_NAMED:] == ["4 other columns have moved by more than 25%"]
