@@ -45,7 +45,7 @@ def moved_columns(trained: Path, scored: Path) -> list[str]:
     """A line for each column of a feature table that has far more or fewer missing values.
 
     trained: folder of the table that boosters are fitted to. scored: of the same columns, of the
-    rows that they score. Of many columns those that moved most have a line, the others one together.
+    rows that they score. Of many columns, those that moved most have a line each.
     """
     before, after = missing_shares(trained), missing_shares(scored)
     moves = {name: abs(after[name] - before[name]) for name in before if name in after}

@@ -38,7 +38,7 @@ def save(folder: Path, missing: float, names: Sequence[str] = ("id_distance",)) 
     folder.mkdir()
     values = np.ones((100, 1 + len(names)), np.float32)
     for number in range(len(names)):  # the first has most
-        values[: int(100 * missing) - number, 1 + number] = np.nan
+        values[: max(0, int(100 * missing) - number), 1 + number] = np.nan
     FeatureTable(values, ["images", *names], []).save(folder)
     return folder
 
