@@ -12,7 +12,7 @@
 #   ./run_all.sh configs/fashion.toml --similar photo.jpg         or the id of a product
 #   ./run_all.sh configs/fashion.toml --review    people decide what was not accepted, on a local page
 #
-# With --data: --test PATH, --images FOLDER, --time-limit 20m.
+# With --data: --test PATH, --images FOLDER, --time-limit 20m, --quality fast|good|best.
 # With --review: --new PATH, --people N, --port N, --export.
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless

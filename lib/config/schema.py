@@ -207,6 +207,10 @@ class Run:
     time_limit: Annotated[int, Range(min=0, max=31_536_000)] = setting(
         0, "Seconds that a run planned by --data may take; 0 = no limit. Other configs ignore it."
     )
+    quality: Literal["fast", "good", "best"] = setting(
+        "best",
+        "Plan of --data: the shortest, the shortest that is nearly the best, or the best in time.",
+    )
 
 
 @dataclass(frozen=True)

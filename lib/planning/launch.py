@@ -21,6 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--test", metavar="PATH", help="with --data: the products to classify")
     add("--images", metavar="PATH", help="with --data: the folder of the images")
+    add(
+        "--quality",
+        choices=("fast", "good", "best"),
+        help="with --data: the shortest plan, one nearly as good as the best, or the best in time"
+        " (best)",
+    )
     add("--time-limit", metavar="TIME", help="with --data: such as 20m or 1h, in which all ends")
 
 
@@ -30,7 +36,7 @@ def plan_config(arguments: argparse.Namespace) -> int:
     Raises UserError as `lib.planning.request`, and where there is no plan and none may be made.
     """
     paths = (arguments.data, arguments.test, arguments.images)
-    request = make_request(*paths, arguments.time_limit, arguments.set)
+    request = make_request(*paths, arguments.time_limit, arguments.set, arguments.quality)
     if request is None:
         return 0
     if not request.is_planned():

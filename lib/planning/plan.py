@@ -1,4 +1,4 @@
-"""Choose a plan: the one with most points whose expected end is within the time."""
+"""Choose a plan: by points, the one with most whose expected end is within the time"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +14,8 @@ from lib.planning.presets import Plan, crop_of, plans, settings
 from lib.planning.request import Request
 from lib.stages.rehearsal.estimate import duration
 
+NEARLY = 1.0  # points that quality "good" may be below the best plan in time
+ROUNDING = 1e-6  # of sums of points
 MARGIN = 0.85  # of the time that is planned for: machines have other work too
 
 SpeedOf = Callable[[Plan], Speed]
@@ -38,19 +40,23 @@ class Choice:
 def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent: float) -> Choice:
     """The plan with most points that ends in time; of equal points, the one that ends first.
 
+    For `run.quality` "good" the points need not be the most by NEARLY, for "fast" by any number.
     speed_of: the measured speed of a plan's network. spent: seconds since the call. Without a time
     limit every plan is in time. Where none is, the shortest.
     """
-    limit = request.base.run.time_limit
+    limit, quality = request.base.run.time_limit, request.base.run.quality
     choices = [
         _evaluate(plan, request, data, facts, speed_of(plan), spent) for plan in plans(facts)
     ]
     in_time = [choice for choice in choices if choice.total <= MARGIN * limit]
     if not limit:
         in_time = choices
-    if not in_time:
-        return min(choices, key=lambda choice: choice.total)
-    return max(in_time, key=lambda choice: (round(choice.plan.points, 6), -choice.total))
+    if not in_time or quality == "fast":
+        return min(in_time or choices, key=lambda choice: choice.total)
+    most = max(choice.plan.points for choice in in_time)
+    least = most - (NEARLY if quality == "good" else 0) - ROUNDING
+    enough = [choice for choice in in_time if choice.plan.points >= least]
+    return min(enough, key=lambda choice: choice.total)
 
 
 def _evaluate(

@@ -84,6 +84,7 @@ def make_request(
     images: str | None,
     time_limit: str | None,
     sets: Sequence[str],
+    quality: str | None = None,
 ) -> Request | None:
     """The request of a command line; None without `--data`.
 
@@ -91,12 +92,15 @@ def make_request(
     """
     if not data:
         given = {"--test": test, "--images": images, "--time-limit": time_limit}
+        given |= {"--quality": quality}
         for name in (name for name, value in given.items() if value is not None):
             raise UserError(f"{name} belongs to --data; a config has all settings itself")
         return None
     overrides = list(sets)
     if time_limit is not None:
         overrides.append(f"run.time_limit={seconds_of(time_limit)}")
+    if quality is not None:
+        overrides.append(f'run.quality="{quality}"')
     data, test, images = (os.path.abspath(path) if path else "" for path in (data, test, images))
     return Request(data, test, images, tuple(overrides))
 

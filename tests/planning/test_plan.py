@@ -1,7 +1,7 @@
 import pytest
 
 from lib.config.data import Data
-from lib.planning.plan import MARGIN, choose, lines
+from lib.planning.plan import MARGIN, NEARLY, choose, lines
 from lib.planning.presets import crop_of
 from lib.planning.request import make_request
 from tests.planning.conftest import speed_of
@@ -49,6 +49,19 @@ def test_a_limit_that_is_too_short_gives_the_shortest_plan_and_says_so(tmp_path,
     choice = choice_of(tmp_path, fashion, "20s")
     assert not choice.plan.is_trained
     assert "caution: no plan is sure to end within 20 s" in lines(choice, fashion, 20)[-1]
+
+
+def test_quality_is_bought_with_time(tmp_path, fashion):
+    kinds = ("fast", "good", "best")
+    fast, good, best = (
+        choice_of(tmp_path, fashion, None, f'run.quality="{kind}"') for kind in kinds
+    )
+    assert best.plan == choice_of(tmp_path, fashion).plan
+    assert not fast.plan.is_trained
+    assert best.plan.points - NEARLY <= good.plan.points < best.plan.points
+    assert fast.total < good.total < 0.75 * best.total
+    limited = choice_of(tmp_path, fashion, "20m", 'run.quality="good"')
+    assert limited.total <= 1200 * MARGIN
 
 
 def test_settings_of_the_user_hold_and_count(tmp_path, fashion):
