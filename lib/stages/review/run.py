@@ -64,6 +64,8 @@ def check_options(arguments: argparse.Namespace) -> None:
     for name, value in given.items():
         if value is not None and not arguments.review:
             raise UserError(f"--{name} belongs to --review; add it")
+    if arguments.review and getattr(arguments, "dry_run", False):
+        raise UserError("--review shows or writes answers, so it has no --dry-run")
     if not 1 <= (NUM_PEOPLE if arguments.people is None else arguments.people) <= MAX_PEOPLE:
         raise UserError(f"--people {arguments.people}: must be from 1 to {MAX_PEOPLE}")
 
@@ -105,7 +107,9 @@ def _model_predictions(experiment: Experiment) -> Path:
     states = status_all([replace(artifact, frozen=True) for artifact in declared])
     folder = experiment.path("submit")
     if not states[folder].fresh:
-        raise UserError(f"{folder} is {states[folder]}; run the same command without --review")
+        raise UserError(
+            f"{folder} is {states[folder].short()}; run the same command without --review"
+        )
     check_intact(folder)
     if experiment.target is not None:
         return folder / "predictions.parquet"
