@@ -1,7 +1,7 @@
 """What a review earns: accuracy by the share of products that people decide.
 
     python -m studies.review work/fashion
-    python -m studies.review work/fashion --csv review.csv
+    python -m studies.review work/fashion --csv review.csv --figure review.png
 
 Reads what a finished run left and trains nothing. Out-of-fold products play those to classify, and
 their labels the person, who is always right: a real one is not. Least sure first is the order of
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import PercentFormatter
 
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
@@ -22,7 +23,7 @@ from lib.output.report.part import PartPredictions
 from lib.stages.report import read_part
 from studies.command import print_report
 from studies.compare import open_run
-from studies.pages import write_csv
+from studies.pages import BLUE, GREY, save, subplots, write_csv
 from studies.tables import points
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
@@ -82,14 +83,37 @@ def to_markdown(rows: Sequence[dict]) -> str:
     )
 
 
+def draw(rows: Sequence[dict], path: Path) -> None:
+    """Write the curves of both orders, with intervals, as a PNG."""
+    figure, axes = subplots()
+    curves = (
+        ("least sure first", BLUE, ("least_sure", "low", "high")),
+        ("at random", GREY, ("random", "random_low", "random_high")),
+    )
+    shares = [row["share"] for row in rows]
+    for label, color, names in curves:
+        value, low, high = ([row[name] for row in rows] for name in names)
+        axes.plot(shares, value, "o-", color=color, label=label)
+        axes.fill_between(shares, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.set_xticks(shares)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("share of the products that people decide")
+    axes.set_ylabel("accuracy of all, with 95 % intervals")
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
 def report(arguments: argparse.Namespace) -> str:
-    """Write the CSV if it was asked for; returns the table in Markdown."""
+    """Write the CSV and the figure that were asked for; returns the table in Markdown."""
     experiment = open_run(arguments.run).experiment
     part = read_part(experiment, experiment.config.stack_part)
     rows = review_curve(part, SHARES, experiment.config.seed)
     if arguments.csv:
         columns = [{name: row[name] for name in COLUMNS} for row in rows]
         write_csv(Path(arguments.csv), columns, COLUMNS)
+    if arguments.figure:
+        draw(rows, Path(arguments.figure))
     return to_markdown(rows)
 
 
@@ -102,6 +126,7 @@ def main() -> int:
     )
     parser.add_argument("run", help="folder of a finished run, as work/fashion")
     parser.add_argument("--csv", default="", metavar="FILE", help="the table with all digits")
+    parser.add_argument("--figure", default="", metavar="FILE", help="the curve, as a PNG")
     return print_report(parser.parse_args(), report)
 
 

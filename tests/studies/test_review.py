@@ -1,9 +1,10 @@
 """What a review earns, compared with counting by hand."""
 
+import cv2
 import numpy as np
 import pytest
 
-from studies.review import COLUMNS, review_curve, to_markdown
+from studies.review import COLUMNS, draw, review_curve, to_markdown
 from tests.output.report.parts import part_of, random_part
 
 
@@ -32,3 +33,8 @@ def test_sure_predictions_are_worth_less_to_review():
     np.testing.assert_allclose(
         rows[0]["least_sure"], part.correct.mean() + 0.2 * rows[0]["corrected"], atol=1e-9
     )
+
+
+def test_the_curve_is_drawn(tmp_path):
+    draw(review_curve(random_part(200, 4), (0.0, 0.1, 0.2), 0), tmp_path / "review.png")
+    assert cv2.imread(str(tmp_path / "review.png")).std() > 10
