@@ -21,6 +21,7 @@ other on a busy machine cost ten times the work, two fits side by side cost noth
 """
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -183,7 +184,9 @@ class FoldModels:
 
         def fit_fold(k: int, threads: int) -> None:
             if not model_file.is_intact(self.path(f"fold-{k}")):
+                start = time.perf_counter()
                 self.save(f"fold-{k}", registry.fit(task(k, threads)))
+                write_json(self.folder / f"_time-{k}.json", time.perf_counter() - start)
 
         run_in_threads(fit_fold, self.num_folds, self.threads, self.booster, self.sequential)
 

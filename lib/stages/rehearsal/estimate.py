@@ -5,6 +5,7 @@ too, beyond what every start costs (`costs_after`), and to epochs, views and tre
 rehearsal had fewer. Networks train at the rate of the last epoch, when nothing warms up any more.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,7 @@ def costs_after(
     rates: dict[str, float] = {}
     for path, work in works.items():
         if work.units:
-            rate = before[path].seconds / work.units
+            rate = growing_seconds(path, before[path].seconds) / work.units
             rates[work.kind] = min(rate, rates.get(work.kind, rate))
     after = {}
     for path, work in works.items():
@@ -181,6 +182,15 @@ def costs_after(
             seconds = _training_seconds(experiment, rehearsal, rest[0], rest[1], sizes)
         after[path] = Cost(seconds, 0.0, before[path].disk * work.bytes)
     return after
+
+
+def growing_seconds(path: Path, seconds: float) -> float:
+    """Of the seconds of an artifact, those that grow with what it is made of.
+
+    The first folds of a booster also load its library: all folds count as the quickest.
+    """
+    folds = [json.loads(file.read_text()) for file in path.glob("_time-*.json")]
+    return seconds * min(folds) * len(folds) / sum(folds) if folds else seconds
 
 
 def _name(rehearsal: Experiment, path: Path) -> tuple[str, ...]:

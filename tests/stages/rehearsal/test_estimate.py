@@ -3,7 +3,7 @@ import pytest
 from lib.config.load import load
 from lib.pipeline.experiment import Experiment
 from lib.stages.rehearsal.derive import rehearsal_of
-from lib.stages.rehearsal.estimate import Sizes, duration, work_of
+from lib.stages.rehearsal.estimate import Sizes, duration, growing_seconds, work_of
 
 CONFIG = load("configs/fashion.toml")
 DRAWN = rehearsal_of(Experiment(CONFIG), 1000).config
@@ -45,6 +45,13 @@ def test_sources_with_as_many_columns_share_a_rate_and_the_draw_takes_no_place()
     assert kinds[0] == kinds[1] != kinds[2]
     assert work_of(CONFIG, DRAWN, ("extract", "train"), SIZES).bytes == 0
     assert work_of(CONFIG, DRAWN, ("extract", "whole", "train"), SIZES).bytes == 1
+
+
+def test_what_a_booster_loads_first_does_not_grow(tmp_path):
+    assert growing_seconds(tmp_path, 8.0) == 8.0
+    for fold, seconds in enumerate((5.0, 1.0, 1.0, 1.0)):
+        (tmp_path / f"_time-{fold}.json").write_text(str(seconds))
+    assert growing_seconds(tmp_path, 8.0) == 4.0
 
 
 @pytest.mark.parametrize(
