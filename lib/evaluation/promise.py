@@ -15,6 +15,8 @@ from lib.evaluation.abstention import MAX_AUC
 from lib.evaluation.metrics import Estimate, accuracy
 from lib.evaluation.shift import Shift, measure_shift
 
+MAX_WIDTH = 0.5  # of the interval of an AUC that tells something
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -46,6 +48,12 @@ class Promise:
         return self.auc.low > 0.5
 
     @property
+    def too_few(self) -> bool:
+        """Whether there are too few products to tell whether they differ."""
+        auc = self.images.auc
+        return not self.differs and auc.high - auc.low > MAX_WIDTH
+
+    @property
     def withdrawn(self) -> bool:
         """Whether they differ so much that no prediction can be accepted."""
         return self.auc.low > MAX_AUC
@@ -58,6 +66,7 @@ class Promise:
             "effective": round(self.images.effective, 1),
             "unlike_any": round(float(np.mean(~self.supported)), 6),
             "differs": self.differs,
+            "too_few": self.too_few,
             "withdrawn": self.withdrawn,
             "expected_accuracy": asdict(self.expected),
         }
@@ -67,7 +76,7 @@ class Promise:
         auc = f"AUC {self.auc.value:.2f} ({self.auc.low:.2f} .. {self.auc.high:.2f})"
         low, high = self.expected.low, self.expected.high
         expect = f"expect an accuracy of {self.expected.value:.4f} ({low:.4f} .. {high:.4f})"
-        if (self.images.auc.low, self.images.auc.high) == (0, 1):
+        if self.too_few:
             return (
                 f"too few products to tell whether they look like the labelled ones; {expect} there"
             )

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from lib.evaluation.abstention import MAX_AUC
 from lib.evaluation.metrics import Estimate, accuracy
@@ -32,6 +33,7 @@ def measured(labelled, new):
 def test_without_a_shift_the_line_says_so():
     same = measured(columns(300, 0), columns(200, 1))
     assert not same.differs
+    assert not same.too_few
     assert not same.withdrawn
     auc = same.auc
     assert same.line(0.9) == (
@@ -60,8 +62,11 @@ def test_the_line_says_by_how_many_points_the_accuracy_may_be_off():
     )
 
 
-def test_a_single_product_cannot_be_compared():
-    line = promise(Estimate(0.5, 0.0, 1.0, 301)).line(0.9)
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (0.01, 0.99), (0.2, 0.71)])
+def test_few_products_cannot_be_compared(ends):
+    few = promise(Estimate(0.5, *ends, 301))
+    assert few.too_few
+    line = few.line(0.9)
     assert line == (
         "too few products to tell whether they look like the labelled ones;"
         " expect an accuracy of 0.8000 (0.6200 .. 0.8500) there"
@@ -100,6 +105,7 @@ def test_json_holds_every_test_and_its_verdict():
         "effective": 300.0,
         "unlike_any": 0.5,
         "differs": True,
+        "too_few": False,
         "withdrawn": True,
         "expected_accuracy": {"value": 0.8, "low": 0.62, "high": 0.85, "n": 200},
     }

@@ -24,7 +24,7 @@ from lib.output.report.blocks import (
     missing,
     percent,
 )
-from lib.output.report.charts import GROUND, SERIES, draw
+from lib.output.report.charts import GROUND, SERIES, draw, whole_numbers
 from lib.output.report.names import ClassNames
 from lib.output.report.neighbors import Neighborhood
 from lib.output.report.pictures import Pictures
@@ -87,6 +87,8 @@ def headline_section(new: NewProducts, facts: dict[str, Any], ladder: str) -> Se
     aucs = promise["auc"]
     auc = aucs[max(aucs, key=lambda name: aucs[name]["low"])]
     alike = "unlike the labelled" if promise["differs"] else "no difference found"
+    if promise.get("too_few"):  # absent in runs of older versions
+        alike = "too few products to tell"
     tiles = [
         Tile("Products", f"{total:,}", f"{blind:,} without a readable picture", THESE),
         Tile("Accepted", percent(accepted / total), f"{accepted:,} of {total:,}", THESE),
@@ -134,6 +136,7 @@ def _paint(axes: Axes, new: NewProducts) -> None:
     labels, colors = ["accepted", "not accepted"], [SERIES[2], SERIES[1]]
     axes.hist(parts, bins, stacked=True, color=colors, label=labels, edgecolor=GROUND)
     axes.set(xlim=(0, 1), xlabel="probability", ylabel="products")
+    whole_numbers(axes.yaxis)
     axes.legend()
 
 

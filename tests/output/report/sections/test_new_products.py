@@ -34,6 +34,7 @@ FACTS = {
     "new": {
         "expected_accuracy": ESTIMATE,
         "differs": True,
+        "too_few": False,
         "auc": {
             "images": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4},
             "nearest_cos": {"value": 0.71, "low": 0.61, "high": 0.8, "n": 4},
