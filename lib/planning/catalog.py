@@ -18,7 +18,7 @@ from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.pipeline.predict_target import predict_target
-from lib.planning.columns import decide_columns
+from lib.planning.columns import decide_columns, encoding_of
 from lib.planning.request import Request
 from lib.runtime.workers import num_threads
 from lib.stages import extract
@@ -70,8 +70,11 @@ def look(request: Request) -> Data:
         return decide_columns(path, Path(request.images) if request.images else None, data, given)
     if request.images:
         raise UserError(f"--images {request.images}: {path} is no table, and has its own images")
-    if kind == "bson" and "categories" not in given:
-        data = replace(data, categories=_category_table(path, data.categories))
+    if kind == "bson":
+        table = data.categories if "categories" in given else _category_table(path, data.categories)
+        data = replace(data, categories=table)
+        if (path.parent / table).is_file():  # else stage 01 says what is missing
+            data = replace(data, encoding=encoding_of(path.parent / table, data.encoding))
     return data
 
 
@@ -171,8 +174,8 @@ def lines(data: Data, facts: Facts) -> Sequence[str]:
             if group
             else "no column plainly says which products belong together; near twins do"
         )
-        if data.encoding != "auto":
-            found.append(f"the table is read as {data.encoding}")
+    if data.encoding != "auto":
+        found.append(f"the table is read as {data.encoding}")
     if "test" in facts.products:
         found.append(
             f"{facts.products['test']:,} products to classify, {facts.images['test']:,} images"

@@ -86,9 +86,7 @@ def read_table(path: Path, data: Data) -> Table:
     A table without a byte-order mark that is not UTF-8 is read as Excel of western Europe writes
     it. Raises UserError if its header cannot be read, or it has no rows.
     """
-    form = TableFormat(data.encoding, data.separator)
-    if data.encoding == "auto" and not _is_unicode(path):
-        form = TableFormat(EXCEL, data.separator)
+    form = TableFormat(encoding_of(path, data.encoding), data.separator)
     header = read_header(path, form)
     counts = Counter(header)
     names = [name for name in header if name and counts[name] == 1]
@@ -102,6 +100,11 @@ def read_table(path: Path, data: Data) -> Table:
     if not names or not values[names[0]]:
         raise UserError(f"{path}: a header, but no rows that can be read; write one for a product")
     return Table(path, values, form)
+
+
+def encoding_of(path: Path, given: str) -> str:
+    """The encoding of a table: the one that is given, or for "auto" what its head shows."""
+    return EXCEL if given == "auto" and not _is_unicode(path) else given
 
 
 def _is_unicode(path: Path) -> bool:

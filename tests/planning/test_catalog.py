@@ -44,6 +44,28 @@ def test_bson_with_a_table_of_categories_of_any_name(tmp_path, write_bson, write
     assert (facts.labelled, facts.classes, facts.ids) == (8, 2, True)
 
 
+def test_categories_of_an_older_excel_are_read_as_it_writes_them(tmp_path, write_bson):
+    path = write_bson([product(n, [jpeg(n)], 7 + n % 2) for n in range(8)])
+    table = tmp_path / "category_names.csv"
+    header = "category_id,category_level1,category_level2,category_level3\n"
+    table.write_bytes((header + "7,Bébé,a,b\n8,Café,c,d\n").encode("cp1252"))
+    request = request_of(tmp_path, path)
+    data = look(request)
+    assert data.encoding == "cp1252"
+    facts = facts_of(request)
+    assert facts.classes == 2
+    assert "the table is read as cp1252" in lines(data, facts)
+    assert look(request_of(tmp_path, path, None, None, "data.encoding=latin-1")).encoding == (
+        "latin-1"
+    )
+
+
+def test_a_table_of_categories_that_is_not_there_is_one_line(tmp_path, write_bson):
+    path = write_bson([product(1, [jpeg(1)], 7)])
+    with pytest.raises(UserError, match=r"absent\.csv"):
+        facts_of(request_of(tmp_path, path, None, None, "data.categories=absent.csv"))
+
+
 def test_bson_without_categories_is_one_line(tmp_path, write_bson):
     path = write_bson([product(1, [jpeg(1)], 7)])
     with pytest.raises(UserError, match="no table of its categories beside it; put category_names"):
