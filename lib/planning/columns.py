@@ -137,7 +137,7 @@ def _images_of(table: Table, images: Path | None, data: Data, given: str | None)
     }
     best = max(shares.values())
     if best < MIN_FILES:
-        _raise_no_images(table, folders)
+        _raise_no_images(table, folders, shares)
     folder = next(folder for (_, folder), share in shares.items() if share == best)
     fitting = [name for name in names if shares[name, folder] >= MIN_FILES]
     column = _choose(table, "images", "images_column", _by_order(fitting, IMAGE_NAMES))
@@ -168,16 +168,24 @@ def _split(value: str) -> list[str]:
     return parts if len(parts) > 1 else []
 
 
-def _raise_no_images(table: Table, folders: Sequence[Path]) -> None:
+def _raise_no_images(
+    table: Table, folders: Sequence[Path], shares: Mapping[tuple[str, Path], float]
+) -> None:
     for name, values in table.columns.items():
         if any(re.match(r"https?://", value) for value in values[:MAX_FILES]):
             raise UserError(
                 f"{table.path}: no column names files, but {name} has addresses; download them, and"
                 " name the files in the table"
             )
+    name, folder = max(shares, key=lambda pair: shares[pair])
+    if share := shares[name, folder]:
+        raise UserError(
+            f"{table.path}: {share:.0%} of the values of {name!r} are files in {folder}, and fewer"
+            " of other columns; put all there, or give their folder by --images FOLDER"
+        )
     raise UserError(
-        f"{table.path}: no column names files in {', '.join(map(str, folders[:3]))}; it has:"
-        f" {_shown(table.columns)}. Give their folder by --images FOLDER"
+        f"{table.path}: no column names files in {', '.join(map(str, dict.fromkeys(folders[:3])))};"
+        f" it has: {_shown(table.columns)}. Give their folder by --images FOLDER"
     )
 
 
@@ -216,12 +224,23 @@ def find_label(table: Table, exclude: Iterable[str] = ()) -> str:
     fitting = _without_doubles(table, fitting)
     named = [name for name in fitting if _plain(name) in LABEL_NAMES]
     worded = [name for name in fitting if any(word in _plain(name) for word in LABEL_WORDS)]
+    single = [n for n in table.columns if _plain(n) in LABEL_NAMES and len(_values(table, n)) == 1]
+    if not fitting and single:
+        value = next(iter(_values(table, single[0])))
+        raise UserError(
+            f"{table.path}: {single[0]!r} has one value, {value!r}; a classifier needs two classes"
+            " or more"
+        )
     if not fitting:
         raise UserError(
             f"{table.path}: no column has values that repeat, as labels do; it has:"
             f" {_shown(table.columns)}; name one with --set data.label_column=COLUMN"
         )
     return _choose(table, "labels", "label_column", named or worded or fitting)
+
+
+def _values(table: Table, name: str) -> set[str]:
+    return {value for value in table.columns[name] if value}
 
 
 def _repeats(values: Sequence[str]) -> bool:

@@ -136,6 +136,20 @@ def test_labels_that_do_not_repeat_are_one_line(shop):
         found(path)
 
 
+def test_a_single_class_is_one_line(shop):
+    path = shop(columns(**{"Product Category": ["Shirts"] * 12}))
+    with pytest.raises(UserError, match="'Product Category' has one value, 'Shirts'; a classifier"):
+        found(path)
+
+
+def test_missing_images_are_one_line_with_their_share(shop, tmp_path):
+    path = shop(columns())
+    for number in range(9):
+        (tmp_path / "images" / f"{number}.jpg").unlink()
+    with pytest.raises(UserError, match=r"25% of the values of 'Image' are files in .*images, and"):
+        found(path)
+
+
 def test_addresses_are_one_line(shop):
     path = shop(columns(Image=[f"https://shop/{n}.jpg" for n in range(12)]))
     with pytest.raises(UserError, match="Image has addresses; download them"):

@@ -14,7 +14,7 @@ from lib.utils.files import atomic_write
 
 FOLDER = "rehearsal"  # below `work`
 EPOCHS = 2  # of the body: the first warms up, the second is measured
-TREES, FOREST_TREES, GREEDY_STEPS = 20, 10, 5
+TREES, FOREST_TREES, GREEDY_STEPS = 100, 30, 5  # fewer trees: mostly what a fit begins with
 MIN_PART = 0.2  # of the products in `locked` and, if it is used, in `holdout`
 MIN_PRECISION = 0.5  # of networks that have hardly learned, so that some products get labels
 

@@ -170,9 +170,10 @@ def costs_after(
         for path in before
     }
     rates: dict[str, float] = {}
+    threads = workers.num_threads(experiment.config.run)
     for path, work in works.items():
         if work.units:
-            rate = growing_seconds(path, before[path].seconds) / work.units
+            rate = growing_seconds(path, before[path].seconds, threads) / work.units
             rates[work.kind] = min(rate, rates.get(work.kind, rate))
     after = {}
     for path, work in works.items():
@@ -184,13 +185,15 @@ def costs_after(
     return after
 
 
-def growing_seconds(path: Path, seconds: float) -> float:
+def growing_seconds(path: Path, seconds: float, threads: int) -> float:
     """Of the seconds of an artifact, those that grow with what it is made of.
 
-    The first folds of a booster also load its library: all folds count as the quickest.
+    A booster also loads libraries, before and in its first folds. So its folds count, as many at
+    once as there are threads, and each of them as the quickest.
     """
     folds = [json.loads(file.read_text()) for file in path.glob("_time-*.json")]
-    return seconds * min(folds) * len(folds) / sum(folds) if folds else seconds
+    at_once = min(threads, len(folds))
+    return min(seconds, min(folds) * len(folds) / at_once) if folds else seconds
 
 
 def _name(rehearsal: Experiment, path: Path) -> tuple[str, ...]:

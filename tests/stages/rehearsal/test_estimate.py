@@ -25,9 +25,9 @@ SIZES = Sizes(
         ("predictions/lite0/locked", 4 * 200, 5 * 12 * 4 * 200),
         ("embeddings/lite0/fold1/train", 1000, 20 * 1000),
         ("features/lite0/test", 500, 11 * 500),
-        ("stack/lite0/l2/lightgbm", 800, 10 * 30 * 800),  # 200 trees instead of 20
-        ("stack/lite0/l2/random_forest", 800, 10 * 30 * 800),
-        ("scores/lite0/l3/test", 500, 10 * 11 * 500),
+        ("stack/lite0/l2/lightgbm", 800, 2 * 30 * 800),  # 200 trees instead of 100
+        ("stack/lite0/l2/random_forest", 800, 100 / 30 * 30 * 800),
+        ("scores/lite0/l3/test", 500, 2 * 11 * 500),
         ("blend", 800, 30 * 800),
         ("submit", 500, 11 * 500),
     ],
@@ -48,10 +48,12 @@ def test_sources_with_as_many_columns_share_a_rate_and_the_draw_takes_no_place()
 
 
 def test_what_a_booster_loads_first_does_not_grow(tmp_path):
-    assert growing_seconds(tmp_path, 8.0) == 8.0
+    assert growing_seconds(tmp_path, 8.0, 2) == 8.0
     for fold, seconds in enumerate((5.0, 1.0, 1.0, 1.0)):
         (tmp_path / f"_time-{fold}.json").write_text(str(seconds))
-    assert growing_seconds(tmp_path, 8.0) == 4.0
+    assert growing_seconds(tmp_path, 8.0, 2) == 2.0
+    assert growing_seconds(tmp_path, 8.0, 16) == 1.0
+    assert growing_seconds(tmp_path, 0.5, 16) == 0.5
 
 
 @pytest.mark.parametrize(
