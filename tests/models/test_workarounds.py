@@ -129,8 +129,9 @@ def test_a_checkpoint_of_one_long_name_is_refused_at_once(tmp_path):
 
 def test_without_a_network_the_hub_is_not_asked(monkeypatch):
     import_torchvision()
-    from huggingface_hub import constants
     from timm.models import load_state_dict_from_hf
+
+    constants = importlib.import_module("huggingface_hub.constants")
 
     def unknown(host, port):
         raise socket.gaierror(-2, f"{host} not known")

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from lib.errors import UserError
 
 HEAD_BYTES = 512
+MIN_BSON = 5  # bytes of an empty document
 GZIP = "a gzip archive"
 UNPACK, FETCH = "unpack it first", "download the file itself"
 CONVERT = "convert it first"
@@ -47,12 +49,24 @@ def other_kind(path: Path, wanted: str = "") -> str:
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    if BSON.match(head):  # its first two bytes may be those of a gzip archive
-        return ""
+        if _is_bson(file, head):  # its first three bytes may be those of a gzip archive
+            return ""
     for pattern, name, remedy in PATTERNS:
         if pattern.match(head):
             return "" if name == wanted else f"{name}; {remedy}"
     return ""
+
+
+def _is_bson(file: BinaryIO, head: bytes) -> bool:
+    """Whether a document of BSON starts the file: its length, a type, a key, and a zero at its end.
+
+    The time in the head of a gzip archive may look like a type and a key, but not like the rest.
+    """
+    length = int.from_bytes(head[:4], "little")
+    if length < MIN_BSON or not BSON.match(head):
+        return False
+    file.seek(length - 1)
+    return file.read(1) == b"\x00"
 
 
 def check_kind(path: Path, expected: str, wanted: str = "") -> None:

@@ -66,6 +66,22 @@ def test_text_is_no_other_kind(tmp_path, data):
     assert other_kind(tmp_path / "f") == ""
 
 
+@pytest.mark.parametrize("low_byte", [0, 1, 2, 19])
+def test_a_gzip_archive_is_one_at_any_time(tmp_path, low_byte):
+    """Its time, with a low byte that is a type of BSON, is followed by what looks like a key."""
+    path = tmp_path / "a.bson"
+    packed = bytearray(gzip.compress(b"x", mtime=0x61616100 + low_byte))
+    packed[8] = 0  # of another level of compression
+    path.write_bytes(bytes(packed))
+    assert other_kind(path) == "a gzip archive; unpack it first"
+
+
+@pytest.mark.parametrize("head", [b"\0\0\0\0\1a\0", b"\5\0\0\0\1a\0"])
+def test_a_length_that_no_document_has_is_no_bson(tmp_path, head):
+    (tmp_path / "a.bson").write_bytes(head)
+    assert other_kind(tmp_path / "a.bson") == ""
+
+
 @pytest.mark.parametrize("length", [0x8B1F, 0x88B1F, 0x18B1F])
 def test_a_record_whose_length_begins_as_a_gzip_archive_is_bson(tmp_path, length):
     empty = len(bson.encode({"_id": 1, "picture": b""}))
