@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lib.data.records import CorruptRecord
 from lib.errors import UserError
@@ -56,12 +56,7 @@ def read_rows(
     csv.field_size_limit(MAX_FIELD)
     with source.open(newline="", encoding=encoding, errors="surrogateescape") as file:
         try:
-            first = file.readline()
-            skipped = int(first.startswith("sep="))  # of Excel: the separator, before the header
-            first = file.readline() if skipped else first
-            separator = SEPARATORS.get(form.separator) or _recognize_separator(first, columns)
-            reader = csv.reader(chain([first], file), delimiter=separator, strict=True)
-            header = [name.strip() for name in _next_row(source, reader)]
+            reader, header, skipped = _read_header(source, file, form, columns)
             indices = [_column_index(source, header, column) for column in columns]
             yield from _read_body(reader, skipped, len(header), indices, corrupt, encoding)
         except UnicodeError as error:
@@ -75,13 +70,21 @@ def read_header(source: Path, form: TableFormat | None = None) -> list[str]:
     csv.field_size_limit(MAX_FIELD)
     with source.open(newline="", encoding=encoding, errors="surrogateescape") as file:
         try:
-            first = file.readline()
-            first = file.readline() if first.startswith("sep=") else first
+            return _read_header(source, file, form, [])[1]
         except UnicodeError as error:
             raise UserError(f"{source}: not {encoding}: {error}; {OTHER_ENCODING}") from None
-        separator = SEPARATORS.get(form.separator) or _recognize_separator(first, [])
-        reader = csv.reader(chain([first], file), delimiter=separator, strict=True)
-        return [name.strip() for name in _next_row(source, reader)]
+
+
+def _read_header(
+    source: Path, file: TextIO, form: TableFormat, columns: Sequence[str]
+) -> tuple[Any, list[str], int]:
+    """A reader of the rows below the header, its names, and how many lines are above it."""
+    first = file.readline()
+    skipped = int(first.startswith("sep="))  # of Excel: the separator
+    first = file.readline() if skipped else first
+    separator = SEPARATORS.get(form.separator) or _recognize_separator(first, columns)
+    reader = csv.reader(chain([first], file), delimiter=separator, strict=True)
+    return reader, [name.strip() for name in _next_row(source, reader)], skipped
 
 
 def _read_body(
