@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lib.errors import UserError
@@ -42,7 +43,7 @@ class PredictTarget:
     source: str
     slug: str
 
-    @property
+    @cached_property
     def is_small(self) -> bool:
         """Whether importing libraries once for each stage takes longer than the products do."""
         if self.path.is_dir():

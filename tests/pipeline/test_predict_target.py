@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.pipeline.predict_target import MAX_NAME_LENGTH, predict_target, slug
+from lib.pipeline.predict_target import MAX_NAME_LENGTH, SMALL, predict_target, slug
 
 
 def test_a_folder_of_arrays_is_npy_and_one_with_an_image_is_folders(tmp_path):
@@ -46,6 +46,15 @@ def test_a_path_is_absolute_and_every_spelling_has_the_same_slug(tmp_path, monke
     targets = [predict_target(name) for name in (f"{tmp_path}/b/../a/", "a", "./a", "b/../a")]
     assert {target.path for target in targets} == {tmp_path / "a"}
     assert len({target.slug for target in targets}) == 1
+
+
+def test_files_are_small_together(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(b"x" * (SMALL // 2))
+    assert predict_target(str(tmp_path)).is_small
+    assert predict_target(str(tmp_path / "a.jpg")).is_small
+    (tmp_path / "c.jpg").write_bytes(b"x")
+    assert not predict_target(str(tmp_path)).is_small
 
 
 def test_a_slug_holds_the_name_and_a_digest_of_the_whole_path():
