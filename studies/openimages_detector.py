@@ -1,12 +1,13 @@
 """A single-shot detector beside the cascade: RetinaNet of torchvision on the same frozen backbone.
 
     python -m studies.openimages_detector --config configs/openimages.toml
+    python -m studies.openimages_detector --config configs/openimages.toml --epochs 12
 
 Run stages 01 to 03 of the config first. The detector trains on the images of `studies.cascade`, all
-but fold 0, for the epochs of the model of all classes, and finds boxes in those of fold 0. Its
-backbone is the one of that model with the same weights, frozen, as there; a feature pyramid on
-the maps of 8, 16 and 32 pixels and the two heads are trained. Boxes of a class with a class below
-it that is also asked for count for both, as in the cascade.
+but fold 0, for as many epochs as the model of all classes (`--epochs`), and finds boxes in those of
+fold 0. Its backbone is the one of that model with the same weights, frozen, as there; a feature
+pyramid on the maps of 16 and 32 pixels and two coarser ones, and the two heads, are trained. Boxes
+of a class with a class below it that is also asked for count for both, as in the cascade.
 
 The costs are forward passes on this machine, side by side in one run, with the choice of boxes for
 the detector and without it for masks; the cascade's are the classifiers (all folds and views) and
@@ -27,6 +28,7 @@ from typing import Final
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from lib.config.load import load
 from lib.config.model import Model
@@ -49,12 +51,11 @@ from studies import tables
 from studies.cascade import FOLD, HeldOut, make_variant, train
 from studies.command import config_parser, print_report
 
-EPOCHS = 12
 BATCH_SIZE = 16
 LR, WEIGHT_DECAY = 1e-3, 0.01
 MAX_NORM = 1.0  # of the gradients
-PYRAMID_STRIDE: Final = 8  # pixels; side of the cells of the largest map
-ANCHORS = (3, 4.24)  # sides of the square anchors of a level, in cells of its map
+PYRAMID_STRIDE: Final = 16  # pixels; side of the cells of the largest map, as of the masks
+ANCHORS = (2, 3, 4.24)  # sides of the square anchors of a level, in cells of its map
 MIN_SCORE, MAX_IOU, MAX_BOXES = 0.05, 0.5, 100  # of found boxes, as torchvision has them
 TIMED_IMAGES, TIMED_ROUNDS = 16, 5
 
@@ -169,7 +170,10 @@ def own_boxes(boxes: ChannelBoxes, classes: Classes, image: int) -> dict[str, to
 
 
 def train_detector(
-    detector: nn.Module, batches: list[tuple[np.ndarray, list[dict[str, torch.Tensor]]]], seed: int
+    detector: nn.Module,
+    batches: list[tuple[np.ndarray, list[dict[str, torch.Tensor]]]],
+    epochs: int,
+    seed: int,
 ) -> None:
     """Train the parts that are not frozen, in place, at a rate that falls as a cosine.
 
@@ -178,17 +182,17 @@ def train_detector(
     rng = np.random.default_rng(seed)
     trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, LR, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, EPOCHS * len(batches))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, epochs * len(batches))
     detector.train()
-    for _ in range(EPOCHS):
-        for number in rng.permutation(len(batches)).tolist():
-            images, targets = _flip(*batches[number]) if rng.random() < 0.5 else batches[number]
-            loss = sum(detector(list(_floats(images)), _in_pixels(targets, images)).values())
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained, MAX_NORM)
-            optimizer.step()
-            schedule.step()
+    order = [number for _ in range(epochs) for number in rng.permutation(len(batches)).tolist()]
+    for number in tqdm(order, desc="detector", unit=" batches", mininterval=5):
+        images, targets = _flip(*batches[number]) if rng.random() < 0.5 else batches[number]
+        loss = sum(detector(list(_floats(images)), _in_pixels(targets, images)).values())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, MAX_NORM)
+        optimizer.step()
+        schedule.step()
 
 
 def _flip(
@@ -270,7 +274,8 @@ def report(arguments: argparse.Namespace) -> str:
     held_out, settings = HeldOut(base, variant), config.cascade
     hierarchy, rows = read_hierarchy(base.path("extract/hierarchy")), held_out.truth.classes
     classes = Classes(rows, hierarchy.is_above[np.ix_(rows, rows)].T)
-    detector, timed = _train_without_fold(base, whole[0], classes)
+    epochs = arguments.epochs or num_epochs(config.models[whole[0]])
+    detector, timed = _train_without_fold(base, whole[0], classes, epochs)
     boxes = find_boxes(detector, _read_images(base, whole[0], held_out.images), classes)
     routes = held_out.routes(settings)
     costs, detector_ms = measure_costs(base), measure_detector_ms(detector, timed)
@@ -285,8 +290,13 @@ def report(arguments: argparse.Namespace) -> str:
         ),
         "cascade": (cascade_ms, (cascade.matched, cascade.matched_all)),
     }
-    title = f"{len(held_out.images):,} images, {len(rows)} classes, {EPOCHS} epochs"
+    title = f"{len(held_out.images):,} images, {len(rows)} classes, {epochs} epochs of the detector"
     return f"### {title}\n\n{_table(measured, len(held_out.images))}"
+
+
+def num_epochs(model: Model) -> int:
+    """Number of epochs of a model, of its head alone and of all."""
+    return model.head_only_epochs + model.epochs
 
 
 def _read_images(
@@ -299,7 +309,7 @@ def _read_images(
 
 
 def _train_without_fold(
-    base: Experiment, name: str, classes: Classes
+    base: Experiment, name: str, classes: Classes, epochs: int
 ) -> tuple[nn.Module, np.ndarray]:
     """The detector, trained on the images of all folds but `FOLD`, and a batch to measure time."""
     splits, catalog = read_splits(base.path("extract/splits")), catalog_of_part(base, "train")
@@ -315,7 +325,7 @@ def _train_without_fold(
     ]
     torch.manual_seed(base.config.models[name].seed)
     detector = create_detector(base.config.models[name], len(classes.rows))
-    train_detector(detector, batches, base.config.models[name].seed)
+    train_detector(detector, batches, epochs, base.config.models[name].seed)
     return detector, batches[0][0]
 
 
@@ -337,6 +347,7 @@ def main() -> int:
     """Exit status: 0, or 2 after a user error."""
     description = "A single-shot detector on the same frozen backbone, beside the cascade."
     parser = config_parser("openimages_detector", description, "configs/openimages.toml")
+    parser.add_argument("--epochs", type=int, help="(default: those of the model of all classes)")
     return print_report(parser.parse_args(), report)
 
 

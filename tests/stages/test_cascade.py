@@ -191,11 +191,10 @@ def test_the_figure_draws_what_was_found_over_images_that_trained_nothing(folder
 
 
 def test_a_detector_learns_the_same_images_and_is_set_beside(folder, experiment, monkeypatch):
-    monkeypatch.setattr(openimages_detector, "EPOCHS", 2)
     monkeypatch.setattr(openimages_detector, "MIN_SCORE", 0.0)  # so that boxes are chosen
-    options = argparse.Namespace(config=str(folder / "tiny.toml"), set=[])
+    options = argparse.Namespace(config=str(folder / "tiny.toml"), set=[], epochs=2)
     title, _, _, _, *rows = openimages_detector.report(options).splitlines()
-    assert title.endswith("images, 5 classes, 2 epochs")
+    assert title.endswith("images, 5 classes, 2 epochs of the detector")
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[0] for row in cells] == ["detector", "masks of all classes (whole)", "cascade"]
     assert all(float(row[1]) > 0 for row in cells)  # two digits, however fast the machine is
