@@ -5,12 +5,16 @@
 
 Reads the predictions of stage 03; nothing is trained. The prediction of a product is the mean over
 its images and views, out-of-fold: by the networks that were trained without the product. Gains are
-over the first model, or over the one that `--first` names, on the same products.
+over the first model, or over the one that `--first` names, on the same products. "minutes" are
+those of the training of all folds. After stage 04 there are also the nearest labelled images of
+each class (`predict.embed_models`), alone and averaged with the networks by `blend_weight`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+
+import numpy as np
 
 from lib.config.load import load
 from lib.config.schema import Config
@@ -19,7 +23,10 @@ from lib.errors import UserError
 from lib.features.network import best_classes
 from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
-from lib.stages.read import catalog_of_part, num_classes, read_topk
+from lib.pipeline.manifest import read_manifest
+from lib.stages.blends.ladder_rows import neighbor_rows
+from lib.stages.order import declare_all
+from lib.stages.read import catalog_of_part, num_classes, read_candidates, read_topk
 from studies import tables
 from studies.tables import Answers
 
@@ -40,18 +47,42 @@ def read_answers(experiment: Experiment, model: str) -> Answers:
     return Answers(catalog.label[query.products], predicted)
 
 
+def read_neighbors(experiment: Experiment) -> dict[str, np.ndarray]:
+    """bool [products] for each line of the ladder's neighbors, on the rows of the boosters.
+
+    Empty without embeddings, or before stage 04.
+    """
+    part = experiment.config.stack_part
+    if not experiment.path(f"features/neighbors/{part}").is_dir():
+        return {}
+    catalog = catalog_of_part(experiment, "train")
+    query = make_query(catalog, read_splits(experiment.path("extract/splits")).products(part))
+    truth, candidates = catalog.label[query.products], read_candidates(experiment, part)
+    rows = neighbor_rows(experiment, part, candidates, query, truth, num_classes(experiment))
+    return {f"neighbors, {row.name}": row.correct for row in rows}
+
+
+def training_minutes(experiment: Experiment, model: str) -> float:
+    """Minutes that the training of all networks of a model took, as their manifests have them."""
+    networks = declare_all(experiment)["train"]
+    folder = experiment.path(f"cnn/{model}")
+    manifests = [read_manifest(a.path) for a in networks if a.path.is_relative_to(folder)]
+    return sum(manifest["seconds"] for manifest in manifests if manifest) / 60
+
+
 def compare(configs: Sequence[Config], first: str) -> str:
     """The table in Markdown, gains over the model `first` ("": the first one).
 
     Raises UserError if there is no such model, or if the configs have different products.
     """
-    correct = {
-        (model if len(configs) == 1 else f"{config.name}, {model}"): read_answers(
-            Experiment(config), model
-        ).correct
-        for config in configs
-        for model in config.classifiers
-    }
+    correct, minutes = {}, {}
+    for config in configs:
+        experiment, prefix = Experiment(config), "" if len(configs) == 1 else f"{config.name}, "
+        for model in config.classifiers:
+            correct[f"{prefix}{model}"] = read_answers(experiment, model).correct
+            minutes[f"{prefix}{model}"] = training_minutes(experiment, model)
+        neighbors = read_neighbors(experiment)
+        correct |= {f"{prefix}{name}": of_rule for name, of_rule in neighbors.items()}
     matches = [name for name in correct if name == first or name.endswith(f", {first}")]
     if first and not matches:
         raise UserError(f"no model {first!a}; choose one of: {', '.join(correct)}")
@@ -64,7 +95,8 @@ def compare(configs: Sequence[Config], first: str) -> str:
         )
     title = ", ".join(config.name for config in configs)
     rows = tables.compare({name: [of_model] for name, of_model in correct.items()})
-    return tables.to_markdown(title, rows)
+    cells = [f"{minutes[row.name]:.1f}" if row.name in minutes else "" for row in rows]
+    return tables.to_markdown(title, rows, minutes=cells)
 
 
 def main() -> int:

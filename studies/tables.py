@@ -122,13 +122,18 @@ def over_seeds(metric: Callable[..., Estimate], *correct: Sequence[np.ndarray]) 
     return metric(*(np.concatenate(seeds) for seeds in correct), group=product)
 
 
-def to_markdown(title: str, rows: Sequence[Row], metric: str = "out-of-fold") -> str:
-    """A heading and the table of `compare`; gains in percentage points."""
+def to_markdown(
+    title: str, rows: Sequence[Row], metric: str = "out-of-fold", minutes: Sequence[str] = ()
+) -> str:
+    """A heading and the table of `compare`; gains in percentage points.
+
+    minutes: a cell for each row, of its training; without them there is no such column.
+    """
     by_seed = any(row.gain_by_seed for row in rows)
-    header = ["", metric, "gain"] + ["seed by seed"] * by_seed
+    header = ["", *["minutes"] * bool(minutes), metric, "gain"] + ["seed by seed"] * by_seed
     lines = []
-    for row in rows:
-        cells = [row.name, _share(row.score), points(row.gain)]
+    for number, row in enumerate(rows):
+        cells = [row.name, *minutes[number : number + 1], _share(row.score), points(row.gain)]
         seeds = " ".join(f"{100 * value:+.2f}" for value in row.gain_by_seed)
         lines.append(cells + [seeds] * by_seed)
     return f"### {title}\n\n{table(header, lines)}"

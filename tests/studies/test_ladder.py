@@ -13,7 +13,7 @@ from lib.stages.blends.scores import best_member, scores_of_blend
 from lib.stages.order import STAGES, build_stage
 from lib.stages.read import read_candidates, read_scores
 from lib.utils.groups import group_argmax
-from studies import ladder
+from studies import ladder, models
 from tests.stages.stored_scores import NUM_PRODUCTS, write_scores
 
 SAMPLE = "configs/sample.toml"
@@ -125,6 +125,17 @@ def test_the_study_prints_two_tables(trained, capsys, monkeypatch):
     output = capsys.readouterr().out
     headings = [line for line in output.splitlines() if line.startswith("###")]
     assert headings == ["### Steps", "### Ablations, seeds of the boosters: 2"]
+
+
+def test_the_study_of_models_has_minutes_and_the_lines_of_the_neighbors(trained):
+    _, overrides = trained
+    table = models.compare([load(SAMPLE, overrides)], "").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[4:]]
+    names = ["small", "lite0", "neighbors, small", "neighbors, mean with the networks"]
+    assert [row[0] for row in cells] == names
+    assert [bool(row[1]) for row in cells] == [True, True, False, False]
+    # The neighbors are of the embeddings of trained networks, and there are six classes.
+    assert float(cells[2][2].split()[0]) > 1 / 6
 
 
 def test_an_experiment_that_is_not_trained_is_an_error(tmp_path):

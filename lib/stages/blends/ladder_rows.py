@@ -40,7 +40,7 @@ def ladder_rows(experiment: Experiment) -> list[LadderRow]:
 
     rows = _network_rows(experiment, query, truth, len(categories))
     if experiment.config.predict.embed_models:
-        rows += _neighbor_rows(experiment, candidates, query, truth, len(categories))
+        rows += neighbor_rows(experiment, "locked", candidates, query, truth, len(categories))
     if experiment.config.features.use_md5:
         rows += _hash_rule_rows(experiment, catalog, query, len(categories))
     rows.append(_recall_row(candidates, locked))
@@ -68,8 +68,9 @@ def _network_rows(
     return rows
 
 
-def _neighbor_rows(
+def neighbor_rows(
     experiment: Experiment,
+    part: str,
     candidates: CandidateRows,
     query: Query,
     truth: np.ndarray,
@@ -77,14 +78,15 @@ def _neighbor_rows(
 ) -> list[LadderRow]:
     """The nearest images of each candidate class alone, and averaged with all networks.
 
+    candidates: of a part of the labelled products. query: these products; truth: their class_ids.
     The scores of a product's candidates are divided by their sum; in the mean they weigh as much
     as the predictions of the network whose embeddings they are of.
     Source: 8th-place Cdiscount team.
     """
     query_row, weights = np.searchsorted(query.products, candidates.product), _weights(experiment)
-    networks = weighted_mean(read_topk_of_all(experiment, "locked"), weights, num_classes)
+    networks = weighted_mean(read_topk_of_all(experiment, part), weights, num_classes)
     columns = network_features(query, networks, "all", query_row, candidates.class_id, num_classes)
-    table = FeatureTable.load(experiment.path("features/neighbors/locked"))
+    table = FeatureTable.load(experiment.path(f"features/neighbors/{part}"))
     total, rows = np.nan_to_num(columns["all_mean"]) * sum(weights), []
     for name in experiment.config.predict.embed_models:
         share = np.nan_to_num(table.column(f"{name}_knn_share"))
