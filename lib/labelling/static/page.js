@@ -2,41 +2,25 @@
 // Shows one product at a time, sends the answer of a key or a click, then shows the next product.
 
 const { person, total, classNames } = JSON.parse(document.getElementById("task").textContent);
-const byId = (id) => document.getElementById(id);
 const filter = byId("filter"); // present only if there are more classes than digits
 const list = filter && classList(filter, byId("list"), byId("matches"), classNames);
-const MAX_PIXELATED = 64; // pixels: smaller images are enlarged pixel by pixel
 
 let state = null; // the server's last answer; null: unknown, must be fetched
 let ready = false; // the product is on the screen and no request is running
 const imagesByPosition = new Map(); // position -> promise of its images
-
-async function request(path, body) {
-  const options = body && {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  };
-  const response = await fetch(`/person/${person}/${path}`, options);
-  if (!response.ok && response.status !== 409) throw new Error(`status ${response.status}`);
-  return { stale: response.status === 409, state: await response.json() };
-}
 
 // Runs one request at a time. A key pressed meanwhile was not meant for the next product.
 async function run(path, body, summary) {
   if (body && !ready) return;
   ready = false;
   try {
-    const response = await request(path, body);
+    const response = await request(person, path, body);
     state = response.state;
     showMessage(response.stale ? "You continued in another window. This is your current product." : "");
     await show(response.stale ? "" : summary);
   } catch (error) {
     state = null;
-    showMessage(
-      "The server does not respond, so the last answer may not be saved. Check that the program is " +
-        "still running, then press any key to continue after your last saved answer.",
-    );
+    showMessage(NO_RESPONSE);
   }
 }
 
@@ -44,11 +28,6 @@ const answer = (classId) =>
   state.position < total &&
   run("answer", { position: state.position, class_id: classId }, classId === null ? "skipped" : classNames[classId]);
 const undo = () => state.position > 0 && run("undo", { position: state.position }, "undone");
-
-function showMessage(text) {
-  byId("message").textContent = text;
-  byId("message").hidden = !text;
-}
 
 async function show(summary) {
   const { position, images } = state;
@@ -73,24 +52,16 @@ async function show(summary) {
 function loadImages(position, count) {
   if (!imagesByPosition.has(position)) {
     for (const other of imagesByPosition.keys()) if (Math.abs(other - position) > 2) imagesByPosition.delete(other);
-    const promise = Promise.all(Array.from({ length: count }, (_, index) => loadImage(position, index, count)));
+    const promise = Promise.all(
+      Array.from({ length: count }, (_, index) => {
+        const text = `Product ${position + 1}` + (count > 1 ? `, image ${index + 1} of ${count}` : "");
+        return loadImage(`/person/${person}/image/${position}/${index}`, text, count > 1 ? 230 : 448);
+      }),
+    );
     promise.catch(() => imagesByPosition.delete(position));
     imagesByPosition.set(position, promise);
   }
   return imagesByPosition.get(position);
-}
-
-async function loadImage(position, index, count) {
-  const image = new Image();
-  image.src = `/person/${person}/image/${position}/${index}`;
-  image.alt = `Product ${position + 1}` + (count > 1 ? `, image ${index + 1} of ${count}` : "");
-  await image.decode();
-  const side = Math.max(image.naturalWidth, image.naturalHeight);
-  const pixelated = side <= MAX_PIXELATED;
-  const scale = (count > 1 ? 230 : 448) / side;
-  image.classList.toggle("pixelated", pixelated);
-  image.width = image.naturalWidth * (pixelated ? Math.max(1, Math.floor(scale)) : Math.min(scale, 3));
-  return image;
 }
 
 // The action of a key; undefined: the key keeps its usual meaning.

@@ -2,31 +2,18 @@
 // Shows the product that this person decides next, and sends the answer of a key or a click.
 
 const { person, classNames } = JSON.parse(document.getElementById("task").textContent);
-const byId = (id) => document.getElementById(id);
 const filter = byId("filter");
 const list = classList(filter, byId("list"), byId("matches"), classNames, true);
-const MAX_PIXELATED = 64; // pixels: smaller images are enlarged pixel by pixel
 
 let state = null; // the server's last answer; null: unknown, must be fetched
 let ready = false; // the product is on the screen and no request is running
-
-async function request(path, body) {
-  const options = body && {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  };
-  const response = await fetch(`/person/${person}/${path}`, options);
-  if (!response.ok && response.status !== 409) throw new Error(`status ${response.status}`);
-  return { stale: response.status === 409, state: await response.json() };
-}
 
 // Runs one request at a time. A key pressed meanwhile was not meant for the next product.
 async function run(path, body) {
   if (body && !ready) return;
   ready = false;
   try {
-    const response = await request(path, body);
+    const response = await request(person, path, body);
     state = response.state;
     showMessage(
       response.stale ? "This product was decided meanwhile, here or by another person. This is your current one." : "",
@@ -34,10 +21,7 @@ async function run(path, body) {
     await show();
   } catch (error) {
     state = null;
-    showMessage(
-      "The server does not respond, so the last answer may not be saved. Check that the program is " +
-        "still running, then press any key to continue after your last saved answer.",
-    );
+    showMessage(NO_RESPONSE);
   }
 }
 
@@ -47,11 +31,6 @@ function answer(kind, classId) {
   run("answer", kind === "class" ? { ...body, class_id: classId } : body);
 }
 const undo = () => state.last && run("undo", { product: state.last.product });
-
-function showMessage(text) {
-  byId("message").textContent = text;
-  byId("message").hidden = !text;
-}
 
 async function show() {
   const { item, last, decided, own, skipped, total } = state;
@@ -77,7 +56,7 @@ async function showItem(item) {
   const { place, images, choices, near } = item;
   const sources = Array.from({ length: images }, (_, index) => `/image/${place}/${index}`);
   const pictures = await Promise.all(
-    sources.map((source, index) => loadImage(source, `Image ${index + 1} of ${images}`, images > 1 ? 230 : 448)),
+    sources.map((source, index) => picture(source, `Image ${index + 1} of ${images}`, images > 1 ? 230 : 448)),
   );
   byId("images").replaceChildren(...(images ? pictures : ["No picture of it can be shown."]));
   byId("product").textContent = item.product;
@@ -114,26 +93,18 @@ async function nearCard(place, { rank, product, class_id: classId, cosine, image
   button.type = "button";
   button.dataset.classId = classId;
   button.title = `Labelled product ${product}, cosine ${cosine.toFixed(3)}`;
-  if (image) button.append(await loadImage(`/near/${place}/${rank}`, `Labelled product ${product}`, 80));
+  if (image) button.append(await picture(`/near/${place}/${rank}`, `Labelled product ${product}`, 80));
   button.append(nameOf(classId), element("small", "", cosine.toFixed(2)));
   return element("li", "", button);
 }
 
-async function loadImage(source, text, side) {
-  const image = new Image();
-  image.src = source;
-  image.alt = text;
+// A picture, or a word in its place if its file is gone.
+async function picture(source, text, side) {
   try {
-    await image.decode();
+    return await loadImage(source, text, side);
   } catch (error) {
-    return element("span", "", "no picture"); // its file is gone
+    return element("span", "", "no picture");
   }
-  const longer = Math.max(image.naturalWidth, image.naturalHeight);
-  const pixelated = longer <= MAX_PIXELATED;
-  const scale = side / longer;
-  image.classList.toggle("pixelated", pixelated);
-  image.width = image.naturalWidth * (pixelated ? Math.max(1, Math.floor(scale)) : Math.min(scale, 3));
-  return image;
 }
 
 // The action of a key; undefined: the key keeps its usual meaning.
