@@ -11,6 +11,7 @@
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products
 #   ./run_all.sh configs/fashion.toml --similar photo.jpg         or the id of a product
 #   ./run_all.sh configs/fashion.toml --review    people decide what was not accepted, on a local page
+#   ./run_all.sh configs/fashion.toml --with-reviewed     run again with their answers as labels
 #
 # With --data: --test PATH, --images FOLDER, --time-limit 20m, --quality fast|good|best.
 # With --review: --new PATH, --people N, --port N, --export.
@@ -51,7 +52,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,25s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ -n "$planned" ]; then

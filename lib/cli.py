@@ -20,7 +20,7 @@ from lib.config.schema import Run
 from lib.config.write import to_toml
 from lib.errors import UserError
 from lib.pipeline import executor
-from lib.pipeline.artifact import Artifact, Status, status, status_all
+from lib.pipeline.artifact import Artifact, Status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.integrity import check_intact, verify
 from lib.pipeline.listing import state_lines
@@ -35,6 +35,7 @@ from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
 from lib.stages.pages.similar import similar
 from lib.stages.rehearsal.remaining import status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
+from lib.stages.review import next_round
 from lib.stages.review import run as review
 from lib.utils.files import atomic_write, file_lock
 
@@ -98,6 +99,7 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         " and estimate time, memory and disk of the whole",
     )
     review.add_options(parser)
+    next_round.add_options(parser)
     return _exit_status(parser.parse_args(argv), _run_all)
 
 
@@ -183,7 +185,7 @@ def _build_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.
     artifacts = declare_all(experiment)
     check_frozen(experiment, artifacts, arguments.config, arguments.set)
     _check_earlier_stages(stage, artifacts)
-    if _has_work(artifacts[stage.NAME], arguments.rebuild):
+    if executor.has_work(artifacts[stage.NAME], arguments.rebuild):
         _record_run(experiment, stage.NAME, arguments)
     build_stage(stage, experiment, arguments.rebuild)
     _finish(stage, experiment, arguments)
@@ -202,6 +204,8 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
 
 
 def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    if arguments.with_reviewed:
+        return next_round.run_next_round(experiment, arguments, _run_all)
     if arguments.similar is not None:
         _prepare(experiment.config.run)
         _print_lines(similar(experiment, arguments.similar))
@@ -287,16 +291,6 @@ def _states(
 
 def _earlier(stage: ModuleType) -> tuple[ModuleType, ...]:
     return STAGES[: STAGES.index(stage)]
-
-
-def _has_work(artifacts: Sequence[Artifact], rebuild: bool) -> bool:
-    """Whether the stage will build something, and not stop at once at a stale artifact.
-
-    An artifact whose input is missing is stale until that input, of the same stage, is built.
-    """
-    states = [status(artifact).state for artifact in artifacts if not artifact.frozen]
-    waiting = [state for state in states if state != "fresh"]
-    return bool(waiting) and (rebuild or waiting[0] != "stale")
 
 
 def _record_run(experiment: Experiment, stage: str, arguments: argparse.Namespace) -> None:

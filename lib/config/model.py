@@ -276,6 +276,7 @@ class Model:
         "resnet18", "Architecture: a name of timm, of pretrainedmodels, or small."
     )
     weights: NonEmptyStr = setting("imagenet", "imagenet, none, or the path of a state dict.")
+    warm_start: str = setting("", "Run, as work/mine, whose networks these start from.")
     head: Literal["linear", "wide", "strips", "shape_strips"] = setting(
         "linear",
         "wide adds two layers as wide as there are classes; strips are convolutions in place of"

@@ -116,12 +116,17 @@ def _comparisons(rows: Sequence[LadderRow], final: str) -> list[str]:
     for row in rows:
         if row.baseline and row.name != final:
             more = gain(final_row.correct, row.correct, group=final_row.group)
-            lines.append(
-                f"{final}: {100 * more.value:+.2f} points against {row.layer} {row.name},"
-                f" {row.baseline} (95 % interval {100 * more.low:+.2f} .. {100 * more.high:+.2f})"
-                f"{_verdict(more)}"
-            )
+            lines.append(gain_line(final, f"{row.layer} {row.name}, {row.baseline}", more))
     return lines
+
+
+def gain_line(name: str, baseline: str, difference: Estimate) -> str:
+    """What `name` gains over `baseline`, in points, and whether it is a gain."""
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    return (
+        f"{name}: {value:+.2f} points against {baseline} (95 % interval {low:+.2f} .. {high:+.2f})"
+        f"{_verdict(difference)}"
+    )
 
 
 def _verdict(difference: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Artifacts: when a folder is fresh or stale (`status`, `status_all`), and its build (`ensure`).
+"""Artifacts: when a folder is fresh or stale (`status`), its build (`ensure`), another's (`link`).
 
 An `Artifact` names a folder, the settings and inputs it depends on, and the function that builds
 it. `ensure` builds in `<folder>.partial`, fsyncs every file, writes `_manifest.json` last and
@@ -12,11 +12,12 @@ produces identical bytes does not invalidate downstream artifacts.
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,29 @@ def ensure(artifact: Artifact, rebuild: bool) -> bool:
     with naming(artifact.path), _lock(artifact.path):
         _build(artifact, state)
     return True
+
+
+def link(artifact: Artifact, source: Path) -> bool:
+    """Take over the folder `source` of another run if it is what `build` would write; whether so.
+
+    Its files become hard links, or copies on a file system without: nobody writes to the files of a
+    finished artifact.
+    """
+    if artifact.frozen or not status(replace(artifact, path=source)).fresh:
+        return False
+    partial = _partial(artifact.path)
+    with naming(artifact.path), _lock(artifact.path):
+        _remove(partial)
+        shutil.copytree(source, partial, copy_function=_link_file)
+        _rename_into_place(partial, artifact.path)
+    return True
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _build(artifact: Artifact, state: Status) -> None:

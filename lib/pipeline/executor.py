@@ -52,6 +52,16 @@ def ensure_all(
     return built
 
 
+def has_work(artifacts: Sequence[Artifact], rebuild: bool) -> bool:
+    """Whether the stage will build something, and not stop at once at a stale artifact.
+
+    An artifact whose input is missing is stale until that input, of the same stage, is built.
+    """
+    states = [status(artifact).state for artifact in artifacts if not artifact.frozen]
+    waiting = [state for state in states if state != "fresh"]
+    return bool(waiting) and (rebuild or waiting[0] != "stale")
+
+
 def run_on_ranks(run: Run, work: Callable[[], int]) -> int:
     """Call `work`, which builds artifacts, and return its exit status.
 

@@ -7,7 +7,9 @@ from lib.errors import UserError
 from lib.planning.request import CONFIG, make_request
 from lib.runtime.scripts import run_script
 
-NEED_A_PLAN = ("dry_run", "show_config", "status", "verify", "new", "similar", "review")
+NEED_A_PLAN = (
+    *("dry_run", "show_config", "status", "verify", "new", "similar", "review", "with_reviewed"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -65,7 +65,8 @@ def check_networks(experiment: Experiment) -> None:
                 select_device(config.run, table)
                 model = table if isinstance(table, Model) else Model(**as_dict(table))
                 shapes = common_shapes(model) if model.aspect.num_clusters else []
-                net = factory.create_from_config(model, MIN_CLASSES, model.weights, shapes)
+                weights = "none" if model.warm_start else model.weights
+                net = factory.create_from_config(model, MIN_CLASSES, weights, shapes)
                 for unit in model.unfreeze_schedule or (model.freeze_until,):
                     net.freeze_until(unit)
             except UserError as error:

@@ -20,6 +20,7 @@ from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, size_inputs
 from lib.pipeline.graph import Graph
 from lib.stages.review import labels as reviewed
+from lib.stages.review.warm_start import warm_start_file, with_warm_start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ def declare(graph: Graph) -> list[Artifact]:
                     network,
                     train_network,
                     inputs=_label_inputs(experiment, model, network_of(model, network)[0]),
-                    files=weights_file(model),
+                    files=start_files(model, name, network),
                 )
             )
     return artifacts
@@ -113,7 +114,8 @@ def _network_settings(model: Model) -> dict[str, Any]:
 
 def _unused_settings(model: Model) -> list[str]:
     """Settings that a network does not depend on, of those that it could have."""
-    unused = [] if model.is_watched else ["checkpoint"]
+    unused = ["warm_start"]  # its weights are an input
+    unused += [] if model.is_watched else ["checkpoint"]
     unused += [] if model.head_lr_milestones else ["head_lr_milestones"]
     unused += [] if model.input == "mosaic" else ["mosaic"]
     unused += [] if model.input == "product" else ["image_pooling"]
@@ -139,6 +141,11 @@ def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:
     return {"weights": Path(model.weights)} if named else {}
 
 
+def start_files(model: Model, name: str, network: str) -> dict[str, Artifact | Path]:
+    """The file that a network of model `name` starts from: of an earlier run, or of the user."""
+    return warm_start_file(model, name, network) or weights_file(model)
+
+
 def train_network(experiment: Experiment, name: str, network: str, folder: Path) -> dict[str, Any]:
     """Train one network of model `name` on `fit`, or on `fit` without its own fold.
 
@@ -157,6 +164,7 @@ def train_network(experiment: Experiment, name: str, network: str, folder: Path)
 
     config = experiment.config
     fold, model = network_of(config.models[name], network)
+    model = with_warm_start(experiment, model, name, network)
     train_products, valid_products = train_valid_products(experiment, model, fold)
     categories = read_categories(experiment.path("extract/categories"))
     catalog, weights, sides = catalog_of_part(experiment, "train"), None, ["train"]

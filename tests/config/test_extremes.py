@@ -227,6 +227,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "data.images_column": [LONG],
         "train.arch": [LONG],
         "train.weights": [LONG],
+        "train.warm_start": ["", LONG],
         "backbones.NAME.arch": [LONG],
         "backbones.NAME.weights": [LONG],
     },

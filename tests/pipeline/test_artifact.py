@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import UserError
-from lib.pipeline.artifact import Artifact, ensure, status, status_all
+from lib.pipeline.artifact import Artifact, ensure, link, status, status_all
 from lib.pipeline.fingerprint import fingerprint
 from lib.pipeline.manifest import MANIFEST, read_manifest
 
@@ -256,3 +256,16 @@ def test_a_frozen_artifact_is_compared_but_never_built(tmp_path):
         ensure(changed, rebuild=True)
     (tmp_path / "a" / "words.txt").unlink()
     assert "damaged or gone" in str(status(replace(artifact, frozen=True)))
+
+
+def test_an_artifact_of_another_run_is_linked_if_it_is_the_same(tmp_path):
+    words = text_artifact(tmp_path / "first" / "words", "a b", config={"words": "a b"})
+    ensure(words, rebuild=False)
+    same = replace(words, path=tmp_path / "second" / "words")
+    assert link(same, words.path)
+    assert status(same).fresh
+    assert (same.path / MANIFEST).samefile(words.path / MANIFEST)
+    other = text_artifact(tmp_path / "third" / "words", "a c", config={"words": "a c"})
+    assert not link(other, words.path)
+    assert not other.path.exists()
+    assert not link(replace(same, frozen=True, path=tmp_path / "fourth"), words.path)

@@ -8,6 +8,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,14 +29,19 @@ from lib.data.catalog import read_catalog, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.evaluation.abstention import fit_abstention_rule
+from lib.labelling.review.log import CLASS, ReviewLog
 from lib.output.predictions import NEAR_COLUMNS, PARQUET_ONLY
-from lib.pipeline.artifact import ensure
+from lib.pipeline.artifact import ensure, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
+from lib.pipeline.fingerprint import fingerprint
+from lib.pipeline.manifest import MANIFEST, read_manifest
 from lib.pipeline.predict_target import predict_target, slug
 from lib.stages.blends.scores import submitted_scores
 from lib.stages.order import declare_all
 from lib.stages.pages.similar import similar
 from lib.stages.read import catalog_of_part, read_candidates, read_nearest_products
+from lib.stages.review.labels import NAME
+from lib.stages.review.next_round import run_next_round
 from lib.stages.review.run import add_options, check_options, review
 from tests import scripts
 from tests.conftest import ROOT
@@ -73,6 +79,7 @@ threads = 1
 report = false
 device = "cpu"
 """
+SAMPLE = Sample(train_products=300, test_products=60, num_classes=6, image_size=32)
 
 
 def run_all(folder: Path, *extra: str) -> subprocess.CompletedProcess:
@@ -104,8 +111,7 @@ def num_products(folder: Path, part: str) -> int:
 def trained(tmp_path_factory) -> Path:
     """The artifacts of a whole run and `test.bson`; read only except for `new`."""
     folder = tmp_path_factory.mktemp("trained")
-    sample = Sample(train_products=300, test_products=60, num_classes=6, image_size=32)
-    generate(folder, sample, 1)
+    generate(folder, SAMPLE, 1)
     (folder / "tiny.toml").write_text(TINY)
     result = run_all(folder)
     assert result.returncode == 0, result.stderr
@@ -374,6 +380,50 @@ def test_people_decide_what_is_not_accepted(copied):
     assert (reviewed / "predictions.csv").exists()
 
 
+def test_a_next_round_learns_from_the_answers(copied):
+    """What answers do not touch is linked; networks start from their own ones; the gain is said."""
+    generate(copied, SAMPLE, 1)  # the files of the user, for those who train
+    before, first = file_times(copied), experiment_in(copied)
+    arguments = cli_arguments(*options(copied)[1:])
+    with pytest.raises(UserError, match="no answers yet; give some on the page that --review"):
+        run_next_round(first, arguments, run_here)
+    truth = dict(list(csv.reader((copied / "test_labels.csv").open()))[1:])
+    with ReviewLog(copied / "tiny" / "reviewed" / "answers.sqlite") as log:
+        log.bind({})
+        for product in list(truth)[:30]:
+            log.append(1, product, CLASS, truth[product])
+    assert run_next_round(first, arguments, run_here) == 0
+    second = load_experiment(copied / "tiny-reviewed" / "config.toml")
+    states = status_all([a for stage in declare_all(second).values() for a in stage])
+    assert {state.state for state in states.values()} == {"fresh"}
+    for name, file in (("extract/train", "products.arrow"), ("extract/embeddings/test", MANIFEST)):
+        assert (second.path(name) / file).samefile(first.path(name) / file)
+    networks = [read_manifest(e.path("cnn/a/fold1")) for e in (first, second)]
+    assert networks[1]["inputs"].keys() - networks[0]["inputs"] == {NAME, "warm_start"}
+    checkpoint = first.path("cnn/a/fold1") / "last.pt"
+    assert networks[1]["inputs"]["warm_start"] == fingerprint(checkpoint)
+    assert networks[1]["facts"]["images"] > networks[0]["facts"]["images"]
+    gain = (second.folder / "gain.txt").read_text().splitlines()
+    assert gain[0].startswith("30 reviewed labels")
+    for line, part in zip(gain[1:], ("out-of-fold", "locked part"), strict=True):
+        assert re.fullmatch(
+            rf"tiny-reviewed: .* points against tiny, \d+ products, {part} \(95 %.* -> 0\.\d+", line
+        )
+    after = {name: stamp for name, stamp in file_times(copied).items() if "/reviewed/" not in name}
+    assert after == before
+
+    with pytest.raises(UserError, match=r"exclude each other; .*tiny-reviewed/config.toml --new"):
+        run_next_round(first, cli_arguments("--new", "x"), run_here)
+
+
+def run_here(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    """All stages in this process."""
+    assert arguments.rebuild
+    for artifact in [a for stage in declare_all(experiment).values() for a in stage]:
+        ensure(artifact, rebuild=True)
+    return 0
+
+
 def run_review(folder: Path, *extra: str) -> subprocess.CompletedProcess:
     return scripts.run_cli(*options(folder)[1:], "--review", *extra)
 
@@ -403,6 +453,7 @@ def cli_arguments(*arguments: str) -> argparse.Namespace:
     parser.add_argument("config", nargs="?")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--new")
+    parser.set_defaults(dry_run=False, status=False, verify=False, similar=None, rehearse=None)
     add_options(parser)
     return parser.parse_args(arguments)
 

@@ -10,17 +10,18 @@ import pytest
 import torch
 
 from lib.config.data import Sample
-from lib.config.model import Fusion
+from lib.config.model import Fusion, Model
 from lib.data.catalog import FIT, read_categories, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
-from lib.pipeline.artifact import ensure, status
+from lib.pipeline.artifact import Artifact, ensure, status
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.predict_target import PredictTarget
 from lib.stages import extract
 from lib.stages.order import build_stage, declare_all
 from lib.stages.read import catalog_of_part
 from lib.stages.review.labels import NAME, ReviewedLabels
+from lib.stages.review.warm_start import with_warm_start
 from lib.stages.train import add_test_labels, train_network, train_valid_products
 
 CONFIG = """
@@ -247,6 +248,46 @@ def test_no_network_trains_on_twins_of_what_it_is_scored_on(experiment, tmp_path
             assert not labels.for_network(2, "full")[place]
             assert not labels.for_network(2, "fold1")[place]
     assert min(shared.values()) > 0
+
+
+def test_a_network_starts_from_the_one_that_left_out_the_same_products(experiment, tmp_path):
+    """Of one fold, of the same catalog, parts and folds; any other would tell what it has seen."""
+    first = load_experiment(experiment.folder.parent / "watched.toml", [f"work={tmp_path}"])
+    shutil.copytree(experiment.folder, first.folder)
+    for network in ("cnn/last/fold1", "cnn/best/fold1"):
+        ensure(artifacts_of(first)[network], rebuild=False)
+
+    def start(name: str, network: str, *changes: str) -> Model:
+        overrides = [f"work={tmp_path}", f"models.{name}.warm_start={first.folder}", *changes]
+        second = load_experiment(experiment.folder.parent / "watched.toml", overrides)
+        return with_warm_start(second, second.config.models[name], name, network)
+
+    assert start("last", "fold1").weights == str(first.path("cnn/last/fold1") / "last.pt")
+    assert start("best", "fold1").weights == str(first.path("cnn/best/fold1") / "best.pt")
+    with pytest.raises(UserError, match="cnn/last/fold0 is missing there; finish that run first"):
+        start("last", "fold0")
+    with pytest.raises(UserError, match="its n_folds is 2, here 1"):
+        start("last", "fold1", "models.last.n_folds=1", "models.fused.n_folds=1")
+    with pytest.raises(UserError, match=r"models\.last\.warm_start = .*: its checkpoint is None"):
+        start("last", "fold1", "models.last.checkpoint=best")
+    with pytest.raises(UserError, match="its seed is 0, here 5"):
+        start("best", "fold1", "models.best.seed=5")
+
+    other = replace(first, config=replace(first.config, name="other", seed=9))
+    for name in ("extract/train", "extract/categories"):
+        shutil.copytree(first.path(name), other.path(name))
+    model = replace(first.config.models["last"], warm_start=str(first.folder))
+    ensure(replace(artifacts_of(other)["extract/splits"], inputs={}), rebuild=False)
+    with pytest.raises(UserError, match="its parts or folds differ, so that scores"):
+        with_warm_start(other, model, "last", "fold1")
+
+
+def artifacts_of(experiment: Experiment) -> dict[str, Artifact]:
+    return {
+        str(a.path.relative_to(experiment.folder)): a
+        for stage in declare_all(experiment).values()
+        for a in stage
+    }
 
 
 @pytest.mark.parametrize(

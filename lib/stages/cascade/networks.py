@@ -11,7 +11,8 @@ from lib.config.schema import fold_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
-from lib.stages.train import declare_network, train_valid_products, weights_file
+from lib.stages.review.warm_start import with_warm_start
+from lib.stages.train import declare_network, start_files, train_valid_products
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,7 @@ def declare_segmenters(graph: Graph) -> list[Artifact]:
             fold,
             train_segmenter,
             inputs=list(BOX_INPUTS),
-            files=weights_file(model),
+            files=start_files(model, name, fold),
         )
         for name, model in graph.experiment.config.segmenters.items()
         for fold in fold_names(model)
@@ -54,7 +55,8 @@ def train_segmenter(experiment: Experiment, name: str, fold: str, folder: Path) 
     from lib.training.loaders.mask_loader import MaskLoader
     from lib.training.trainer import train_model
 
-    config, model = experiment.config, experiment.config.models[name]
+    config = experiment.config
+    model = with_warm_start(experiment, config.models[name], name, fold)
     catalog = catalog_of_part(experiment, "train")
     channels = read_channels(experiment, name)
     boxes = read_channel_boxes(experiment, channels, name)

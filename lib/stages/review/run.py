@@ -16,7 +16,7 @@ import logging
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,20 +76,30 @@ def review(experiment: Experiment, arguments: argparse.Namespace) -> list[str]:
     arguments: those of `add_options`. Raises UserError where there is nothing to review, the run
     is not complete, the pictures are gone, or another review of these products is open.
     """
-    from lib.labelling.review.log import ReviewLog
-
     check_options(arguments)
     run = experiment.config.run
     workers.limit_threads(workers.num_threads(run))
     use_writable_cache()
     source = _model_predictions(experiment)
-    folder = reviewed_folder(experiment)
-    with _only_review(folder), ReviewLog(folder / ANSWERS) as log:
-        log.bind({})
+    with _open_log(experiment) as log:
         if not arguments.export:
             task = read_task(experiment, source)
             _serve(task, log, arguments.people or NUM_PEOPLE, arguments.port or 0)
         return export(experiment, source, log)
+
+
+def export_answers(experiment: Experiment) -> Path:
+    """Write the answers as when the page is closed; returns the path of answers.csv.
+
+    Raises UserError as `review`, and where nobody has answered.
+    """
+    folder = reviewed_folder(experiment)
+    if not (folder / ANSWERS).exists():
+        raise UserError(f"{folder}: no answers yet; give some on the page that --review opens")
+    source = _model_predictions(experiment)
+    with _open_log(experiment) as log:
+        export(experiment, source, log)
+    return folder / "answers.csv"
 
 
 def reviewed_folder(experiment: Experiment) -> Path:
@@ -135,12 +145,19 @@ def _predict_test(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_review(folder: Path) -> Iterator[None]:
-    try:
-        with file_lock(folder / LOCK):
-            yield
-    except BlockingIOError:
-        raise UserError(f"{folder}: another --review of these products is open") from None
+def _open_log(experiment: Experiment) -> "Iterator[ReviewLog]":
+    """The answers, for this process alone."""
+    from lib.labelling.review.log import ReviewLog
+
+    folder = reviewed_folder(experiment)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(folder / LOCK))
+        except BlockingIOError:
+            raise UserError(f"{folder}: another --review of these products is open") from None
+        log = stack.enter_context(ReviewLog(folder / ANSWERS))
+        log.bind({})
+        yield log
 
 
 def read_task(experiment: Experiment, source: Path) -> "ReviewTask":
