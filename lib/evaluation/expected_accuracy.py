@@ -91,11 +91,18 @@ def _fit(
     [1 + d], the result is the same but for rounding.
     """
 
+    counted = weight > 0  # a resample draws some groups often and a third of them not at all
+    columns, correct, weight = columns[counted], correct[counted], weight[counted]
+
     def loss(slopes: np.ndarray) -> tuple[float, np.ndarray]:
         logits = columns @ slopes
-        total = np.sum(weight * (np.logaddexp(0, logits) - correct * logits))
+        # One exponential of each row gives its loss and its chance.
+        small = np.exp(-np.abs(logits))
+        chance = np.where(logits > 0, 1, small) / (1 + small)
+        losses = np.maximum(logits, 0) + np.log1p(small)
+        total = np.sum(weight * (losses - correct * logits))
         total += np.logaddexp(0, slopes[0]) - slopes[0] / 2 + PENALTY * np.sum(slopes[1:] ** 2)
-        gradient = columns.T @ (weight * (expit(logits) - correct))
+        gradient = columns.T @ (weight * (chance - correct))
         gradient[0] += expit(slopes[0]) - 0.5
         gradient[1:] += 2 * PENALTY * slopes[1:]
         return float(total), gradient

@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.evaluation.abstention import MAX_AUC
 from lib.evaluation.metrics import Estimate, accuracy
-from lib.evaluation.shift import Shift, measure_shift
+from lib.evaluation.shift import Shift, measure_auc
 
 MAX_WIDTH = 0.5  # of the interval of an AUC that tells something
 
@@ -106,7 +106,7 @@ def loss_of_evidence(
     """
     if not len(labelled) or not len(new) or np.mean(new[:, 0]) >= np.mean(labelled[:, 0]):
         return None
-    return measure_shift(labelled, new, labelled_group, new_group, seed).auc
+    return measure_auc(labelled, new, labelled_group, new_group, seed)
 
 
 def without_twin(

@@ -10,16 +10,17 @@ Covariate Shift).
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import rankdata
-from scipy.stats import t as student
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit, logit, stdtrit
 from threadpoolctl import threadpool_limits
 
 from lib.evaluation.metrics import LEVEL, Estimate
 from lib.utils.chunks import chunks
+
+if TYPE_CHECKING:  # a single new product has no test, and should not wait for its imports
+    from sklearn.linear_model import LogisticRegression
 
 NUM_FOLDS = 5
 MAX_SAMPLE = 20_000  # products of either side that are fitted on or searched: whole groups
@@ -54,6 +55,16 @@ class Shift:
         return self.auc.low > 0.5
 
 
+class _Test(NamedTuple):
+    """Labelled and then new products: columns float32 [n + m, d], sampled bool [n + m], log odds
+    of being new float64 [n + m], and how well these tell the two apart."""
+
+    columns: np.ndarray
+    sampled: np.ndarray
+    score: np.ndarray
+    auc: Estimate
+
+
 # Products of a matrix of few columns: threads of BLAS would wait for each other for far longer.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def measure_shift(
@@ -81,32 +92,55 @@ def measure_shift(
     With less than two groups on either side there is no test: the AUC is 0.5, from 0 to 1.
     Raises ValueError for unequal lengths.
     """
-    if len(labelled) != len(labelled_group) or len(new) != len(new_group):
-        raise ValueError(f"{len(labelled)} and {len(new)} products have other numbers of groups")
-    has_test = min(len(np.unique(labelled_group)), len(np.unique(new_group))) >= 2
-    rng = np.random.default_rng(seed)
-    n = len(labelled)
-    columns = _standardised(np.concatenate([labelled, new]))
-    is_new = np.arange(len(columns)) >= n
-    fold = _folds(labelled_group, new_group, rng)
-    sampled = np.concatenate(
-        [sample_groups(group, MAX_SAMPLE, rng) for group in (labelled_group, new_group)]
-    )
-
-    auc = Estimate(0.5, 0.0, 1.0, len(columns))
-    if has_test:
-        score = _out_of_fold_scores(columns, is_new, fold, sampled)
-        auc = _auc(score, is_new, fold, labelled_group, new_group)
+    n, test = len(labelled), _two_sample_test(labelled, new, labelled_group, new_group, seed)
+    columns, sampled, auc = test.columns, test.sampled, test.auc
     supported = ~_is_far(columns[:n], columns[n:], labelled_group, sampled[:n])
     weights = np.ones(n)
     if auc.low > 0.5:
-        log_ratio = _log_ratios(score, is_new, sampled)
+        log_ratio = _log_ratios(test.score, np.arange(len(columns)) >= n, sampled)
         ends = np.log([1 / MAX_RATIO, MAX_RATIO])
         weights = np.exp(np.clip(log_ratio[:n], *ends))
         weights /= weights.mean()
         usual = max(ends[1], np.quantile(log_ratio[:n], 1 - MAX_UNSUPPORTED))
         supported &= log_ratio[n:] <= usual
     return Shift(auc, weights, supported, _effective(weights, labelled_group))
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def measure_auc(
+    labelled: np.ndarray,
+    new: np.ndarray,
+    labelled_group: np.ndarray,
+    new_group: np.ndarray,
+    seed: int = 0,
+) -> Estimate:
+    """The AUC of `measure_shift`, of the same arguments, without what follows from it."""
+    return _two_sample_test(labelled, new, labelled_group, new_group, seed).auc
+
+
+def _two_sample_test(
+    labelled: np.ndarray,
+    new: np.ndarray,
+    labelled_group: np.ndarray,
+    new_group: np.ndarray,
+    seed: int,
+) -> _Test:
+    if len(labelled) != len(labelled_group) or len(new) != len(new_group):
+        raise ValueError(f"{len(labelled)} and {len(new)} products have other numbers of groups")
+    has_test = min(len(np.unique(labelled_group)), len(np.unique(new_group))) >= 2
+    rng = np.random.default_rng(seed)
+    columns = _standardised(np.concatenate([labelled, new]))
+    is_new = np.arange(len(columns)) >= len(labelled)
+    fold = _folds(labelled_group, new_group, rng)
+    sampled = np.concatenate(
+        [sample_groups(group, MAX_SAMPLE, rng) for group in (labelled_group, new_group)]
+    )
+    if not has_test:
+        return _Test(
+            columns, sampled, np.zeros(len(columns)), Estimate(0.5, 0.0, 1.0, len(columns))
+        )
+    score = _out_of_fold_scores(columns, is_new, fold, sampled)
+    return _Test(columns, sampled, score, _auc(score, is_new, fold, labelled_group, new_group))
 
 
 def _standardised(columns: np.ndarray) -> np.ndarray:
@@ -157,6 +191,8 @@ def _out_of_fold_scores(
     columns: np.ndarray, is_new: np.ndarray, fold: np.ndarray, sampled: np.ndarray
 ) -> np.ndarray:
     """Log odds of being new, of the classifier that left out a product's fold: float64 [n + m]."""
+    from sklearn.linear_model import LogisticRegression
+
     score = np.zeros(len(columns))
     for k in range(NUM_FOLDS):
         rows, queries = sampled & (fold != k), np.flatnonzero(fold == k)
@@ -169,7 +205,7 @@ def _out_of_fold_scores(
     return score
 
 
-def _fit(model: LogisticRegression, columns: np.ndarray, is_new: np.ndarray) -> None:
+def _fit(model: "LogisticRegression", columns: np.ndarray, is_new: np.ndarray) -> None:
     """Fit a model without warnings of invalid values: of few rows, the kernel of a matrix product
     also computes with what lies behind them in memory, and drops the result. Raises
     FloatingPointError if a coefficient is not finite after all."""
@@ -191,6 +227,8 @@ def _log_ratios(score: np.ndarray, is_new: np.ndarray, sampled: np.ndarray) -> n
     The penalty flattens the odds; a slope that is fitted on out-of-fold scores undoes this.
     "balanced" takes the sizes of the samples out of the odds, which leaves the ratio of densities.
     """
+    from sklearn.linear_model import LogisticRegression
+
     scale = LogisticRegression(C=1.0, class_weight="balanced")
     _fit(scale, score[sampled, None], is_new[sampled])
     return np.asarray(scale.decision_function(score[:, None]))
@@ -210,6 +248,8 @@ def _auc(
     counts twice: each two folds meet twice, one fitted and the other scored and then the other
     way round, and without a shift both have nearly the same result.
     """
+    from scipy.stats import rankdata
+
     above = np.zeros(len(score))  # of a product: how often it is on the right side of its pairs
     pairs = 0.0
     for k in range(NUM_FOLDS):
@@ -234,7 +274,7 @@ def _auc(
         variance += 2 * len(sums) / (len(sums) - 1) * float((sums**2).sum())
         smallest = min(smallest, len(sums))
     safe = min(max(value, 0.5 / pairs), 1 - 0.5 / pairs)
-    width = student.ppf((1 + LEVEL) / 2, smallest - 1) * np.sqrt(variance) / (safe * (1 - safe))
+    width = stdtrit(smallest - 1, (1 + LEVEL) / 2) * np.sqrt(variance) / (safe * (1 - safe))
     low, high = expit(logit(safe) - width), expit(logit(safe) + width)
     return Estimate(float(value), float(low), float(high), len(score))
 
@@ -248,37 +288,54 @@ def _is_far(
     groups for a quantile, the limit is a prediction limit of the normal law of log distances.
     """
     reference, own = labelled[sampled], group[sampled]
-    distance = _nearest(reference, reference, own, own)
     groups, index = np.unique(own, return_inverse=True)
     if len(groups) < 2:  # no distance is usual
         return np.zeros(len(new), bool)
+    found = np.log(_nearest(new, reference) + 1e-9)
+    rank = int(np.ceil((len(groups) + 1) * (1 - MAX_UNSUPPORTED)))
+    # So many groups as far away as the farthest new product show that no product is too far.
+    enough = len(groups) - rank + 1
     farthest = np.zeros(len(groups))
-    np.maximum.at(farthest, index, distance)
+    squares = (reference**2).sum(axis=1)
+    for rows in chunks(len(reference), QUERIES):
+        distance = _nearest_of_some(reference[rows], reference, squares, own[rows], own)
+        np.maximum.at(farthest, index[rows], distance)
+        if enough > 0 and (np.log(farthest + 1e-9) >= found.max(initial=-np.inf)).sum() >= enough:
+            return np.zeros(len(new), bool)
     draws = np.log(np.sort(farthest) + 1e-9)
-    rank = int(np.ceil((len(draws) + 1) * (1 - MAX_UNSUPPORTED)))
     if rank <= len(draws):
         limit = draws[rank - 1]
     else:
         spread = draws.std(ddof=1) * np.sqrt(1 + 1 / len(draws))
-        limit = draws.mean() + student.ppf(1 - MAX_UNSUPPORTED, len(draws) - 1) * spread
+        limit = draws.mean() + stdtrit(len(draws) - 1, 1 - MAX_UNSUPPORTED) * spread
         limit = max(limit, draws[-1])
-    return np.log(_nearest(new, reference) + 1e-9) > limit
+    return found > limit
 
 
-def _nearest(
+def _nearest(queries: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Distance to the nearest reference: float64 [q]."""
+    squares = (reference**2).sum(axis=1)
+    blocks = chunks(len(queries), QUERIES)
+    return np.concatenate(
+        [np.zeros(0), *(_nearest_of_some(queries[rows], reference, squares) for rows in blocks)]
+    )
+
+
+def _nearest_of_some(
     queries: np.ndarray,
     reference: np.ndarray,
+    squares: np.ndarray,
     query_group: np.ndarray | None = None,
     group: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Distance to the nearest reference, of another group where groups are given: float64 [q]."""
-    nearest = np.empty(len(queries))
-    squares = (reference**2).sum(axis=1)
-    for rows in chunks(len(queries), QUERIES):
-        distance = squares - 2 * (queries[rows] @ reference.T)
-        if query_group is not None and group is not None:
-            distance[query_group[rows, None] == group] = np.inf
-        nearest[rows] = distance.min(axis=1) + (queries[rows] ** 2).sum(axis=1)
+    """Distance to the nearest reference, of another group where groups are given: float64 [q].
+
+    squares: float32 [n], the squared lengths of the references.
+    """
+    distance = squares - 2 * (queries @ reference.T)
+    if query_group is not None and group is not None:
+        distance[query_group[:, None] == group] = np.inf
+    nearest = (distance.min(axis=1) + (queries**2).sum(axis=1)).astype(np.float64)
     return np.sqrt(np.maximum(nearest, 0))
 
 

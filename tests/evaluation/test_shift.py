@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lib.evaluation.shift import measure_shift
+from lib.evaluation.shift import measure_auc, measure_shift
 
 
 def products(count, seed, mean=0.0, sd=1.0, size=1, columns=12):
@@ -124,6 +124,30 @@ def test_of_a_single_group_nothing_is_said():
     nothing = measure_shift(labelled, one[:0], np.arange(50), np.zeros(0))
     assert not nothing.differs
     assert len(nothing.supported) == 0
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.2, 1.5])
+def test_the_search_for_a_usual_distance_ends_with_the_answer_of_all_distances(scale):
+    rng = np.random.default_rng(4)
+    labelled = rng.normal(size=(2500, 2)).astype(np.float32)
+    group = np.repeat(np.arange(1250), 2)
+    new = (scale * rng.normal(size=(20, 2))).astype(np.float32)
+    found = measure_shift(labelled, new, group, np.zeros(20)).supported
+
+    columns = np.concatenate([labelled, new]).astype(np.float64)
+    columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+    distance = np.linalg.norm(columns[:, None] - columns[None, :2500], axis=2)
+    others = np.where(group[:, None] == group, np.inf, distance[:2500]).min(axis=1)
+    farthest = np.sort(others.reshape(-1, 2).max(axis=1))
+    limit = farthest[int(np.ceil(1251 * 0.995)) - 1]
+    assert found.tolist() == (distance[2500:].min(axis=1) <= limit).tolist()
+
+
+def test_the_auc_alone_is_that_of_the_whole_comparison():
+    labelled, new = products(300, 1), products(200, 2, mean=0.2)
+    groups = (labelled[1], new[1] + 10**6)
+    found = measure_auc(labelled[0], new[0], *groups, seed=3)
+    assert found == measure_shift(labelled[0], new[0], *groups, seed=3).auc
 
 
 def test_every_product_has_a_group():

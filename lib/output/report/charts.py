@@ -8,17 +8,15 @@ import io
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that it cannot write
+if TYPE_CHECKING:  # a page without charts should not wait for its imports
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
-from matplotlib import rc_context  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.axis import Axis  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import MaxNLocator  # noqa: E402
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that it cannot write
 
 WIDTH, HEIGHT = 4.2, 2.9  # inches; small enough that texts can be read on a phone
 INK, FAINT, LINE, GROUND = "#010101", "#020202", "#030303", "#040404"
@@ -53,7 +51,7 @@ _STYLE: dict[Any, Any] = {
 def draw(
     name: str,
     label: str,
-    paint: Callable[[Axes], Any],
+    paint: "Callable[[Axes], Any]",
     width: float = WIDTH,
     height: float = HEIGHT,
 ) -> Markup:
@@ -62,6 +60,9 @@ def draw(
     name: unique in the page. label: what it shows, for who cannot see it. paint: draws on the axes,
     with the colors of this module alone. width, height: inches.
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure.add_subplot())
@@ -70,15 +71,17 @@ def draw(
     return Markup(_inline(file.getvalue(), label))
 
 
-def log_counts(axes: Axes) -> None:
+def log_counts(axes: "Axes") -> None:
     """A logarithmic x axis of counts, as in 1, 10, 100 and 1,000."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
 
 
-def whole_numbers(axis: Axis) -> None:
+def whole_numbers(axis: "Axis") -> None:
     """Ticks of an axis at whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
     axis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
 
 

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 
 from lib.config.schema import Stack
 from lib.stacking.boosters import base
 from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, RowSource, eval_loss
+from lib.stacking.boosters.light_import import without_sklearn
 from lib.utils.groups import group_runs
+
+with without_sklearn():
+    import lightgbm
 
 EXTENSION = "txt"
 HAS_ROUNDS = True

@@ -17,8 +17,8 @@ does not make later artifacts stale.
                                 numbers
     random_forest, extra_trees  scikit-learn, .npz; a bounded draw of rows in memory
 
-To add a booster, write its module, add an entry to `_MODULES`, and its name to `BoosterName` in
-lib/config/schema.py. No default layer changes.
+To add a booster, write its module, add it to `_MODULES` and `module_of`, and its name to
+`BoosterName` in lib/config/schema.py. No default layer changes.
 """
 
 from pathlib import Path
@@ -29,13 +29,7 @@ from lib.errors import UserError
 from lib.pipeline.reading import reading
 from lib.runtime.gpu import has_nvidia_gpu
 from lib.runtime.workers import is_out_of_memory
-from lib.stacking.boosters import (
-    catboost_booster,
-    forests,
-    lightgbm_booster,
-    model_file,
-    xgboost_booster,
-)
+from lib.stacking.boosters import model_file
 from lib.stacking.boosters.base import Booster, FitTask
 
 
@@ -55,20 +49,40 @@ class BoosterModule(Protocol):
         """Whether the installed library can fit on a GPU."""
 
 
-_MODULES: dict[str, BoosterModule] = {
-    "xgboost": xgboost_booster,
-    "xgb_rank": xgboost_booster,
-    "lightgbm": lightgbm_booster,
-    "lgbm_deep": lightgbm_booster,
-    "lgbm_extra": lightgbm_booster,
-    "lgbm_shallow": lightgbm_booster,
-    "lambdarank": lightgbm_booster,
-    "catboost": catboost_booster,
-    "random_forest": forests,
-    "extra_trees": forests,
+_MODULES = {
+    "xgboost": "xgboost_booster",
+    "xgb_rank": "xgboost_booster",
+    "lightgbm": "lightgbm_booster",
+    "lgbm_deep": "lightgbm_booster",
+    "lgbm_extra": "lightgbm_booster",
+    "lgbm_shallow": "lightgbm_booster",
+    "lambdarank": "lightgbm_booster",
+    "catboost": "catboost_booster",
+    "random_forest": "forests",
+    "extra_trees": "forests",
 }
 if set(_MODULES) != set(BOOSTERS):
     raise ImportError(f"boosters without a module or a setting: {set(_MODULES) ^ set(BOOSTERS)}")
+
+
+def module_of(name: str) -> BoosterModule:
+    """The module of a booster, imported here: each library takes up to a second to import."""
+    module = _MODULES[name]
+    if module == "xgboost_booster":
+        from lib.stacking.boosters import xgboost_booster
+
+        return xgboost_booster
+    if module == "lightgbm_booster":
+        from lib.stacking.boosters import lightgbm_booster
+
+        return lightgbm_booster
+    if module == "catboost_booster":
+        from lib.stacking.boosters import catboost_booster
+
+        return catboost_booster
+    from lib.stacking.boosters import forests
+
+    return forests
 
 
 def fit(task: FitTask) -> Booster:
@@ -82,7 +96,7 @@ def fit(task: FitTask) -> Booster:
     if task.booster not in _MODULES:
         raise ValueError(f"no booster named {task.booster}; choose from {', '.join(_MODULES)}")
     try:
-        return _MODULES[task.booster].fit(task.rankable())
+        return module_of(task.booster).fit(task.rankable())
     except Exception as error:  # each library raises its own class
         if not is_out_of_memory(error):
             raise
@@ -101,22 +115,22 @@ def load(name: str, path: Path, threads: int = 1) -> Booster:
     """
     data = model_file.load(path)
     with reading(path):
-        return _MODULES[name].load(data, threads)
+        return module_of(name).load(data, threads)
 
 
 def extension(name: str) -> str:
     """Suffix of the booster's files, without the dot."""
-    return _MODULES[name].EXTENSION
+    return module_of(name).EXTENSION
 
 
 def has_rounds(name: str) -> bool:
     """Whether the model grows by rounds and can be trimmed to the first of them."""
-    return _MODULES[name].HAS_ROUNDS
+    return module_of(name).HAS_ROUNDS
 
 
 def uses_gpu(name: str) -> bool:
     """Whether a fit can use a GPU: there is one, and the library supports it."""
-    return has_nvidia_gpu() and _MODULES[name].supports_gpu()
+    return has_nvidia_gpu() and module_of(name).supports_gpu()
 
 
 def _out_of_memory_message(task: FitTask) -> str:

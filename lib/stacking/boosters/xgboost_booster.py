@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xgboost
 
 from lib.stacking.boosters.base import BINS, FitTask, LabelledRows, eval_loss, read_chunks
+from lib.stacking.boosters.light_import import without_sklearn
+
+with without_sklearn():
+    import xgboost
 
 EXTENSION = "ubj"
 HAS_ROUNDS = True

@@ -33,6 +33,7 @@ def declare_page(graph: Graph) -> Artifact:
             "extract/nearest/test",
             "submit",
         ],
+        version=3,
     )
 
 

@@ -44,7 +44,7 @@ def read_checked(name: str, data: bytes, inside: Path) -> None:
 def read_raw(name: str, data: bytes, inside: Path) -> None:
     """The library itself; what it does to damaged bytes is why they are compared before."""
     x = table(ROWS, 1)[0]
-    module = registry._MODULES[name]
+    module = registry.module_of(name)
     model = module.load(data, 1)
     model.predict(x)
     model.importances()

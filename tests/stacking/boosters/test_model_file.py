@@ -22,7 +22,7 @@ def test_no_library_sees_a_byte_that_it_did_not_write(name, models, tmp_path, mo
     registry.save(models[name], path)
     data, x = path.read_bytes(), table(50, 1)[0]
     assert (registry.load(name, path).predict(x) == models[name].predict(x)).all()
-    module = registry._MODULES[name]
+    module = registry.module_of(name)
     monkeypatch.setattr(module, "load", lambda *_: pytest.fail("the library was called"))
     for at in (0, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])

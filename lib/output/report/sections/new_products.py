@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.axes import Axes
 
 from lib.evaluation.metrics import Estimate
 from lib.output.report.blocks import (
@@ -29,8 +28,12 @@ from lib.output.report.names import ClassNames
 from lib.output.report.neighbors import Neighborhood
 from lib.output.report.pictures import Pictures
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 THESE = "these products"
 NUM_CARDS, NUM_CLASSES, NUM_BINS = 120, 200, 20  # of a gallery; rows of the table; of the chart
+MIN_CHART = 20  # products; the bars of fewer say less than the gallery
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,19 @@ def reasons_section(new: NewProducts) -> Section:
             zip(reasons.tolist(), counts.tolist(), strict=True), key=lambda pair: -pair[1]
         )
     ]
+    table = Table("Products by what became of them", ["", "products", "share"], rows, THESE)
+    if total < MIN_CHART:
+        return Section("reasons", "Accepted or not", lead, [table])
     chart = Chart(
         draw("probabilities", "products by probability", lambda axes: _paint(axes, new)),
         "Products by the calibrated probability of their most probable category; below, those that"
         " are accepted.",
         THESE,
     )
-    table = Table("Products by what became of them", ["", "products", "share"], rows, THESE)
     return Section("reasons", "Accepted or not", lead, [chart, table])
 
 
-def _paint(axes: Axes, new: NewProducts) -> None:
+def _paint(axes: "Axes", new: NewProducts) -> None:
     first = np.nan_to_num(new.probability[:, 0])
     bins = np.linspace(0, 1, NUM_BINS + 1).tolist()
     parts = [first[new.accepted], first[~new.accepted]]

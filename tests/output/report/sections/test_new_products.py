@@ -66,7 +66,7 @@ def test_the_headline_measures_no_accuracy_and_takes_the_surest_difference():
 
 
 def test_every_reason_and_every_predicted_class_is_counted():
-    _, table = reasons_section(NEW).blocks
+    (table,) = reasons_section(NEW).blocks
     assert table.rows[0] == ["accepted", "2", "50.0 %"]
     assert {row[0]: row[1] for row in table.rows[1:]} == {
         "improbable": "1",
@@ -74,6 +74,13 @@ def test_every_reason_and_every_predicted_class_is_counted():
     }
     (table,) = classes_section(NEW, NAMES).blocks
     assert [row[1:] for row in table.rows] == [["2", "1"], ["1", "1"], ["1", "0"]]
+
+
+def test_many_products_have_a_chart_of_their_probabilities():
+    many = read_predictions(pa.concat_tables([TABLE] * 5), NAMES)
+    chart, table = reasons_section(many).blocks
+    assert "<svg" in chart.svg
+    assert table.rows[0] == ["accepted", "10", "50.0 %"]
 
 
 def gallery(accepted, found=True):
