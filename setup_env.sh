@@ -30,6 +30,11 @@ use_xgboost_of_gpu() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "xgboost==$version"
 }
 
+# pip would compile on one core. Packages bring some files that are no Python, which is no error.
+compile_packages() {
+  .venv/bin/python -m compileall -qq --workers 0 .venv/lib || true
+}
+
 setup_env() {
   local stamp=".venv/.installed-${1%.txt}" wanted python gpu=no
   has_nvidia_driver && gpu=yes
@@ -43,8 +48,9 @@ setup_env() {
   echo "installing $* (some minutes, once)" >&2
   local file
   for file in "$@"; do
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$file"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r "$file"
   done
   [ $gpu = no ] || use_xgboost_of_gpu
+  compile_packages
   echo "$wanted" >"$stamp"
 }
