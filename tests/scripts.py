@@ -4,9 +4,12 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -19,9 +22,28 @@ from tests.conftest import ROOT
 SCRIPTS = {stage.NAME: stage.SCRIPT for stage in STAGES}
 
 # Runs are forked from a process that has imported the libraries: on a tiny catalog, the imports
-# take longer than all stages.
+# take longer than all stages. Their workers are forked from the same process, which no run and no
+# worker has started itself, so it is told its address.
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["tests.imported_libraries"])
+_server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+_outputs: tuple[Path, ...] = ()  # the files of stdout and stderr of this process, if it is a fork
+
+
+class _Worker(ForkServerProcess):
+    """A worker of the pipeline whose output goes where that of its run goes."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.outputs = _outputs
+
+    def run(self) -> None:
+        _redirect(self.outputs)
+        super().run()
+
+
+class _Workers(ForkServerContext):
+    Process = _Worker
 
 
 def fork_workers(patch: pytest.MonkeyPatch) -> None:
@@ -30,38 +52,60 @@ def fork_workers(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forking_or(method: str) -> multiprocessing.context.BaseContext:
-    return FORKING if method == "spawn" else multiprocessing.get_context(method)
+    return _Workers() if method == "spawn" else multiprocessing.get_context(method)
 
 
 def run_all(*arguments: str, stages: Sequence[str] = tuple(SCRIPTS)) -> subprocess.CompletedProcess:
     """These stages in order until one fails, in one process. One thread, whatever the config."""
     with TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = FORKING.Process(target=_run_stages, args=(stages, arguments, outputs))
-        process.start()
+        process = fork(outputs, _run_stages, stages, arguments)
         process.join()
         texts = [output.read_text() for output in outputs]
         return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
 
 
-def _run_stages(stages: Sequence[str], arguments: Sequence[str], outputs: Sequence[Path]) -> None:
+def fork_cli(arguments: Sequence[str], outputs: Sequence[Path]) -> ForkServerProcess:
+    """Start what `run_cli` calls in a fork; its stdout and stderr go to two files."""
+    return fork(outputs, cli_run_all, arguments)
+
+
+def fork(outputs: Sequence[Path], call: Callable[..., int], *arguments: Any) -> ForkServerProcess:
+    """Start a function whose value is the exit status; its stdout and stderr go to two files."""
+    for output in outputs:
+        output.touch()
+    _server.ensure_running()
+    address = _server._forkserver_address
+    process = FORKING.Process(target=_in_fork, args=(address, outputs, call, arguments))
+    process.start()
+    return process
+
+
+def _in_fork(
+    address: str, outputs: Sequence[Path], call: Callable[..., int], arguments: Sequence[Any]
+) -> None:
+    global _outputs
+    _server._forkserver_address = address
+    _server.ensure_running = resource_tracker.ensure_running
+    _outputs = tuple(outputs)
+    _redirect(_outputs)
     fork_workers(pytest.MonkeyPatch())
-    for number, output in enumerate(outputs, start=1):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(ROOT)
+    sys.exit(call(*arguments))
+
+
+def _redirect(outputs: Sequence[Path]) -> None:
+    """Append stdout and stderr of this process to two files."""
+    for number, output in enumerate(outputs, start=1):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), number)
+
+
+def _run_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:
     for stage in STAGES:
         exit_status = run_stage(stage, arguments) if stage.NAME in stages else 0
         if exit_status:
-            sys.exit(exit_status)
-
-
-def run_cli_here(arguments: Sequence[str], outputs: Sequence[Path]) -> None:
-    """`run_cli` in this process, a fork, whose output goes to two files; it ends the process."""
-    fork_workers(pytest.MonkeyPatch())
-    for number, output in enumerate(outputs, start=1):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), number)
-    os.chdir(ROOT)
-    sys.exit(cli_run_all(arguments))
+            return exit_status
+    return 0
 
 
 def run_script(script: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:

@@ -203,11 +203,21 @@ def _mean_and_axes(embedder: _Embedder, num_images: int, dims: int) -> np.ndarra
     features = features[~embedder.reader.corrupt[images]]
     mean = features.mean(axis=0, dtype=np.float64) if len(features) else np.zeros(width)
     centered = (features - mean).astype(np.float64)
-    _, axes = np.linalg.eigh(centered.T @ centered)
-    axes = axes[:, ::-1][:, :dims]
-    largest = np.abs(axes).argmax(axis=0)
-    axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])  # eigh may flip any axis
+    axes = _principal_axes(centered, dims)
     return np.vstack([mean @ axes, axes]).astype(np.float32)
+
+
+def _principal_axes(centered: np.ndarray, dims: int) -> np.ndarray:
+    """The first principal axes of float64 [n, width], as columns [width, dims or width].
+
+    The largest entry of an axis is positive.
+    """
+    if dims <= len(centered) < centered.shape[1]:  # the same axes, from the smaller side
+        axes = np.linalg.svd(centered, full_matrices=False)[2].T[:, :dims]
+    else:
+        axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :dims]
+    largest = np.abs(axes).argmax(axis=0)
+    return axes * np.sign(axes[largest, np.arange(axes.shape[1])])
 
 
 def _title(folder: Path) -> str:

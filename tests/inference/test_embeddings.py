@@ -8,7 +8,7 @@ import torch
 
 from lib.config.schema import Predict, Run
 from lib.errors import UserError
-from lib.inference.embeddings import write_embeddings
+from lib.inference.embeddings import _principal_axes, write_embeddings
 from lib.training.checkpoint import load_classifier
 from tests.image_catalog import CORRUPT, PRODUCTS, SHAPES, clustered_reader, folder_of
 
@@ -62,6 +62,19 @@ def test_embeddings_are_projections_on_the_first_principal_axes(
         embeddings @ embeddings.T, expected @ expected.T, atol=0.01 * scale**2
     )
     assert (np.load(tmp_path / "decoded.npy") == decoded).all()
+
+
+@pytest.mark.parametrize("count", [9, 30, 200])
+def test_the_axes_are_the_same_from_either_side(count):
+    rng = np.random.default_rng(count)
+    features = rng.normal(size=(count, 40)) * 0.8 ** np.arange(40)
+    centered = features - features.mean(axis=0)
+    values, axes = np.linalg.eigh(centered.T @ centered)
+    expected = axes[:, ::-1][:, :6]
+    found = _principal_axes(centered, 6)
+    assert values[-6] > 1.01 * values[-7]  # no axis is a matter of rounding
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), 1)
+    assert (found[np.abs(found).argmax(axis=0), np.arange(6)] > 0).all()
 
 
 def test_another_catalog_is_embedded_into_the_same_space(tmp_path, model, checkpoints, reader):

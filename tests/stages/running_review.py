@@ -62,8 +62,7 @@ def open_review(*arguments: str) -> Iterator[ReviewServer]:
     command = [*arguments, "--review"]
     with tempfile.TemporaryDirectory() as outputs:
         streams = [Path(outputs) / name for name in ("stdout", "stderr")]
-        process = scripts.FORKING.Process(target=scripts.run_cli_here, args=(command, streams))
-        process.start()
+        process = scripts.fork_cli(command, streams)
         try:
             while not (found := re.search(r"open (http://\S+)\n", read_text(streams[0]))):
                 assert process.is_alive(), read_text(streams[1])
