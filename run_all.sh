@@ -14,7 +14,7 @@
 #   ./run_all.sh configs/fashion.toml --with-reviewed     run again with their answers as labels
 #
 # With --data: --test PATH, --images FOLDER, --time-limit 20m, --quality fast|good|best.
-# With --review: --new PATH, --people N, --port N, --export.
+# With --review: --new PATH, --label-issues, --people N, --port N, --export.
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
 # --rebuild is given. Settings: .venv/bin/python -m lib.config

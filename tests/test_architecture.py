@@ -69,6 +69,8 @@ COVERED_BY = {
     "lib.stages.report": "tests/stages/test_runs.py",
     "lib.stages.pseudo_label": "tests/stages/test_second_round.py",
     "lib.stages.review.labels": "tests/stages/test_train.py",
+    "lib.stages.review.label_issues": "tests/stages/test_runs.py",
+    "lib.stages.review.page": "tests/stages/test_new_products.py",
     "lib.stages.review.next_round": "tests/stages/test_new_products.py",
     "lib.stages.review.run": "tests/stages/test_new_products.py",
     "lib.stages.review.warm_start": "tests/stages/test_train.py",

@@ -43,6 +43,9 @@ class Data:
         "train.bson", "File or folder of the labelled products; empty = composed scenes alone."
     )
     test: str = setting("test.bson", "File or folder of the products to classify; empty = none.")
+    corrections: str = setting(
+        "", "CSV of product and class: right labels for products of train; empty = none."
+    )
     categories: NonEmptyStr = setting(
         "category_names.csv", "Table of the categories; of bson alone."
     )

@@ -220,6 +220,8 @@ def _data_problems(data: Data) -> Iterator[str]:
         yield f"data.label_column = {data.label_column!r}: another column than that of {listed}"
     if data.group_column and data.source != "csv":
         yield f"data.group_by names a column of a csv; data.source is {data.source}"
+    if data.corrections and data.source == "openimages":
+        yield "data.corrections: labels of openimages follow from boxes; correct these"
     if (data.classes or data.max_per_class) and data.source not in ("npy", "strokes"):
         yield (
             "data.classes and data.max_per_class are for npy and strokes; data.source is"

@@ -3,7 +3,7 @@
     categories.arrow   class_id int16, category_id int64, level1, level2, level3 (key)
     images.arrow    product int32, position int16, offset int64, length int32, md5 16 bytes
     products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count
-                    int16 (key, group int32)
+                    int16 (key, group int32, given_class_id int16: `lib/data/corrections.py`)
     files.arrow     first_image int64, name, codec (only for sources of several files)
     splits.arrow    part int8, fold int8, (group int32)
 

@@ -74,11 +74,15 @@ def declare(graph: Graph) -> list[Artifact]:
         inputs=annotation_inputs(experiment, class_file),
     )
     for side in experiment.sides:
+        corrections = _corrections(experiment, side)
         graph.add(
             index_name(experiment, side),
             partial(build_index, experiment, side),
             settings={**checksum_settings(experiment, side), **read_settings(experiment, side)},
-            files={name: files[name] for name in files if name == side},
+            files={
+                **{name: files[name] for name in files if name == side},
+                **({} if corrections is None else {"corrections": corrections}),
+            },
             inputs=["extract/categories", *annotation_inputs(experiment, side)],
             resumable=True,
         )
@@ -169,6 +173,12 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
     return files
 
 
+def _corrections(experiment: Experiment, side: str) -> Path | None:
+    """The table of corrected labels, if there is one for this side."""
+    data = experiment.config.data
+    return Path(data.root, data.corrections) if data.corrections and side == "train" else None
+
+
 def _class_file(experiment: Experiment) -> str:
     """Which file names the categories."""
     return "categories" if has_category_table(experiment) else "train"
@@ -220,6 +230,7 @@ def build_categories(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
     """Index the products and images of a side; bad records are counted, listed, passed over."""
     from lib.data.catalog import read_categories
+    from lib.data.corrections import correct_labels
     from lib.data.sources.base import index_listing
     from lib.data.sources.bson_file import index_bson
 
@@ -229,15 +240,19 @@ def build_index(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     options = (side == "train", data.max_bad_fraction, threads, data.max_missing_fraction)
     if source_kind(experiment, side) != "bson":
         listing = list_source(experiment, side)
-        return index_listing(folder, source_path(experiment, side), listing, categories, *options)
-    facts = index_bson(folder, checked_path(experiment, side), categories, *options)
-    if side == "train":
+        facts = index_listing(folder, source_path(experiment, side), listing, categories, *options)
+    else:
+        facts = index_bson(folder, checked_path(experiment, side), categories, *options)
+    corrections = _corrections(experiment, side)
+    if corrections is not None:
+        facts |= correct_labels(folder, corrections, categories)
+    if side == "train" and (corrections or source_kind(experiment, side) == "bson"):
         _check_two_categories(experiment, folder)
     return facts
 
 
 def _check_two_categories(experiment: Experiment, folder: Path) -> None:
-    """The table of a BSON catalog may have categories that no product has."""
+    """The table of a BSON catalog may have categories that no product has; so may corrections."""
     from lib.data.catalog import read_catalog
 
     path = source_path(experiment, "train")

@@ -194,7 +194,11 @@ def _check_headline(
     """Two figures that should agree with the headline: as plain data, and in lines."""
     from dataclasses import asdict
 
-    from lib.stages.blends.promise import locked_without_twin, out_of_fold_accuracy
+    from lib.stages.blends.promise import (
+        by_given_labels,
+        locked_without_twin,
+        out_of_fold_accuracy,
+    )
 
     name, total = experiment.config.blend.submit, out_of_fold_accuracy(experiment, oof)
     num_twins, without = locked_without_twin(experiment, locked)
@@ -212,6 +216,13 @@ def _check_headline(
         "locked_with_twin": num_twins,
         "locked_without_twin": None if without is None else asdict(without),
     }
+    if experiment.config.data.corrections:
+        changed, given = by_given_labels(experiment, locked)
+        data |= {"locked_corrected": changed, "locked_by_given_labels": asdict(given)}
+        lines.append(
+            f"{changed:,} of {given.n:,} locked products have corrected labels, by which all is"
+            f" scored here; by the labels of the original, {name}: {given}"
+        )
     return data, lines
 
 

@@ -209,6 +209,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "clusters.rename": [{}, {"a": LONG}],
         "pseudo_label.teacher": ["", LONG],
         "pseudo_label.reviewed": ["", LONG],
+        "data.corrections": ["", LONG],
         "train.fusion.inputs": [[]],
         "train.mosaic.split_at": [[]],
         "predict.embed_models": [[]],

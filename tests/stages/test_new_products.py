@@ -15,6 +15,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.config.data import Sample
-from lib.data.catalog import read_catalog, read_splits
+from lib.data.catalog import read_catalog, read_categories, read_splits
+from lib.data.corrections import find_products, read_class_table, read_given_labels
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError
 from lib.evaluation.abstention import fit_abstention_rule
@@ -36,7 +38,8 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.fingerprint import fingerprint
 from lib.pipeline.manifest import MANIFEST, read_manifest
 from lib.pipeline.predict_target import predict_target, slug
-from lib.stages.blends.scores import submitted_scores
+from lib.stacking.blend import argmax_per_product
+from lib.stages.blends.scores import score_part, submitted_scores
 from lib.stages.order import declare_all
 from lib.stages.pages.similar import similar
 from lib.stages.read import catalog_of_part, read_candidates, read_nearest_products
@@ -51,6 +54,7 @@ TINY = """
 name = "tiny"
 [data]
 source = "bson"
+corrections = "corrections.csv"
 [split]
 locked = 0.2
 n_folds = 2
@@ -112,12 +116,25 @@ def trained(tmp_path_factory) -> Path:
     """The artifacts of a whole run and `test.bson`; read only except for `new`."""
     folder = tmp_path_factory.mktemp("trained")
     generate(folder, SAMPLE, 1)
+    write_corrections(folder)
     (folder / "tiny.toml").write_text(TINY)
     result = run_all(folder)
     assert result.returncode == 0, result.stderr
     (folder / "train.bson").unlink()
     (folder / "category_names.csv").unlink()
+    (folder / "corrections.csv").rename(folder / "corrections_used.csv")
     return folder
+
+
+def write_corrections(folder: Path) -> None:
+    """Another class for some labelled products, and its own one for another."""
+    with (folder / "train.bson").open("rb") as file:
+        given = {r["_id"]: r["category_id"] for r in islice(bson.decode_file_iter(file), 16)}
+    classes = sorted(set(given.values()))
+    others = [(p, classes[(classes.index(c) + 1) % len(classes)]) for p, c in given.items()]
+    rows = [("product", "class"), *others[:-1], list(given.items())[-1]]
+    with (folder / "corrections.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 @pytest.fixture
@@ -325,6 +342,33 @@ def test_what_is_no_product_and_no_file_is_one_line(copied):
         similar(new, "1")
 
 
+def test_corrected_labels_are_counted_and_said(trained):
+    """What is scored are the corrected labels; the ladder also says the figure of the original."""
+    experiment = experiment_in(trained)
+    facts = json.loads((experiment.path("extract/train") / MANIFEST).read_text())["facts"]
+    assert facts["corrected_labels"] == 15
+    assert facts["corrections_without_change"] == 1
+    catalog = catalog_of_part(experiment, "train")
+    given = read_given_labels(experiment.path("extract/train"))
+    table = read_class_table(
+        trained / "corrections_used.csv", read_categories(experiment.path("extract/categories"))
+    )
+    rows = find_products(catalog, list(table))
+    assert catalog.label[rows].tolist() == list(table.values())
+    assert set(np.flatnonzero(catalog.label != given)) == set(rows[:15])
+    locked = read_splits(experiment.path("extract/splits")).products("locked")
+    changed = np.intersect1d(locked, rows[:15])
+    assert len(changed)
+    rows_of_blend, score = score_part(experiment, "locked")
+    product, best = argmax_per_product(rows_of_blend.product, rows_of_blend.class_id, score)
+    by_given = float((best == given[product]).mean())
+    assert float((best == catalog.label[product]).mean()) != by_given
+    ladder = (experiment.path("submit") / "ladder.txt").read_text()
+    expected = f"{len(changed)} of {len(locked)} locked products have corrected labels"
+    (line,) = (line for line in ladder.splitlines() if line.startswith(expected))
+    assert f"by the labels of the original, fitted: {by_given:.4f} (" in line
+
+
 def test_people_decide_what_is_not_accepted(copied):
     """Killed, resumed, decided by two people at once, closed, and exported."""
     strict = ("--set", "inference.min_precision=0.9")
@@ -383,6 +427,7 @@ def test_people_decide_what_is_not_accepted(copied):
 def test_a_next_round_learns_from_the_answers(copied):
     """What answers do not touch is linked; networks start from their own ones; the gain is said."""
     generate(copied, SAMPLE, 1)  # the files of the user, for those who train
+    write_corrections(copied)
     before, first = file_times(copied), experiment_in(copied)
     arguments = cli_arguments(*options(copied)[1:])
     with pytest.raises(UserError, match="no answers yet; give some on the page that --review"):

@@ -23,11 +23,15 @@ import pyarrow as pa
 import pytest
 
 from lib.data.catalog import read_splits, read_table, write_table
+from lib.labelling.review.log import ABSENT, CLASS, ReviewLog
+from lib.output.report.label_issues import LEARNED, REPEATED, read_issues
+from lib.pipeline.artifact import ensure, status
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.manifest import MANIFEST, identity_digest, whole_digest
 from lib.stages.blends.layers import layer_answers
 from lib.stages.order import declare_all
 from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
+from lib.stages.review.label_issues import read_task, review_label_issues
 from tests.conftest import ROOT, jpeg, product
 from tests.scripts import SCRIPTS, run_all, run_cli, run_script
 
@@ -239,6 +243,42 @@ def test_the_ladder_agrees_with_scores_and_labels(finished):
     assert list(answers) == ["networks", "layer 2", "layer 3", "layer 4"]
     networks = (answers["networks"] == truth[products]).mean()
     assert accuracy["cnn mean", "weighted geometric mean"] == pytest.approx(networks, abs=1e-6)
+
+
+def test_people_correct_labels_that_are_likely_wrong(copied):
+    """The page shows the label and the suggestion; corrections are a table, taken by a setting."""
+    experiment = experiment_in(copied)
+    catalog, given = catalog_of_part(experiment, "train"), file_contents([copied])
+    task = read_task(experiment, experiment.path("report") / "label_issues.csv")
+    issues = read_issues(experiment.path("report") / "label_issues.csv")
+    assert task.keys == list(dict.fromkeys(row["product"] for row in issues))
+    assert len(task) > 5
+    assert (task.choices[:, 0] == task.label).all()
+    assert (task.label == catalog.label[task.products]).all()
+    suggested = [task.class_keys.index(row["suggested"]) for row in issues if row["suggested"]]
+    assert task.choices[0, 1] == suggested[0]
+    assert {reason.partition(" (")[0] for reason in task.reasons} <= {LEARNED, REPEATED}
+
+    wrong, right, absent = task.keys[:3]
+    new = task.class_keys[suggested[0]]
+    with ReviewLog(experiment.folder / "corrections" / "answers.sqlite") as log:
+        log.bind({})
+        log.append(1, wrong, CLASS, new)
+        log.append(1, right, CLASS, task.class_keys[task.label[1]])
+        log.append(1, absent, ABSENT)
+    lines = review_label_issues(experiment, True, 1, 0)
+    assert lines[0].startswith("1 labels are corrected, 1 are right as they are: ")
+    path = experiment.folder / "corrections" / "corrections.csv"
+    rows = list(csv.DictReader(path.open(newline="")))
+    assert [(row["product"], row["class"]) for row in rows] == [(wrong, new)]
+    assert rows[0]["given"] == task.class_keys[task.label[0]]
+    assert file_contents([copied]).items() >= given.items()
+
+    changed = load_experiment(copied / "tiny.toml", [f"work={copied}", f"data.corrections={path}"])
+    index = next(a for a in declare_all(changed)["extract"] if a.path.name == "train")
+    assert "corrections added" in str(status(index))
+    ensure(index, rebuild=True)
+    assert catalog_of_part(changed, "train").label[task.products[0]] == suggested[0]
 
 
 def test_a_second_run_starts_no_script(finished):

@@ -1,5 +1,6 @@
 """The review page: what the models were not sure of, decided by people at this machine"""
 
+import math
 from typing import Any
 
 import flask
@@ -29,6 +30,7 @@ class ReviewPage:
     ) -> None:
         self.task, self.queue, self.num_people = task, queue, num_people
         self.images, self.near_images = images, near_images
+        self.labelled = bool((task.label >= 0).any())
         self.name_of = dict(zip(task.class_keys, task.class_names, strict=True))
 
     def check_person(self, person: int) -> None:
@@ -56,7 +58,8 @@ class ReviewPage:
     def _item(self, place: int) -> dict[str, Any]:
         task = self.task
         chosen = [c for c in task.choices[place].tolist() if c >= 0]
-        chances = task.probabilities[place, : len(chosen)].tolist()
+        known = task.probabilities[place, : len(chosen)].tolist()
+        chances = [None if math.isnan(chance) else chance for chance in known]
         near = [rank for rank, row in enumerate(task.near.product[place].tolist()) if row >= 0]
         return {
             "place": place,
@@ -65,6 +68,7 @@ class ReviewPage:
             "images": self.images.count(int(task.products[place])),
             "choices": [list(pair) for pair in zip(chosen, chances, strict=True)],
             "near": [self._near(place, rank) for rank in near],
+            "label": int(task.label[place]) if task.label[place] >= 0 else None,
         }
 
     def _near(self, place: int, rank: int) -> dict[str, Any]:
@@ -96,7 +100,11 @@ def _add_pages(app: flask.Flask, page: ReviewPage) -> None:
         """The list of people with what each has decided."""
         rows = [(person, queue.num_own(person)) for person in range(1, page.num_people + 1)]
         return flask.render_template(
-            "review_start.html", rows=rows, decided=queue.num_decided, total=len(task)
+            "review_start.html",
+            rows=rows,
+            decided=queue.num_decided,
+            total=len(task),
+            labelled=page.labelled,
         )
 
     @app.get("/person/<int:person>")
@@ -104,7 +112,11 @@ def _add_pages(app: flask.Flask, page: ReviewPage) -> None:
         """The page on which a person decides."""
         page.check_person(person)
         return flask.render_template(
-            "review.html", person=person, total=len(task), class_names=task.class_names
+            "review.html",
+            person=person,
+            total=len(task),
+            class_names=task.class_names,
+            labelled=page.labelled,
         )
 
     @app.get("/person/<int:person>/state")

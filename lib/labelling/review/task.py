@@ -1,12 +1,14 @@
-"""The products of a review, least sure first, with what helps to decide them."""
+"""The products of a review, in their order, with what helps to decide them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lib.data.catalog import Catalog
 from lib.output.report.names import ClassNames
+from lib.output.report.part import TopClass
 from lib.output.report.sections.new_products import NewProducts
 from lib.similarity.nearest_products import NearestProducts
 
@@ -17,10 +19,12 @@ NUM_CHOICES = 5  # one key each
 class ReviewTask:
     """N products in the order in which they are to be decided.
 
-    products: int64 [N], rows of `catalog`. keys: [N], their names. reasons: [N], why each was not
-    accepted. choices: int [N, k], the most probable class ids, -1 for none; probabilities: float
-    [N, k]. near: the nearest products of `labelled`, [N, n]. class_names: the levels of each class,
-    separated by " > ", by class id; class_keys: the catalog's own names.
+    products: int64 [N], rows of `catalog`. keys: [N], their names. reasons: [N], why each is
+    to be decided. label: int [N], the class id that each has now, -1 for none. choices: int [N, k],
+    class ids, -1 for none: the most probable ones, of a labelled product after its label.
+    probabilities: float [N, k], NaN where none is known. near: the nearest products of `labelled`,
+    [N, n]. class_names: the levels of each class, separated by " > ", by class id; class_keys: the
+    catalog's own names.
     """
 
     catalog: Catalog
@@ -28,6 +32,7 @@ class ReviewTask:
     products: np.ndarray
     keys: list[str]
     reasons: list[str]
+    label: np.ndarray
     choices: np.ndarray
     probabilities: np.ndarray
     near: NearestProducts
@@ -59,9 +64,49 @@ def make_review_task(
         rows,
         [predictions.key[row] for row in rows.tolist()],
         [str(predictions.reason[row]) for row in rows.tolist()],
+        np.full(len(rows), -1),
         predictions.class_id[rows, :NUM_CHOICES],
         predictions.probability[rows, :NUM_CHOICES],
         NearestProducts(*(column[rows] for column in near)),
+        distinct_paths(names),
+        names.keys,
+    )
+
+
+def make_label_task(
+    catalog: Catalog,
+    products: np.ndarray,
+    reasons: list[str],
+    suggested: np.ndarray,
+    tops: Sequence[Sequence[TopClass]],
+    near: NearestProducts,
+    names: ClassNames,
+) -> ReviewTask:
+    """Labelled products whose labels are likely wrong, in the order given.
+
+    products: int64 [N], rows of `catalog`. reasons: [N]. suggested: int [N], the class that each
+    may have, -1 for none. tops: [N], its most probable classes. near: of every product of the
+    catalog. The first choice is the label, the second the suggestion.
+    """
+    label = catalog.label[products]
+    choices = np.full((len(products), NUM_CHOICES), -1)
+    probabilities = np.full((len(products), NUM_CHOICES), np.nan)
+    for row, top in enumerate(tops):
+        chance = {c.class_id: c.probability for c in top}
+        first = [c for c in (int(label[row]), int(suggested[row])) if c >= 0]
+        for rank, class_id in enumerate(list(dict.fromkeys([*first, *chance]))[:NUM_CHOICES]):
+            choices[row, rank] = class_id
+            probabilities[row, rank] = chance.get(class_id, np.nan)
+    return ReviewTask(
+        catalog,
+        catalog,
+        products,
+        [catalog.key(product) for product in products.tolist()],
+        reasons,
+        label,
+        choices,
+        probabilities,
+        NearestProducts(*(column[products] for column in near)),
         distinct_paths(names),
         names.keys,
     )

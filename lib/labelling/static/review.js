@@ -53,7 +53,7 @@ async function show() {
 }
 
 async function showItem(item) {
-  const { place, images, choices, near } = item;
+  const { place, images, choices, near, label } = item;
   const sources = Array.from({ length: images }, (_, index) => `/image/${place}/${index}`);
   const pictures = await Promise.all(
     sources.map((source, index) => picture(source, `Image ${index + 1} of ${images}`, images > 1 ? 230 : 448)),
@@ -61,7 +61,7 @@ async function showItem(item) {
   byId("images").replaceChildren(...(images ? pictures : ["No picture of it can be shown."]));
   byId("product").textContent = item.product;
   byId("reason").textContent = item.reason;
-  byId("choices").replaceChildren(...choices.map(choiceButton));
+  byId("choices").replaceChildren(...choices.map((choice, index) => choiceButton(choice, index, label)));
   byId("alike").hidden = !near.length;
   byId("near").replaceChildren(...(await Promise.all(near.map((other) => nearCard(place, other)))));
 }
@@ -80,9 +80,11 @@ function nameOf(classId) {
   return element("span", "levels", ...(levels.length ? [element("small", "", levels.join(" > "))] : []), leaf);
 }
 
-function choiceButton([classId, chance], index) {
-  const share = element("span", "share", `${(100 * chance).toFixed(chance < 0.1 ? 1 : 0)} %`);
-  const button = element("button", "", element("kbd", "", index + 1), nameOf(classId), share);
+function choiceButton([classId, chance], index, label) {
+  const percent = chance === null ? "" : `${(100 * chance).toFixed(chance < 0.1 ? 1 : 0)} %`;
+  const mark = classId === label ? [element("small", "", "present label")] : [];
+  const share = element("span", "share", percent);
+  const button = element("button", "", element("kbd", "", index + 1), nameOf(classId), ...mark, share);
   button.type = "button";
   button.dataset.classId = classId;
   return button;

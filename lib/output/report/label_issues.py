@@ -23,11 +23,13 @@ from lib.output.report.names import ClassNames
 from lib.output.report.part import PartPredictions
 from lib.output.report.pictures import Pictures
 from lib.output.report.repeated_pictures import RepeatedPicture
+from lib.pipeline.reading import reading
 
 COLUMNS = (
     *("product", "part", "reason", "label", "label_name", "suggested", "suggested_name"),
     *("prob_label", "prob_suggested", "image"),
 )
+MAX_FIELD = 1 << 24  # characters of an image
 MAX_UNCLEAR = 4  # products of a picture that no class has most of
 LEARNED, REPEATED = "confident learning", "same picture, other label"
 
@@ -104,6 +106,13 @@ def write_issues(
                     *(uris or [""]),
                 ]
             )
+
+
+def read_issues(path: Path) -> list[dict[str, str]]:
+    """The rows of `label_issues.csv`, without their images."""
+    csv.field_size_limit(MAX_FIELD)
+    with reading(path), path.open(newline="", encoding="utf-8") as file:
+        return [{name: row[name] for name in COLUMNS[:-1]} for row in csv.DictReader(file)]
 
 
 def _digits(value: float) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.data.catalog import LOCKED, Catalog, read_splits
+from lib.data.corrections import read_given_labels
 from lib.evaluation.abstention import (
     AbstentionResult,
     AbstentionRule,
@@ -77,6 +78,17 @@ def locked_without_twin(experiment: Experiment, locked: BlendScores) -> tuple[in
     group = None if catalog.group is None else catalog.group[products]
     has_twin = twin[products] > 0
     return int(has_twin.sum()), without_twin(rows.target[best] == 1, has_twin, group)
+
+
+def by_given_labels(experiment: Experiment, part: BlendScores) -> tuple[int, Estimate]:
+    """How many products of a part have a corrected label, and the accuracy by the original ones."""
+    catalog, rows = catalog_of_part(experiment, "train"), part.rows
+    given = read_given_labels(experiment.path("extract/train"))
+    best = group_argmax(part.score, rows.product)
+    products = rows.product[best]
+    group = None if catalog.group is None else catalog.group[products]
+    changed = int((given != catalog.label)[products].sum())
+    return changed, accuracy(rows.class_id[best] == given[products], group=group)
 
 
 def out_of_fold_accuracy(experiment: Experiment, oof: BlendScores) -> Estimate:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 NAME = "pseudo/reviewed"
-COLUMNS = ("product", "class")
 
 
 @dataclass(frozen=True)
@@ -111,27 +110,11 @@ def label_reviewed(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 
 def read_answers(experiment: Experiment, path: Path) -> dict[str, int]:
-    """The class_id of each product of a table of answers; products in no class are passed over.
-
-    Raises UserError for an unknown class, two classes of one product, and a row that is damaged.
-    """
+    """The class_id of each product of a table of answers; errors of `read_class_table`."""
     from lib.data.catalog import read_categories
-    from lib.data.sources.text_table import read_rows
+    from lib.data.corrections import read_class_table
 
-    categories = read_categories(experiment.path("extract/categories"))
-    number = {categories.key(class_id): class_id for class_id in range(len(categories))}
-    answers: dict[str, int] = {}
-    damaged: list[Any] = []
-    for line, (product, name) in read_rows(path, COLUMNS, damaged):
-        if not name:
-            continue
-        if name not in number:
-            raise UserError(f"{path}: line {line}: {name} is no class of the catalog")
-        if answers.setdefault(product, number[name]) != number[name]:
-            raise UserError(f"{path}: line {line}: {product} has two classes")
-    if damaged:
-        raise UserError(f"{path}: {damaged[0]}; export the answers again")
-    return answers
+    return read_class_table(path, read_categories(experiment.path("extract/categories")))
 
 
 def _twins(

@@ -26,7 +26,7 @@ from lib.runtime.numba_cache import use_writable_cache
 from lib.stages.order import declare_all
 from lib.stages.report import read_part
 from lib.stages.review.labels import NAME, read_answers
-from lib.stages.review.run import ANSWERS as LOG
+from lib.stages.review.page import ANSWERS as LOG
 from lib.stages.review.run import export_answers, reviewed_folder
 from lib.utils.files import atomic_write
 

@@ -12,36 +12,25 @@ closed, or by `--review --export`.
 """
 
 import argparse
-import logging
 import shutil
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
-from lib.pipeline.artifact import Artifact, ensure, status_all
+from lib.pipeline.artifact import Artifact, ensure
 from lib.pipeline.experiment import Experiment
-from lib.pipeline.integrity import check_intact
 from lib.runtime import workers
 from lib.runtime.numba_cache import use_writable_cache
-from lib.stages.order import declare_all
-from lib.utils.files import file_lock, fsync
+from lib.stages.review.label_issues import review_label_issues
+from lib.stages.review.page import ANSWERS, NEXT, finished, move_into_place, open_log, serve
 
 if TYPE_CHECKING:
-    from lib.data.catalog import Catalog
     from lib.labelling.review.log import ReviewLog
     from lib.labelling.review.task import ReviewTask
     from lib.output.report.names import ClassNames
 
-logger = logging.getLogger(__name__)
-
 NUM_PEOPLE, MAX_PEOPLE = 2, 100
-NEAR_SIDE = 224  # pixels of the pictures of labelled products
-ANSWERS, LOCK, NEXT = "answers.sqlite", ".review.lock", ".next"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="open a page on this machine, on which people decide the products that were not"
         " accepted; Ctrl-C closes it and writes their answers to reviewed/",
     )
+    add(
+        "--label-issues",
+        action="store_true",
+        help="with --review: decide the labelled products whose labels are likely wrong; their"
+        " corrections are written to corrections/",
+    )
     add("--export", action="store_true", help="with --review: write the answers, open no page")
     add("--people", type=int, metavar="N", help=f"with --review: how many people ({NUM_PEOPLE})")
     add("--port", type=int, metavar="N", help="with --review: port of the page (any free one)")
@@ -60,10 +55,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raise UserError for an option of a review without a review, and for a wrong number."""
-    given = {"export": arguments.export or None, "people": arguments.people, "port": arguments.port}
-    for name, value in given.items():
-        if value is not None and not arguments.review:
-            raise UserError(f"--{name} belongs to --review; add it")
+    for name in ("label_issues", "export", "people", "port"):
+        if getattr(arguments, name) not in (None, False) and not arguments.review:
+            raise UserError(f"--{name.replace('_', '-')} belongs to --review; add it")
+    if arguments.review and arguments.label_issues and arguments.new is not None:
+        raise UserError("--label-issues is for labelled products, and --new names others")
     if arguments.review and getattr(arguments, "dry_run", False):
         raise UserError("--review shows or writes answers, so it has no --dry-run")
     if not 1 <= (NUM_PEOPLE if arguments.people is None else arguments.people) <= MAX_PEOPLE:
@@ -77,14 +73,15 @@ def review(experiment: Experiment, arguments: argparse.Namespace) -> list[str]:
     is not complete, the pictures are gone, or another review of these products is open.
     """
     check_options(arguments)
-    run = experiment.config.run
-    workers.limit_threads(workers.num_threads(run))
+    workers.limit_threads(workers.num_threads(experiment.config.run))
     use_writable_cache()
+    num_people, port = arguments.people or NUM_PEOPLE, arguments.port or 0
+    if arguments.label_issues:
+        return review_label_issues(experiment, arguments.export, num_people, port)
     source = _model_predictions(experiment)
-    with _open_log(experiment) as log:
+    with open_log(reviewed_folder(experiment)) as log:
         if not arguments.export:
-            task = read_task(experiment, source)
-            _serve(task, log, arguments.people or NUM_PEOPLE, arguments.port or 0)
+            serve(read_task(experiment, source), log, num_people, port)
         return export(experiment, source, log)
 
 
@@ -97,7 +94,7 @@ def export_answers(experiment: Experiment) -> Path:
     if not (folder / ANSWERS).exists():
         raise UserError(f"{folder}: no answers yet; give some on the page that --review opens")
     source = _model_predictions(experiment)
-    with _open_log(experiment) as log:
+    with open_log(folder) as log:
         export(experiment, source, log)
     return folder / "answers.csv"
 
@@ -113,17 +110,9 @@ def _model_predictions(experiment: Experiment) -> Path:
         raise UserError("--review is for products of one class each, not for clusters.multi_label")
     if not experiment.has_test:
         raise UserError("data.test names no products to classify; name some with --new PATH")
-    declared = [artifact for stage in declare_all(experiment).values() for artifact in stage]
-    states = status_all([replace(artifact, frozen=True) for artifact in declared])
-    folder = experiment.path("submit")
-    if not states[folder].fresh:
-        raise UserError(
-            f"{folder} is {states[folder].short()}; run the same command without --review"
-        )
-    check_intact(folder)
+    submit = finished(experiment, "submit")
     if experiment.target is not None:
-        return folder / "predictions.parquet"
-    submit = next(artifact for artifact in declared if artifact.path == folder)
+        return submit.path / "predictions.parquet"
     model = Artifact(
         reviewed_folder(experiment) / "model",
         partial(_predict_test, experiment),
@@ -142,22 +131,6 @@ def _predict_test(experiment: Experiment, folder: Path) -> dict[str, Any]:
     parts = (experiment.config.stack_part, "locked")
     oof, locked = (score_part(experiment, part) for part in parts)
     return predict_products(experiment, folder, oof, locked).counts
-
-
-@contextmanager
-def _open_log(experiment: Experiment) -> "Iterator[ReviewLog]":
-    """The answers, for this process alone."""
-    from lib.labelling.review.log import ReviewLog
-
-    folder = reviewed_folder(experiment)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(file_lock(folder / LOCK))
-        except BlockingIOError:
-            raise UserError(f"{folder}: another --review of these products is open") from None
-        log = stack.enter_context(ReviewLog(folder / ANSWERS))
-        log.bind({})
-        yield log
 
 
 def read_task(experiment: Experiment, source: Path) -> "ReviewTask":
@@ -187,41 +160,6 @@ def _class_names(experiment: Experiment) -> "ClassNames":
     return ClassNames(read_categories(experiment.path("extract/categories")))
 
 
-def _serve(task: "ReviewTask", log: "ReviewLog", num_people: int, port: int) -> None:
-    """Serve the page until Ctrl-C or SIGTERM."""
-    from lib.labelling.images import ProductImages
-    from lib.labelling.review.app import ReviewPage, create_app
-    from lib.labelling.review.queue import ReviewQueue
-    from lib.labelling.server import Server, bind
-
-    if not len(task):
-        logger.info("every prediction is accepted: there is nothing to review")
-        return
-    queue = ReviewQueue(log, task.keys)
-    images = ProductImages(task.catalog, most=None)
-    near = _open_images(task.labelled)
-    page = ReviewPage(task, queue, images, near, num_people)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a script starts
-    server = Server(create_app(page), bind(port))
-    try:
-        print(f"{len(task):,} products, {queue.num_decided:,} decided: open {server.url}")
-        print(f"answers: {log.path}; Ctrl-C stops and writes them", flush=True)
-        server.wait()
-    except KeyboardInterrupt:
-        print(flush=True)
-    finally:
-        server.close()
-        for opened in filter(None, (images, near)):
-            opened.close()
-
-
-def _open_images(labelled: "Catalog") -> Any:
-    """The pictures of labelled products; None where their files are gone, as `--new` allows."""
-    from lib.labelling.images import ProductImages
-
-    return ProductImages(labelled, NEAR_SIDE) if labelled.path.exists() else None
-
-
 def export(experiment: Experiment, source: Path, log: "ReviewLog") -> list[str]:
     """Write the answers that stand to the folder; returns lines to print.
 
@@ -248,7 +186,7 @@ def export(experiment: Experiment, source: Path, log: "ReviewLog") -> list[str]:
         name = "submission.csv.gz"
         submission = experiment.path("submit") / name
         reviewed.write_reviewed_submission(temporary / name, submission, known, names.keys)
-    _move_into_place(temporary, folder)
+    move_into_place(temporary, folder)
     return _summary(folder, known, len(given) - len(decided), len(decided) - len(known))
 
 
@@ -264,15 +202,6 @@ def _known(source: Path, decided: dict[str, Any], classes: dict[str, str]) -> di
         for product, decision in decided.items()
         if product in products and (decision.class_key is None or decision.class_key in classes)
     }
-
-
-def _move_into_place(temporary: Path, folder: Path) -> None:
-    """Every file replaces its older one at once; a kill leaves some old and some new ones."""
-    for path in sorted(temporary.iterdir()):
-        fsync(path)
-        path.replace(folder / path.name)
-    temporary.rmdir()
-    fsync(folder)
 
 
 def _summary(folder: Path, known: dict[str, Any], skipped: int, unknown: int) -> list[str]:

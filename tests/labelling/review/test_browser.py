@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from lib.data.catalog import Categories
+from lib.labelling.images import ProductImages
+from lib.labelling.review.app import ReviewPage, create_app
 from lib.labelling.review.log import ABSENT, CLASS, SKIP, decisions
-from lib.labelling.review.task import ReviewTask
+from lib.labelling.review.queue import ReviewQueue
+from lib.labelling.review.task import ReviewTask, make_label_task
 from lib.labelling.server import Server, bind
+from lib.output.report.names import ClassNames
+from lib.output.report.part import TopClass
+from lib.similarity.nearest_products import NearestProducts
 from tests.browser import BROWSER, NO_BROWSER, TIMEOUT, running_chromium
 from tests.labelling.review.conftest import NUM_OPEN
 
@@ -84,6 +92,34 @@ def test_two_people_decide_forty_products_by_keys(task, log, server, chromium):
         person.close()
     stand = decisions(log.answers())
     assert {product: answer.class_key for product, answer in stand.items()} == expected
+
+
+def test_the_present_label_is_one_of_the_choices(task, log, chromium):
+    """1 keeps it, 2 takes the suggestion, whose probability may not be known."""
+    products = task.products[:2]
+    names = ClassNames(Categories(np.arange(12), [("x", "", f"class {c}") for c in range(12)]))
+    label = task.catalog.label[products]
+    near = NearestProducts(*(np.tile(column[:1], (1000, 1)) for column in task.near))
+    tops = [[TopClass(int(label[0]), 0.25)], []]
+    made = make_label_task(
+        task.catalog, products, ["suspicious", "suspicious"], (label + 1) % 12, tops, near, names
+    )
+    images = ProductImages(made.catalog, most=None)
+    app = create_app(ReviewPage(made, ReviewQueue(log, made.keys), images, images, 1))
+    server = Server(app, bind(0))
+    person = Person(chromium, server.url, 1)
+    first = person.page.locator("#choices button").first
+    assert first.inner_text().split("\n")[-2:] == ["present label", "25 %"]
+    assert person.page.locator("#choices .share").nth(1).inner_text() == ""
+    assert "1 keeps the present label" in " ".join(
+        person.page.locator("#help").inner_text().split()
+    )
+    person.press("1", last=f"x > class {label[0]}")
+    person.press("2", last=f"x > class {(label[1] + 1) % 12}")
+    sync_api.expect(person.page.locator("#thanks")).to_be_visible()
+    person.close()
+    server.close()
+    images.close()
 
 
 def test_search_near_products_skip_and_undo(task, log, server, chromium):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lib.data.catalog import Categories
-from lib.labelling.review.task import distinct_paths, make_review_task
+from lib.labelling.review.task import distinct_paths, make_label_task, make_review_task
 from lib.output.report.names import ClassNames
+from lib.output.report.part import TopClass
 from lib.similarity.nearest_products import NearestProducts
 from tests.labelling.review.conftest import NUM_OPEN, predictions_of
 
@@ -34,6 +35,24 @@ def test_what_is_not_accepted_comes_least_sure_first(task, near):
     assert made.choices.shape == made.probabilities.shape == (NUM_OPEN, 5)
     assert made.keys == [task.catalog.key(row) for row in made.products.tolist()]
     assert (made.near.product[:, 0] == made.products).all()
+
+
+def test_a_label_comes_first_then_its_suggestion(task, near):
+    """Then the most probable classes; a class that has no probability has none on the page."""
+    catalog, names = task.catalog, names_of(task)
+    products = np.array([5, 2])
+    first, second = catalog.label[products].tolist()
+    others = [c for c in range(12) if c not in (first, second)]
+    tops = [[TopClass(others[0], 0.6), TopClass(first, 0.3), TopClass(others[1], 0.1)], []]
+    suggested = np.array([others[1], -1])
+    made = make_label_task(catalog, products, ["a", "b"], suggested, tops, near, names)
+    assert made.choices[0].tolist() == [first, others[1], others[0], -1, -1]
+    assert made.choices[1].tolist() == [second, -1, -1, -1, -1]
+    np.testing.assert_array_equal(made.probabilities[0, :4], [0.3, 0.1, 0.6, np.nan])
+    assert np.isnan(made.probabilities[1]).all()
+    assert made.label.tolist() == [first, second]
+    assert made.keys == [catalog.key(5), catalog.key(2)]
+    assert made.near.product[:, 0].tolist() == [5, 2]
 
 
 def test_products_without_a_picture_come_last(task, near):
