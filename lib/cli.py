@@ -32,6 +32,7 @@ from lib.runtime.numba_cache import use_writable_cache
 from lib.runtime.scripts import run_script
 from lib.stages import extract, report, submit
 from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
+from lib.stages.pages import early_report
 from lib.stages.pages.similar import similar
 from lib.stages.rehearsal.remaining import status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
@@ -54,6 +55,8 @@ def run_stage(stage: ModuleType, argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser(stage.SCRIPT, _first_line(stage.__doc__))
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="TOML file (default: %(default)s)")
+    if stage is submit:
+        early_report.add_options(parser)
     arguments = parser.parse_args(argv)
     exit_status = _exit_status(arguments, partial(_run_stage, stage))
     if workers.is_distributed():
@@ -169,6 +172,9 @@ def _exit_status(arguments: argparse.Namespace, work: Work) -> int:
 def _run_stage(stage: ModuleType, experiment: Experiment, arguments: argparse.Namespace) -> int:
     run = experiment.config.run
     _prepare(run)
+    if getattr(arguments, "report", False):
+        _print_lines(early_report.write_early_report(experiment))
+        return 0
     build = partial(_dry_run if arguments.dry_run else _build_stage, stage, experiment, arguments)
     return executor.run_on_ranks(run, build)
 

@@ -61,6 +61,7 @@ COVERED_BY = {
     "lib.stages.blends.promise": "tests/stages/test_new_products.py",
     "lib.output.report.blocks": "tests/output/report/test_page.py",
     "lib.stages.pages.card": "tests/stages/test_runs.py",
+    "lib.stages.pages.early_report": "tests/stages/test_runs.py",
     "lib.stages.pages.label_sets": "tests/stages/openimages/test_label_sets.py",
     "lib.stages.pages.new_products": "tests/stages/test_new_products.py",
     "lib.stages.pages.similar": "tests/stages/test_new_products.py",

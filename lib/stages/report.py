@@ -124,7 +124,7 @@ def _sections(
     names, submitted = ClassNames(categories), config.blend.submit
     labelled = np.bincount(catalog.label[catalog.label >= 0], minlength=len(categories))
     oof, locked = (read_part(experiment, part) for part in (config.stack_part, "locked"))
-    sizes, comparable = _first_sizes(experiment, catalog), ids_are_comparable(experiment)
+    sizes, comparable = first_sizes(experiment, catalog), ids_are_comparable(experiment)
     nearest = read_nearest_products(experiment, "train", NUM_NEAREST)
     is_number = catalog.id_is_number() if comparable else None
     near = Neighborhood(nearest, catalog, names, small, is_number)
@@ -149,8 +149,8 @@ def _sections(
         *_label_sections(experiment, folder, oof, catalog, names, pictures),
         images_section([oof, locked], catalog.image_count, sizes),
         tree_section([oof, locked], categories),
-        recall_section(_candidate_facts(experiment)),
-        importances_section(_importances(experiment)),
+        recall_section(candidate_facts(experiment)),
+        importances_section(importances(experiment)),
         catalog_section(catalog, labelled, sizes, comparable),
     ]
 
@@ -226,7 +226,7 @@ def histories(experiment: Experiment) -> dict[str, dict[str, list[dict[str, Any]
     return histories
 
 
-def _candidate_facts(experiment: Experiment) -> dict[str, dict[str, float]]:
+def candidate_facts(experiment: Experiment) -> dict[str, dict[str, float]]:
     """What the manifests of the candidate rows say, by the origin of the part."""
     from lib.output.report.blocks import LOCKED, OUT_OF_FOLD
 
@@ -237,7 +237,7 @@ def _candidate_facts(experiment: Experiment) -> dict[str, dict[str, float]]:
     }
 
 
-def _importances(experiment: Experiment) -> dict[str, dict[str, float]]:
+def importances(experiment: Experiment) -> dict[str, dict[str, float]]:
     """importances.json of every booster, as of "mean/l2/xgboost"."""
     from lib.pipeline.reading import read_json
     from lib.stages.read import all_members
@@ -248,7 +248,7 @@ def _importances(experiment: Experiment) -> dict[str, dict[str, float]]:
     }
 
 
-def _first_sizes(experiment: Experiment, catalog: "Catalog") -> "np.ndarray":
+def first_sizes(experiment: Experiment, catalog: "Catalog") -> "np.ndarray":
     """Height and width of the first image of each product: int32 [P, 2], (0, 0) if not known.
 
     Where stage 01 did not write them, those of a sample of the products are read from headers.
@@ -302,12 +302,12 @@ def publish(experiment: Experiment) -> None:
         with atomic_write(target) as path:
             page = (source / PAGE).read_text()
             if not is_new:
-                later = [costs_section(stage_costs(_manifests(experiment)))]
+                later = [costs_section(stage_costs(manifests(experiment)))]
                 page = complete(page, [*later, settings_section(experiment.config)])
             path.write_text(page)
 
 
-def _manifests(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
+def manifests(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
     """The finished artifacts of the experiment with their manifests, without those of `--new`."""
     for path in sorted(experiment.folder.rglob(MANIFEST)):
         name = str(path.parent.relative_to(experiment.folder))

@@ -30,6 +30,7 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.manifest import MANIFEST, identity_digest, whole_digest
 from lib.stages.blends.layers import layer_answers
 from lib.stages.order import declare_all
+from lib.stages.pages.early_report import write_early_report
 from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
 from lib.stages.review.label_issues import read_task, review_label_issues
 from tests.conftest import ROOT, jpeg, product
@@ -243,6 +244,40 @@ def test_the_ladder_agrees_with_scores_and_labels(finished):
     assert list(answers) == ["networks", "layer 2", "layer 3", "layer 4"]
     networks = (answers["networks"] == truth[products]).mean()
     assert accuracy["cnn mean", "weighted geometric mean"] == pytest.approx(networks, abs=1e-6)
+
+
+def test_the_report_after_any_stage_has_what_there_is(copied):
+    """Networks that still train show their epochs; the rest is named with its script."""
+    experiment, page = experiment_in(copied), copied / "tiny" / "early_report.html"
+    for name in ("submit", "stack", "cnn/b"):
+        shutil.rmtree(experiment.path(name))
+    network = experiment.path("cnn/a/fold1")
+    network.rename(network.with_name("fold1.partial"))
+    (network.with_name("fold1.partial") / MANIFEST).unlink()
+    assert write_early_report(experiment) == [f"report of what is finished: {page}"]
+    text = page.read_text()
+    sections = re.findall(r'<section id="([^"]*)"', text)
+    assert sections == ["training", "catalog", "missing", "costs", "settings"]
+    assert "a: 2 networks, 2 epochs" in text
+    rows = re.findall(r"<td>([^<]*)</td>\s*<td>(0\d_\w+\.py)</td>", text)
+    assert ("Importances", "05_stack.py") in rows
+    assert ("Candidate recall", "04_features.py") in rows  # fresh by itself, but not its networks
+    assert ("Accuracy and the ladder", "06_submit.py") in rows
+
+    shutil.rmtree(experiment.folder)
+    assert write_early_report(experiment) == [f"report of what is finished: {page}"]
+    sections = re.findall(r'<section id="([^"]*)"', page.read_text())
+    assert sections == ["missing", "costs", "settings"]
+
+
+def test_after_the_last_stage_it_is_the_report_itself(copied):
+    submit = copied / "tiny" / "submit"
+    before = (submit / "report.html").read_bytes()
+    (submit / "report.html").unlink()
+    options_of_run = options(copied, "--set", "run.report=false", "--report")
+    result = run_script("06_submit.py", "--config", *options_of_run)
+    assert result.stdout == f"report: {submit / 'report.html'}\n", result.stderr
+    assert len((submit / "report.html").read_bytes()) == pytest.approx(len(before), rel=0.01)
 
 
 def test_people_correct_labels_that_are_likely_wrong(copied):
