@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -244,18 +244,43 @@ def test_the_tree_of_architecture_md_names_every_module():
     check([f"ARCHITECTURE.md does not name {name}" for name in names if name not in text])
 
 
+LOCKED = re.compile(r"(?<![a-z])locked", re.IGNORECASE)  # not "blocked"
+SHOW_LOCKED = {"promises", "openimages_baseline", "compare"}  # studies; they choose nothing there
+
+
+def lines_with_locked(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Each line that names the locked part, with its place."""
+    for path in paths:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if LOCKED.search(line):
+                yield f"{path.relative_to(ROOT)}:{number}", line.strip()
+
+
 def test_no_study_looks_at_the_locked_part():
-    """No study so much as names the part, but three.
+    """No study so much as names the part, but three, which docs/honest_numbers.md names too.
 
     `promises` measures the ladder of stage 06; `openimages_baseline` fits a baseline that stage 06
     has not, and chooses nothing there; `compare` sets what two finished runs wrote side by side.
     """
-    name = re.compile(r"(?<![a-z])locked", re.IGNORECASE)  # not "blocked"
-    check(
-        [
-            f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-            for path in sorted((ROOT / "studies").glob("*.py"))
-            for number, line in enumerate(path.read_text().splitlines(), start=1)
-            if path.stem not in ("promises", "openimages_baseline", "compare") and name.search(line)
-        ]
-    )
+    studies = sorted((ROOT / "studies").glob("*.py"))
+    others = [path for path in studies if path.stem not in SHOW_LOCKED]
+    check([f"{place}: {line}" for place, line in lines_with_locked(others)])
+    page = (ROOT / "docs" / "honest_numbers.md").read_text()
+    check([f"honest_numbers.md: no {name}" for name in SHOW_LOCKED if name not in page])
+
+
+def test_only_one_study_takes_a_part_that_the_user_names():
+    """A study could reach the locked part without its name, through `PARTS` or its number.
+
+    People may label any part (`human_label --part`); by default it is that of the boosters.
+    """
+    way = re.compile(r"\bPARTS\b|\bLOCKED\b|splits\.part\b")
+    users = {p.stem for p in (ROOT / "studies").glob("*.py") if way.search(p.read_text())}
+    assert users - SHOW_LOCKED <= {"human_label"}
+
+
+def test_no_config_chooses_a_setting_by_the_locked_part():
+    """A config names the part where it sets its size, and in no comment that gives a reason."""
+    configs = sorted((ROOT / "configs").glob("*.toml"))
+    size = re.compile(r"locked = [\d.]+( #|$)")
+    check([f"{p}: {line}" for p, line in lines_with_locked(configs) if not size.match(line)])
