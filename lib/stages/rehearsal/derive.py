@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib.config.model import Model
-from lib.config.schema import Config
+from lib.config.schema import Config, Split
+from lib.config.validate import MAX_LEFT_OUT
 from lib.config.write import to_toml
 from lib.pipeline.experiment import Experiment
 from lib.utils.files import atomic_write
@@ -57,11 +58,7 @@ def _derive(config: Config, products: int) -> Config:
             num_images=min(scenes.num_images, products),
             num_test_images=min(scenes.num_test_images, products),
         ),
-        split=replace(
-            split,
-            locked=max(split.locked, MIN_PART),
-            holdout=max(split.holdout, MIN_PART) if config.stack_part == "holdout" else 0.0,
-        ),
+        split=_enlarge_parts(split, config.stack_part),
         pseudo_label=replace(config.pseudo_label, min_precision=MIN_PRECISION),
         models={name: rehearse_model(model, products) for name, model in config.models.items()},
         predict=replace(config.predict, tta_views=1 if config.predict.tta_views == 1 else 2),
@@ -72,6 +69,15 @@ def _derive(config: Config, products: int) -> Config:
         ),
         blend=replace(config.blend, greedy_steps=min(config.blend.greedy_steps, GREEDY_STEPS)),
     )
+
+
+def _enlarge_parts(split: Split, stack_part: str) -> Split:
+    """`locked` and, if it is used, `holdout` of at least `MIN_PART`, unless they leave too little
+    to train on."""
+    locked = max(split.locked, MIN_PART)
+    holdout = max(split.holdout, MIN_PART) if stack_part == "holdout" else 0.0
+    enough = locked + holdout < MAX_LEFT_OUT
+    return replace(split, locked=locked, holdout=holdout) if enough else split
 
 
 def rehearse_model(model: Model, products: int) -> Model:
