@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.training.events import PACKAGE
 from tests.conftest import ROOT
 
 DISTRIBUTIONS = packages_distributions()  # slow: it reads the file list of every package
@@ -80,6 +81,7 @@ def test_dependencies_and_extras_are_the_requirement_files():
     optional = {*EXTRAS["studies"], *EXTRAS["labelling"]}
     assert not optional & set(PROJECT["dependencies"])
     assert {*PROJECT["dependencies"], *optional} == set(pins("requirements.txt").values())
+    assert EXTRAS["tensorboard"] == [PACKAGE]  # nothing else needs it, so no file has it
     assert set(EXTRAS["dev"]) == set(pins("requirements-dev.txt").values())
 
 

@@ -204,6 +204,7 @@ class Run:
         256, "Images in a batch of prediction; on a CPU at most 32, which take least time."
     )
     report: bool = setting(True, "Whether stage 06 draws the report of a run.")
+    tensorboard: bool = setting(False, "Whether training writes event files for TensorBoard.")
     time_limit: Annotated[int, Range(min=0, max=31_536_000)] = setting(
         0, "Seconds that a run planned by --data may take; 0 = no limit. Other configs ignore it."
     )

@@ -52,8 +52,10 @@ def check_networks(experiment: Experiment) -> None:
     from lib.data.aspect.clusters import common_shapes
     from lib.models import factory
     from lib.runtime.device import select_device
+    from lib.training.events import check_tensorboard
 
     config = experiment.config
+    check_tensorboard(config.run)
     tables: dict[str, Model | Backbone] = {
         **{f"backbones.{name}": backbone for name, backbone in config.backbones.items()},
         **{f"models.{name}": model for name, model in image_models(experiment).items()},

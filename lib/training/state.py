@@ -43,6 +43,7 @@ class TrainSetup:
     model_cfg: Model
     training_set: TrainingSet
     seed: int
+    run: Run
     group: ProcessGroup
     device: torch.device
     schedule: Schedule
@@ -116,6 +117,7 @@ def create_setup(
         model_cfg=model_cfg,
         training_set=training_set,
         seed=seed,
+        run=run,
         group=group,
         device=device,
         schedule=Schedule(model_cfg, num_rows),

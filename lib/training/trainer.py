@@ -26,6 +26,7 @@ from lib.training import checkpoint
 from lib.training.checkpoint import Progress
 from lib.training.dataset import TrainingSet, sample_rows
 from lib.training.evaluate import evaluate
+from lib.training.events import write_epoch
 from lib.training.loaders.image_loader import MicroBatch, micro_batches
 from lib.training.losses import mixup_batch, weighted_mean
 from lib.training.masks import inputs_and_targets
@@ -295,6 +296,8 @@ def end_epoch(setup: TrainSetup, state: TrainState, metrics: dict[str, Any]) -> 
     progress, schedule = state.progress, setup.schedule
     head_only = schedule.is_head_only(progress.epoch)
     progress.history.append(epoch_figures(setup, progress, metrics))
+    if setup.run.tensorboard and setup.group.is_primary:
+        write_epoch(setup.folder, progress.history[-1])
     state.hardness[0] = state.hardness[1]
     progress.begin_next_epoch()
     if schedule.is_head_only(progress.epoch) != head_only:

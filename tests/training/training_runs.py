@@ -66,9 +66,9 @@ def boxes_of(labels, classes):
     return channel_boxes(len(labels), rows, labels, box, ones, range(classes), above)
 
 
-def train(folder, model, reader, labels, valid=VALID, seed=1, on_step=None):
+def train(folder, model, reader, labels, valid=VALID, seed=1, on_step=None, run=None):
     data = training_set(reader, model, labels, valid=valid)
-    return train_model(folder, model, data, seed, Run(), on_step)
+    return train_model(folder, model, data, seed, run or Run(), on_step)
 
 
 def load(folder, name="last.pt"):
