@@ -91,6 +91,7 @@ def rehearse_model(model: Model, products: int) -> Model:
     pieces = min(model.grad_accum_steps, max(1, products // (2 * piece)))
     return replace(
         model,
+        warm_start="",  # that run has other products
         head_only_epochs=min(model.head_only_epochs, 1),
         epochs=min(model.epochs, EPOCHS),
         batch_size=piece * pieces,

@@ -67,7 +67,7 @@ def run_next_round(experiment: Experiment, arguments: argparse.Namespace, run: W
     path = write_round(experiment, export_answers(experiment))
     second = load_experiment(path)
     _copy_answers(experiment, second)
-    logger.info("%d artifacts are those of %s", link_shared(experiment, second), experiment.folder)
+    logger.info("%d artifacts linked from %s", link_shared(experiment, second), experiment.folder)
     changed = {"config": str(path), "set": [], "rebuild": True, "with_reviewed": False}
     exit_status = run(second, argparse.Namespace(**{**vars(arguments), **changed}))
     if exit_status == 0:

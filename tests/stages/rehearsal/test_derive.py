@@ -56,8 +56,10 @@ def test_a_piece_of_a_batch_is_as_large_as_the_largest_of_the_training(products)
         grad_accum_steps=4,
         unfreeze_schedule=(5, 2),
         augment=Augment(ramp_epochs=3, max_rotation=10.0),
+        warm_start="work/mine",
     )
     short = rehearse_model(model, products)
+    assert short.warm_start == ""  # a run of other products
     assert short.batch_size // short.grad_accum_steps == 512
     assert short.grad_accum_steps == {40: 1, 2000: 1, 20_000: 4}[products]
     assert (short.freeze_until, short.unfreeze_schedule) == (2, ())
