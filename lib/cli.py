@@ -34,7 +34,7 @@ from lib.stages import extract, report, submit
 from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
 from lib.stages.pages import early_report
 from lib.stages.pages.similar import similar
-from lib.stages.rehearsal.remaining import status_lines
+from lib.stages.rehearsal.remaining import stage_line, status_lines
 from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
 from lib.stages.review import next_round
 from lib.stages.review import run as review
@@ -225,7 +225,7 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
         return _verify(artifacts)
     if arguments.rehearse is not None:
         return rehearse(experiment, arguments.rehearse, _flags(arguments, "quiet", "verbose"))
-    states = _states(artifacts, STAGES)
+    states, start = _states(artifacts, STAGES), time.monotonic()
     if arguments.dry_run:
         for stage in STAGES:
             _print_lines(state_lines(artifacts[stage.NAME], states))
@@ -244,6 +244,8 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
         if experiment.target is not None and experiment.target.is_small:
             exit_status = _run_stage(stage, experiment, arguments)
         else:
+            seconds = time.monotonic() - start
+            logger.info("%s", stage_line(experiment, stage, artifacts, states, seconds))
             options = ["--config", arguments.config, *_script_options(arguments)]
             exit_status = run_script([sys.executable, stage.SCRIPT, *options])
         if exit_status:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from lib.errors import UserError
@@ -42,20 +43,51 @@ def status_lines(
     Of a fresh artifact its bytes and the seconds that it took; of another one what lies on the
     disk, and after "~" the seconds that it will take.
     """
-    rehearsed = _by_rehearsal(experiment)
-    guesses: dict[Path, Guess | None] = {}
-    lines = []
+    guesses, lines = _guesses(experiment, artifacts, states), []
     for stage in STAGES:
         shown = listed(artifacts[stage.NAME], states)
         fresh = [a for a in shown if states[a.path].fresh]
-        for artifact in shown:
-            if artifact not in fresh and not artifact.frozen:
-                state = states[artifact.path]
-                guesses[artifact.path] = _guess(experiment, artifact, state, fresh, rehearsed)
         disk = sum(_bytes(a) for a in shown)
         lines.append(f"{stage.NAME}: {len(fresh)} of {len(shown)} fresh, {_size(disk)}")
         lines += [_line(a, states[a.path], guesses.get(a.path)) for a in shown]
     return [*lines, _left(experiment, artifacts, guesses)]
+
+
+def stage_line(
+    experiment: Experiment,
+    stage: ModuleType,
+    artifacts: dict[str, list[Artifact]],
+    states: dict[Path, Status],
+    seconds: float,
+) -> str:
+    """What a stage is about to build, `seconds` after the start of the run, and the time left."""
+    own = [a for a in artifacts[stage.NAME] if not a.frozen]
+    count = sum(not states[a.path].fresh for a in own)
+    line = f"{stage.NAME}, stage {STAGES.index(stage) + 1} of {len(STAGES)}: "
+    line += f"{count} of {len(own)} artifacts to build"
+    line += f", {duration(seconds)} after the start" if seconds >= 1 else ""
+    guesses = _guesses(experiment, artifacts, states)
+    if not any(guesses.values()):
+        return line
+    bound = "about" if all(guesses.values()) else "more than"
+    total = duration(_total_seconds(experiment, artifacts, guesses))
+    return f"{line}; {bound} {total} left for all stages"
+
+
+def _guesses(
+    experiment: Experiment, artifacts: dict[str, list[Artifact]], states: dict[Path, Status]
+) -> dict[Path, Guess | None]:
+    """What is known of the time of each artifact that is not fresh."""
+    rehearsed = _by_rehearsal(experiment)
+    guesses: dict[Path, Guess | None] = {}
+    for stage in STAGES:
+        own = artifacts[stage.NAME]
+        fresh = [a for a in listed(own, states) if states[a.path].fresh]
+        for artifact in own:
+            state = states[artifact.path]
+            if not state.fresh and not artifact.frozen:
+                guesses[artifact.path] = _guess(experiment, artifact, state, fresh, rehearsed)
+    return guesses
 
 
 def _line(artifact: Artifact, state: Status, guess: Guess | None) -> str:
@@ -73,22 +105,30 @@ def _left(
     """The line of the time that is left."""
     if not guesses:
         return "nothing is left to do"
+    sources = Counter(guess.source for guess in guesses.values() if guess)
+    unknown = [str(path) for path, guess in guesses.items() if guess is None]
+    parts = []
+    if sources:
+        by = ", ".join(f"{source} ({count:,})" for source, count in sources.items())
+        total = duration(_total_seconds(experiment, artifacts, guesses))
+        parts.append(f"about {total} for {sources.total():,} artifacts, by {by}")
+    if unknown:
+        more = f" and {len(unknown) - MAX_NAMES:,} more" if len(unknown) > MAX_NAMES else ""
+        parts.append(f"unknown for {len(unknown):,}: {', '.join(unknown[:MAX_NAMES])}{more}")
+    return f"left: {'; '.join(parts)}"
+
+
+def _total_seconds(
+    experiment: Experiment, artifacts: dict[str, list[Artifact]], guesses: dict[Path, Guess | None]
+) -> float:
+    """Seconds of the clock that the artifacts take whose time is known, several at a time."""
     run, total = experiment.config.run, 0.0
     gpus = 0 if run.device == "cpu" else num_nvidia_gpus()
     for stage in STAGES:
         own = [a for a in artifacts[stage.NAME] if not a.frozen]
         found = [guess.seconds for a in own if (guess := guesses.get(a.path))]
         total += wall_seconds(stage, run, gpus, len(own), found)
-    sources = Counter(guess.source for guess in guesses.values() if guess)
-    unknown = [str(path) for path, guess in guesses.items() if guess is None]
-    parts = []
-    if sources:
-        by = ", ".join(f"{source} ({count:,})" for source, count in sources.items())
-        parts.append(f"about {duration(total)} for {sources.total():,} artifacts, by {by}")
-    if unknown:
-        more = f" and {len(unknown) - MAX_NAMES:,} more" if len(unknown) > MAX_NAMES else ""
-        parts.append(f"unknown for {len(unknown):,}: {', '.join(unknown[:MAX_NAMES])}{more}")
-    return f"left: {'; '.join(parts)}"
+    return total
 
 
 def _guess(

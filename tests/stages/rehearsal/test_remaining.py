@@ -1,4 +1,4 @@
-"""`--status` on folders with manifests; tests/test_cli.py and test_run.py call it on real ones."""
+"""`--status`, and the line before a stage, on folders with manifests; whole runs call both."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 from lib.config.load import load
 from lib.pipeline.artifact import Artifact, _plan, ensure, status_all
 from lib.pipeline.experiment import Experiment
+from lib.stages import train
 from lib.stages.order import STAGES
 from lib.stages.rehearsal import remaining
-from lib.stages.rehearsal.remaining import status_lines
+from lib.stages.rehearsal.remaining import stage_line, status_lines
 
 EPOCHS = ("models.a.epochs=5", "models.a.head_only_epochs=1")
 
@@ -99,3 +100,20 @@ def test_nothing_is_left_of_a_finished_run(experiment):
     for fold in folds:
         took(fold, 1)
     assert lines(experiment, folds)[-1] == "nothing is left to do"
+
+
+def test_a_stage_begins_with_its_place_in_the_run_and_the_time_that_is_left(experiment):
+    folds = [network(experiment, fold) for fold in range(3)]
+    stages = {stage.NAME: folds if stage.NAME == "train" else [] for stage in STAGES}
+
+    def line(seconds: float) -> str:
+        return stage_line(experiment, train, stages, status_all(folds), seconds)
+
+    assert line(0) == "train, stage 2 of 6: 3 of 3 artifacts to build"
+    took(folds[0], 40)
+    begin = "train, stage 2 of 6: 2 of 3 artifacts to build, 2 min after the start"
+    assert line(120).startswith(f"{begin}; about ")
+    other = Artifact(experiment.path("stack/a"), lambda folder: None)
+    stages["stack"] = [other]
+    states = status_all([*folds, other])
+    assert "; more than " in stage_line(experiment, train, stages, states, 120)
