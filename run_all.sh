@@ -12,9 +12,10 @@
 #   ./run_all.sh configs/fashion.toml --similar photo.jpg         or the id of a product
 #   ./run_all.sh configs/fashion.toml --review    people decide what was not accepted, on a local page
 #   ./run_all.sh configs/fashion.toml --with-reviewed     run again with their answers as labels
+#   ./run_all.sh configs/fashion.toml --serve     answer pictures at an address of this machine
 #
 # With --data: --test PATH, --images FOLDER, --time-limit 20m, --quality fast|good|best.
-# With --review: --new PATH, --label-issues, --people N, --port N, --export.
+# With --review: --new PATH, --label-issues, --people N, --port N, --export. With --serve: --port N.
 # Options, the same for all scripts: --set, --new PATH, --rebuild, --strict, --dry-run,
 # --show-config, --quiet, --verbose. Fresh artifacts are skipped; a stale one stops the run unless
 # --rebuild is given. Settings: .venv/bin/python -m lib.config
@@ -52,7 +53,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup_env.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,25s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,26s/^# \{0,1\}//p' "$0"; exit ;;
 esac
 config=configs/sample.toml
 if [ -n "$planned" ]; then

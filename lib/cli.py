@@ -30,6 +30,7 @@ from lib.runtime.exits import exit_status
 from lib.runtime.log import configure_logging
 from lib.runtime.numba_cache import use_writable_cache
 from lib.runtime.scripts import run_script
+from lib.serving import command
 from lib.stages import extract, report, submit
 from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
 from lib.stages.pages import early_report
@@ -102,6 +103,7 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         " and estimate time, memory and disk of the whole",
     )
     review.add_options(parser)
+    command.add_options(parser)
     next_round.add_options(parser)
     return _exit_status(parser.parse_args(argv), _run_all)
 
@@ -210,6 +212,10 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
 
 
 def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    command.check_options(arguments)
+    if arguments.serve:
+        command.serve(experiment, arguments)
+        return 0
     if arguments.with_reviewed:
         return next_round.run_next_round(experiment, arguments, _run_all)
     if arguments.similar is not None:

@@ -29,6 +29,7 @@ LAYERS = (
     "output",
     "labelling",
     "stages",
+    "serving",
     "planning",
     "cli",
 )
@@ -52,6 +53,10 @@ COVERED_BY = {
     "lib.labelling.server": "tests/labelling/test_app.py",
     "lib.planning.__main__": "tests/planning/test_launch.py",
     "lib.runtime.exits": "tests/test_cli.py",
+    "lib.serving.app": "tests/stages/test_new_products.py",
+    "lib.serving.command": "tests/stages/test_new_products.py",
+    "lib.serving.predictor": "tests/stages/test_new_products.py",
+    "lib.serving.server": "tests/stages/test_new_products.py",
     "lib.stages.extract": "tests/stages/test_sources.py",
     "lib.stages.features": "tests/stages/test_runs.py",
     "lib.stages.fusion": "tests/stages/test_second_round.py",

@@ -16,7 +16,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from lib.evaluation.metrics import LEVEL, Estimate
-from lib.evaluation.shift import sample_groups
+from lib.similarity.support import sample_groups
 
 RESAMPLES = 200
 MAX_SAMPLE = 20_000  # labelled products that are fitted on: whole groups

@@ -17,18 +17,16 @@ from scipy.special import expit, logit, stdtrit
 from threadpoolctl import threadpool_limits
 
 from lib.evaluation.metrics import LEVEL, Estimate
+from lib.similarity.support import MAX_SAMPLE, MAX_UNSUPPORTED, is_far, sample_groups, standardised
 from lib.utils.chunks import chunks
 
 if TYPE_CHECKING:  # a single new product has no test, and should not wait for its imports
     from sklearn.linear_model import LogisticRegression
 
 NUM_FOLDS = 5
-MAX_SAMPLE = 20_000  # products of either side that are fitted on or searched: whole groups
 MAX_RATIO = 50.0  # density ratios are clipped to this and its inverse
-MAX_UNSUPPORTED = 0.005  # fraction of new products without support where nothing has changed
 MAX_SPREAD = 5.0  # standard deviations at which a column is clipped for the classifier
 INVERSE_PENALTY = 0.01  # of the logistic regression: strong, for some 70 columns of few products
-QUERIES = 1024  # rows of a block of distances
 ROWS = 65_536  # products that are scored at a time
 
 
@@ -94,7 +92,7 @@ def measure_shift(
     """
     n, test = len(labelled), _two_sample_test(labelled, new, labelled_group, new_group, seed)
     columns, sampled, auc = test.columns, test.sampled, test.auc
-    supported = ~_is_far(columns[:n], columns[n:], labelled_group, sampled[:n])
+    supported = ~is_far(columns[:n], columns[n:], labelled_group, seed)
     weights = np.ones(n)
     if auc.low > 0.5:
         log_ratio = _log_ratios(test.score, np.arange(len(columns)) >= n, sampled)
@@ -129,7 +127,7 @@ def _two_sample_test(
         raise ValueError(f"{len(labelled)} and {len(new)} products have other numbers of groups")
     has_test = min(len(np.unique(labelled_group)), len(np.unique(new_group))) >= 2
     rng = np.random.default_rng(seed)
-    columns = _standardised(np.concatenate([labelled, new]))
+    columns = standardised(np.concatenate([labelled, new]))
     is_new = np.arange(len(columns)) >= len(labelled)
     fold = _folds(labelled_group, new_group, rng)
     sampled = np.concatenate(
@@ -143,24 +141,6 @@ def _two_sample_test(
     return _Test(columns, sampled, score, _auc(score, is_new, fold, labelled_group, new_group))
 
 
-def _standardised(columns: np.ndarray) -> np.ndarray:
-    """Columns of mean 0 and deviation 1, and for each one with NaN another that says where.
-
-    A NaN counts as the mean. The scale is that of both samples together, so that products of both
-    are treated alike.
-    """
-    missing = np.isnan(columns)
-    some = missing.any(axis=0)
-    count = np.maximum((~missing).sum(axis=0), 1)
-    mean = (np.nansum(columns, axis=0, dtype=np.float64) / count).astype(np.float32)
-    columns = np.column_stack([np.where(missing, mean, columns), missing[:, some]])
-    columns = columns.astype(np.float32, copy=False)
-    columns -= columns.mean(axis=0, dtype=np.float64).astype(np.float32)
-    deviation = columns.std(axis=0, dtype=np.float64).astype(np.float32)
-    columns /= np.where(deviation > 1e-9, deviation, 1)
-    return columns
-
-
 def _folds(
     labelled_group: np.ndarray, new_group: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
@@ -171,20 +151,6 @@ def _folds(
     for members in (np.flatnonzero(has_labelled), np.flatnonzero(~has_labelled)):
         fold[rng.permutation(members)] = np.arange(len(members)) % NUM_FOLDS
     return fold[index]
-
-
-def sample_groups(group: np.ndarray, num_rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Whole random groups of at most `num_rows` rows together, and at least one group: bool [n].
-
-    group: int [n]; need not be sorted.
-    """
-    groups, index, size = np.unique(group, return_inverse=True, return_counts=True)
-    if not len(groups):
-        return np.zeros(0, bool)
-    order = rng.permutation(len(groups))
-    chosen = np.zeros(len(groups), bool)
-    chosen[order[np.cumsum(size[order]) <= max(num_rows, size[order[0]])]] = True
-    return chosen[index]
 
 
 def _out_of_fold_scores(
@@ -277,66 +243,6 @@ def _auc(
     width = stdtrit(smallest - 1, (1 + LEVEL) / 2) * np.sqrt(variance) / (safe * (1 - safe))
     low, high = expit(logit(safe) - width), expit(logit(safe) + width)
     return Estimate(float(value), float(low), float(high), len(score))
-
-
-def _is_far(
-    labelled: np.ndarray, new: np.ndarray, group: np.ndarray, sampled: np.ndarray
-) -> np.ndarray:
-    """Whether a new product's nearest labelled one is unusually far away, bool [m].
-
-    The largest distance of each labelled group to the others is one draw. Where there are too few
-    groups for a quantile, the limit is a prediction limit of the normal law of log distances.
-    """
-    reference, own = labelled[sampled], group[sampled]
-    groups, index = np.unique(own, return_inverse=True)
-    if len(groups) < 2:  # no distance is usual
-        return np.zeros(len(new), bool)
-    found = np.log(_nearest(new, reference) + 1e-9)
-    rank = int(np.ceil((len(groups) + 1) * (1 - MAX_UNSUPPORTED)))
-    # So many groups as far away as the farthest new product show that no product is too far.
-    enough = len(groups) - rank + 1
-    farthest = np.zeros(len(groups))
-    squares = (reference**2).sum(axis=1)
-    for rows in chunks(len(reference), QUERIES):
-        distance = _nearest_of_some(reference[rows], reference, squares, own[rows], own)
-        np.maximum.at(farthest, index[rows], distance)
-        if enough > 0 and (np.log(farthest + 1e-9) >= found.max(initial=-np.inf)).sum() >= enough:
-            return np.zeros(len(new), bool)
-    draws = np.log(np.sort(farthest) + 1e-9)
-    if rank <= len(draws):
-        limit = draws[rank - 1]
-    else:
-        spread = draws.std(ddof=1) * np.sqrt(1 + 1 / len(draws))
-        limit = draws.mean() + stdtrit(len(draws) - 1, 1 - MAX_UNSUPPORTED) * spread
-        limit = max(limit, draws[-1])
-    return found > limit
-
-
-def _nearest(queries: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Distance to the nearest reference: float64 [q]."""
-    squares = (reference**2).sum(axis=1)
-    blocks = chunks(len(queries), QUERIES)
-    return np.concatenate(
-        [np.zeros(0), *(_nearest_of_some(queries[rows], reference, squares) for rows in blocks)]
-    )
-
-
-def _nearest_of_some(
-    queries: np.ndarray,
-    reference: np.ndarray,
-    squares: np.ndarray,
-    query_group: np.ndarray | None = None,
-    group: np.ndarray | None = None,
-) -> np.ndarray:
-    """Distance to the nearest reference, of another group where groups are given: float64 [q].
-
-    squares: float32 [n], the squared lengths of the references.
-    """
-    distance = squares - 2 * (queries @ reference.T)
-    if query_group is not None and group is not None:
-        distance[query_group[:, None] == group] = np.inf
-    nearest = (distance.min(axis=1) + (queries**2).sum(axis=1)).astype(np.float64)
-    return np.sqrt(np.maximum(nearest, 0))
 
 
 def _effective(weights: np.ndarray, group: np.ndarray) -> float:

@@ -38,7 +38,7 @@ class Experiment:
         With `--new`, artifacts that depend on the new products lie in a folder of their own.
         """
         if self.target is not None and depends_on_test(name):
-            return self.folder / "new" / self.target.slug / name
+            return (self.target.folder or self.folder / "new" / self.target.slug) / name
         return self.folder / name
 
     @property

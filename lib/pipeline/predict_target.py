@@ -37,11 +37,15 @@ MAX_NAME_LENGTH = 40  # characters of the file's name in a slug
 
 @dataclass(frozen=True)
 class PredictTarget:
-    """path: absolute; source: what it is, as in `data.source`; slug: the name of its folder."""
+    """path: absolute; source: what it is, as in `data.source`; slug: the name of its folder.
+
+    folder: where its artifacts lie; None for `new/<slug>` of the experiment.
+    """
 
     path: Path
     source: str
     slug: str
+    folder: Path | None = None
 
     @cached_property
     def is_small(self) -> bool:

@@ -23,6 +23,9 @@ from lib.runtime.workers import num_threads
 from lib.similarity.nearest import NearestImages
 from lib.similarity.nearest_products import NearestProducts, nearest_products
 from lib.similarity.twins import max_per_product
+from lib.utils.kept import kept
+
+read_labelled_catalog = kept(read_catalog)
 
 SAMPLE = 4000  # images that show how alike images of different classes are
 STRANGERS = 200  # nearest images in which each of them looks for another class
@@ -79,7 +82,8 @@ def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
 
 
 def _read_catalog(experiment: Experiment, side: str, folder: Path) -> Catalog:
-    catalog = read_catalog(folder, image_path(experiment, side))
+    read = read_labelled_catalog if side == "train" else read_catalog
+    catalog = read(folder, image_path(experiment, side))
     if catalog.files is not None and experiment.config.composes_train:
         files = with_scene_paths(catalog.files, experiment.path("extract/scenes"))
         catalog = replace(catalog, files=files)

@@ -163,7 +163,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """
     from lib.evaluation import abstention, ladder
     from lib.stages.blends.ladder_rows import ladder_rows
-    from lib.stages.blends.promise import measure_abstention, measure_promise
+    from lib.stages.blends.promise import measure_abstention, measure_promise, read_labelled
     from lib.stages.blends.scores import score_part
 
     oof, locked = (score_part(experiment, p) for p in (experiment.config.stack_part, "locked"))
@@ -175,7 +175,7 @@ def write_submission(experiment: Experiment, folder: Path) -> dict[str, Any]:
     if experiment.has_test:
         test = score_part(experiment, "test")
         facts = _write_csv(experiment, test, folder) | write_box_files(experiment, folder)
-        promise, _ = measure_promise(experiment, oof, locked, test)
+        promise, _ = measure_promise(experiment, read_labelled(experiment, oof, locked), test)
         checks["test"] = promise.to_dict()
         promise_notes.append(promise.line(result.accuracy.value))
     rows = ladder_rows(experiment)
@@ -277,14 +277,16 @@ def write_new_predictions(experiment: Experiment, folder: Path) -> dict[str, Any
     """
     from lib.evaluation import abstention
     from lib.stages.blends.predictions import predict_products
-    from lib.stages.blends.promise import measure_abstention
+    from lib.stages.blends.promise import measure_abstention, read_labelled
     from lib.stages.blends.scores import score_part
     from lib.stages.read import catalog_of_part, ids_are_comparable
 
     config = experiment.config
     oof, locked = (score_part(experiment, part) for part in (config.stack_part, "locked"))
     result = measure_abstention(experiment, locked)
-    counts, promise, rule = predict_products(experiment, folder, oof, locked)
+    counts, promise, rule = predict_products(
+        experiment, folder, read_labelled(experiment, oof, locked)
+    )
     facts = {**abstention.to_dict(result), "new": {**counts, **promise.to_dict()}}
     (folder / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
     total = result.accuracy

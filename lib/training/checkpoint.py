@@ -21,6 +21,7 @@ from lib.models.fusion import FusionModel
 from lib.models.workarounds import load_tensors
 from lib.pipeline.reading import read_json_lines, reading
 from lib.utils.files import atomic_write
+from lib.utils.kept import kept
 
 MAX_CLASSES = 32_767  # as `lib/data/catalog.py` has it
 TIMES = ("images_per_second", "seconds", "cpu_seconds")  # of an epoch's line
@@ -114,6 +115,7 @@ def facts(folder: Path, num_images: int) -> dict[str, Any]:
         }
 
 
+@kept
 def load_classifier(path: Path, model_cfg: Model, device: torch.device) -> ImageClassifier:
     """The image network of a `last.pt` or `best.pt`, ready to predict.
 
@@ -128,6 +130,7 @@ def load_classifier(path: Path, model_cfg: Model, device: torch.device) -> Image
     return prepare_for_inference(model, device)
 
 
+@kept
 def load_fusion_model(
     path: Path, model_cfg: Model, width: int, device: torch.device
 ) -> FusionModel:
@@ -149,6 +152,7 @@ def load_fusion_model(
     return model.eval().to(device)
 
 
+@kept
 def load_backbone(backbone: Backbone, device: torch.device) -> ImageClassifier:
     """A backbone with its pretrained weights, for its embeddings; its classifier is untrained."""
     model = factory.create_model(backbone.arch, 2, backbone.weights)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.client import HTTPConnection
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.fingerprint import fingerprint
 from lib.pipeline.manifest import MANIFEST, read_manifest
 from lib.pipeline.predict_target import predict_target, slug
+from lib.serving.app import MAX_BYTES
+from lib.serving.predictor import LoadedPredictor
 from lib.stacking.blend import argmax_per_product
 from lib.stages.blends.scores import score_part, submitted_scores
 from lib.stages.order import declare_all
@@ -266,6 +269,109 @@ def test_a_folder_of_images_with_models_of_a_bson_catalog(trained, tmp_path):
     assert (rotten["reason"], rotten["images_used"]) == ("no readable image", "0")
     assert "caution: the ids of labelled products are numbers" in result.stderr
 
+    # A predictor that stays loaded gives the same rows, and those of one picture alone.
+    folder = target_folder(trained, tmp_path / "fresh") / "submit"
+    pictures = {name: (tmp_path / "fresh" / name).read_bytes() for name in reversed(names)}
+    with LoadedPredictor(experiment_in(trained)) as predictor:
+        for _ in range(2):
+            table = predictor.predict(pictures)
+            assert table.equals(pq.read_table(folder / "predictions.parquet"))
+        each = predictor.predict_each(pictures).to_pylist()
+        for row in each[:3]:
+            alone = predictor.predict({row["product"]: pictures[row["product"]]}).to_pylist()[0]
+            assert {key: value for key, value in row.items() if "cos" not in key} == {
+                key: value for key, value in alone.items() if "cos" not in key
+            }
+        assert {row["product"]: row["reason"] for row in each}["rotten.jpg"] == "no readable image"
+        for wrong in ({}, {"../a.jpg": b""}, {"a.txt": b""}):
+            with pytest.raises(UserError, match=r"no pictures|not the name"):
+                predictor.predict(wrong)
+    assert not list((trained / "tiny" / "new").glob("loaded*"))
+
+
+def test_a_service_answers_as_the_predictor_and_loses_no_request_when_it_is_stopped(trained):
+    images = list(first_images(trained).values())
+    pictures = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    with LoadedPredictor(experiment_in(trained)) as predictor:
+        named = {f"{i:02}.png": data for i, data in enumerate(pictures)}
+        expected = [row["class_1"] for row in predictor.predict_each(named).to_pylist()]
+    _, config, *sets = options(trained)
+    command = [sys.executable, "-m", "lib.cli", config, *sets, "--serve"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(re.search(r"127.0.0.1:(\d+)/", process.stdout.readline())[1])
+
+        def ask(method: str, path: str, body: bytes = b"", **headers: str) -> HTTPConnection:
+            connection = HTTPConnection("127.0.0.1", port, timeout=300)
+            connection.request(method, path, body, headers)
+            return connection
+
+        def answer(connection: HTTPConnection) -> tuple[int, Any]:
+            response = connection.getresponse()
+            body = response.read()
+            return response.status, json.loads(body) if body[:1] == b"{" else body
+
+        assert answer(ask("GET", "/health"))[1]["labelled_products"] == 300
+        status, rotten = answer(ask("POST", "/predict", b"rotten"))
+        assert (status, rotten["predictions"][0]["reason"]) == (422, "no readable image")
+        assert answer(ask("POST", "/predict"))[0] == 400
+        assert answer(ask("POST", "/predict", pictures[0], Origin="http://other"))[0] == 403
+        assert answer(ask("GET", "/health", Host="other:80"))[0] == 403
+        limit = {"Content-Length": str(MAX_BYTES + 1)}
+        assert answer(ask("POST", "/predict", b"", **limit))[0] == 413
+        mixed = form_of({"a.png": pictures[0], "empty.png": b""})
+        status, both = answer(ask("POST", "/predict", mixed, **{"Content-Type": FORM_TYPE}))
+        assert status == 200
+        assert [said["reason"] for said in both["predictions"]][
+            1
+        ] == "not a picture that can be read"
+        assert both["predictions"][0]["classes"][0]["class_id"] == str(expected[0])
+        # The labelled files of this catalog are gone, and with them the pictures that are near.
+        assert both["predictions"][0]["nearest"][0]["picture"] is None
+        assert answer(ask("GET", "/labelled/0"))[0] == 404
+        status, page = answer(ask("GET", "/"))
+        assert status == 200
+        assert b"serve.js" in page
+        assert answer(ask("GET", "/static/serve.js"))[0] == 200
+        assert b'predict_requests_total{status="422"} 1' in answer(ask("GET", "/metrics"))[1]
+
+        flying = [ask("POST", "/predict", pictures[i % len(pictures)]) for i in range(20)]
+        process.send_signal(signal.SIGTERM)
+        for i, connection in enumerate(flying):
+            status, said = answer(connection)
+            assert status == 200
+            found = said["predictions"][0]["classes"][0]["class_id"]
+            assert found == str(expected[i % len(expected)])
+        assert process.wait() == 0
+        assert process.stdout.read() == "22 pictures answered\n"
+    with pytest.raises(ConnectionRefusedError):
+        ask("GET", "/health")
+
+
+FORM_TYPE = "multipart/form-data; boundary=edge"
+
+
+def form_of(files: dict[str, bytes]) -> bytes:
+    """The body of a form with these files."""
+    head = '--edge\r\nContent-Disposition: form-data; name="picture"; filename="{}"\r\n\r\n'
+    parts = [head.format(name).encode() + data + b"\r\n" for name, data in files.items()]
+    return b"".join(parts) + b"--edge--\r\n"
+
+
+def test_what_cannot_be_served_is_one_line(copied):
+    wrong = run_review(copied, "--serve", "--review")
+    assert wrong.returncode == 2
+    assert "--serve answers pictures alone; leave --review out" in wrong.stderr
+    config = experiment_in(copied).config
+    data = replace(config.data, source="openimages")
+    clusters = replace(config.clusters, multi_label=True)
+    of_sets = replace(config, data=data, clusters=clusters)
+    with pytest.raises(UserError, match=r"clusters\.multi_label"):
+        LoadedPredictor(replace(experiment_in(copied), config=of_sets))
+    shutil.rmtree(copied / "tiny" / "blend")
+    with pytest.raises(UserError, match="blend is missing; train first"):
+        LoadedPredictor(experiment_in(copied), "tiny.toml")
+
 
 def test_ids_of_a_csv_table_stay_text(trained, tmp_path):
     lines = ["product,images"]
@@ -489,7 +595,7 @@ def test_what_cannot_be_reviewed_is_one_line(copied, extra, message):
 
 
 def test_options_of_a_review_need_one(copied):
-    with pytest.raises(UserError, match="--port belongs to --review; add it"):
+    with pytest.raises(UserError, match="--port belongs to --review or --serve; add it"):
         check_options(cli_arguments("--port", "8000"))
 
 

@@ -31,6 +31,7 @@ from lib.runtime.gpu import has_nvidia_gpu
 from lib.runtime.workers import is_out_of_memory
 from lib.stacking.boosters import model_file
 from lib.stacking.boosters.base import Booster, FitTask
+from lib.utils.kept import kept
 
 
 class BoosterModule(Protocol):
@@ -108,6 +109,7 @@ def save(model: Booster, path: Path) -> None:
     model_file.save(path, model.save)
 
 
+@kept
 def load(name: str, path: Path, threads: int = 1) -> Booster:
     """Read what `save` wrote. No format runs code when it is read.
 

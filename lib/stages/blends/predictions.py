@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from lib.data.catalog import read_categories
 from lib.evaluation.abstention import AbstentionRule
 from lib.evaluation.promise import Promise
 from lib.output.predictions import NUM_NEAR, write_predictions
 from lib.pipeline.experiment import Experiment
-from lib.stages.blends.promise import measure_promise
+from lib.similarity.support import UsualDistances
+from lib.stages.blends.promise import LabelledSide, compare_each, measure_promise
 from lib.stages.blends.scores import BlendScores, score_part
 from lib.stages.read import catalog_of_part, read_nearest_products
 
@@ -21,16 +24,41 @@ class Predictions(NamedTuple):
     rule: AbstentionRule
 
 
-def predict_products(
-    experiment: Experiment, folder: Path, oof: BlendScores, locked: BlendScores
-) -> Predictions:
+def predict_products(experiment: Experiment, folder: Path, labelled: LabelledSide) -> Predictions:
     """Write predictions.csv and predictions.parquet of the products to classify.
 
-    oof, locked: the scores of labelled products, with which they are compared.
+    labelled: what they are compared with.
     """
     test = score_part(experiment, "test")
-    promise, rule = measure_promise(experiment, oof, locked, test)
-    products, accepted = write_predictions(
+    promise, rule = measure_promise(experiment, labelled, test)
+    products, accepted = _write(
+        experiment, folder, labelled, test, rule, promise.supported, promise.nearest_cos
+    )
+    return Predictions({"products": products, "accepted": accepted}, promise, rule)
+
+
+def predict_each(
+    experiment: Experiment, folder: Path, labelled: LabelledSide, usual: UsualDistances
+) -> None:
+    """Write both files as if each product to classify were the only one.
+
+    usual: of the labelled products.
+    """
+    test = score_part(experiment, "test")
+    supported, nearest_cos = compare_each(experiment, labelled, usual, test)
+    _write(experiment, folder, labelled, test, labelled.rule, supported, nearest_cos)
+
+
+def _write(
+    experiment: Experiment,
+    folder: Path,
+    labelled: LabelledSide,
+    test: BlendScores,
+    rule: AbstentionRule,
+    supported: np.ndarray,
+    nearest_cos: np.ndarray,
+) -> tuple[int, int]:
+    return write_predictions(
         folder,
         catalog_of_part(experiment, "test"),
         read_categories(experiment.path("extract/categories")),
@@ -39,9 +67,8 @@ def predict_products(
         test.score,
         rule,
         experiment.config.inference.top_k,
-        promise.supported,
-        promise.nearest_cos,
+        supported,
+        nearest_cos,
         read_nearest_products(experiment, "test", NUM_NEAR),
-        catalog_of_part(experiment, "train"),
+        labelled.catalog,
     )
-    return Predictions({"products": products, "accepted": accepted}, promise, rule)

@@ -25,6 +25,7 @@ from lib.evaluation.product_columns import (
 from lib.evaluation.promise import Promise, loss_of_evidence, without_twin
 from lib.evaluation.shift import Shift, measure_shift
 from lib.pipeline.experiment import Experiment
+from lib.similarity.support import UsualDistances
 from lib.similarity.twins import max_per_product
 from lib.stages.blends.scores import BlendScores
 from lib.stages.read import (
@@ -54,6 +55,24 @@ class Best(NamedTuple):
     correct: np.ndarray
     probability: np.ndarray
     margin: np.ndarray
+
+
+class LabelledSide(NamedTuple):
+    """What the products to classify are compared with: the same whatever they are.
+
+    oof: the scores that trained the rule. rule: the abstention rule. catalog, group: all labelled
+    products, int [P]. columns: float32 [P, d] of `image_columns`. best_oof, best_locked: the best
+    classes. near: float32 [P, 3] of `neighbor_columns`.
+    """
+
+    oof: BlendScores
+    rule: AbstentionRule
+    catalog: Catalog
+    group: np.ndarray
+    columns: np.ndarray
+    best_oof: Best
+    best_locked: Best
+    near: np.ndarray
 
 
 def measure_abstention(experiment: Experiment, locked: BlendScores) -> AbstentionResult:
@@ -99,20 +118,29 @@ def out_of_fold_accuracy(experiment: Experiment, oof: BlendScores) -> Estimate:
     return accuracy(rows.target[best] == 1, group=groups)
 
 
+def read_labelled(experiment: Experiment, oof: BlendScores, locked: BlendScores) -> LabelledSide:
+    """What products are compared with. oof, locked: the scores of labelled products."""
+    rule = AbstentionRule.load(experiment.path("calibration"))
+    catalog = catalog_of_part(experiment, "train")
+    group = catalog.group
+    if group is None:
+        group = np.arange(len(catalog.product_id))
+    columns = image_columns(catalog, read_embeddings(experiment, "train"), read_scale(experiment))
+    best_oof, best_locked = (_best(rule, part) for part in (oof, locked))
+    near = _neighbors_of_labelled(experiment, catalog, group, best_oof)
+    return LabelledSide(oof, rule, catalog, group, columns, best_oof, best_locked, near)
+
+
 def measure_promise(
-    experiment: Experiment, oof: BlendScores, locked: BlendScores, test: BlendScores
+    experiment: Experiment, labelled: LabelledSide, test: BlendScores
 ) -> tuple[Promise, AbstentionRule]:
     """Compare the products to classify with the labelled ones; the rule that holds for them."""
-    rule = AbstentionRule.load(experiment.path("calibration"))
-    labelled, new = (catalog_of_part(experiment, side) for side in ("train", "test"))
-    group = labelled.group
-    if group is None:
-        group = np.arange(len(labelled.product_id))
-    new_group, seed = read_sets_in_test(experiment), experiment.config.seed
-    images = _compare_images(experiment, labelled, group, new, new_group)
-    best_oof, best_locked, best_new = (_best(rule, part) for part in (oof, locked, test))
-    near = _neighbors_of_labelled(experiment, labelled, group, best_oof)
-    near_new = _neighbors_of_new(experiment, labelled, group, new, best_new)
+    rule, group, best_oof = labelled.rule, labelled.group, labelled.best_oof
+    new, seed = catalog_of_part(experiment, "test"), experiment.config.seed
+    new_group = read_sets_in_test(experiment)
+    images = _compare_images(experiment, labelled, new, new_group)
+    best_locked, best_new = labelled.best_locked, _best(rule, test)
+    near, near_new = labelled.near, _neighbors_of_new(experiment, labelled, new, best_new)
 
     nearest, nearest_new = near[:, 0], near_new[:, 0]
     # Products without an image are never accepted; they do not speak for the others.
@@ -141,30 +169,48 @@ def measure_promise(
     )
     supported = images.supported & ~(nearest_new < far_limit(nearest))
     promise = Promise(images, losses, supported, expected, nearest_new)
-    rows, weights = oof.rows, images.weights[best_oof.product]
+    rows, weights = labelled.oof.rows, images.weights[best_oof.product]
     rule = reweight_rule(
-        rule, images, weights, oof.score, rows.product, rows.target, labelled.group
+        rule, images, weights, labelled.oof.score, rows.product, rows.target, labelled.catalog.group
     )
     return promise, rule.withdraw() if promise.withdrawn else rule
 
 
+def usual_distances(experiment: Experiment, labelled: LabelledSide) -> UsualDistances:
+    """How far apart labelled products are, for `compare_each`."""
+    seen = labelled.catalog.image_count > 0
+    return UsualDistances(labelled.columns[seen], labelled.group[seen], experiment.config.seed)
+
+
+def compare_each(
+    experiment: Experiment, labelled: LabelledSide, usual: UsualDistances, test: BlendScores
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each product to classify as if it were the only one, of which no test says more.
+
+    Returns bool [P], whether it looks like some labelled product, and float32 [P], the cosine to
+    the nearest one: `supported` and `nearest_cos` of its own promise.
+    """
+    new, best = catalog_of_part(experiment, "test"), _best(labelled.rule, test)
+    nearest = _neighbors_of_new(experiment, labelled, new, best)[:, 0]
+    supported, seen = np.zeros(len(nearest), bool), new.image_count > 0
+    columns = image_columns(new, read_embeddings(experiment, "test"), read_scale(experiment))
+    supported[seen] = ~usual.is_far_alone(columns[seen])
+    return supported & ~(nearest < far_limit(labelled.near[:, 0])), nearest
+
+
 def _compare_images(
-    experiment: Experiment,
-    labelled: Catalog,
-    group: np.ndarray,
-    new: Catalog,
-    new_group: np.ndarray,
+    experiment: Experiment, labelled: LabelledSide, new: Catalog, new_group: np.ndarray
 ) -> Shift:
     """The two-sample test on what the images of labelled and of new products show.
 
     Products without an image are left out: labelled ones have weight 1, new ones no support.
     """
-    scale = read_scale(experiment)
-    seen, seen_new = labelled.image_count > 0, new.image_count > 0
+    seen, seen_new = labelled.catalog.image_count > 0, new.image_count > 0
+    columns = image_columns(new, read_embeddings(experiment, "test"), read_scale(experiment))
     shift = measure_shift(
-        image_columns(labelled, read_embeddings(experiment, "train"), scale)[seen],
-        image_columns(new, read_embeddings(experiment, "test"), scale)[seen_new],
-        group[seen],
+        labelled.columns[seen],
+        columns[seen_new],
+        labelled.group[seen],
         new_group[seen_new],
         experiment.config.seed,
     )
@@ -222,12 +268,15 @@ def _neighbors_of_labelled(
 
 
 def _neighbors_of_new(
-    experiment: Experiment, labelled: Catalog, group: np.ndarray, new: Catalog, best: Best
+    experiment: Experiment, labelled: LabelledSide, new: Catalog, best: Best
 ) -> np.ndarray:
     """`neighbor_columns` of the products to classify: float32 [P, 3], the best of their images."""
     cosine, row = read_nearest(experiment, "test")
     no_group = np.full(len(row), -1, np.int32)
-    own_class, images = _class_of_images(best, new), _labelled_images(labelled, group)
+    own_class, images = (
+        _class_of_images(best, new),
+        _labelled_images(labelled.catalog, labelled.group),
+    )
     columns = neighbor_columns(cosine, row, images, no_group, own_class)
     return _best_of_images(fill_missing(columns, cosine, row), new)
 

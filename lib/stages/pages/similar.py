@@ -76,7 +76,7 @@ def _find_query(experiment: Experiment, name: str) -> Query:
     for side in experiment.sides:
         if side == "test":
             _check_ready(experiment, side)
-        row = _row_of(catalog_of_side(experiment, side), name)
+        row = row_of(catalog_of_side(experiment, side), name)
         if row is not None:
             return Query(experiment, side, np.array([row]))
     raise UserError(f"--similar {name}: no product of the catalog, and no file, has this name")
@@ -93,8 +93,8 @@ def _check_ready(experiment: Experiment, side: str) -> None:
         check_intact(experiment.path(name))
 
 
-def _row_of(catalog: "Catalog", name: str) -> int | None:
-    """The row of the product with this id."""
+def row_of(catalog: "Catalog", name: str) -> int | None:
+    """The row of the product with this id; None for no such product."""
     import numpy as np
     import pyarrow.compute as pc
 

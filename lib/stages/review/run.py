@@ -50,14 +50,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--export", action="store_true", help="with --review: write the answers, open no page")
     add("--people", type=int, metavar="N", help=f"with --review: how many people ({NUM_PEOPLE})")
-    add("--port", type=int, metavar="N", help="with --review: port of the page (any free one)")
+    add(
+        "--port",
+        type=int,
+        metavar="N",
+        help="with --review or --serve: port of the page (any free one)",
+    )
 
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raise UserError for an option of a review without a review, and for a wrong number."""
     for name in ("label_issues", "export", "people", "port"):
         if getattr(arguments, name) not in (None, False) and not arguments.review:
-            raise UserError(f"--{name.replace('_', '-')} belongs to --review; add it")
+            owner = "--review or --serve" if name == "port" else "--review"
+            raise UserError(f"--{name.replace('_', '-')} belongs to {owner}; add it")
     if arguments.review and arguments.label_issues and arguments.new is not None:
         raise UserError("--label-issues is for labelled products, and --new names others")
     if arguments.review and getattr(arguments, "dry_run", False):
@@ -126,11 +132,13 @@ def _model_predictions(experiment: Experiment) -> Path:
 def _predict_test(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Write the predictions of the test products, as `--new` does of others; returns counts."""
     from lib.stages.blends.predictions import predict_products
+    from lib.stages.blends.promise import read_labelled
     from lib.stages.blends.scores import score_part
 
     parts = (experiment.config.stack_part, "locked")
     oof, locked = (score_part(experiment, part) for part in parts)
-    return predict_products(experiment, folder, oof, locked).counts
+    labelled = read_labelled(experiment, oof, locked)
+    return predict_products(experiment, folder, labelled).counts
 
 
 def read_task(experiment: Experiment, source: Path) -> "ReviewTask":
