@@ -68,6 +68,10 @@ class Data:
         "alike",
         "Stay in one part: near twins (alike), or equal values of a CSV column; empty = none.",
     )
+    split_column: str = setting(
+        "",
+        "CSV column of your own split: train, valid and test, or numbers of folds; empty = none.",
+    )
     classes: DistinctStrs = setting((), "Use these classes of npy or strokes; empty = all.")
     max_per_class: NonNegativeInt = setting(0, "First rows used of each of them; 0 = all.")
     bitmap_size: Annotated[int, Range(min=8, max=1024)] = setting(

@@ -214,7 +214,7 @@ def _fold_problems(key: str, model: Model, split: Split) -> Iterator[str]:
 def _data_problems(data: Data) -> Iterator[str]:
     if data.test and data.test == data.train and data.source != "sample":
         yield f"data.test = {data.test!r} is data.train too: these products are labelled"
-    others = ("id_column", "images_column", "group_by")
+    others = ("id_column", "images_column", "group_by", "split_column")
     if data.source == "csv" and data.label_column in [getattr(data, key) for key in others]:
         listed = ", ".join(others)
         yield f"data.label_column = {data.label_column!r}: another column than that of {listed}"
@@ -222,6 +222,8 @@ def _data_problems(data: Data) -> Iterator[str]:
         yield f"data.group_by names a column of a csv; data.source is {data.source}"
     if data.corrections and data.source == "openimages":
         yield "data.corrections: labels of openimages follow from boxes; correct these"
+    if data.split_column and data.source != "csv":
+        yield f"data.split_column names a column of a csv; data.source is {data.source}"
     if (data.classes or data.max_per_class) and data.source not in ("npy", "strokes"):
         yield (
             "data.classes and data.max_per_class are for npy and strokes; data.source is"

@@ -3,7 +3,7 @@
     categories.arrow   class_id int16, category_id int64, level1, level2, level3 (key)
     images.arrow    product int32, position int16, offset int64, length int32, md5 16 bytes
     products.arrow  product_id int64, class int16 (-1 unknown), first_image int64, image_count
-                    int16 (key, group int32, given_class_id int16: `lib/data/corrections.py`)
+                    int16 (key, group int32, split, given_class_id int16: `corrections.py`)
     files.arrow     first_image int64, name, codec (only for sources of several files)
     splits.arrow    part int8, fold int8, (group int32)
 
@@ -66,6 +66,7 @@ class Catalog:
     files: the files that hold the images; None if all images are in the file `path`.
     keys: strings [P], the source's own ids; None if all of them are the numbers in product_id.
     group: int32 [P], products with the same number must be in the same split.
+    split: strings [P], the source's own part or fold of each product; None if it has none.
     background: RGB that shows where an image is transparent.
     """
 
@@ -82,6 +83,7 @@ class Catalog:
     files: FileTable | None = None
     keys: pa.ChunkedArray | None = None
     group: np.ndarray | None = None
+    split: pa.ChunkedArray | None = None
     background: tuple[int, int, int] = WHITE
 
     def key(self, product: int) -> str:
@@ -258,6 +260,7 @@ def read_catalog(folder: Path, source: Path) -> Catalog:
         files=_read_files(folder / "files.arrow"),
         keys=products["key"] if "key" in products.column_names else None,
         group=products["group"].to_numpy() if "group" in products.column_names else None,
+        split=products["split"] if "split" in products.column_names else None,
     )
 
 

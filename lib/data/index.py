@@ -49,6 +49,7 @@ class SourceInfo:
     size: bytes of a file that is scanned as a whole, to measure the share of corrupt bytes; else 0.
     keys: the source's own id of each record [R], if `product_id` is only derived from it.
     groups: int32 [R], records with the same number must be in the same split.
+    splits: [R], what the source says of each record's part or fold.
     files: names, relative to the source's folder; `RecordBatch.file` is an index into them.
     codec: see `FileTable`.
     image_root: the folder of `files`, to look for a missing one.
@@ -60,6 +61,7 @@ class SourceInfo:
     size: int = 0
     keys: Sequence[str] | None = None
     groups: np.ndarray | None = None
+    splits: Sequence[str] | None = None
     files: Sequence[str] | None = None
     codec: str = "image"
     image_root: Path | None = None
@@ -255,6 +257,8 @@ def _product_columns(
         columns["key"] = pa.array(keys, pa.string())
     if source.groups is not None:
         columns["group"] = source.groups[usable]
+    if source.splits is not None:
+        columns["split"] = pa.array(np.array(source.splits, np.str_)[usable].tolist())
     return columns
 
 

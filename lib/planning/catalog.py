@@ -13,6 +13,7 @@ import numpy as np
 from lib.config.data import Data
 from lib.config.schema import Config
 from lib.data.aspect.sizes import read_sizes
+from lib.data.splits import num_folds
 from lib.errors import UserError
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
@@ -32,7 +33,8 @@ INDEX = ("extract/unpacked", "extract/categories", "extract/train", "extract/tes
 class Facts:
     """Counts of a catalog. products, images: of "train" and "test". labelled: products with a
     class. classes: that have a product; smallest, median: products of a class. height, width:
-    of the median image, in pixels. ids: whether the ids of the labelled products are numbers."""
+    of the median image, in pixels. ids: whether the ids of the labelled products are numbers.
+    folds: that data.split_column numbers; 0 for none."""
 
     products: dict[str, int]
     images: dict[str, int]
@@ -43,6 +45,7 @@ class Facts:
     height: int
     width: int
     ids: bool
+    folds: int = 0
 
     @property
     def all_images(self) -> int:
@@ -148,6 +151,7 @@ def count(experiment: Experiment) -> Facts:
         height=int(height),
         width=int(width),
         ids=bool(train.id_is_number().all()),
+        folds=0 if train.split is None else num_folds(train.split.unique().to_pylist()),
     )
 
 
@@ -173,6 +177,11 @@ def lines(data: Data, facts: Facts) -> Sequence[str]:
             f"products of one {group!r} stay in one part"
             if group
             else "no column plainly says which products belong together; near twins do"
+        )
+    if data.split_column:
+        found.append(
+            f"your own split: {data.split_column!r} says which products train, which are held out,"
+            ' or their folds (--set data.split_column="" draws one instead)'
         )
     if data.encoding != "auto":
         found.append(f"the table is read as {data.encoding}")

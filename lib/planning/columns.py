@@ -14,12 +14,14 @@ from lib.config.data import Data
 from lib.data.records import CorruptRecord
 from lib.data.sources.csv_table import is_file
 from lib.data.sources.text_table import BYTE_ORDER_MARKS, TableFormat, read_header, read_rows
+from lib.data.splits import part_of_word
 from lib.errors import UserError
 
 MAX_ROWS = 20_000  # that are looked at
 MAX_FILES = 300  # values of a column that are looked up as files
 MIN_FILES = 0.5  # of a column's values, to be the column of images
 MAX_FOLDERS = 50  # beside the table that may hold its images
+MAX_FOLDS = 100  # different values of a column of folds
 MIN_PURE = 0.98  # of the groups with several products, in which all have one label
 IMAGE_SEPARATORS = re.compile(r"[|,;]")
 EXCEL = "cp1252"  # of tables that are not UTF-8
@@ -42,6 +44,9 @@ LABEL_WORDS = ("categor", "label", "class", "type", "department", "taxonomy")
 GROUP_NAMES = {
     *("group", "groupid", "style", "styleid", "parent", "parentid", "parentsku", "family"),
     *("familyid", "itemgroup", "itemgroupid", "variantof"),
+}
+SPLIT_NAMES = {
+    *("split", "fold", "folds", "subset", "partition", "kfold", "cvfold", "set", "datasplit"),
 }
 
 
@@ -70,11 +75,12 @@ def decide_columns(path: Path, images: Path | None, data: Data, settled: Iterabl
 
     column, folder = _images_of(table, images, data, given("images_column"))
     data = replace(data, images_column=column, images_root=folder)
+    split = find_split(table) if given("split_column") is None else data.split_column
     label = given("label_column")
     if (key := given("id_column")) is None:
-        key = find_id(table, exclude=(column, label))
-    label = label or find_label(table, exclude=(column, key))
-    data = replace(data, id_column=key, label_column=label)
+        key = find_id(table, exclude=(column, label, split))
+    label = label or find_label(table, exclude=(column, key, split))
+    data = replace(data, id_column=key, label_column=label, split_column=split)
     if "group_by" not in settled:
         data = replace(data, group_by=find_group(table, label, (column, key)) or "alike")
     return data
@@ -268,6 +274,22 @@ def _without_doubles(table: Table, names: Sequence[str]) -> list[str]:
 def _say_the_same(first: Sequence[str], second: Sequence[str]) -> bool:
     pairs = set(zip(first, second, strict=True))
     return len(pairs) == len(set(first)) == len(set(second))
+
+
+def find_split(table: Table) -> str:
+    """The one column that plainly is the user's own split or folds; "" if there is none.
+
+    It has a name for it, and a word or a number in every row that says which part, or which of at
+    least two folds. Several such columns are none.
+    """
+    fitting = [
+        name
+        for name, values in table.columns.items()
+        if _plain(name) in SPLIT_NAMES
+        and 2 <= len(set(values)) <= MAX_FOLDS
+        and all(part_of_word(value) is not None for value in set(values))
+    ]
+    return fitting[0] if len(fitting) == 1 else ""
 
 
 def find_group(table: Table, label: str, exclude: Iterable[str] = ()) -> str:

@@ -39,6 +39,7 @@ FULL_EPOCHS = ((2_000, 16), (6_000, 12), (15_000, 8), (300_000, 6), (3_000_000, 
 FEWEST_EPOCHS = 2
 SMALL = 2_000  # labelled images; below it batches of 32 and two epochs of the head (luma)
 
+NUM_FOLDS = 4  # that boosters are trained by
 # Networks that each leave out a fold: two train on half of the products, four on three quarters.
 FOLDS = {4: 1.0, 2: 0.0}
 # The mirrored image too; ten views are +0.1, with an interval that contains zero (docs/fashion.md).
@@ -91,7 +92,8 @@ def plans(facts: Facts) -> Iterator[Plan]:
     """
     arch, full = networks()[0], full_epochs(facts.images["train"])
     for area, points in areas(facts).items():
-        for folds, views, boosters in product(FOLDS, VIEWS, BOOSTERS):
+        usable = [folds for folds in FOLDS if num_folds(facts) % folds == 0]
+        for folds, views, boosters in product(usable, VIEWS, BOOSTERS):
             shared = points + FOLDS[folds] + VIEWS[views] + BOOSTERS[boosters]
             if arch != "small":
                 yield Plan(arch, area, 0, folds, 1, False, boosters, shared - VIEWS[views])
@@ -148,7 +150,7 @@ def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
             **size,
         }
     tree: dict[str, Any] = {
-        "split": {"locked": 0.2 if facts.labelled < SMALL else 0.1, "n_folds": 4},
+        "split": {"locked": 0.2 if facts.labelled < SMALL else 0.1, "n_folds": num_folds(facts)},
         "train": {
             "n_folds": plan.folds,
             "optimizer": "adamw",
@@ -168,6 +170,11 @@ def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
         tree["backbones"] = {"frozen": {"arch": plan.arch, **size}}
         models["probe"] = _probe(few)
     return tree
+
+
+def num_folds(facts: Facts) -> int:
+    """`split.n_folds`: given folds become as many, whole ones together."""
+    return 2 if 0 < facts.folds < NUM_FOLDS else NUM_FOLDS
 
 
 def _probe(few: bool) -> dict[str, Any]:

@@ -55,7 +55,7 @@ NAME, SCRIPT, PARALLEL = "extract", "01_extract.py", False
 
 def declare(graph: Graph) -> list[Artifact]:
     """The artifacts of this stage."""
-    experiment = graph.experiment
+    experiment, split_column = graph.experiment, graph.experiment.config.data.split_column
     if experiment.target is not None:
         _declare_trained(graph)
     declare_scenes(graph)
@@ -96,6 +96,7 @@ def declare(graph: Graph) -> list[Artifact]:
         settings={
             "split": as_dict(experiment.config.split),
             "group_by": experiment.config.data.group_by,
+            **({"split_column": split_column} if split_column else {}),
             "seed": experiment.config.seed,
         },
         inputs=[*catalog_inputs("train"), *(["extract/twins"] if is_alike(experiment) else [])],
@@ -270,13 +271,18 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
     build = partial(
         splits.build_splits, folder, catalog.product_id, catalog.label, config.split, config.seed
     )
+    given = None
+    if catalog.split is not None:
+        place = f"{source_path(experiment, 'train')}: {config.data.split_column}"
+        values, n_folds = catalog.split.to_pylist(), config.split.n_folds
+        given = splits.read_given(values, n_folds, place, catalog.key)
     if not is_alike(experiment):
-        return build(catalog.group)
+        return build(catalog.group, given)
     try:
-        return build(groups_of_twins(experiment))
+        return build(groups_of_twins(experiment), given)
     except UserError as error:
         logger.warning("near twins are not kept together, so figures are too high: %s", error)
-        return build(None)
+        return build(None, given)
 
 
 def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:

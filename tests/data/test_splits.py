@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 
 from lib.config.schema import Split
 from lib.data.catalog import FIT, HOLDOUT, LOCKED, read_splits
-from lib.data.splits import assign_splits, build_splits, split_watched
+from lib.data.splits import (
+    assign_given,
+    assign_splits,
+    build_splits,
+    num_folds,
+    read_given,
+    split_watched,
+)
 from lib.errors import UserError
 
 
@@ -169,3 +176,83 @@ def test_what_is_watched_is_bounded_and_follows_from_the_seed():
     assert (len(train), len(watched)) == (995_000, 5_000)
     assert (split_watched(products, None, 1)[1] == watched).all()
     assert len(np.intersect1d(split_watched(products, None, 2)[1], watched)) < 200
+
+
+def given(values, split, group=None):
+    """part and fold of products of three classes, by the values of a column."""
+    count = len(values)
+    said = read_given(values, split.n_folds, "table.csv: split", str)
+    ids, label = np.arange(count), np.arange(count) % 3
+    return assign_given(ids, label.astype(np.int16), split, 0, group, said)
+
+
+def test_train_and_test_of_a_column_are_fit_and_locked():
+    values = ["train", "Test", "TRAIN"] * 40
+    part, fold = given(values, Split(n_folds=4))
+    assert part.tolist() == [FIT, LOCKED, FIT] * 40
+    assert np.bincount(fold[part == FIT]).tolist() == [20] * 4
+    assert (fold[part == LOCKED] == -1).all()
+
+
+def test_valid_is_locked_unless_there_is_a_test_or_boosters_train_on_it():
+    both, alone = ["train", "valid", "test"] * 40, ["train", "train", "val"] * 40
+    assert given(alone, Split())[0].tolist() == [FIT, FIT, LOCKED] * 40
+    assert given(both, Split())[0].tolist() == [FIT, FIT, LOCKED] * 40
+    part, fold = given(both, Split(holdout=0.2))
+    assert part.tolist() == [FIT, HOLDOUT, LOCKED] * 40
+    assert np.bincount(fold[part == HOLDOUT]).tolist() == [10] * 4
+    part, _ = given(alone, Split(holdout=0.2, locked=0.25))
+    assert (part[2::3] == HOLDOUT).all()
+    assert np.isin(part[0::3], (FIT, LOCKED)).all()
+    assert 10 < (part == LOCKED).sum() < 30
+
+
+def test_numbers_are_folds_and_the_locked_part_is_drawn_or_named():
+    numbers = [str(1 + row % 5) for row in range(200)]
+    part, fold = given(numbers, Split(n_folds=5, locked=0.2))
+    assert 35 <= (part == LOCKED).sum() <= 45
+    assert all(f == row % 5 for row, f in enumerate(fold.tolist()) if part[row] == FIT)
+    part, fold = given([*numbers, *["test"] * 30], Split(n_folds=2))
+    assert (part == LOCKED).sum() == 30
+    assert (part[:200] == FIT).all()
+    # Five folds become two, and none of them is divided.
+    assert [len(set(fold[row:200:5].tolist())) for row in range(5)] == [1] * 5
+    assert set(fold[:200].tolist()) == {0, 1}
+    part, fold = given(["1", "1", "0"] * 40, Split(n_folds=2, locked=0.1))
+    assert set(fold[part == FIT].tolist()) == {0, 1}
+
+
+def test_one_number_alone_is_a_word_for_train():
+    part, fold = given(["0", "0", "test"] * 40, Split(n_folds=4))
+    assert part.tolist() == [FIT, FIT, LOCKED] * 40
+    assert set(fold[part == FIT].tolist()) == {0, 1, 2, 3}
+    assert num_folds(["0", "test"]) == 0
+    assert num_folds(["0", "1", "test", "7"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["train", "", "test"], r"^table.csv: split is empty for product 1 \(1 of 3 products"),
+        (["train", "trian", "x"], r"split says 'trian' for product 1 \(2 of 3 .* write train,"),
+        (["0", "1", "2"], r"has 3 folds, fewer than split.n_folds = 4; lower split.n_folds"),
+        (["train", "\u0663", "test"], "for product 1"),
+    ],
+)
+def test_an_unclear_split_is_one_line(values, message):
+    with pytest.raises(UserError, match=message):
+        read_given(values, 4, "table.csv: split", str)
+
+
+def test_groups_stay_in_one_fold_and_those_that_the_column_divides_are_counted(tmp_path, caplog):
+    values, group = ["train", "train", "train", "test"] * 40, (np.arange(160) // 2).astype(np.int32)
+    part, fold = given(values, Split(n_folds=2), group)
+    pairs = fold.reshape(-1, 2)
+    assert (pairs[::2, 0] == pairs[::2, 1]).all()
+    assert (part.reshape(-1, 2)[1::2] == [FIT, LOCKED]).all()
+    said = read_given(values, 2, "table.csv: split", str)
+    label = (np.arange(160) % 3).astype(np.int16)
+    facts = build_splits(tmp_path, np.arange(160), label, Split(n_folds=2), 0, group, said)
+    assert facts == {"fit": 120, "holdout": 0, "locked": 40}
+    assert "40 groups of products" in caplog.text
+    assert read_splits(tmp_path).part.tolist() == part.tolist()

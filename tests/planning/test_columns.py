@@ -130,6 +130,36 @@ def test_a_group_has_a_name_for_it_and_one_label_each(shop):
     assert found(shop(columns(style=[f"S{n // 2}" for n in range(12)])))[3] == "alike"
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "taken"),
+    [
+        ("Split", ["train", "train", "test"] * 4, True),
+        ("subset", ["train", "valid", "test"] * 4, True),
+        ("fold", [0, 1, 2, 3] * 3, True),
+        ("fold", ["a", "b", "c", "d"] * 3, False),
+        ("split", ["train"] * 12, False),
+        ("split", ["train"] * 11 + [""], False),
+        ("period", ["train", "train", "test"] * 4, False),
+    ],
+)
+def test_a_column_of_the_users_own_split_is_taken(shop, name, values, taken):
+    path = shop(columns(**{name: values}))
+    data = decide(path)
+    assert data.split_column == (name if taken else "")
+    assert data.label_column == "Product Category"
+    assert decide(path, "split_column", split_column="").split_column == ""
+
+
+def test_a_split_is_no_label(shop):
+    table = {
+        "file": [f"{n}.jpg" for n in range(12)],
+        "kind": KINDS * 4,
+        "split": ["test", "train"] * 6,
+    }
+    data = decide(shop(table))
+    assert (data.label_column, data.split_column) == ("kind", "split")
+
+
 def test_labels_that_do_not_repeat_are_one_line(shop):
     path = shop(columns(**{"Product Category": None}))
     with pytest.raises(UserError, match="no column has values that repeat, as labels do"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib.cli import run_stage
-from lib.data.catalog import read_catalog, read_splits
+from lib.data.catalog import FIT, LOCKED, read_catalog, read_splits
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.stages import extract
 from studies import bursts
@@ -102,6 +102,38 @@ def test_near_twins_are_apart_on_request(catalog):
     experiment = split(catalog, "", "")
     assert bursts_together(catalog, experiment).mean() < 0.5
     assert np.load(experiment.path("extract/twins") / "twin.npy").mean() > 0.4
+
+
+def test_the_split_of_the_users_own_column_is_taken_as_it_is(catalog, capsys):
+    with (catalog / "products.csv").open(newline="") as file:
+        rows = [
+            row | {"own": "test" if i % 4 == 3 else "train"}
+            for i, row in enumerate(csv.DictReader(file))
+        ]
+    with (catalog / "own.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    sets = [
+        word for key in ("train=own.csv", "split_column=own") for word in ("--set", f"data.{key}")
+    ]
+    experiment = split(catalog, "", "alike", *sets)
+    assert "groups of products that are alike or belong together are in several parts" in (
+        capsys.readouterr().err
+    )
+    part = read_splits(experiment.path("extract/splits")).part
+    assert part.tolist() == [LOCKED if i % 4 == 3 else FIT for i in range(NUM_LABELLED)]
+    config = [
+        "--config",
+        str(catalog / "alike-.toml"),
+        "--set",
+        "data.split_column=burst",
+        "--rebuild",
+    ]
+    assert run_stage(extract, config) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "products.csv: burst says " in line
+    assert line.endswith("write train, valid or test, or the number of a fold, for each")
 
 
 def test_a_catalog_of_too_few_sets_is_split_by_products_with_a_warning(catalog, capsys):

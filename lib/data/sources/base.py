@@ -57,6 +57,7 @@ class Listing:
     codec: see `FileTable`.
     product_id: int64 [R] of the keys, as `ids_of_keys` gives it; None: no key is a number.
     groups: int32 [R], products with the same number must be in the same split.
+    splits: [R], what the source says of each product's part or fold; None: nothing of any.
     corrupt: the unusable parts of the source.
     cautions: what may be other than meant, one line each; the index reports them.
     image_root: the folder of `files`, if a missing one is worth a look for a name like it.
@@ -73,6 +74,7 @@ class Listing:
     codec: str = "image"
     product_id: np.ndarray | None = None
     groups: np.ndarray | None = None
+    splits: Sequence[str] | None = None
     corrupt: Sequence[CorruptRecord] = ()
     cautions: Sequence[str] = ()
     image_root: Path | None = None
@@ -187,6 +189,7 @@ def index_listing(
         listing.unit,
         keys=listing.keys if listing.has_names else None,
         groups=listing.groups if labelled else None,
+        splits=listing.splits if labelled else None,
         files=listing.files,
         codec=listing.codec,
         image_root=listing.image_root,

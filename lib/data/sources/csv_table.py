@@ -28,6 +28,7 @@ class _Rows:
     keys: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
     images: list[list[str]] = field(default_factory=list)  # fields, not yet separated
     joined: int = 0  # rows that continue the product above them
 
@@ -54,7 +55,7 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
     too_many = [row for row, names in enumerate(images) if len(names) > MAX_IMAGES]
     for row in reversed(too_many):
         corrupt.append(CorruptRecord(rows.lines[row], 0, f"more than {MAX_IMAGES} images"))
-        for values in (rows.lines, rows.keys, rows.labels, rows.groups, images):
+        for values in (rows.lines, rows.keys, rows.labels, rows.groups, rows.splits, images):
             del values[row]
     if not rows.keys:
         first = min(corrupt, key=lambda part: part.offset, default=None)
@@ -73,6 +74,7 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
         hash_images=hash_files(root, inside),
         product_id=ids_of_keys(rows.keys),
         groups=_group_numbers(rows.groups) if data.group_column and labelled else None,
+        splits=rows.splits if data.split_column and labelled else None,
         corrupt=corrupt,
         cautions=_cautions(rows, data, trimmed) + _outside_caution(root, files, inside),
         image_root=root,
@@ -88,22 +90,25 @@ def _read_products(
 ) -> _Rows:
     """The products; appends unusable rows to `corrupt`, and counts values with outer blanks."""
     columns = [data.id_column, data.images_column]
-    columns += [data.label_column] if labelled else []
-    columns += [data.group_column] if labelled and data.group_column else []
+    more = [data.label_column, data.group_column, data.split_column] if labelled else []
+    columns += [column for column in more if column]
     rows = _Rows()
     form = TableFormat(data.encoding, data.separator)
     for line, values in read_rows(source, columns, corrupt, form):
-        key, images, label, group, *_ = [*(value.strip() for value in values), "", ""]
+        said = dict(zip(columns, (value.strip() for value in values), strict=True))
+        key, images = said[data.id_column], said[data.images_column]
+        label, group, split = (said.get(column, "") for column in (more or ("", "", "")))
         if not key:
             corrupt.append(CorruptRecord(line, 0, f"no {data.id_column}"))
             continue
         for column, value in zip(columns, values, strict=True):
             if column != data.images_column and value != value.strip():
                 trimmed[column] += 1
-        if _continues(rows, key, label, group):
+        if _continues(rows, key, label, group, split):
             rows.joined += 1
             rows.labels[-1] = rows.labels[-1] or label
             rows.groups[-1] = rows.groups[-1] or group
+            rows.splits[-1] = rows.splits[-1] or split
             if images not in rows.images[-1]:
                 rows.images[-1].append(images)
             continue
@@ -111,15 +116,16 @@ def _read_products(
         rows.keys.append(key)
         rows.labels.append(label)
         rows.groups.append(group)
+        rows.splits.append(split)
         rows.images.append([images])
     return rows
 
 
-def _continues(rows: _Rows, key: str, label: str, group: str) -> bool:
+def _continues(rows: _Rows, key: str, label: str, group: str, split: str) -> bool:
     """Whether a row belongs to the product above it: the same id, and no other class or group."""
     if not rows.keys or rows.keys[-1] != key:
         return False
-    pairs = ((rows.labels[-1], label), (rows.groups[-1], group))
+    pairs = ((rows.labels[-1], label), (rows.groups[-1], group), (rows.splits[-1], split))
     return all(not above or not value or above == value for above, value in pairs)
 
 

@@ -90,7 +90,11 @@ def read_settings(experiment: Experiment, side: str) -> dict[str, Any]:
         return {"separator": data.separator, "encoding": data.encoding}
     if kind == "bson":
         return {}
-    keys = BOTH_KEYS.get(kind, ()) + (TRAIN_KEYS.get(kind, ()) if side == "train" else ())
+    keys: tuple[str, ...] = BOTH_KEYS.get(kind, ()) + (
+        TRAIN_KEYS.get(kind, ()) if side == "train" else ()
+    )
+    if kind == "csv" and side == "train" and data.split_column:  # older runs know no such key
+        keys += ("split_column",)
     return {"source": kind, **{key: getattr(data, key) for key in keys}}
 
 

@@ -38,6 +38,27 @@ def list_table(path: Path, data: Data = DATA, labelled: bool = True) -> Listing:
     return list_csv(path, labelled, path.parent / "images", data)
 
 
+def test_the_users_own_split_stands_in_the_index(write_csv, tmp_path):
+    rows = ["1,train,A,a.jpg", "2,test,B,b.jpg", "3,,B,c.jpg", "4,train,A,d.jpg", "4,test,A,e.jpg"]
+    source = write_csv(rows, "product,part,category,images")
+    data = replace(DATA, split_column="part")
+    listing = list_table(source, data)
+    assert listing.splits == [
+        "train",
+        "test",
+        "",
+        "train",
+        "test",
+    ]  # nothing continues another part
+    assert list_table(source).splits is None
+    assert list_table(source, data, labelled=False).splits is None
+    same = write_csv(["4,train,A,d.jpg", "4,,A,e.jpg"], "product,part,category,images")
+    assert list_table(same, data).splits == ["train"]
+    listing = list_table(write_csv(rows[:4], "product,part,category,images"), data)
+    _, catalog, _ = index_source(tmp_path / "index", source, source.parent / "images", listing)
+    assert catalog.split.to_pylist() == ["train", "test", "", "train"]
+
+
 def test_a_real_table_is_indexed(shared_data, tmp_path):
     source, root = shared_data / "luma" / "products.csv", shared_data / "luma" / "images"
     listing = list_csv(source, True, root, replace(DATA, group_by="style"))
