@@ -65,8 +65,8 @@ def write_predictions(
     Raises ValueError for a product without candidates.
     """
     num_products = len(query.product_id)
-    like = _Likeness(supported, nearest_cos, nearest, labelled)
-    tables = _tables(query, categories, product, class_id, score, rule, top_k, like)
+    like = Likeness(supported, nearest_cos, nearest, labelled)
+    tables = prediction_tables(query, categories, product, class_id, score, rule, top_k, like)
     with tqdm(total=num_products, unit=" products", desc="predictions", disable=None) as bar:
         return write_tables(folder, tables, bar)
 
@@ -110,7 +110,7 @@ def top_rows(product: np.ndarray, score: np.ndarray, top_k: int) -> np.ndarray:
     return top
 
 
-def _tables(
+def prediction_tables(
     query: Catalog,
     categories: Categories,
     product: np.ndarray,
@@ -118,9 +118,10 @@ def _tables(
     score: np.ndarray,
     rule: AbstentionRule,
     top_k: int,
-    like: "_Likeness",
+    like: "Likeness",
 ) -> Iterator[pa.Table]:
-    """The predictions as tables of CHUNK products."""
+    """The rows of predictions.parquet as tables of CHUNK products; arguments and errors as of
+    `write_predictions`."""
     probability = rule.probability(score, product)
     keys = query.product_id if query.keys is None else query.keys
     for start in range(0, len(keys), CHUNK):
@@ -138,7 +139,7 @@ def _tables(
         yield _table(keys[start:stop], categories, top_class, top_prob, reason, images, near)
 
 
-class _Likeness(NamedTuple):
+class Likeness(NamedTuple):
     """How like the labelled products each product is: arguments of `write_predictions`."""
 
     supported: np.ndarray
@@ -185,7 +186,7 @@ def _table(
     near: dict[str, Any],
 ) -> pa.Table:
     """keys [Q]; class_id int [Q, k], -1: none; probability float32 [Q, k]; reason, strings [Q];
-    images int16 [Q], how many were used; near: columns of `_Likeness`."""
+    images int16 [Q], how many were used; near: columns of `Likeness`."""
     columns: dict[str, Any] = {"product": keys}
     rounded = probability.astype(np.float64).round(DIGITS).astype(np.float32)
     for i in range(class_id.shape[1]):

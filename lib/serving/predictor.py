@@ -29,7 +29,7 @@ from lib.pipeline.experiment import Experiment
 from lib.pipeline.predict_target import IMAGE_SUFFIXES, PredictTarget
 from lib.stages.order import check_frozen, declare_all
 from lib.stages.pages.similar import row_of
-from lib.utils.kept import Results, keeping
+from lib.utils.kept import Results, forget, keeping
 
 if TYPE_CHECKING:
     from lib.data.catalog import Catalog, Categories
@@ -72,10 +72,13 @@ class LoadedPredictor:
         """
         from lib.stages.blends.predictions import predict_products
 
-        return self._answer(
-            pictures,
-            lambda folder: predict_products(self.experiment, folder, self._labelled),
-        )
+        def table() -> pa.Table:
+            submit = self.experiment.path("submit")
+            submit.mkdir()
+            predict_products(self.experiment, submit, self._labelled)
+            return pq.read_table(submit / "predictions.parquet")
+
+        return self._answer(pictures, self._steps, table)
 
     def predict_each(self, pictures: Mapping[str, bytes]) -> pa.Table:
         """As `predict` of each picture alone, but all together: no picture tells of the others.
@@ -84,9 +87,12 @@ class LoadedPredictor:
         """
         from lib.stages.blends.predictions import predict_each
 
+        # Which of them are near twins of each other says nothing of one alone.
+        sets = self.experiment.path("extract/sets/test")
         return self._answer(
             pictures,
-            lambda folder: predict_each(self.experiment, folder, self._labelled, self._usual),
+            [step for step in self._steps if step.path != sets],
+            lambda: predict_each(self.experiment, self._labelled, self._usual),
         )
 
     @property
@@ -137,25 +143,27 @@ class LoadedPredictor:
         labelled = read_labelled(self.experiment, oof, locked)
         return labelled, usual_distances(self.experiment, labelled)
 
-    def _answer(self, pictures: Mapping[str, bytes], write: Callable[[Path], object]) -> pa.Table:
-        """Run the stages on the pictures, and `write(folder)` after them: predictions.parquet."""
+    def _answer(
+        self, pictures: Mapping[str, bytes], steps: list[Artifact], table: Callable[[], pa.Table]
+    ) -> pa.Table:
+        """Build the steps from the pictures, and then the table."""
         _check_names(pictures)
-        assert self.experiment.target is not None
-        submit = self.experiment.path("submit")
+        target = self.experiment.target
+        assert target is not None
+        assert target.folder is not None
         with self._lock, keeping(self._kept), _errors_alone():
-            for folder in (self.experiment.target.path, submit.parent):
+            for folder in (target.path, target.folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
+            forget(self._kept, str(target.folder))
             for name, data in pictures.items():
-                path = self.experiment.target.path / name
+                path = target.path / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            for step in self._steps:
+            for step in steps:
                 step.path.mkdir(parents=True)
                 step.build(step.path)
-            submit.mkdir()
-            write(submit)
-            return pq.read_table(submit / "predictions.parquet")
+            return table()
 
 
 @contextmanager

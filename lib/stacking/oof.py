@@ -50,6 +50,7 @@ from lib.utils.files import atomic_write, write_json
 from lib.utils.groups import group_argmax, group_runs
 
 Result = TypeVar("Result")
+FEW_ROWS = 1000  # that are scored in less time than threads start in
 
 
 def fit_oof(
@@ -139,8 +140,7 @@ def predict_mean(
     tables: the columns of the fit over R other rows, read by chunks.
     product: int32 [R], ascending.
 
-    Raises ValueError where the columns are not those of the fit, or their number of rows differs
-    from that of `product`.
+    Raises ValueError for columns that are not those of the fit, and for another number of rows.
     """
     source = JoinedTables(tables)
     fitted = read_json(folder / "columns.json")
@@ -158,7 +158,8 @@ def predict_mean(
         scores = predict_rows(registry.load(booster, paths[k], fold_threads), source)
         return scores if temperature is None else softmax(scores, product, temperature)
 
-    scores = run_in_threads(predict_fold, len(paths), threads, booster)
+    scores = [predict_fold(k, 1) for k in range(len(paths) if len(product) <= FEW_ROWS else 0)]
+    scores = scores or run_in_threads(predict_fold, len(paths), threads, booster)
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
 
 

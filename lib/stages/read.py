@@ -25,7 +25,7 @@ from lib.similarity.nearest_products import NearestProducts, nearest_products
 from lib.similarity.twins import max_per_product
 from lib.utils.kept import kept
 
-read_labelled_catalog = kept(read_catalog)
+read_kept_catalog = kept(read_catalog)
 
 SAMPLE = 4000  # images that show how alike images of different classes are
 STRANGERS = 200  # nearest images in which each of them looks for another class
@@ -82,8 +82,7 @@ def catalog_of_side(experiment: Experiment, side: str) -> Catalog:
 
 
 def _read_catalog(experiment: Experiment, side: str, folder: Path) -> Catalog:
-    read = read_labelled_catalog if side == "train" else read_catalog
-    catalog = read(folder, image_path(experiment, side))
+    catalog = read_kept_catalog(folder, image_path(experiment, side))
     if catalog.files is not None and experiment.config.composes_train:
         files = with_scene_paths(catalog.files, experiment.path("extract/scenes"))
         catalog = replace(catalog, files=files)
@@ -142,12 +141,14 @@ def ids_are_comparable(experiment: Experiment) -> bool:
 
 def open_labelled_search(experiment: Experiment) -> NearestImages:
     """The search among the labelled images, by the embeddings of stage 01."""
-    return NearestImages.load(
-        experiment.path("extract/nearest/train"),
-        read_embeddings(experiment, "train"),
-        read_scale(experiment),
-        num_threads(experiment.config.run),
-    )
+    nearest, embeddings = (experiment.path(f"extract/{n}/train") for n in ("nearest", "embeddings"))
+    return _open_search(nearest, embeddings, num_threads(experiment.config.run))
+
+
+@kept
+def _open_search(nearest: Path, embeddings: Path, threads: int) -> NearestImages:
+    scale = load_array(nearest / "scale.npy")
+    return NearestImages.load(nearest, map_array(embeddings / "embeddings.npy"), scale, threads)
 
 
 def read_sets_in_test(experiment: Experiment) -> np.ndarray:

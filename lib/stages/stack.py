@@ -124,7 +124,7 @@ def score_part(
     from lib.stacking.oof import predict_mean
     from lib.stages.read import read_candidates
 
-    if layer == "l2":
+    if layer == "l2" and logger.isEnabledFor(logging.WARNING):
         _warn_of_moved_columns(experiment, source, part)
     boosters, threads = experiment.config.layers(source)[layer], num_threads(experiment.config.run)
     features = _read_features(experiment, source, layer, part)

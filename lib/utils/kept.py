@@ -32,6 +32,12 @@ def keeping(results: Results) -> Iterator[None]:
             _results = before
 
 
+def forget(results: Results, text: str) -> None:
+    """Drop the results of calls in whose arguments a text occurs, such as a folder that is gone."""
+    for key in [key for key in results if any(text in part for part in key[1:])]:
+        del results[key]
+
+
 def kept(load: Callable[P, R]) -> Callable[P, R]:
     """Mark a function whose result depends on what its arguments say, as `repr` shows them.
 

@@ -1,6 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
-from lib.utils.kept import keeping, kept
+from lib.utils.kept import forget, keeping, kept
 
 calls = []
 
@@ -23,6 +23,15 @@ def test_a_result_is_loaded_once_within_a_block_and_again_outside():
         assert pool.submit(load, "a", scale=2).result() is first  # threads of the block too
         assert load("a") == ["a"]
     assert calls == ["a", "b", "a", "a"]
+
+
+def test_results_of_what_is_gone_are_forgotten():
+    results = {}
+    with keeping(results):
+        first, second = load("/old/a"), load("/new/a")
+        forget(results, "/old/")
+        assert load("/new/a") is second
+        assert load("/old/a") is not first
 
 
 def test_blocks_do_not_share_results():

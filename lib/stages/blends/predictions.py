@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import pyarrow as pa
 
 from lib.data.catalog import read_categories
 from lib.evaluation.abstention import AbstentionRule
 from lib.evaluation.promise import Promise
-from lib.output.predictions import NUM_NEAR, write_predictions
+from lib.output.predictions import NUM_NEAR, Likeness, prediction_tables, write_predictions
 from lib.pipeline.experiment import Experiment
 from lib.similarity.support import UsualDistances
 from lib.stages.blends.promise import LabelledSide, compare_each, measure_promise
-from lib.stages.blends.scores import BlendScores, score_part
+from lib.stages.blends.scores import score_part
 from lib.stages.read import catalog_of_part, read_nearest_products
 
 
@@ -31,34 +31,7 @@ def predict_products(experiment: Experiment, folder: Path, labelled: LabelledSid
     """
     test = score_part(experiment, "test")
     promise, rule = measure_promise(experiment, labelled, test)
-    products, accepted = _write(
-        experiment, folder, labelled, test, rule, promise.supported, promise.nearest_cos
-    )
-    return Predictions({"products": products, "accepted": accepted}, promise, rule)
-
-
-def predict_each(
-    experiment: Experiment, folder: Path, labelled: LabelledSide, usual: UsualDistances
-) -> None:
-    """Write both files as if each product to classify were the only one.
-
-    usual: of the labelled products.
-    """
-    test = score_part(experiment, "test")
-    supported, nearest_cos = compare_each(experiment, labelled, usual, test)
-    _write(experiment, folder, labelled, test, labelled.rule, supported, nearest_cos)
-
-
-def _write(
-    experiment: Experiment,
-    folder: Path,
-    labelled: LabelledSide,
-    test: BlendScores,
-    rule: AbstentionRule,
-    supported: np.ndarray,
-    nearest_cos: np.ndarray,
-) -> tuple[int, int]:
-    return write_predictions(
+    products, accepted = write_predictions(
         folder,
         catalog_of_part(experiment, "test"),
         read_categories(experiment.path("extract/categories")),
@@ -67,8 +40,31 @@ def _write(
         test.score,
         rule,
         experiment.config.inference.top_k,
-        supported,
-        nearest_cos,
+        promise.supported,
+        promise.nearest_cos,
         read_nearest_products(experiment, "test", NUM_NEAR),
         labelled.catalog,
+    )
+    return Predictions({"products": products, "accepted": accepted}, promise, rule)
+
+
+def predict_each(experiment: Experiment, labelled: LabelledSide, usual: UsualDistances) -> pa.Table:
+    """The rows of predictions.parquet as if each product to classify were the only one.
+
+    usual: of the labelled products.
+    """
+    test = score_part(experiment, "test")
+    supported, nearest_cos = compare_each(experiment, labelled, usual, test)
+    nearest = read_nearest_products(experiment, "test", NUM_NEAR)
+    return pa.concat_tables(
+        prediction_tables(
+            catalog_of_part(experiment, "test"),
+            read_categories(experiment.path("extract/categories")),
+            test.rows.product,
+            test.rows.class_id,
+            test.score,
+            labelled.rule,
+            experiment.config.inference.top_k,
+            Likeness(supported, nearest_cos, nearest, labelled.catalog),
+        )
     )
