@@ -102,9 +102,8 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         help="run all stages on a draw of the labelled products (%(const)s) in a folder of its own,"
         " and estimate time, memory and disk of the whole",
     )
-    review.add_options(parser)
-    command.add_options(parser)
-    next_round.add_options(parser)
+    for module in (review, next_round, command):
+        module.add_options(parser)
     return _exit_status(parser.parse_args(argv), _run_all)
 
 
@@ -212,10 +211,8 @@ def _finish(stage: ModuleType, experiment: Experiment, arguments: argparse.Names
 
 
 def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
-    command.check_options(arguments)
     if arguments.serve:
-        command.serve(experiment, arguments)
-        return 0
+        return command.serve(experiment, arguments)
     if arguments.with_reviewed:
         return next_round.run_next_round(experiment, arguments, _run_all)
     if arguments.similar is not None:
@@ -233,8 +230,7 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
         return rehearse(experiment, arguments.rehearse, _flags(arguments, "quiet", "verbose"))
     states, start = _states(artifacts, STAGES), time.monotonic()
     if arguments.dry_run:
-        for stage in STAGES:
-            _print_lines(state_lines(artifacts[stage.NAME], states))
+        _print_lines(line for s in STAGES for line in state_lines(artifacts[s.NAME], states))
         _print_lines(estimate_lines(experiment))
         return 0
     if arguments.status:
@@ -242,9 +238,8 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
         return 0
     for stage in STAGES:
         if all(states[artifact.path].fresh for artifact in artifacts[stage.NAME]):
-            count = sum(not artifact.frozen for artifact in artifacts[stage.NAME])
-            counts = f"0 built, {count} fresh" if count else "nothing to do"
-            logger.info("%s: %s", stage.NAME, counts)
+            n = sum(not artifact.frozen for artifact in artifacts[stage.NAME])
+            logger.info("%s: %s", stage.NAME, f"0 built, {n} fresh" if n else "nothing to do")
             _finish(stage, experiment, arguments)
             continue
         if experiment.target is not None and experiment.target.is_small:

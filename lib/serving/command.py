@@ -34,13 +34,14 @@ def check_options(arguments: argparse.Namespace) -> None:
             raise UserError(f"--serve answers pictures alone; leave --{name.replace('_', '-')} out")
 
 
-def serve(experiment: Experiment, arguments: argparse.Namespace) -> None:
-    """Serve until Ctrl-C or SIGTERM, then answer what has come and return.
+def serve(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM, then answer what has come; returns the exit status, 0.
 
-    Raises UserError if something is not trained or stale, and for a port that is in use.
+    Raises UserError as `check_options`, if something is not trained, and for a port in use.
     """
     from lib.labelling.server import bind
 
+    check_options(arguments)
     bound = bind(arguments.port or 0)  # before anything is loaded
     os.environ["TQDM_DISABLE"] = "1"
     run = experiment.config.run
@@ -71,6 +72,7 @@ def serve(experiment: Experiment, arguments: argparse.Namespace) -> None:
         if images is not None:
             images.close()
     print(f"{batcher.num_pictures:,} pictures answered", flush=True)
+    return 0
 
 
 def _stopper(stopped: threading.Event) -> "signal._HANDLER":

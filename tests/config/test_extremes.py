@@ -200,6 +200,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "data.images_root": ["", LONG],
         "scenes.pictures": ["", LONG],
         "data.group_by": [""],
+        "data.split_column": [""],
         "data.classes": [[]],
         "train.segmentation.clusters": [[]],
         "clusters.split": [[], [LONG]],
