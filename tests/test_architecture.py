@@ -40,6 +40,10 @@ COVERED_BY = {
     "lib.config.__main__": "tests/config/test_main.py",
     "lib.config.clusters": "tests/config/test_extremes.py",
     "lib.config.data": "tests/config/test_extremes.py",
+    "lib.config.inputs.fusion": "tests/config/test_extremes.py",
+    "lib.config.inputs.mosaic": "tests/config/test_schema.py",
+    "lib.config.inputs.segmentation": "tests/config/test_extremes.py",
+    "lib.config.inputs.text": "tests/config/test_extremes.py",
     "lib.config.model": "tests/config/test_schema.py",
     "lib.data.openimages.blocks": "tests/data/openimages/test_tables.py",
     "lib.config.scenes": "tests/config/test_extremes.py",
@@ -81,6 +85,7 @@ COVERED_BY = {
     "lib.stages.review.run": "tests/stages/test_new_products.py",
     "lib.stages.review.warm_start": "tests/stages/test_train.py",
     "lib.stages.scoring": "tests/stages/test_runs.py",
+    "lib.stages.texts.tables": "tests/stages/texts/test_models.py",
     "lib.stages.stack": "tests/stages/test_runs.py",
     "lib.stages.submit": "tests/stages/test_new_products.py",
 }

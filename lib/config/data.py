@@ -64,6 +64,15 @@ class Data:
     separator: Separator = setting("auto", "Between fields of a CSV; auto: shown by the header.")
     encoding: Encoding = setting("auto", "Of a CSV and of categories; auto: UTF-8 or UTF-16.")
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
+    text_columns: DistinctStrs = setting(
+        (), 'Columns of titles and other texts, for models with input = "text"; of a csv.'
+    )
+    train_texts: str = setting(
+        "",
+        "CSV, or CSV.gz, of the text columns of train, with ids in id_column or _id; empty = train"
+        " itself.",
+    )
+    test_texts: str = setting("", "The same of test.")
     group_by: str = setting(
         "alike",
         "Stay in one part: near twins (alike), or equal values of a CSV column; empty = none.",

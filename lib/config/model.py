@@ -6,9 +6,12 @@ The same keys stand in `[models.NAME]` and, as defaults of all models, in `[trai
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from lib.config.inputs.fusion import Fusion
+from lib.config.inputs.mosaic import Mosaic
+from lib.config.inputs.segmentation import Segmentation
+from lib.config.inputs.text import Text
 from lib.config.setting import (
     MAX_CLASSES,
-    DistinctStrs,
     Fraction,
     ImageSize,
     NonEmptyStr,
@@ -21,13 +24,10 @@ from lib.config.setting import (
     setting,
 )
 
-MAX_PRODUCT_IMAGES = 4  # that a network sees at once; no product of the competition has more
-
 Units = Annotated[int, Range(min=0, max=1000)]
 Epochs = Annotated[int, Range(min=0, max=100_000)]
 TrainBatchSize = Annotated[int, Range(min=2, max=1_000_000)]
 LearningRate = Annotated[float, Range(above=0, max=10)]
-Weight = Annotated[float, Range(min=0, max=100)]
 
 
 @dataclass(frozen=True)
@@ -157,96 +157,6 @@ class WeightAveraging:
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """A network on embeddings of all images of a product, for `input = "embedding"`.
-
-    It has its own head and dropout and sees no images: `head`, `dropout`, `flip`, `augment` and
-    `weights` of its model have no effect, but `fusion.flip` has. Only its inputs learn from
-    pseudo-labels.
-    """
-
-    inputs: DistinctStrs = setting((), "Models and backbones whose embeddings are concatenated.")
-    hidden_sizes: tuple[Annotated[int, Range(min=1, max=100_000)], ...] = setting(
-        (1024, 512), "Sizes of the hidden layers; empty = none."
-    )
-    input_dropout: SmallFraction = setting(0.0, "Dropout of the embeddings themselves.")
-    dropout: SmallFraction = setting(0.5, "Dropout after each hidden layer.")
-    pooling: Literal["sum", "max"] = setting("sum", "How the images of a product are pooled.")
-    squeeze_excitation: bool = setting(True, "Weigh the values of an image before the pooling.")
-    squeeze_ratio: PositiveInt = setting(
-        16, "Length of an embedding over the number of hidden units of the layer that weighs it."
-    )
-    flip: bool = setting(
-        False,
-        "Also embed mirrored images: half of the training images are, and predictions are means of"
-        " both, unless predict.tta_views is 1.",
-    )
-
-
-@dataclass(frozen=True)
-class Mosaic:
-    """Which products train a model with `input = "mosaic"`, by their number of images.
-
-    The model scores every product: one image as it is, of more than four the first four. Crops,
-    flips and rotations apply to the mosaic as a whole. With `split_at`, the model has several
-    networks in each fold, and each product is scored by the one for its number of images.
-    """
-
-    min_images: PositiveInt = setting(1, "Fewest images of a product that trains.")
-    max_images: NonNegativeInt = setting(0, "Most images of a product that trains; 0 = any number.")
-    split_at: tuple[Annotated[int, Range(min=2, max=MAX_PRODUCT_IMAGES)], ...] = setting(
-        (),
-        "Numbers of images from which another network trains and predicts: [2, 3, 4] is one for"
-        " single images, for two, for three, and for four or more.",
-    )
-
-    @property
-    def groups(self) -> list[tuple[int, int]]:
-        """Fewest and most images (0 = any number) of the products of each network."""
-        firsts = [self.min_images, *self.split_at]
-        return list(zip(firsts, [*(n - 1 for n in self.split_at), self.max_images], strict=True))
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """A network that draws coarse masks, for `kind = "segmentation"`; of Open Images alone.
-
-    It reads single images and has a decoder in place of a head: `head`, `loss` and `predict` have
-    no effect on it. A mask is a grid of cells. Its channels are classes of the hierarchy; a box
-    belongs to its class and to those above. The weights are factors in the loss of the cells under
-    a box; a flag that is unknown (-1) weighs 1.
-    """
-
-    clusters: DistinctStrs = setting(
-        (), "Clusters or classes that it draws, with those below them; empty = all."
-    )
-    min_boxes: Annotated[int, Range(min=1, max=1_000_000)] = setting(
-        20, "Boxes of a class among the labelled products, at least, to be drawn by itself."
-    )
-    stride: Literal[4, 8, 16, 32] = setting(16, "Side of a cell, in pixels of the input.")
-    width: Annotated[int, Range(min=8, max=2048)] = setting(128, "Channels of the decoder.")
-    target: Literal["coverage", "hard"] = setting(
-        "coverage", "A cell is the fraction that boxes cover, or 1 from half of it on."
-    )
-    core: Annotated[float, Range(min=0, max=0.9)] = setting(
-        0.0, "Side of a box's core, drawn too to tell touching objects apart; 0 = no cores."
-    )
-    bce_weight: Weight = setting(1.0, "Weight of the binary cross-entropy in the loss.")
-    dice_weight: Weight = setting(1.0, "Weight of the Dice loss in the loss.")
-    occluded_weight: Fraction = setting(0.5, "Weight of a box of an occluded object.")
-    group_weight: Fraction = setting(0.5, "Weight of a box around a group.")
-    depiction_weight: Fraction = setting(0.5, "Weight of a box of a depiction, as a drawing.")
-    unannotated_weight: Fraction = setting(
-        0.1, "Weight of a class without a box in an image, unless its absence was verified."
-    )
-
-    @property
-    def num_planes(self) -> int:
-        """What is drawn of each class: its mask, and the cores of its boxes."""
-        return 2 if self.core else 1
-
-
-@dataclass(frozen=True)
 class Backbone:
     """A pretrained network that is never trained; `input = "embedding"` reads its embeddings."""
 
@@ -264,10 +174,10 @@ class Model:
     kind: Literal["classification", "segmentation"] = setting(
         "classification", "Classes of products, or coarse masks of the objects in an image."
     )
-    input: Literal["image", "mosaic", "product", "embedding"] = setting(
+    input: Literal["image", "mosaic", "product", "embedding", "text"] = setting(
         "image",
-        "One image; all images of a product, combined into one or through one trunk; or embeddings"
-        " of other models.",
+        "One image; all images of a product, combined into one or through one trunk; embeddings of"
+        " other models; or texts.",
     )
     image_pooling: Literal["mean", "max"] = setting(
         "mean", 'How the images of a product are pooled, for input = "product".'
@@ -339,12 +249,14 @@ class Model:
     fusion: Fusion = field(default_factory=Fusion)
     mosaic: Mosaic = field(default_factory=Mosaic)
     segmentation: Segmentation = field(default_factory=Segmentation)
+    text: Text = field(default_factory=Text)
 
     @property
     def is_watched(self) -> bool:
         """Whether figures of an epoch decide something about the network.
 
         They are then those of a share of its training folds, which does not train: the fold that
-        it predicts out-of-fold has no say in it.
+        it predicts out-of-fold has no say in it. A model of texts decides nothing by them.
         """
-        return self.checkpoint == "best" or self.lr_schedule.kind == "plateau"
+        decides = self.checkpoint == "best" or self.lr_schedule.kind == "plateau"
+        return decides and self.input != "text"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from lib.config.clusters import Clusters
 from lib.config.data import Data, Sample
-from lib.config.model import Backbone, Model, Mosaic
+from lib.config.model import Backbone, Model
 from lib.config.scenes import Scenes
 from lib.config.setting import (
     BatchSize,
@@ -340,8 +340,7 @@ def network_of(model: Model, name: str) -> tuple[str, Model]:
     fold, _, first = name.partition(GROUP_MARK)
     if not first:
         return fold, model
-    low, high = next(group for group in model.mosaic.groups if group[0] == int(first))
-    return fold, dataclasses.replace(model, mosaic=Mosaic(low, high))
+    return fold, dataclasses.replace(model, mosaic=model.mosaic.of_group(int(first)))
 
 
 def as_dict(settings: Any, *skip: str) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from lib.config.data import Data, Sample
-from lib.config.model import Backbone, Model, Mosaic
+from lib.config.inputs.check_texts import text_problems
+from lib.config.inputs.mosaic import Mosaic
+from lib.config.model import Backbone, Model
 from lib.config.schema import Config, PseudoLabelling, Split, Stack
 from lib.errors import UserError
 
@@ -32,6 +34,7 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"backbones.{name}: models.{name} has the same name"
         yield from _size_problems(f"backbones.{name}", backbone)
     yield from _sample_problems(config.sample)
+    yield from text_problems(config)
     yield from _embedding_problems(config)
     yield from _split_problems(config.split)
     for name, model in config.classifiers.items():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.config.model import Fusion
+from lib.config.inputs.fusion import Fusion
 from lib.models.classifier import SingleStageClassifier
 from lib.models.heads import LastLinear
 

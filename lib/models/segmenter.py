@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.config.model import Segmentation
+from lib.config.inputs.segmentation import Segmentation
 from lib.errors import UserError
 from lib.models import workarounds
 from lib.models.backbone import Backbone, Units

@@ -18,6 +18,7 @@ REFERENCE = 3.0e6  # pixels a second of a forward pass, on one core of the machi
 START = 6.0  # of a script: imports
 NEAREST = 2.5e-4  # for an image: nearest images and twins
 PROBE = 2.5e-5  # for a product, an epoch and a network
+TEXT = 7.5e-5  # the same of a text model
 FEATURES = 9e-4  # for a product and a source
 BOOSTER = 7.5e-4, 1.0  # for a product at 200 trees; for a booster
 REPORT = 8e-4, 10.0  # for a product: scores, calibration, report; for a run
@@ -88,6 +89,9 @@ def _prediction(config: Config, facts: Facts, speed: Speed) -> float:
         if model.input == "embedding":
             rows = facts.labelled * model.n_folds * (model.epochs + model.head_only_epochs)
             seconds += (PROBE * rows + 3.0) * speed.slowness
+            continue
+        if model.input == "text":
+            seconds += TEXT * facts.labelled * model.n_folds * model.text.epochs * speed.slowness
             continue
         passes = facts.images["train"] * (1 - locked) + scored * model.n_folds
         passes *= config.predict.tta_views

@@ -12,7 +12,7 @@ work/<name>/extract/phash/<side>    perceptual hashes of the images
 work/<name>/extract/sizes/<side>    height and width of the images
 
 `near_twins` declares embeddings, nearest images and near twins; `openimages.annotations` the tree
-of classes, annotations, clusters and boxes of source = "openimages".
+of classes, annotations, clusters and boxes of source = "openimages"; `texts.tables` texts.
 """
 
 import json
@@ -47,6 +47,7 @@ from lib.stages.openimages.annotations import (
     is_annotated,
 )
 from lib.stages.rehearsal.draw import declare_draw, index_name
+from lib.stages.texts.tables import declare_texts
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def declare(graph: Graph) -> list[Artifact]:
         )
         if experiment.config.data.draw:
             declare_draw(graph, side)
+    declare_texts(graph)
     declare_near_twins(graph)
     declare_boxes(graph)
     graph.add(

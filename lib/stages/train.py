@@ -6,7 +6,7 @@
 
 <fold> is `full`, or `fold<i>` for the network that leaves out fold i, and `fold<i>-images<n>` for
 one of the products of n images. Models with input = "embedding" are trained in stage 03, because
-they read embeddings.
+they read embeddings, and so are those with input = "text".
 """
 
 from functools import partial
@@ -121,6 +121,7 @@ def _unused_settings(model: Model) -> list[str]:
     unused += [] if model.input == "product" else ["image_pooling"]
     unused += [] if model.aspect.num_clusters else ["aspect"]
     unused += [] if model.kind == "segmentation" else ["kind", "segmentation"]
+    unused += ["text"]  # of models that are no networks
     return unused + (list(OF_IMAGES) if model.input == "embedding" else ["fusion"])
 
 
@@ -132,7 +133,7 @@ def label_set_inputs() -> list[str]:
 def image_models(experiment: Experiment) -> dict[str, Model]:
     """The models that see images: one by one, or all of a product."""
     models = experiment.config.classifiers.items()
-    return {name: model for name, model in models if model.input != "embedding"}
+    return {name: model for name, model in models if model.input not in ("embedding", "text")}
 
 
 def weights_file(model: Model | Backbone) -> dict[str, Artifact | Path]:

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib.config.model import Model, Segmentation
+from lib.config.inputs.segmentation import Segmentation
+from lib.config.model import Model
 from lib.models.classifier import Classifier
 from lib.runtime import device as devices
 from lib.runtime.distributed import SINGLE, ProcessGroup

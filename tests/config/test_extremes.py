@@ -118,6 +118,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "clusters.min_images": [1],
         "train.lr_schedule.num_cycles": [1],
         "train.mosaic.min_images": [1],
+        "train.text.epochs": [1],
         "train.segmentation.min_boxes": [1],
         "cascade.top_k": [1],
         "cascade.min_cells": [1],
@@ -135,6 +136,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     "a rate of 1 is used with normalised steps": {
         "train.lr": [1.0],
         "train.head_lr": [1.0],
+        "train.text.lr": [1.0],
         "stack.learning_rate": [1.0],
     },
     "the worth of depth is relative to that of being in a cluster": {
@@ -198,6 +200,10 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     "empty is none or all, as its meaning says": {
         "data.test": ["", LONG],
         "data.images_root": ["", LONG],
+        "data.text_columns": [[]],
+        "data.train_texts": [""],
+        "data.test_texts": [""],
+        "train.text.columns": [[]],
         "scenes.pictures": ["", LONG],
         "data.group_by": [""],
         "data.split_column": [""],

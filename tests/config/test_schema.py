@@ -4,7 +4,9 @@ from dataclasses import replace
 import pytest
 
 from lib.config.convert import build
-from lib.config.model import Backbone, Fusion, Model, Mosaic
+from lib.config.inputs.fusion import Fusion
+from lib.config.inputs.mosaic import Mosaic
+from lib.config.model import Backbone, Model
 from lib.config.reference import tables
 from lib.config.schema import (
     BOOSTERS,

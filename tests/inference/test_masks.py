@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.model import Segmentation
+from lib.config.inputs.segmentation import Segmentation
 from lib.config.schema import Run
 from lib.inference import masks
 from lib.models import factory

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.model import Fusion, Model
+from lib.config.inputs.fusion import Fusion
+from lib.config.model import Model
 from lib.config.schema import Predict, Run
 from lib.data.catalog import build_categories, read_catalog, read_categories
 from lib.data.crops import tta_crops

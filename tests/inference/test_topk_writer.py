@@ -218,7 +218,8 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from lib.config.model import Fusion, Model
+from lib.config.inputs.fusion import Fusion
+from lib.config.model import Model
 from lib.config.schema import Predict, Run
 from lib.inference.topk_writer import write_topk
 from lib.training.loaders.embedding_loader import EmbeddingLoader

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lib.config.inputs.fusion import Fusion
 from lib.config.load import load
-from lib.config.model import Fusion, Loss, Model, WeightAveraging
+from lib.config.model import Loss, Model, WeightAveraging
 from lib.config.schema import Run
 from lib.models.fusion import FusionModel, create_fusion_model
 from lib.training import schedule, state

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lib.config.model import Model, Segmentation
+from lib.config.inputs.segmentation import Segmentation
+from lib.config.model import Model
 from lib.errors import UserError
 from lib.models import factory
 

@@ -20,16 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.config.model import (
-    Aspect,
-    Augment,
-    Fusion,
-    Loss,
-    LRSchedule,
-    Model,
-    Sampling,
-    WeightAveraging,
-)
+from lib.config.inputs.fusion import Fusion
+from lib.config.model import Aspect, Augment, Loss, LRSchedule, Model, Sampling, WeightAveraging
 from lib.config.schema import Run
 from lib.data.aspect.clusters import BatchShape
 from lib.data.catalog import read_catalog

@@ -88,14 +88,22 @@ def test_a_csv_table_gives_a_submission(tmp_path):
             write_image(tmp_path / "photos" / f"{number}-{i}.png", 60 * of_class, number)
             for i in (0, 1)
         ]
-        rows.append([f"sku {number:03d}", f"style {style}", CLASSES[of_class], "|".join(names)])
+        title = f"Nice {CLASSES[of_class]} {number}" if number % 5 else ""
+        sku = f"sku {number:03d}"
+        rows.append([sku, f"style {style}", CLASSES[of_class], "|".join(names), title])
     rows[7][3] = "nowhere.png"
-    write_table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
+    header = ["sku", "style", "kind", "files", "title"]
+    write_table(tmp_path / "train.csv", header, rows)
     test_ids = [f"new, {i}" for i in range(9)]
     new = [
         write_image(tmp_path / "photos" / f"new{i}.png", 60 * (i % 3), 500 + i) for i in range(9)
     ]
-    write_table(tmp_path / "new.csv", ["sku", "files"], list(zip(test_ids, new, strict=True)))
+    titles = [f"Nice {CLASSES[i % 3]}" for i in range(9)]
+    write_table(
+        tmp_path / "new.csv",
+        ["sku", "files", "title"],
+        list(zip(test_ids, new, titles, strict=True)),
+    )
     config = write_config(
         tmp_path,
         source="csv",
@@ -107,11 +115,13 @@ def test_a_csv_table_gives_a_submission(tmp_path):
         images_column="files",
         group_by="style",
     )
+    with config.open("a") as file:
+        file.write('\ntext_columns = ["title"]\n[models.words]\ninput = "text"\nn_folds = 2\n')
     result = run_all(config)
     assert result.returncode == 0, result.stderr
     assert "1 x image file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
-    header, *predicted = submission(tmp_path)
-    assert header == ["sku", "kind"]
+    columns, *predicted = submission(tmp_path)
+    assert columns == ["sku", "kind"]
     assert [row[0] for row in predicted] == test_ids
     assert {row[1] for row in predicted} <= set(CLASSES)
 
@@ -119,8 +129,13 @@ def test_a_csv_table_gives_a_submission(tmp_path):
     assert again.returncode == 0
     assert "building" not in again.stderr
 
+    write_table(tmp_path / "more.csv", ["sku", "files"], [["a", new[0]], ["b", new[1]]])
+    untitled = run_all(config, "--new", str(tmp_path / "more.csv"))
+    assert untitled.returncode == 0, untitled.stderr
+    assert "title: in no table; these texts are missing" in untitled.stderr
+
     rows[0][1] = "another style"  # a change of the table reaches everything downstream
-    write_table(tmp_path / "train.csv", ["sku", "style", "kind", "files"], rows)
+    write_table(tmp_path / "train.csv", header, rows)
     refused = run_all(config)
     assert refused.returncode == 2
     assert "input train has changed" in refused.stderr.splitlines()[-1]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lib.config.data import Sample
-from lib.config.model import Fusion, Model
+from lib.config.inputs.fusion import Fusion
+from lib.config.model import Model
 from lib.data.catalog import FIT, read_categories, read_splits
 from lib.data.synthetic.catalog import generate
 from lib.errors import UserError

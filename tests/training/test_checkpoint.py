@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib.config.model import Fusion, Model
+from lib.config.inputs.fusion import Fusion
+from lib.config.model import Model
 from lib.errors import UserError
 from lib.models.fusion import FusionModel
 from lib.training import checkpoint

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config.model import Model, Mosaic, Sampling
+from lib.config.inputs.mosaic import Mosaic
+from lib.config.model import Model, Sampling
 from lib.errors import UserError
 from lib.training.dataset import (
     num_rows_of_epoch,

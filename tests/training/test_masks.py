@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.model import Model, Segmentation
+from lib.config.inputs.segmentation import Segmentation
+from lib.config.model import Model
 from lib.training.masks import (
     MaskedImages,
     MaskLosses,

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.model import (
-    Aspect,
-    Augment,
-    Loss,
-    LRSchedule,
-    Sampling,
-    Segmentation,
-    WeightAveraging,
-)
+from lib.config.inputs.segmentation import Segmentation
+from lib.config.model import Aspect, Augment, Loss, LRSchedule, Sampling, WeightAveraging
 from lib.errors import UserError
 from lib.training import checkpoint, schedule, state
 from tests.image_catalog import folder_of

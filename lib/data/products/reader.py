@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lib.config.model import MAX_PRODUCT_IMAGES
+from lib.config.inputs.mosaic import MAX_PRODUCT_IMAGES
 from lib.data.catalog import Catalog
 from lib.data.image_reader import Augmenter, ImageReader
 from lib.utils.groups import group_index, position_in_group

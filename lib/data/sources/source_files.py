@@ -98,6 +98,18 @@ def read_settings(experiment: Experiment, side: str) -> dict[str, Any]:
     return {"source": kind, **{key: getattr(data, key) for key in keys}}
 
 
+def text_paths(experiment: Experiment, side: str) -> dict[str, Path]:
+    """The tables that may have the texts of a side: the side itself if it is a table, and
+    `data.train_texts` or `data.test_texts`."""
+    data = experiment.config.data
+    named = data.train_texts if side == "train" else data.test_texts
+    is_table = source_kind(experiment, side) == "csv"
+    return {
+        **({side: source_path(experiment, side)} if is_table else {}),
+        **({f"{side}_texts": Path(data.root) / named} if named else {}),
+    }
+
+
 def needs_unpacking(experiment: Experiment, side: str) -> bool:
     """Whether the files of a side are compressed, or have been unpacked by an earlier call."""
     if source_kind(experiment, side) != "strokes":

@@ -2,11 +2,14 @@
 
 import codecs
 import csv
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from lib.data.records import CorruptRecord
 from lib.errors import UserError
@@ -21,6 +24,7 @@ BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-16 begins that of UTF
 }
 SAMPLE_BYTES = 4096  # of the head of a table, to recognize UTF-16 without a mark
 MAX_FIELD = (1 << 31) - 1  # characters; Python's own limit is 131,072
+PACKED_SUFFIX = ".gz"
 MAX_SHOWN = 8  # columns named in a message
 
 # What a user can do about rows that cannot be read, for the end of a message.
@@ -52,27 +56,38 @@ def read_rows(
     Raises UserError if the header cannot be read, or does not name each column once.
     """
     form = form or TableFormat()
-    encoding = _encoding(source, form)
-    csv.field_size_limit(MAX_FIELD)
-    with source.open(newline="", encoding=encoding, errors="surrogateescape") as file:
-        try:
-            reader, header, skipped = _read_header(source, file, form, columns)
-            indices = [_column_index(source, header, column) for column in columns]
-            yield from _read_body(reader, skipped, len(header), indices, corrupt, encoding)
-        except UnicodeError as error:
-            raise UserError(f"{source}: not {encoding}: {error}; {OTHER_ENCODING}") from None
+    with _open_table(source, form) as (file, encoding):
+        reader, header, skipped = _read_header(source, file, form, columns)
+        indices = [_column_index(source, header, column) for column in columns]
+        yield from _read_body(reader, skipped, len(header), indices, corrupt, encoding)
 
 
 def read_header(source: Path, form: TableFormat | None = None) -> list[str]:
     """The names of the columns, without outer blanks. Raises UserError if they cannot be read."""
     form = form or TableFormat()
-    encoding = _encoding(source, form)
+    with _open_table(source, form) as (file, _):
+        return _read_header(source, file, form, [])[1]
+
+
+@contextmanager
+def _open_table(source: Path, form: TableFormat) -> Iterator[tuple[TextIO, str]]:
+    """The table as text, and its encoding. Raises UserError for bytes that are not in it."""
     csv.field_size_limit(MAX_FIELD)
-    with source.open(newline="", encoding=encoding, errors="surrogateescape") as file:
-        try:
-            return _read_header(source, file, form, [])[1]
-        except UnicodeError as error:
-            raise UserError(f"{source}: not {encoding}: {error}; {OTHER_ENCODING}") from None
+    encoding = ""
+    try:
+        encoding = _encoding(source, form)
+        options: dict[str, Any] = {"newline": "", "encoding": encoding}
+        opener = gzip.open if _is_packed(source) else open
+        with opener(source, "rt", errors="surrogateescape", **options) as file:
+            yield cast(TextIO, file), encoding
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{source}: a damaged gzip archive: {error}; fetch it again") from None
+    except UnicodeError as error:
+        raise UserError(f"{source}: not {encoding}: {error}; {OTHER_ENCODING}") from None
+
+
+def _is_packed(source: Path) -> bool:
+    return source.name.lower().endswith(PACKED_SUFFIX)
 
 
 def _read_header(
@@ -145,7 +160,7 @@ def _is_decoded(value: str) -> bool:
 
 def _encoding(source: Path, form: TableFormat) -> str:
     """The encoding that is set, or that the first bytes show; UTF-8 if they show none."""
-    with source.open("rb") as file:
+    with cast(BinaryIO, (gzip.open if _is_packed(source) else open)(source, "rb")) as file:
         sample = file.read(SAMPLE_BYTES)
     marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if sample.startswith(mark)), "")
     if form.encoding != "auto":
@@ -190,11 +205,16 @@ def _column_index(source: Path, header: list[str], name: str) -> int:
             f"{source}: line 1: {header.count(name)} columns are named {name}; rename all but one"
         )
     if name not in header:
-        shown = ", ".join(header[:MAX_SHOWN]) + (", ..." if len(header) > MAX_SHOWN else "")
-        shown = shown.encode("utf-8", "replace").decode()
-        raise UserError(
-            f"{source}: line 1: no column {name}; it has: {shown}. Name your"
-            " columns in the config (data.id_column, label_column, images_column, group_by), or set"
-            " data.separator and data.encoding"
-        )
+        raise column_error(source, header, name)
     return header.index(name)
+
+
+def column_error(source: Path, header: list[str], name: str) -> UserError:
+    """The error of a table that lacks a column; header: the columns that it has."""
+    shown = ", ".join(header[:MAX_SHOWN]) + (", ..." if len(header) > MAX_SHOWN else "")
+    shown = shown.encode("utf-8", "replace").decode()
+    return UserError(
+        f"{source}: line 1: no column {name}; it has: {shown}. Name your"
+        " columns in the config (data.id_column, label_column, images_column, group_by,"
+        " text_columns), or set data.separator and data.encoding"
+    )

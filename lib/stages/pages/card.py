@@ -28,8 +28,10 @@ def card_of_run(experiment: Experiment, catalog: "Catalog") -> str:
             facts, weights = manifest["facts"], model.weights
             if digest := manifest["inputs"].get("weights"):
                 weights += f" ({digest})"
-            file = manifest["files"]["last.pt"]["sha256"]
-            arch = model.arch if model.input != "embedding" else "fusion"
+            is_text = model.input == "text"
+            file = manifest["files"]["weight.npy" if is_text else "last.pt"]["sha256"]
+            arch = {"embedding": "fusion", "text": "linear"}.get(model.input, model.arch)
+            weights = "none" if is_text else weights
             network = Network(
                 f"{name}/{fold}", arch, weights, facts["images"], facts["epochs"], file
             )

@@ -220,12 +220,15 @@ def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) 
     top, last = name[0], name[-1]
     if top == "extract" and name[1] in ("train", "test"):  # the index of all stands for the draw
         return Work(top, 0.0, 0.0, 0.0)
+    if top == "extract" and name[1] == "texts":
+        return _work("extract/texts", last, sizes.products, sizes)
     if top == "extract" and name[1] in PER_SIDE:
         side = last if last in sizes.images else "train"
         return _work(f"extract/{name[1]}", side, sizes.images, sizes)
     if top in ("predictions", "masks"):
         folds = 1 if last == "fit" else config.models[name[1]].n_folds
-        views = config.predict.tta_views / drawn.predict.tta_views if top == "predictions" else 1
+        sees_views = top == "predictions" and config.models[name[1]].input != "text"
+        views = config.predict.tta_views / drawn.predict.tta_views if sees_views else 1
         return _work(f"{top}/{name[1]}", last, sizes.products, sizes, folds, views)
     if top == "embeddings":
         return _work(f"{top}/{name[1]}", last, sizes.images, sizes)
@@ -272,6 +275,8 @@ def network_seconds(model: Model, rows: float, head: float, body: float) -> floa
     head, body: images a second of an epoch of the head, and of one of the whole network.
     """
     valid = min(VALID_ROWS, rows) / (VALID_SPEED * body)
+    if model.input == "text":
+        return model.text.epochs * (rows / body + valid)
     return model.head_only_epochs * (rows / head + valid) + model.epochs * (rows / body + valid)
 
 

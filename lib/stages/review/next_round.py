@@ -109,9 +109,11 @@ def round_of(config: Config) -> Config:
     """The config of the next round."""
     folder = Path(config.work, config.name)
     answers = Path(f"{folder}{SUFFIX}", ANSWERS)
-    # Networks on embeddings train in seconds, and read those of new networks.
+    # Networks on embeddings train in seconds, and read those of new networks. Texts are no network.
     models = {
-        name: model if model.input == "embedding" else replace(model, warm_start=str(folder))
+        name: model
+        if model.input in ("embedding", "text")
+        else replace(model, warm_start=str(folder))
         for name, model in config.models.items()
     }
     return replace(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.config.model import Augment, Model, Segmentation
+from lib.config.inputs.segmentation import Segmentation
+from lib.config.model import Augment, Model
 from lib.data.openimages.masks.targets import channel_boxes
 from lib.runtime.distributed import ProcessGroup
 from lib.training.loaders.augment import RandomAugment

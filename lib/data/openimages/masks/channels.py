@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.config.model import Segmentation
+from lib.config.inputs.segmentation import Segmentation
 from lib.data.openimages.boxes import Boxes, ImageLabels
 from lib.data.openimages.hierarchy import Hierarchy
 from lib.data.openimages.masks.targets import ChannelBoxes, box_weights, channel_boxes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.config.model import Segmentation
+from lib.config.inputs.segmentation import Segmentation
 from lib.data.openimages.boxes import BOX_TYPES, Boxes, ImageLabels
 from lib.data.openimages.hierarchy import Hierarchy
 from lib.data.openimages.masks.channels import (

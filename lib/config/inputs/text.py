@@ -1,0 +1,22 @@
+"""Settings of a model on the texts of products"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from lib.config.setting import DistinctStrs, Range, setting
+
+
+@dataclass(frozen=True)
+class Text:
+    """A linear model on words and character n-grams of a product's texts, for `input = "text"`.
+
+    The texts are those of `data.text_columns`. Of the other settings of its model only `n_folds`,
+    `seed` and `blend_weight` have an effect. It learns from no pseudo-labels.
+    """
+
+    columns: DistinctStrs = setting((), "Columns of data.text_columns that it reads; empty = all.")
+    num_features: Annotated[int, Range(min=1024, max=1 << 24)] = setting(
+        1 << 18, "Features that the n-grams are hashed to."
+    )
+    epochs: Annotated[int, Range(min=1, max=1000)] = setting(10, "Passes over the products.")
+    lr: Annotated[float, Range(above=0, max=10)] = setting(0.5, "Learning rate of AdaGrad.")

@@ -1,0 +1,1 @@
+"""Texts of products, such as titles, beside their images"""

@@ -1,0 +1,1 @@
+"""Models with input = "text", and the texts that they read"""

@@ -1,0 +1,140 @@
+"""Stage 03, models with input = "text": linear models on the texts of products
+
+    work/<name>/cnn/<model>/<fold>           the classifier without the products of that fold
+    work/<name>/predictions/<model>/<part>   its top classes; those of all images of a product
+
+Parts and folds are those of the networks.
+"""
+
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lib.config.model import Model
+from lib.config.schema import as_dict, fold_names
+from lib.errors import UserError
+from lib.pipeline.artifact import Artifact
+from lib.pipeline.experiment import Experiment, side_of
+from lib.pipeline.graph import Graph
+from lib.stages.scoring import declare_predictions, images_to_score
+from lib.stages.texts.tables import texts_of_side
+from lib.stages.train import train_valid_products
+
+SCRATCH = "scratch"
+
+
+def text_models(experiment: Experiment) -> dict[str, Model]:
+    """The models that read texts."""
+    models = experiment.config.classifiers.items()
+    return {name: model for name, model in models if model.input == "text"}
+
+
+def declare_text_models(graph: Graph) -> list[Artifact]:
+    """Classifiers and predictions of every text model."""
+    experiment, artifacts = graph.experiment, []
+    for name, model in text_models(experiment).items():
+        for fold in fold_names(model):
+            artifacts.append(_declare_classifier(graph, name, fold))
+        for part in experiment.parts:
+            inputs = [f"extract/texts/{side_of(part)}"]
+            artifacts.append(declare_predictions(graph, name, part, predict_texts, inputs))
+    return artifacts
+
+
+def _declare_classifier(graph: Graph, name: str, fold: str) -> Artifact:
+    config = graph.experiment.config
+    model = config.models[name]
+    return graph.add(
+        f"cnn/{name}/{fold}",
+        partial(train_texts, graph.experiment, name, fold),
+        settings={
+            "text": as_dict(model.text),
+            "n_folds": model.n_folds,
+            "seed": config.seed + model.seed,
+        },
+        inputs=["extract/train", "extract/categories", "extract/splits", "extract/texts/train"],
+    )
+
+
+def train_texts(experiment: Experiment, name: str, fold: str, folder: Path) -> dict[str, Any]:
+    """Train the classifier that leaves out a fold, on the products of `fit` that have a text.
+
+    Raises UserError if none of them has one.
+    """
+    import pyarrow as pa
+
+    from lib.data.catalog import read_categories
+    from lib.models.text.classifier import fit
+    from lib.stages.read import index_of_side
+    from lib.training.checkpoint import facts, write_history
+    from lib.training.evaluate import evenly_spaced
+    from lib.training.state import MAX_VALID_ROWS
+
+    model, label = experiment.config.models[name], index_of_side(experiment, "train").label
+    num_classes = len(read_categories(experiment.path("extract/categories")))
+    texts = texts_of_side(experiment, model, "train")
+    train, valid = (
+        products[_has_text(texts)[products]]
+        for products in train_valid_products(experiment, model, fold)
+    )
+    if len(train) == 0:
+        raise UserError(
+            f"models.{name}: no product to train on has a text in {', '.join(texts.column_names)};"
+            " set data.text_columns or text.columns to others"
+        )
+    valid = evenly_spaced(valid, MAX_VALID_ROWS)
+    scratch, history = folder / SCRATCH, []
+    scratch.mkdir(exist_ok=True)
+    seed = experiment.config.seed + model.seed
+    start, cpu_start = time.monotonic(), time.process_time()
+    epochs = fit(scratch, texts.take(pa.array(train)), label[train], num_classes, model.text, seed)
+    for number, (classifier, figures) in enumerate(epochs, start=1):
+        seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+        history.append(
+            {
+                "epoch": number,
+                "phase": "body",
+                **figures,
+                **classifier.evaluate(texts.take(pa.array(valid)), label[valid]),
+                "images_per_second": round(len(train) / max(seconds, 1e-3), 1),
+                "seconds": round(seconds, 2),
+                "cpu_seconds": round(cpu_seconds, 2),
+            }
+        )
+        start, cpu_start = time.monotonic(), time.process_time()
+    classifier.save(folder)
+    write_history(folder, history)
+    shutil.rmtree(scratch)
+    return facts(folder, len(train))
+
+
+def predict_texts(experiment: Experiment, name: str, part: str, folder: Path) -> dict[str, Any]:
+    """Score the products of a part by their texts; all images of a product score alike."""
+    from lib.inference.text_predictor import TextPredictor
+    from lib.inference.topk_writer import write_topk
+    from lib.models.text.classifier import TextClassifier
+    from lib.runtime.distributed import current
+    from lib.stages.read import catalog_of_part
+
+    model = experiment.config.models[name]
+    catalog = catalog_of_part(experiment, part)
+    images, fold_of_image = images_to_score(experiment, model, part, catalog)
+    folders = [experiment.path(f"cnn/{name}/{fold}") for fold in fold_names(model)]
+    predictor = TextPredictor(
+        [TextClassifier.load(folder) for folder in folders],
+        texts_of_side(experiment, model, side_of(part)),
+        catalog.image_product,
+    )
+    settings = experiment.config.predict
+    write_topk(folder, predictor, settings, images, fold_of_image, part != "test", current())
+    return {"images": len(images)}
+
+
+def _has_text(texts: Any) -> Any:
+    """Whether a product has any of the texts: bool [n]."""
+    import numpy as np
+
+    present = [column.is_valid().to_numpy() for column in texts.columns]
+    return np.logical_or.reduce(present)

@@ -1,0 +1,49 @@
+import pytest
+
+from lib.config.load import load
+from lib.errors import UserError
+
+CSV = ["data.source=csv", "data.train=a.csv", "data.test=b.csv", 'data.text_columns=["title"]']
+TEXT = ['models.a.input="text"']
+
+
+def problem(folder, *overrides: str) -> str:
+    """The message of a config with these settings; empty if it is valid."""
+    path = folder / "c.toml"
+    path.write_text("[models.a]\n")
+    try:
+        load(path, overrides)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([*CSV, *TEXT], ""),
+        ([*CSV, *TEXT, 'models.a.text.columns=["title"]'], ""),
+        (TEXT, 'models.a: input = "text" needs data.text_columns'),
+        (
+            [*CSV, *TEXT, 'models.a.text.columns=["brand"]'],
+            "models.a.text.columns = 'brand'; choose of data.text_columns: title",
+        ),
+        ([*CSV, 'models.a.text.columns=["title"]'], 'for a model with input = "text"'),
+        ([*CSV, "data.label_column=title"], "'title' is data.label_column"),
+        (["data.train_texts=t.csv"], "data.train_texts: name the columns to read in data.text_co"),
+        (['data.text_columns=["title"]'], "ids and texts in data.train_texts"),
+        (
+            ['data.text_columns=["title"]', "data.train_texts=t.csv"],
+            "ids and texts in data.test_texts",
+        ),
+        (
+            ['data.text_columns=["title"]', "data.train_texts=t.csv", "data.test="],
+            "",
+        ),
+        (["data.source=sample", 'data.text_columns=["title"]'], "have no texts; leave it out"),
+    ],
+)
+def test_settings_of_texts_fit_each_other(tmp_path, overrides, message):
+    found = problem(tmp_path, *overrides)
+    assert message in found
+    assert bool(found) == bool(message)
