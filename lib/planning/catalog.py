@@ -21,6 +21,7 @@ from lib.pipeline.graph import Graph
 from lib.pipeline.predict_target import predict_target
 from lib.planning.columns import decide_columns, encoding_of
 from lib.planning.request import Request
+from lib.planning.text_columns import find_texts
 from lib.runtime.workers import num_threads
 from lib.stages import extract
 from lib.stages.read import index_of_side
@@ -70,7 +71,10 @@ def look(request: Request) -> Data:
     if request.test:
         _check_test(request, kind)
     if kind == "csv":
-        return decide_columns(path, Path(request.images) if request.images else None, data, given)
+        images = Path(request.images) if request.images else None
+        data = decide_columns(path, images, data, given)
+        texts = data.text_columns if "text_columns" in given else find_texts(path, data)
+        return replace(data, text_columns=texts)
     if request.images:
         raise UserError(f"--images {request.images}: {path} is no table, and has its own images")
     if kind == "bson":
@@ -182,6 +186,11 @@ def lines(data: Data, facts: Facts) -> Sequence[str]:
         found.append(
             f"your own split: {data.split_column!r} says which products train, which are held out,"
             ' or their folds (--set data.split_column="" draws one instead)'
+        )
+    if data.text_columns:
+        found.append(
+            f"texts: {', '.join(map(repr, data.text_columns))} train a text model beside the"
+            " networks (--set data.text_columns=[] leaves them out)"
         )
     if data.encoding != "auto":
         found.append(f"the table is read as {data.encoding}")

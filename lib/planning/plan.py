@@ -10,7 +10,7 @@ from lib.config.schema import Config
 from lib.config.setting import settings_of
 from lib.planning.catalog import Facts
 from lib.planning.costs import Speed, stage_seconds
-from lib.planning.presets import Plan, crop_of, plans, settings
+from lib.planning.presets import Plan, add_text_model, crop_of, plans, settings
 from lib.planning.request import Request
 from lib.stages.rehearsal.estimate import duration
 
@@ -70,6 +70,8 @@ def config_of(plan: Plan, request: Request, data: Data, facts: Facts) -> Config:
     """The config of a plan, with the settings of --set. Raises UserError where these do not fit."""
     tree: dict[str, Any] = settings(plan, facts)
     tree |= {"name": request.base.name, "data": _data_tree(data)}
+    if data.text_columns:
+        add_text_model(tree, plan)
     return from_tree(tree, request.overrides, "--data")
 
 

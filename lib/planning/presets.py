@@ -172,6 +172,12 @@ def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
     return tree
 
 
+def add_text_model(tree: dict[str, Any], plan: Plan) -> None:
+    """Add a model on texts to the settings of a plan; boosters see it beside the other models."""
+    tree["models"]["text"] = {"input": "text"}
+    tree["stack"]["sources"] = ["per_model", "multi"] if plan.boosters == "all" else ["multi"]
+
+
 def num_folds(facts: Facts) -> int:
     """`split.n_folds`: given folds become as many, whole ones together."""
     return 2 if 0 < facts.folds < NUM_FOLDS else NUM_FOLDS

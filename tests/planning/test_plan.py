@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from lib.config.data import Data
@@ -43,6 +45,20 @@ def test_a_short_time_has_a_frozen_network_alone(tmp_path, fashion):
     choice = choice_of(tmp_path, fashion, "8m")
     assert not choice.plan.is_trained
     assert list(choice.config.models) == ["probe"]
+
+
+@pytest.mark.parametrize(("limit", "sources"), [(None, ("per_model", "multi")), ("6m", ("multi",))])
+def test_texts_are_a_model_that_boosters_see_beside_the_others(
+    tmp_path, fashion, monkeypatch, limit, sources
+):
+    plain = choice_of(tmp_path, fashion, limit)
+    monkeypatch.setitem(globals(), "DATA", replace(DATA, text_columns=("title",)))
+    choice = choice_of(tmp_path, fashion, limit)
+    assert list(choice.config.models) == [*plain.config.models, "text"]
+    assert choice.config.models["text"].n_folds == plain.config.train.n_folds
+    assert choice.config.data.text_columns == ("title",)
+    assert choice.config.stack.sources == sources
+    assert choice.seconds["predict"] > plain.seconds["predict"]
 
 
 def test_a_limit_that_is_too_short_gives_the_shortest_plan_and_says_so(tmp_path, fashion):
