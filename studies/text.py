@@ -131,7 +131,7 @@ def study(run: Run, texts: pa.Table, settings: Text) -> Iterator[list[str]]:
     pictures = read_topk_of_all(run.experiment, "fit")
     weights = list(config.model_weights.values())
     before = best_classes(query, pictures, weights, num_classes) == label
-    yield ["pictures alone", "", "", str(accuracy(before, group=group)), ""]
+    yield ["pictures alone", "", "", str(accuracy(before, group=group)), "", ""]
     for name, some in variants(texts, run.categories, config.seed):
         with TemporaryDirectory() as folder:
             topk = predict_out_of_fold(
@@ -141,12 +141,14 @@ def study(run: Run, texts: pa.Table, settings: Text) -> Iterator[list[str]]:
         alone = best_classes(query, [topk], [1.0], num_classes) == label
         both = _with_pictures(query, pictures, weights, topk, label, num_classes, fold)
         has_text = present[fit_products]
+        of_text = None if group is None else group[has_text]
         yield [
             name,
             f"{has_text.mean():.1%}",
-            str(accuracy(alone[has_text], group=None if group is None else group[has_text])),
+            str(accuracy(alone[has_text], group=of_text)),
             str(accuracy(both, group=group)),
             points(gain(both, before, group=group)),
+            points(gain(both[has_text], alone[has_text], group=of_text)),
         ]
 
 
@@ -189,7 +191,14 @@ def report(arguments: argparse.Namespace) -> str:
             data.max_bad_fraction,
         )
         texts = read_texts(Path(folder), columns).combine_chunks()
-    header = ("texts", "present", "texts alone, where present", "with pictures", "gain, points")
+    header = (
+        "texts",
+        "present",
+        "texts alone, where present",
+        "with pictures",
+        "over pictures",
+        "over texts",
+    )
     rows = []
     for row in study(run, texts, Text(epochs=arguments.epochs)):
         print(" | ".join(row), file=sys.stderr, flush=True)
