@@ -1,5 +1,6 @@
-"""CSV tables: products of a shop, categories, and names of categories."""
+"""CSV tables: products of a shop, their texts, categories, and names of categories."""
 
+import gzip
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from lib.data import catalog
 from lib.data.sources.class_names import name_cautions
 from lib.data.sources.csv_table import list_csv
 from lib.data.sources.text_table import TableFormat
+from lib.data.texts.join import join_texts, read_texts
 from tests.conftest import jpeg
 from tests.data.source_index import index_source
+from tests.data.texts.test_join import catalog as products
 from tests.fuzz.family import Family, clear, write
 
 DATA = Data(id_column="id", label_column="category", images_column="images")
@@ -31,6 +34,13 @@ def product_seeds(folder: Path) -> list[bytes]:
         seeds.append("\r\n".join([header, *lines, ""]).encode(encoding))
     shopify = "id,category,images\n1,A,a.jpg\n1,,b.jpg\n2,B,../inside/images/a.jpg\n3,A,/x/b.jpg\n"
     return [*seeds, shopify.encode(), b"sep=;\nid;category;images\n1;A;a.jpg\n2;B;b.jpg,a.jpg\n"]
+
+
+def text_seeds(folder: Path) -> list[bytes]:
+    """Tables of titles, plain and packed."""
+    table = '_id,title,brand\r\n1,"Kleid, weiß",\r\n2,红色,Acme\r\n9,of no product,x\r\n'
+    packed = gzip.compress(table.encode(), mtime=0)
+    return [table.encode(), table.encode("utf-16"), packed]
 
 
 def category_seeds(folder: Path) -> list[bytes]:
@@ -62,6 +72,21 @@ def read_products(data: bytes, inside: Path) -> str | None:
         return "passed over" if listing.corrupt else None
     facts, _, _ = index_source(clear(inside / "index"), source, root, listing, 1.0, 1.0)
     return "passed over" if facts["bad_records"] else None
+
+
+def read_product_texts(data: bytes, inside: Path) -> str | None:
+    """Join the titles of a table to three products."""
+    name = "texts.csv.gz" if data[:2] == b"\x1f\x8b" else "texts.csv"
+    source, folder, columns = (
+        write(inside / name, data),
+        clear(inside / "texts"),
+        ("title", "brand"),
+    )
+    facts = join_texts(folder, products(1, 2, 3), [source], columns, "id", TableFormat(), 1.0)
+    texts = read_texts(folder, columns)
+    if len(texts) != 3 or texts.column_names != list(columns):
+        raise AssertionError("other rows or columns than the catalog has")
+    return "passed over" if len(facts["cautions"]) > 1 else None
 
 
 def read_categories(data: bytes, inside: Path) -> None:
@@ -118,6 +143,7 @@ def _family(name: str, seeds: Callable, read: Callable, own: tuple, weight: floa
 
 FAMILIES = [
     _family("products", product_seeds, read_products, (quote_badly, name_outside), 0.6),
+    _family("texts", text_seeds, read_product_texts, (quote_badly,), 0.6),
     _family("categories", category_seeds, read_categories, (quote_badly,), 6),
     _family("names", name_seeds, read_names, (), 6),
 ]
