@@ -18,8 +18,14 @@ function picture(source, text) {
   return image;
 }
 
+// The key of a class is often its name with other marks between the levels.
+function classTitle(found) {
+  const same = found.class_id.split("/").join(" > ") === found.name;
+  return same ? found.name : `${found.name} (${found.class_id})`;
+}
+
 function classLine(found) {
-  const line = element("li", `${found.name} (${found.class_id}), ${(100 * found.prob).toFixed(1)} %`);
+  const line = element("li", `${classTitle(found)}, ${(100 * found.prob).toFixed(1)} %`);
   const meter = element("meter");
   meter.value = found.prob;
   line.append(meter);
