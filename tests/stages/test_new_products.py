@@ -216,7 +216,9 @@ def test_the_test_file_itself_gets_the_classes_of_the_submission(trained, tmp_pa
     ladder = (target_folder(trained, path) / "submit" / "ladder.txt").read_text()
     accepted = [row["accepted"] for row in predicted].count("true")
     assert accepted > 0
-    assert f"accepted {accepted} of 60 (precision at least 0.5" in ladder
+    weighted = "the products to classify are unlike the labelled ones" in ladder
+    how = ", with the labelled products weighted" if weighted else " with 95 % confidence"
+    assert f"accepted {accepted} of 60 (precision at least 0.5{how}" in ladder
     locked = num_products(trained, "locked")
     assert f"fitted blend on the locked part, {locked} products: 0." in result.stderr
     assert "caution" not in ladder
