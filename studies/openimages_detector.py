@@ -1,7 +1,6 @@
 """A single-shot detector beside the cascade: RetinaNet of torchvision on the same frozen backbone.
 
     python -m studies.openimages_detector --config configs/openimages.toml
-    python -m studies.openimages_detector --config configs/openimages.toml --epochs 12
 
 Run stages 01 to 03 of the config first. The detector trains on the images of `studies.cascade`, all
 but fold 0, for as many epochs as the model of all classes (`--epochs`), and finds boxes in those of
@@ -274,7 +273,8 @@ def report(arguments: argparse.Namespace) -> str:
     held_out, settings = HeldOut(base, variant), config.cascade
     hierarchy, rows = read_hierarchy(base.path("extract/hierarchy")), held_out.truth.classes
     classes = Classes(rows, hierarchy.is_above[np.ix_(rows, rows)].T)
-    epochs = arguments.epochs or num_epochs(config.models[whole[0]])
+    model = config.models[whole[0]]
+    epochs = arguments.epochs or model.head_only_epochs + model.epochs
     detector, timed = _train_without_fold(base, whole[0], classes, epochs)
     boxes = find_boxes(detector, _read_images(base, whole[0], held_out.images), classes)
     routes = held_out.routes(settings)
@@ -292,11 +292,6 @@ def report(arguments: argparse.Namespace) -> str:
     }
     title = f"{len(held_out.images):,} images, {len(rows)} classes, {epochs} epochs of the detector"
     return f"### {title}\n\n{_table(measured, len(held_out.images))}"
-
-
-def num_epochs(model: Model) -> int:
-    """Number of epochs of a model, of its head alone and of all."""
-    return model.head_only_epochs + model.epochs
 
 
 def _read_images(

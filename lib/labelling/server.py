@@ -11,7 +11,7 @@ from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from lib.errors import UserError
 
@@ -79,16 +79,23 @@ def bind(port: int) -> socket.socket:
 class Server:
     """Serves the page at `url` in threads, from its creation until `close`."""
 
+    handler: type[WSGIRequestHandler] | None = None  # Werkzeug's own
+    daemon_threads = True  # `close` does not wait for requests that are being answered
+
     def __init__(self, app: flask.Flask, bound: socket.socket) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
         port = bound.getsockname()[1]
         self.url = f"http://{ADDRESS}:{port}/"
         self._server: BaseWSGIServer = make_server(
-            ADDRESS, port, app, threaded=True, fd=bound.fileno()
+            ADDRESS, port, app, threaded=True, fd=bound.fileno(), request_handler=self.handler
         )
         bound.close()  # the server duplicated its descriptor
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._server.daemon_threads = self.daemon_threads  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        self._server.serve_forever()
 
     def wait(self) -> None:
         """Block until the server stops or Ctrl-C is pressed."""
