@@ -5,7 +5,7 @@
 #   ./run_all.sh --data products.csv          your catalog: see docs/own_data.md
 #   ./run_all.sh configs/fashion.toml         a real catalog
 #   ./run_all.sh configs/fashion.toml --set train.lr=0.02 --rebuild
-#   ./run_all.sh configs/fashion.toml --rehearse  all stages on 2,000 products, in minutes
+#   ./run_all.sh configs/fashion.toml --rehearse  all stages on a draw, in minutes
 #   ./run_all.sh configs/fashion.toml --dry-run
 #   ./run_all.sh configs/fashion.toml --status    what is finished, and the time that is left
 #   ./run_all.sh configs/fashion.toml --new ../other/new.bson     classify new products

@@ -36,7 +36,7 @@ from lib.stages.order import STAGES, build_stage, check_frozen, declare_all
 from lib.stages.pages import early_report
 from lib.stages.pages.similar import similar
 from lib.stages.rehearsal.remaining import stage_line, status_lines
-from lib.stages.rehearsal.run import PRODUCTS, estimate_lines, rehearse
+from lib.stages.rehearsal.run import estimate_lines, rehearse
 from lib.stages.review import next_round
 from lib.stages.review import run as review
 from lib.utils.files import atomic_write, file_lock
@@ -97,10 +97,10 @@ def run_all(argv: Sequence[str] | None = None) -> int:
         "--rehearse",
         nargs="?",
         type=int,
-        const=PRODUCTS,
+        const=0,
         metavar="PRODUCTS",
-        help="run all stages on a draw of the labelled products (%(const)s) in a folder of its own,"
-        " and estimate time, memory and disk of the whole",
+        help="run all stages on a draw of the labelled products (2000, fewer on a slow machine), in"
+        " a folder of its own, and estimate time, memory and disk of the whole",
     )
     for module in (review, next_round, command):
         module.add_options(parser)

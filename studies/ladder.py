@@ -33,7 +33,7 @@ from lib.stacking import blend, blend_weights
 from lib.stages import extract, features, stack
 from lib.stages.blends.scores import best_member
 from lib.stages.order import build_stage, declare_all
-from lib.stages.read import Member, all_members, read_candidates, read_scores
+from lib.stages.read import Member, all_boosters, all_members, read_candidates, read_scores
 from lib.utils.groups import group_argmax
 from studies import tables
 from studies.tables import Row, slug
@@ -69,12 +69,12 @@ SHARED_STAGES = ("extract", "cnn", "predictions", "embeddings")  # of all varian
 
 
 class Members:
-    """The members of an experiment's blend, with their out-of-fold scores."""
+    """The boosters of an experiment, with their out-of-fold scores."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.rows = read_candidates(experiment, experiment.config.stack_part)
-        self.members = all_members(experiment)
+        self.members = all_boosters(experiment)
         self._scores: dict[Member, np.ndarray] = {}
 
     def scores(self, members: Sequence[Member]) -> list[np.ndarray]:
@@ -109,7 +109,9 @@ def steps(experiment: Experiment) -> list[Row]:
         best = best_member(experiment, f"l{number}")
         correct[f"best of layer {number}: {best.source} {best.booster}"] = members.single(best)
     for name in blend_weights.METHODS:
-        correct[f"all members, {name} weights"] = members.blend(members.members, name)
+        correct[f"all boosters, {name} weights"] = members.blend(members.members, name)
+    with_networks = members.blend(all_members(experiment), method)
+    correct[f"all boosters and networks, {method} weights"] = with_networks
     for name, belongs in _subsets(experiment, members.members).items():
         subset = [member for member in members.members if belongs(member)]
         if 0 < len(subset) < len(members.members):

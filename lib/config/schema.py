@@ -156,7 +156,8 @@ class Blend:
     """Which blend of all scores is submitted, and how its weights are fitted."""
 
     submit: Literal["fitted", "simple", "published"] = setting(
-        "fitted", "Fitted weights, a plain mean, or the weights of the Cdiscount 5th place."
+        "fitted",
+        "Fitted weights of networks and boosters, a plain mean of boosters, or the 5th place's.",
     )
     method: Literal["greedy", "convex", "selected", "shrunk"] = setting(
         "selected",

@@ -62,6 +62,23 @@ def network_features(
     return columns
 
 
+def geometric_mean(
+    query: Query, topk: TopK, query_row: np.ndarray, class_id: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Geometric mean over the images of each candidate row's product: float32 [R], 0 for no image.
+
+    query_row: int64 [R], ascending; class_id: int16 [R], ascending within a product.
+    """
+    mean = np.empty(len(query_row), np.float32)
+    for rows in chunks(len(query_row), CHUNK):
+        of_chunk, image = query.row_image_pairs(query_row[rows])
+        probs = lookup_probs(topk, image, class_id[rows][of_chunk], num_classes)
+        logs = np.bincount(of_chunk, np.log(np.maximum(probs, MIN_PROB)), rows.stop - rows.start)
+        count = query.image_count[query_row[rows]]
+        mean[rows] = np.where(count > 0, np.exp(logs / np.maximum(count, 1)), 0)
+    return mean
+
+
 def raw_network_features(
     query: Query, topk: TopK, name: str, query_row: np.ndarray, top_k: int
 ) -> Columns:

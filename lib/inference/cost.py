@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lib.config.model import Model
+from lib.config.model import Backbone, Model
 from lib.models.classifier import Classifier
 from lib.runtime import device as devices
 
@@ -19,7 +19,7 @@ class TimedNetwork(NamedTuple):
     """A network, its settings, and images uint8 [b, 3, h, w] of the size that it takes."""
 
     net: Classifier
-    model: Model
+    model: Model | Backbone
     images: np.ndarray
 
 

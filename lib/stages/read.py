@@ -16,6 +16,8 @@ from lib.data.openimages.hierarchy import read_hierarchy
 from lib.data.openimages.image_classes import label_sets
 from lib.data.openimages.scene_names import with_scene_paths
 from lib.data.sources.source_files import image_path
+from lib.features.network import geometric_mean
+from lib.features.query import check_topks, make_query
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.reading import load_array, map_array, read_json
@@ -32,7 +34,8 @@ STRANGERS = 200  # nearest images in which each of them looks for another class
 
 
 class Member(NamedTuple):
-    """A booster that takes part in blends, as in ("mean", "l2", "xgboost")."""
+    """What takes part in blends: a booster, as in ("mean", "l2", "xgboost"), or the networks of a
+    model alone, as in ("lite0", "l1", "network")."""
 
     source: str
     layer: str
@@ -234,6 +237,12 @@ def read_candidates(experiment: Experiment, part: str) -> CandidateRows:
 
 
 def all_members(experiment: Experiment) -> list[Member]:
+    """The members of the fitted blend: the networks of every model, then `all_boosters`."""
+    networks = [Member(name, "l1", "network") for name in experiment.config.classifiers]
+    return networks + all_boosters(experiment)
+
+
+def all_boosters(experiment: Experiment) -> list[Member]:
     """Every booster of every source and layer, in the order of the stages."""
     config = experiment.config
     return [
@@ -246,10 +255,24 @@ def all_members(experiment: Experiment) -> list[Member]:
 
 def read_scores(experiment: Experiment, member: Member, part: str) -> np.ndarray:
     """float32 [R]: out-of-fold scores on the part that trains the boosters, else the mean over
-    the fold models."""
+    the fold models. Of a model, `_network_scores`."""
     source, layer, booster = member
+    if layer == "l1":
+        return _network_scores(experiment, source, part)
     if part == experiment.config.stack_part:
         return load_array(experiment.path(f"stack/{source}/{layer}/{booster}") / "oof.npy")
     folder = experiment.path(f"scores/{source}/{layer}/{part}")
     names = read_json(folder / "names.json", booster)
     return map_array(folder / "scores.npy")[:, names.index(booster)]
+
+
+def _network_scores(experiment: Experiment, model: str, part: str) -> np.ndarray:
+    """Geometric mean of a model's probabilities over the images of each candidate row's product:
+    float32 [R], 0 where a product has no image that the model sees."""
+    rows = read_candidates(experiment, part)
+    products = np.unique(rows.product).astype(np.int64)
+    query = make_query(catalog_of_side(experiment, side_of(part)), products)
+    topk = read_topk(experiment, model, part)
+    check_topks(query, [topk], [model])
+    query_row = np.searchsorted(products, rows.product)
+    return geometric_mean(query, topk, query_row, rows.class_id, num_classes(experiment))

@@ -240,9 +240,9 @@ def candidate_facts(experiment: Experiment) -> dict[str, dict[str, float]]:
 def importances(experiment: Experiment) -> dict[str, dict[str, float]]:
     """importances.json of every booster, as of "mean/l2/xgboost"."""
     from lib.pipeline.reading import read_json
-    from lib.stages.read import all_members
+    from lib.stages.read import all_boosters
 
-    names = ["/".join(member) for member in all_members(experiment)]
+    names = ["/".join(member) for member in all_boosters(experiment)]
     return {
         name: read_json(experiment.path(f"stack/{name}") / "importances.json") for name in names
     }

@@ -26,6 +26,7 @@ from lib.stages.pages.new_products import declare_page, has_page
 from lib.stages.report import REPORT, declare_report, has_report
 
 if TYPE_CHECKING:
+    from lib.config.schema import Config
     from lib.evaluation.abstention import AbstentionResult, AbstentionRule
     from lib.stages.blends.scores import BlendScores
 
@@ -62,7 +63,13 @@ def _declare_blend(graph: Graph) -> Artifact:
         "blend",
         partial(fit_blend, graph.experiment),
         settings={"method": config.blend.method, "greedy_steps": config.blend.greedy_steps},
-        inputs=[f"features/candidates/{config.stack_part}", *_artifacts_of(graph, "stack")],
+        inputs=[
+            *catalog_inputs("train"),
+            "extract/categories",
+            f"features/candidates/{config.stack_part}",
+            *_predictions(config, config.stack_part),
+            *_artifacts_of(graph, "stack"),
+        ],
     )
 
 
@@ -78,9 +85,11 @@ def _declare_calibration(graph: Graph) -> Artifact:
         },
         inputs=[
             *catalog_inputs("train"),
+            "extract/categories",
             "extract/splits",
             "blend",
             f"features/candidates/{config.stack_part}",
+            *_predictions(config, config.stack_part),
             *_artifacts_of(graph, "stack"),
         ],
     )
@@ -98,6 +107,7 @@ def _declare_submit(graph: Graph) -> Artifact:
         *(f"extract/nearest/{side}" for side in experiment.sides),
         *(["extract/sets/test"] if experiment.has_test else []),
         *(f"features/candidates/{part}" for part in experiment.scored_parts),
+        *_predictions(config, *experiment.scored_parts),
         "blend",
         "calibration",
         *_artifacts_of(graph, "scores"),
@@ -108,9 +118,12 @@ def _declare_submit(graph: Graph) -> Artifact:
         settings["top_k"] = config.inference.top_k
     else:
         build = partial(write_submission, experiment)
-        inputs += [f"predictions/{name}/locked" for name in config.classifiers]
         inputs += ["features/neighbors/locked"] if config.predict.embed_models else []
     return graph.add("submit", build, settings=settings, inputs=inputs, version=5 if is_new else 4)
+
+
+def _predictions(config: "Config", *parts: str) -> list[str]:
+    return [f"predictions/{name}/{part}" for part in parts for name in config.classifiers]
 
 
 def _artifacts_of(graph: Graph, folder: str) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 
 from lib.config.model import Model
 from lib.config.schema import Config, Stack
-from lib.stages.read import Member, all_members, read_candidates, read_scores
+from lib.inference.topk import TopK
+from lib.stages.read import Member, all_boosters, all_members, read_candidates, read_scores
 from tests.stages.stored_scores import write_scores
 
 MODELS = {"a": Model(n_folds=2), "b": Model(n_folds=2)}
@@ -25,10 +26,13 @@ def experiment(tmp_path):
     return write_scores(Config(work=str(tmp_path), models=MODELS, stack=STACK))
 
 
-def test_members_are_the_boosters_of_every_source_and_layer(experiment):
+def test_members_are_the_networks_and_the_boosters_of_every_source_and_layer(experiment):
     per_source = [("l2", "lightgbm"), ("l2", "xgboost"), ("l3", "xgboost")]
     expected = [(source, *member) for source in ("mean", "a", "b") for member in per_source]
-    assert all_members(experiment) == [*expected, ("multi", "l2", "xgboost")]
+    boosters = [*expected, ("multi", "l2", "xgboost")]
+    assert all_boosters(experiment) == boosters
+    networks = [("a", "l1", "network"), ("b", "l1", "network")]
+    assert all_members(experiment) == networks + boosters
 
 
 def test_rows_of_the_test_part_have_no_target(experiment):
@@ -43,6 +47,15 @@ def test_scores_are_out_of_fold_on_the_part_that_trains_the_boosters(experiment)
     member = Member("a", "l2", "xgboost")
     oof = np.load(experiment.path("stack/a/l2/xgboost") / "oof.npy")
     np.testing.assert_array_equal(read_scores(experiment, member, "fit"), oof)
+
+
+@pytest.mark.parametrize("part", ["fit", "locked", "test"])
+def test_scores_of_a_network_are_its_probabilities_of_the_candidates(experiment, part):
+    """Every product has one image, and its three candidates are all classes."""
+    topk = TopK.load(experiment.path(f"predictions/b/{part}"))
+    expected = np.take_along_axis(topk.probs, np.argsort(topk.classes, axis=1), axis=1)
+    read = read_scores(experiment, Member("b", "l1", "network"), part)
+    np.testing.assert_allclose(read, np.maximum(expected, 1e-7).ravel(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["locked", "test"])

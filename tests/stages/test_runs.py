@@ -235,8 +235,11 @@ def test_the_ladder_agrees_with_scores_and_labels(finished):
             )
         ]
         expected = (candidates.target[best] == 1).mean()
-        name = f"{member.source} {member.booster}"
-        assert accuracy[member.layer, name] == pytest.approx(expected, abs=1e-6)
+        is_network = member.layer == "l1"
+        name = member.source if is_network else f"{member.source} {member.booster}"
+        assert accuracy["cnn tta" if is_network else member.layer, name] == pytest.approx(
+            expected, abs=1e-6
+        )
     answers, truth = (
         layer_answers(experiment, "locked"),
         catalog_of_part(experiment, "locked").label,

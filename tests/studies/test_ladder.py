@@ -67,9 +67,9 @@ def test_every_step_is_measured_on_all_products(stored):
 
 def test_there_is_a_step_for_each_method_of_fitting_weights(stored):
     rows = {row.name: row for row in ladder.steps(stored)}
-    assert {f"all members, {name} weights" for name in blend_weights.METHODS} <= set(rows)
+    assert {f"all boosters, {name} weights" for name in blend_weights.METHODS} <= set(rows)
     simple = correct_predictions(stored, scores_of_blend(stored, "simple", "fit"))
-    assert rows["all members, simple weights"].score.value == simple.mean()
+    assert rows["all boosters, simple weights"].score.value == simple.mean()
 
 
 def test_steps_of_subsets_count_their_members(stored):

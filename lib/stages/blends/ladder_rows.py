@@ -16,7 +16,7 @@ from lib.stacking import blend
 from lib.stages.blends.scores import best_member, blend_names, scores_of_blend, submitted_scores
 from lib.stages.read import (
     CandidateRows,
-    all_members,
+    all_boosters,
     catalog_of_part,
     read_candidates,
     read_scores,
@@ -133,7 +133,7 @@ def _member_rows(
     experiment: Experiment, candidates: CandidateRows, truth: np.ndarray
 ) -> list[LadderRow]:
     best, rows = best_member(experiment, "l2"), []
-    for member in sorted(all_members(experiment), key=lambda member: member.layer):
+    for member in sorted(all_boosters(experiment), key=lambda member: member.layer):
         scores = read_scores(experiment, member, "locked")
         correct = _best_class(candidates, scores) == truth
         baseline = "the layer's best by out-of-fold loss" if member == best else ""
@@ -148,7 +148,7 @@ def _blend_rows(
     rows = []
     for name in blend_names(experiment):
         correct = _best_class(candidates, scores_of_blend(experiment, name, "locked")) == truth
-        baseline = "the plain average of all members" if name == "simple" else ""
+        baseline = "the plain average of all boosters" if name == "simple" else ""
         rows.append(LadderRow(name, "blend", correct, baseline=baseline))
     return rows
 

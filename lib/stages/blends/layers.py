@@ -7,7 +7,7 @@ from lib.features.query import make_query
 from lib.pipeline.experiment import Experiment
 from lib.stacking import blend
 from lib.stages.read import (
-    all_members,
+    all_boosters,
     catalog_of_part,
     num_classes,
     read_candidates,
@@ -27,7 +27,7 @@ def layer_answers(experiment: Experiment, part: str) -> dict[str, np.ndarray]:
     query = make_query(catalog_of_part(experiment, part), np.unique(rows.product).astype(np.int64))
     topks, weights = read_topk_of_all(experiment, part), list(config.model_weights.values())
     answers = {"networks": best_classes(query, topks, weights, num_classes(experiment))}
-    members = all_members(experiment)
+    members = all_boosters(experiment)
     for layer in dict.fromkeys(member.layer for member in members):
         own = [member for member in members if member.layer == layer]
         scores = (read_scores(experiment, member, part) for member in own)

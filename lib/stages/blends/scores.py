@@ -9,7 +9,13 @@ from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.reading import read_json
 from lib.stacking import blend
-from lib.stages.read import CandidateRows, Member, all_members, read_candidates, read_scores
+from lib.stages.read import (
+    CandidateRows,
+    Member,
+    all_boosters,
+    read_candidates,
+    read_scores,
+)
 from lib.utils.groups import group_normalize
 
 
@@ -23,20 +29,20 @@ class BlendScores(NamedTuple):
 def blend_names(experiment: Experiment) -> list[str]:
     """The blends that can be scored: "published" needs members of its own."""
     published = blend.published_members(list(experiment.config.classifiers))
-    complete = published <= set(all_members(experiment))
+    complete = published <= set(all_boosters(experiment))
     return ["simple", "fitted", *(["published"] if complete else [])]
 
 
 def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
     """Scores of a blend on the rows of a part: float32 [R]."""
-    members = all_members(experiment)
+    boosters = all_boosters(experiment)
     read = partial(read_scores, experiment, part=part)
     if name == "published":
         published = blend.published_members(list(experiment.config.classifiers))
         scores = {member: read(Member(*member)) for member in published}
         return blend.published(scores, experiment.config.model_weights)
     if name == "simple":
-        weights = dict.fromkeys(members, 1 / len(members))
+        weights = dict.fromkeys(boosters, 1 / len(boosters))
     else:
         weights = {m: weight for m, weight in fitted_weights(experiment).items() if weight > 0}
     product = read_candidates(experiment, part).product
@@ -76,5 +82,6 @@ def best_member(experiment: Experiment, layer: str) -> Member:
         share = group_normalize(score, rows.product)[true]
         return float(-np.log(np.maximum(share, blend.MIN_SHARE)).mean())
 
-    members = all_members(experiment)
-    return min((member for member in members if member.layer == layer), key=log_loss)
+    return min(
+        (member for member in all_boosters(experiment) if member.layer == layer), key=log_loss
+    )

@@ -15,7 +15,7 @@ def card_of_run(experiment: Experiment, catalog: "Catalog") -> str:
     from lib.data.catalog import read_splits
     from lib.output.report.card import CardFacts, Network, model_card
     from lib.pipeline.reading import read_json
-    from lib.stages.read import all_members
+    from lib.stages.read import all_boosters
 
     config, submit = experiment.config, experiment.path("submit")
     splits = read_splits(experiment.path("extract/splits"))
@@ -37,7 +37,7 @@ def card_of_run(experiment: Experiment, catalog: "Catalog") -> str:
             )
             networks.append(network)
     sources = manifest_of(experiment, "extract/train")["inputs"]
-    boosters = ["/".join(member) for member in all_members(experiment)]
+    boosters = ["/".join(member) for member in all_boosters(experiment)]
     return model_card(
         CardFacts(
             config.name,

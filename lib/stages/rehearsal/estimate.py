@@ -302,8 +302,20 @@ def _rate_lines(experiment: Experiment, rehearsal: Experiment) -> list[str]:
             views = predictions["facts"]["images"] * predictions["facts"].get("views", 1)
             networks = len(rehearsal.config.network_names_of(name))
             line += f", predicts {views * networks / predictions['seconds']:,.1f} views/s"
-        rows.append(line)
+        rows += [line, *_batch_lines(rehearsal, name, network)]
     return rows
+
+
+def _batch_lines(rehearsal: Experiment, name: str, network: str) -> list[str]:
+    """A caution where a network never saw as many images at once as it will in the whole run."""
+    model, images = rehearsal.config.models[name], facts(rehearsal, f"cnn/{name}/{network}")
+    at_once = model.batch_size // model.grad_accum_steps
+    if model.input in ("embedding", "text") or images["images"] >= at_once:
+        return []
+    return [
+        f"caution: {name} trained on {images['images']:,} images, and the whole run takes"
+        f" {at_once:,} at once: more memory than is estimated here"
+    ]
 
 
 def facts(rehearsal: Experiment, name: str) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
 from lib.runtime.scripts import PeakMemory, run_script
 from lib.stages.order import STAGES
-from lib.stages.rehearsal import estimate
+from lib.stages.rehearsal import estimate, size
 from lib.stages.rehearsal.derive import config_path, rehearsal_of, write_config
 from lib.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
-PRODUCTS, MIN_PRODUCTS, MAX_PRODUCTS = 2000, 40, 1_000_000
+MIN_PRODUCTS, MAX_PRODUCTS = size.MIN_PRODUCTS, 1_000_000  # that one can ask for
 MEASURED = "measured.json"
 KEPT = ("extract",)  # of an earlier rehearsal: the index of all products takes the longest
 TEACHES = ("extract", "train", "predict")  # the stages of a first round that the second reads
@@ -34,11 +34,13 @@ TEACHES = ("extract", "train", "predict")  # the stages of a first round that th
 def rehearse(experiment: Experiment, products: int, flags: list[str]) -> int:
     """Run all stages on about `products` labelled products; returns the exit status.
 
-    flags: for the scripts. Prints the rates of the networks, then a line for each stage.
+    products: 0 for as many as this machine's speed allows (`size.products_in`). flags: for the
+    scripts. Prints the rates of the networks, then a line for each stage.
     Raises UserError for `--new` and for too few or too many products.
     """
     if experiment.target is not None:
         raise UserError("--rehearse and --new exclude each other: new products need trained models")
+    products = products or size.products_in(rehearsal_of(experiment, size.MAX_PRODUCTS))
     if not MIN_PRODUCTS <= products <= MAX_PRODUCTS:
         bounds = f"from {MIN_PRODUCTS} to {MAX_PRODUCTS:,} products"
         raise UserError(f"--rehearse {products}: {bounds}")

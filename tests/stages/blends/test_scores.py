@@ -15,7 +15,7 @@ from lib.stages.blends.scores import (
     scores_of_blend,
     submitted_scores,
 )
-from lib.stages.read import all_members, read_candidates, read_scores
+from lib.stages.read import all_boosters, all_members, read_candidates, read_scores
 from tests.stages.stored_scores import NUM_CANDIDATES, write_scores
 
 MODELS = {"a": Model(n_folds=2), "b": Model(n_folds=2)}
@@ -45,8 +45,8 @@ def shares(scores):
 
 
 @pytest.mark.parametrize("part", ["fit", "locked", "test"])
-def test_the_simple_blend_is_the_plain_mean_of_all_shares(experiment, part):
-    members = all_members(experiment)
+def test_the_simple_blend_is_the_plain_mean_of_the_shares_of_all_boosters(experiment, part):
+    members = all_boosters(experiment)
     expected = np.mean([shares(read_scores(experiment, m, part)) for m in members], axis=0)
     scores = scores_of_blend(experiment, "simple", part)
     np.testing.assert_allclose(shares(scores), expected, rtol=1e-5)
