@@ -46,6 +46,8 @@ COVERED_BY = {
     "lib.config.inputs.text": "tests/config/test_extremes.py",
     "lib.config.model": "tests/config/test_schema.py",
     "lib.data.openimages.blocks": "tests/data/openimages/test_tables.py",
+    "lib.data.sources.webdataset.tar_kernels": "tests/data/sources/webdataset/test_tar_file.py",
+    "lib.data.texts.tables": "tests/data/texts/test_join.py",
     "lib.config.scenes": "tests/config/test_extremes.py",
     "lib.errors": "tests/test_cli.py",
     "lib.features.hashes.feature_kernels": "tests/features/hashes/test_hash_features.py",

@@ -8,6 +8,7 @@ from lib.config.setting import (
     BelowOne,
     Color,
     DistinctStrs,
+    EmptyOrStr,
     Encoding,
     Fraction,
     NonEmptyStr,
@@ -21,6 +22,12 @@ from lib.config.setting import (
     setting,
 )
 
+WITH_COLUMNS = ("csv", "webdataset", "parquet")  # sources whose products have columns of values
+# Defaults of settings that are not those of the other sources.
+SOURCE_DEFAULTS: dict[str, dict[str, str]] = {
+    "webdataset": {"id_column": "", "label_column": "cls", "images_column": ""},
+}
+
 
 @dataclass(frozen=True)
 class Data:
@@ -33,16 +40,19 @@ class Data:
     strokes  folders of CLASS.ndjson, simplified Quick, Draw! drawings; each is a product
     sample   a synthetic catalog, which stage 01 generates from [sample]
     openimages  tables of boxes in the schema of Open Images; an image is a product, see [clusters]
+    webdataset  tars of samples; the members that share a key are a product, read in place
     """
 
-    source: Literal["bson", "csv", "folders", "npy", "strokes", "sample", "openimages"] = setting(
-        "bson", "Kind of files that train and test are."
-    )
+    source: Literal[
+        "bson", "csv", "folders", "npy", "strokes", "sample", "openimages", "webdataset"
+    ] = setting("bson", "Kind of files that train and test are.")
     root: NonEmptyStr = setting(".", "Folder of the files below.")
     train: str = setting(
-        "train.bson", "File or folder of the labelled products; empty = composed scenes alone."
+        "train.bson",
+        "File or folder of the labelled products, of webdataset also a pattern such as"
+        " train-{0000..0012}.tar; empty = composed scenes alone.",
     )
-    test: str = setting("test.bson", "File or folder of the products to classify; empty = none.")
+    test: str = setting("test.bson", "The same of the products to classify; empty = none.")
     corrections: str = setting(
         "", "CSV of product and class: right labels for products of train; empty = none."
     )
@@ -55,17 +65,28 @@ class Data:
     class_descriptions: NonEmptyStr = setting(
         "class-descriptions-boxable.csv", "Table of the names of classes; of openimages alone."
     )
-    id_column: NonEmptyStr = setting(
-        "product", "CSV column of unique product ids, numbers or text."
+    id_column: EmptyOrStr = setting(
+        "product",
+        "CSV column of unique product ids, numbers or text. Of webdataset a member or a key of the"
+        " .json, by default empty = the key of the sample.",
     )
-    label_column: NonEmptyStr = setting("category", "CSV column of labels, such as Men/Tops/Tees.")
-    images_column: NonEmptyStr = setting("images", "CSV column of image names.")
+    label_column: NonEmptyStr = setting(
+        "category",
+        "CSV column of labels, such as Men/Tops/Tees. Of webdataset a member or a key of the .json,"
+        " by default cls.",
+    )
+    images_column: EmptyOrStr = setting(
+        "images",
+        "CSV column of image names. Of webdataset the suffix of the images, by default empty = all"
+        " kinds of pictures.",
+    )
     image_separator: Separator = setting("auto", "Between image names; auto: shown by the files.")
     separator: Separator = setting("auto", "Between fields of a CSV; auto: shown by the header.")
     encoding: Encoding = setting("auto", "Of a CSV and of categories; auto: UTF-8 or UTF-16.")
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
     text_columns: DistinctStrs = setting(
-        (), 'Columns of titles and other texts, for models with input = "text"; of a csv.'
+        (),
+        'Columns of titles and other texts, for models with input = "text"; of csv and webdataset.',
     )
     train_texts: str = setting(
         "",
@@ -75,11 +96,11 @@ class Data:
     test_texts: str = setting("", "The same of test.")
     group_by: str = setting(
         "alike",
-        "Stay in one part: near twins (alike), or equal values of a CSV column; empty = none.",
+        "Stay in one part: near twins (alike), or equal values of a column; empty = none.",
     )
     split_column: str = setting(
         "",
-        "CSV column of your own split: train, valid and test, or numbers of folds; empty = none.",
+        "Column of your own split: train, valid and test, or numbers of folds; empty = none.",
     )
     classes: DistinctStrs = setting((), "Use these classes of npy or strokes; empty = all.")
     max_per_class: NonNegativeInt = setting(0, "First rows used of each of them; 0 = all.")
@@ -96,7 +117,7 @@ class Data:
 
     @property
     def group_column(self) -> str:
-        """The CSV column whose equal values stay in one part; empty if there is none."""
+        """The column whose equal values stay in one part; empty if there is none."""
         return "" if self.group_by == "alike" else self.group_by
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.convert import MAX_SHOWN, build
+from lib.config.data import SOURCE_DEFAULTS
 from lib.config.renamed import check_renamed
 from lib.config.schema import Config
 from lib.config.validate import check
@@ -47,9 +48,17 @@ def from_tree(tree: Tree, overrides: Sequence[str], origin: str) -> Config:
     """
     for override in overrides:
         tree = _override(tree, override)
-    config = _build(tree, origin)
+    config = _build(_with_source_defaults(tree), origin)
     check(config, origin)
     return config
+
+
+def _with_source_defaults(tree: Tree) -> Tree:
+    """The tree with those defaults of [data] that depend on its source."""
+    data = tree.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("source"), str):
+        return tree
+    return tree | {"data": SOURCE_DEFAULTS.get(data["source"], {}) | data}
 
 
 def _build(tree: Tree, origin: str) -> Config:

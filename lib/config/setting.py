@@ -115,6 +115,7 @@ Trees = Annotated[int, Range(min=1, max=100_000)]
 Threads = Annotated[int, Range(min=0, max=1024)]
 NumFolds = Annotated[int, Range(min=1, max=100)]  # a fold is an int8
 NonEmptyStr = Annotated[str, Pattern(r".*\S.*", "not empty")]
+EmptyOrStr = Annotated[str, Pattern(r"|.*\S.*", "not only blanks")]
 FolderName = Annotated[
     str, Pattern(r"(?!\.{1,2}$)[^/\s](?:[^/]{0,98}[^/\s])?", "the name of a folder, without /")
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from lib.config.data import Data, Sample
+from lib.config.data import WITH_COLUMNS, Data, Sample
 from lib.config.inputs.check_texts import text_problems
 from lib.config.inputs.mosaic import Mosaic
 from lib.config.model import Backbone, Model
@@ -218,20 +218,27 @@ def _data_problems(data: Data) -> Iterator[str]:
     if data.test and data.test == data.train and data.source != "sample":
         yield f"data.test = {data.test!r} is data.train too: these products are labelled"
     others = ("id_column", "images_column", "group_by", "split_column")
-    if data.source == "csv" and data.label_column in [getattr(data, key) for key in others]:
+    for key in ("id_column", "images_column") if data.source == "csv" else ():
+        if not getattr(data, key).strip():
+            yield f"data.{key} is empty; name the column of the table"
+    if data.source in WITH_COLUMNS and data.label_column in [getattr(data, k) for k in others]:
         listed = ", ".join(others)
         yield f"data.label_column = {data.label_column!r}: another column than that of {listed}"
-    if data.group_column and data.source != "csv":
-        yield f"data.group_by names a column of a csv; data.source is {data.source}"
+    if data.group_column and data.source not in WITH_COLUMNS:
+        yield f"data.group_by names a column of {_sources()}; data.source is {data.source}"
     if data.corrections and data.source == "openimages":
         yield "data.corrections: labels of openimages follow from boxes; correct these"
-    if data.split_column and data.source != "csv":
-        yield f"data.split_column names a column of a csv; data.source is {data.source}"
+    if data.split_column and data.source not in WITH_COLUMNS:
+        yield f"data.split_column names a column of {_sources()}; data.source is {data.source}"
     if (data.classes or data.max_per_class) and data.source not in ("npy", "strokes"):
         yield (
             "data.classes and data.max_per_class are for npy and strokes; data.source is"
             f" {data.source}"
         )
+
+
+def _sources() -> str:
+    return f"{', '.join(WITH_COLUMNS[:-1])} or {WITH_COLUMNS[-1]}"
 
 
 def _pseudo_label_problems(

@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from lib.errors import UserError
+from lib.pipeline.shards import is_pattern, list_shards
 
 SAMPLE_BYTES = 1 << 20  # bytes of each sample
+SHARD_BYTES = 1 << 16  # of the two samples of one of several files
 NOT_REGULAR = -1  # instead of the size of a named pipe, socket or device
 
 
@@ -19,10 +21,12 @@ def fingerprint(path: Path) -> str:
 
     58 GB cannot be hashed at every start. A change of size, head or tail is noticed; a byte changed
     in place elsewhere is not. For a folder: the names and sizes of its files, none of their bytes.
-    Images that a CSV names are not part of its fingerprint. Raises UserError if the path does not
-    exist or cannot be read.
+    For a pattern of several files: name, size, start and end of each. Images that a CSV names are
+    not part of its fingerprint. Raises UserError if the path does not exist or cannot be read.
     """
     try:
+        if is_pattern(path):
+            return _fingerprint_of_shards(list_shards(path, ()))
         if path.is_dir():
             files = list_files(path)
             return f"{len(files)}:{hashlib.sha256(json.dumps(files).encode()).hexdigest()}"
@@ -41,6 +45,19 @@ def fingerprint(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return f"{size}:{digest.hexdigest()}"
+
+
+def _fingerprint_of_shards(paths: list[Path]) -> str:
+    """Of many files, heads and tails alone: a tar that is written anew has other times in both."""
+    digest = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            digest.update(file.read(SHARD_BYTES))
+            file.seek(max(0, size - SHARD_BYTES))
+            digest.update(file.read(SHARD_BYTES))
+    return f"{len(paths)}:{digest.hexdigest()}"
 
 
 def list_files(folder: Path) -> list[tuple[str, int]]:

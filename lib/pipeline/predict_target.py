@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lib.errors import UserError
 from lib.pipeline.fingerprint import list_files
+from lib.pipeline.shards import is_pattern, list_shards
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
@@ -25,11 +26,14 @@ KIND_OF_SUFFIX = {
     ".npy": "npy",
     ".ndjson": "strokes",
     ".ndjson.gz": "strokes",
+    **dict.fromkeys((".tar", ".tar.gz", ".tgz"), "webdataset"),  # a packed one is an error later
     **dict.fromkeys(IMAGE_SUFFIXES, "folders"),
 }
+SHARDS = ("webdataset",)  # kinds of which a pattern may name several files
+FOLDERS_OF = {"npy", "strokes", *SHARDS}  # kinds of which a folder may hold several files
 ACCEPTED = (
-    "--new takes a .bson, .csv, .npy or .ndjson file, an image, or a folder of images or of .npy or"
-    " .ndjson files"
+    "--new takes a .bson, .csv, .npy, .ndjson or .tar file, an image, a folder of images or of"
+    " .npy, .ndjson or .tar files, or a quoted pattern such as 'new-{0..9}.tar'"
 )
 SMALL = 16 << 20  # bytes of a file, or of all files of a folder
 MAX_NAME_LENGTH = 40  # characters of the file's name in a slug
@@ -52,7 +56,7 @@ class PredictTarget:
         """Whether importing libraries once for each stage takes longer than the products do."""
         if self.path.is_dir():
             return sum(size for _, size in list_files(self.path)) <= SMALL
-        return self.path.stat().st_size <= SMALL
+        return sum(path.stat().st_size for path in list_shards(self.path, ())) <= SMALL
 
 
 def predict_target(name: str) -> PredictTarget:
@@ -74,11 +78,13 @@ def slug(path: Path) -> str:
 
 def _source_kind(path: Path) -> str:
     try:
+        if is_pattern(path):
+            return _kind_of_pattern(path)
         if path.is_dir():
             names = [name for name, _ in list_files(path)]
             if not names:
                 raise UserError(f"{path}: the folder is empty; {ACCEPTED}")
-            return (_common_kind(names) & {"npy", "strokes"} or {"folders"}).pop()
+            return (_common_kind(names) & FOLDERS_OF or {"folders"}).pop()
         size = path.stat().st_size
     except FileNotFoundError:
         raise UserError(f"{path}: no such file or folder; {ACCEPTED}") from None
@@ -90,6 +96,16 @@ def _source_kind(path: Path) -> str:
     if size == 0:
         raise UserError(f"{path}: the file is empty; fetch it again")
     return kind
+
+
+def _kind_of_pattern(path: Path) -> str:
+    """The kind of the files that a pattern stands for."""
+    kinds = _common_kind([file.name for file in list_shards(path, ())]) & set(SHARDS)
+    if not kinds:
+        raise UserError(
+            f"{path}: a pattern stands for files of one of the kinds {', '.join(SHARDS)}"
+        )
+    return kinds.pop()
 
 
 def _common_kind(names: list[str]) -> set[str]:

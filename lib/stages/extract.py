@@ -28,6 +28,7 @@ from lib.data.sources.source_files import (
     checked_path,
     checksum_settings,
     has_category_table,
+    input_path,
     list_source,
     needs_unpacking,
     read_settings,
@@ -154,7 +155,7 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
         for name in (*experiment.sides, _class_file(experiment))
         if not is_annotated(experiment, name)  # its files are those of other artifacts
     ]
-    files: dict[str, Artifact | Path] = {n: source_path(experiment, n) for n in names}
+    files: dict[str, Artifact | Path] = {n: input_path(experiment, n) for n in names}
     if experiment.config.data.source == "sample":
         sample = graph.add(
             "extract/sample",
@@ -289,7 +290,7 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:
     """Only tables and drawings mix numbers and names; other products to classify change nothing."""
-    is_mixed = source_kind(experiment, "train") in ("csv", "strokes")
+    is_mixed = source_kind(experiment, "train") in ("csv", "strokes", "webdataset")
     return experiment.sides if is_mixed else ("train",)
 
 

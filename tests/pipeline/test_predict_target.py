@@ -67,7 +67,7 @@ def test_a_slug_holds_the_name_and_a_digest_of_the_whole_path():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.bson", "no such file or folder; --new takes a .bson, .csv, .npy or .ndjson"),
+        ("none.bson", "no such file or folder; --new takes a .bson, .csv, .npy, .ndjson"),
         ("", "--new takes a .bson"),
         ("empty.bson", "the file is empty"),
         ("words.txt", "unknown kind of file"),

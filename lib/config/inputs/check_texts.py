@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lib.config.data import Data
+from lib.config.data import WITH_COLUMNS, Data
 from lib.config.schema import Config
 
 
@@ -30,13 +30,13 @@ def text_problems(config: Config) -> Iterator[str]:
 
 def _source_problems(data: Data) -> Iterator[str]:
     used = ("id_column", "label_column", "images_column")
-    for key in used if data.source == "csv" else ():
+    for key in used if data.source in WITH_COLUMNS else ():
         if getattr(data, key) in data.text_columns:
             yield f"data.text_columns: {getattr(data, key)!r} is data.{key}; name other columns"
     if data.source in ("sample", "openimages"):
         yield f"data.text_columns: products of source = {data.source!r} have no texts; leave it out"
     for side, path in (("train", data.train), ("test", data.test)):
-        if path and data.source != "csv" and not getattr(data, f"{side}_texts"):
+        if path and data.source not in WITH_COLUMNS and not getattr(data, f"{side}_texts"):
             yield (
                 f"data.text_columns: source = {data.source!r} has no columns; name a CSV of ids and"
                 f" texts in data.{side}_texts"

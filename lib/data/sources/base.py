@@ -61,6 +61,7 @@ class Listing:
     corrupt: the unusable parts of the source.
     cautions: what may be other than meant, one line each; the index reports them.
     image_root: the folder of `files`, if a missing one is worth a look for a name like it.
+    size: bytes of the files, if the lengths of `corrupt` are in bytes; else 0.
     """
 
     unit: str
@@ -78,6 +79,7 @@ class Listing:
     corrupt: Sequence[CorruptRecord] = ()
     cautions: Sequence[str] = ()
     image_root: Path | None = None
+    size: int = 0
 
     @property
     def has_names(self) -> bool:
@@ -187,6 +189,7 @@ def index_listing(
     info = SourceInfo(
         source,
         listing.unit,
+        listing.size,
         keys=listing.keys if listing.has_names else None,
         groups=listing.groups if labelled else None,
         splits=listing.splits if labelled else None,

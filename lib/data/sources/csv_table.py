@@ -73,7 +73,7 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
         files=files,
         hash_images=hash_files(root, inside),
         product_id=ids_of_keys(rows.keys),
-        groups=_group_numbers(rows.groups) if data.group_column and labelled else None,
+        groups=group_numbers(rows.groups) if data.group_column and labelled else None,
         splits=rows.splits if data.split_column and labelled else None,
         corrupt=corrupt,
         cautions=_cautions(rows, data, trimmed) + _outside_caution(root, files, inside),
@@ -216,7 +216,7 @@ def _cautions(rows: _Rows, data: Data, trimmed: Counter[str]) -> list[str]:
     return cautions
 
 
-def _group_numbers(groups: Sequence[str]) -> np.ndarray:
+def group_numbers(groups: Sequence[str]) -> np.ndarray:
     """int32 [R]: equal for equal names; each product without a name is its own group."""
     names = np.array(groups, np.str_)
     distinct, number = np.unique(names, return_inverse=True)

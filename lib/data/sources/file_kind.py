@@ -8,7 +8,8 @@ from lib.errors import UserError
 
 HEAD_BYTES = 512
 MIN_BSON = 5  # bytes of an empty document
-GZIP = "a gzip archive"
+GZIP, TAR, PARQUET, ARROW = "a gzip archive", "a tar archive", "a Parquet file", "an Arrow file"
+TABLE = 'set data.source = "parquet", or convert it'
 UNPACK, FETCH = "unpack it first", "download the file itself"
 CONVERT = "convert it first"
 # The first bytes of each kind: what it is, and what to do.
@@ -23,13 +24,17 @@ KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"BZh[1-9]1AY&SY", "a bzip2 archive", UNPACK),
     (rb"\x28\xb5\x2f\xfd", "a zstd archive", UNPACK),
     (rb"Rar!\x1a\x07", "a rar archive", UNPACK),
-    (rb".{257}ustar(\x00|  \x00)", "a tar archive", UNPACK),
+    (
+        rb".{257}ustar(\x00|  \x00)",
+        TAR,
+        'set data.source = "webdataset" for shards, else unpack it',
+    ),
     (rb"version https://git-lfs\.github\.com/", "a pointer of git-lfs", "run `git lfs pull`"),
     (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)", "an HTML page", FETCH),
     (rb"(\xef\xbb\xbf)?\s*<\?xml", "an XML document", FETCH),
     (rb"%PDF-", "a PDF", CONVERT),
-    (rb"PAR1[\x00-\x1f]", "a Parquet file", CONVERT),
-    (rb"ARROW1\x00\x00", "an Arrow file", CONVERT),
+    (rb"PAR1[\x00-\x1f]", PARQUET, TABLE),
+    (rb"ARROW1\x00\x00", ARROW, TABLE),
     (rb"SQLite format 3\x00", "an SQLite database", CONVERT),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file", CONVERT),
     (rb"\x93NUMPY", "a numpy array", 'set data.source = "npy"'),

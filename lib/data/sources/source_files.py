@@ -11,6 +11,8 @@ from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE
 from lib.data.sources.packed_files import PACKED_SUFFIX, list_packed
 from lib.errors import UserError
 from lib.pipeline.experiment import Experiment
+from lib.pipeline.predict_target import SHARDS
+from lib.pipeline.shards import list_shards, root_of_shards
 
 if TYPE_CHECKING:
     from lib.data.openimages.annotation_files import AnnotationFiles
@@ -22,8 +24,10 @@ EXPECTED = {
     "npy": "a numpy array",
     "strokes": "drawings (ndjson)",
     "openimages": "a table of boxes",
+    "webdataset": "a WebDataset tar",
 }
-FOLDERS = ("folders", "npy", "strokes", "openimages")  # kinds whose path may be a folder
+FOLDERS = ("folders", "npy", "strokes", "openimages", *SHARDS)  # kinds whose path may be a folder
+SHARD_SUFFIXES = {"webdataset": (".tar",)}  # of the files in such a folder
 WELCOME = {"npy": "a numpy array"}
 SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
 # Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
@@ -38,9 +42,11 @@ BOTH_KEYS = {
     ),
     "strokes": ("bitmap_size",),
     "openimages": ("images_root",),
+    "webdataset": ("id_column", "images_column"),
 }
 TRAIN_KEYS = {
     "csv": ("label_column", "group_column"),
+    "webdataset": ("label_column", "group_column", "split_column"),
     "npy": ("classes", "max_per_class"),
     "strokes": ("classes", "max_per_class"),
 }
@@ -70,6 +76,15 @@ def source_path(experiment: Experiment, side: str) -> Path:
     if side == "train" and experiment.config.composes_train and not data.train:
         return experiment.path("extract/scenes")
     return Path(data.root) / getattr(data, side)
+
+
+def input_path(experiment: Experiment, side: str) -> Path:
+    """What a change of a side is noticed by: of a folder of shards, a pattern of its files."""
+    path, kind = source_path(experiment, side), source_kind(experiment, side)
+    if side == "categories" or kind not in SHARDS or not path.is_dir():
+        return path
+    suffixes = ",".join(SHARD_SUFFIXES[kind])
+    return path / "**" / (f"*{{{suffixes}}}" if "," in suffixes else f"*{suffixes}")
 
 
 def has_category_table(experiment: Experiment) -> bool:
@@ -129,6 +144,8 @@ def image_path(experiment: Experiment, side: str) -> Path:
         images_root = experiment.config.data.images_root
         beside = path.parent if path.suffix.lower() == ".csv" else path
         return Path(experiment.config.data.root) / images_root if images_root else beside
+    if kind in SHARDS:
+        return root_of_shards(path)
     if kind in FOLDERS and not path.is_dir():
         return path.parent
     return path
@@ -154,14 +171,29 @@ def checked_path(experiment: Experiment, side: str) -> Path:
     return _unpacked_path(experiment, side)
 
 
+def checked_shards(experiment: Experiment, side: str) -> list[Path]:
+    """The files of a side that may be several. Raises UserError as `checked_path`."""
+    from lib.data.checksum import verify_checksum
+
+    kind = source_kind(experiment, side)
+    paths = list_shards(source_path(experiment, side), SHARD_SUFFIXES[kind])
+    for path in paths:
+        verify_checksum(path, _published(experiment, side))
+    return paths
+
+
 def list_source(experiment: Experiment, side: str) -> "Listing":
     """The products and images of a source of many files. Raises UserError as its reader does."""
     from lib.data.sources import csv_table, image_folder, numpy_arrays, quickdraw
+    from lib.data.sources.webdataset.listing import list_samples
 
-    kind, data = source_kind(experiment, side), experiment.config.data
+    kind, data, labelled = source_kind(experiment, side), experiment.config.data, side == "train"
     if kind == "openimages":
         return list_images(experiment, side)
-    path, labelled = checked_path(experiment, side), side == "train"
+    if kind == "webdataset":
+        path, root = source_path(experiment, side), image_path(experiment, side)
+        return list_samples(path, checked_shards(experiment, side), root, labelled, data)
+    path = checked_path(experiment, side)
     if kind == "csv":
         return csv_table.list_csv(path, labelled, image_path(experiment, side), data)
     if kind == "folders":

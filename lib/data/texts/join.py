@@ -14,19 +14,19 @@ import pyarrow as pa
 
 from lib.data.catalog import Catalog, write_table
 from lib.data.records import CorruptRecord
-from lib.data.sources.text_table import TableFormat, column_error, read_header, read_rows
+from lib.data.sources.text_table import TableFormat
+from lib.data.texts.tables import TextTable, csv_texts
 from lib.errors import UserError
 from lib.pipeline.reading import read_table
 
 TABLE = "texts.arrow"
-OTHER_ID_COLUMN = "_id"  # as in BSON, where a table has no data.id_column
 
 
 @dataclass
 class _Texts:
     """The texts of a column by product (row of the catalog), and what its table has besides."""
 
-    path: Path
+    table: TextTable
     of_product: list[dict[int, str]]  # of each column of the table
     matched: set[int] = field(default_factory=set)
     others: int = 0  # rows of products that are not in the catalog
@@ -43,28 +43,32 @@ def join_texts(
     form: TableFormat,
     max_bad_fraction: float,
     must_match: bool = True,
+    own: TextTable | None = None,
 ) -> dict[str, Any]:
     """Write `texts.arrow`: each column from the first of the tables that has it.
 
     paths: CSV files, also compressed (.gz). Outer blanks are cut; an empty text is missing. Of
     several rows of a product, the first text counts. A row that cannot be read is passed over.
+    own: the table of the catalog itself, if it is no CSV; the first of the tables.
     must_match: whether each column must be in a table, and each table have some of the products;
     else both are only said in "cautions", as are counts worth a warning.
     Returns counts. Raises UserError for a column that no table has, for a table of none of the
     products, and for one with more than `max_bad_fraction` of its rows damaged.
     """
-    columns_of = _choose_columns(paths, columns, form)
+    tables = [csv_texts(path, id_column, form) for path in paths]
+    tables = tables if own is None else [own, *tables]
+    columns_of = _choose_columns(tables, columns)
     unknown = [c for c in columns if not any(c in chosen for chosen in columns_of)]
     if unknown and must_match:
-        raise column_error(paths[-1], read_header(paths[-1], form), unknown[0])
+        raise tables[-1].missing(unknown[0])
     cautions = [f"{', '.join(unknown)}: in no table; these texts are missing"] if unknown else []
     row_of_key = {catalog.key(row): row for row in range(len(catalog.product_id))}
     texts: dict[str, dict[int, str]] = {column: {} for column in columns}
     matched: set[int] = set()
-    for path, chosen in zip(paths, columns_of, strict=True):
+    for table, chosen in zip(tables, columns_of, strict=True):
         if not chosen:
             continue
-        found = _read_texts(path, chosen, _id_column(path, id_column, form), form, row_of_key)
+        found = _read_texts(table, chosen, row_of_key)
         _check(found, catalog, max_bad_fraction, must_match)
         cautions += _cautions(found)
         texts |= zip(chosen, found.of_product, strict=True)
@@ -87,32 +91,18 @@ def read_texts(folder: Path, columns: Sequence[str]) -> pa.Table:
     return read_table(folder / TABLE, *columns).select(list(columns))
 
 
-def _choose_columns(
-    paths: Sequence[Path], columns: Sequence[str], form: TableFormat
-) -> list[list[str]]:
+def _choose_columns(tables: Sequence[TextTable], columns: Sequence[str]) -> list[list[str]]:
     """The columns to read from each table: each from the first that has it."""
     left, chosen = list(columns), []
-    for path in paths:
-        header = read_header(path, form)
-        chosen.append([column for column in left if column in header])
-        left = [column for column in left if column not in header]
+    for table in tables:
+        chosen.append([column for column in left if column in table.header])
+        left = [column for column in left if column not in table.header]
     return chosen
 
 
-def _id_column(path: Path, id_column: str, form: TableFormat) -> str:
-    header = read_header(path, form)
-    return OTHER_ID_COLUMN if id_column not in header and OTHER_ID_COLUMN in header else id_column
-
-
-def _read_texts(
-    path: Path,
-    columns: Sequence[str],
-    id_column: str,
-    form: TableFormat,
-    row_of_key: dict[str, int],
-) -> _Texts:
-    texts = _Texts(path, [{} for _ in columns])
-    for _, (key, *values) in read_rows(path, [id_column, *columns], texts.corrupt, form):
+def _read_texts(table: TextTable, columns: Sequence[str], row_of_key: dict[str, int]) -> _Texts:
+    texts = _Texts(table, [{} for _ in columns])
+    for key, values in table.read(columns, texts.corrupt):
         row = row_of_key.get(key.strip())
         if row is None:
             texts.first_other = texts.first_other or key
@@ -130,8 +120,8 @@ def _check(texts: _Texts, catalog: Catalog, max_bad_fraction: float, must_match:
     if must_match and not texts.matched:
         example = f", such as {texts.first_other!a}," if rows else ""
         raise UserError(
-            f"{texts.path}: none of its {rows:,} ids{example} is a product of {catalog.path}; its"
-            f" ids must be those of the products, such as {catalog.key(0)!a}"
+            f"{texts.table.path}: none of its {rows:,} ids{example} is a product of"
+            f" {catalog.path}; its ids must be those of the products, such as {catalog.key(0)!a}"
         )
     if len(texts.corrupt) > max_bad_fraction * (rows + len(texts.corrupt)):
         raise UserError(f"{_damage(texts)}; mend them, or raise data.max_bad_fraction")
@@ -140,11 +130,13 @@ def _check(texts: _Texts, catalog: Catalog, max_bad_fraction: float, must_match:
 def _cautions(texts: _Texts) -> list[str]:
     cautions = [_damage(texts)] if texts.corrupt else []
     if texts.others:
-        cautions.append(f"{texts.path}: {texts.others:,} rows are of no product of the catalog")
+        cautions.append(
+            f"{texts.table.path}: {texts.others:,} rows are of no product of the catalog"
+        )
     return cautions
 
 
 def _damage(texts: _Texts) -> str:
-    first = texts.corrupt[0]
-    count = len(texts.corrupt)
-    return f"{texts.path}: {count:,} rows cannot be read, line {first.offset}: {first.reason}"
+    first, table = texts.corrupt[0], texts.table
+    place = f"{table.unit} {first.offset}: {first.reason}"
+    return f"{table.path}: {len(texts.corrupt):,} rows cannot be read, {place}"

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.model import Model
-from lib.data.sources.source_files import source_path, text_paths
+from lib.data.sources.source_files import (
+    checked_shards,
+    input_path,
+    source_kind,
+    source_path,
+    text_paths,
+)
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
+from lib.pipeline.predict_target import SHARDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lib.data.texts.tables import TextTable
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +32,7 @@ logger = logging.getLogger(__name__)
 def declare_texts(graph: Graph) -> list[Artifact]:
     """The texts of each side; none without `data.text_columns`."""
     experiment, data = graph.experiment, graph.experiment.config.data
+    kinds = {side: source_kind(experiment, side) for side in experiment.sides}
     return [
         graph.add(
             f"extract/texts/{side}",
@@ -32,9 +42,13 @@ def declare_texts(graph: Graph) -> list[Artifact]:
                 "id_column": data.id_column,
                 "separator": data.separator,
                 "encoding": data.encoding,
+                **({"source": kinds[side]} if kinds[side] in SHARDS else {}),
             },
             inputs=[f"extract/{side}"],
-            files={**text_paths(experiment, side)},
+            files={
+                **text_paths(experiment, side),
+                **({side: input_path(experiment, side)} if kinds[side] in SHARDS else {}),
+            },
         )
         for side in (experiment.sides if data.text_columns else ())
     ]
@@ -63,6 +77,7 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
         TableFormat(data.encoding, data.separator),
         data.max_bad_fraction,
         must_match=side == "train" or experiment.target is None,
+        own=_own_texts(experiment, side),
     )
     for caution in facts.pop("cautions"):
         logger.warning("texts of %s: %s", source_path(experiment, side), caution)
@@ -72,6 +87,16 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
         f"{facts['without_text']:,}",
     )
     return facts
+
+
+def _own_texts(experiment: Experiment, side: str) -> "TextTable | None":
+    """The texts that the files of a side have themselves, if they are no CSV."""
+    from lib.data.sources.webdataset.texts import sample_texts
+
+    data, path = experiment.config.data, source_path(experiment, side)
+    if source_kind(experiment, side) not in SHARDS:
+        return None
+    return sample_texts(path, checked_shards(experiment, side), data.id_column, data.text_columns)
 
 
 def texts_of_side(experiment: Experiment, model: Model, side: str) -> "pa.Table":

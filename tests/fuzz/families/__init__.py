@@ -18,6 +18,7 @@ MODULES = (
     "boosters",
     "compiled",
     "openimages",
+    "webdataset",
 )
 
 

@@ -1,0 +1,1 @@
+"""WebDataset tars, whose images are read in place."""
