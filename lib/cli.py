@@ -22,9 +22,9 @@ from lib.errors import UserError
 from lib.pipeline import executor
 from lib.pipeline.artifact import Artifact, Status, status_all
 from lib.pipeline.experiment import Experiment, load_experiment
-from lib.pipeline.integrity import check_intact, verify
+from lib.pipeline.integrity import check_all, check_intact
 from lib.pipeline.listing import state_lines
-from lib.planning.launch import add_options, plan_config
+from lib.planning.launch import adapt_config, add_options, plan_config
 from lib.runtime import signals, workers
 from lib.runtime.exits import exit_status
 from lib.runtime.log import configure_logging
@@ -104,6 +104,7 @@ def run_all(argv: Sequence[str] | None = None) -> int:
     )
     for module in (review, next_round, command):
         module.add_options(parser)
+    parser.set_defaults(called=time.monotonic())
     return _exit_status(parser.parse_args(argv), _run_all)
 
 
@@ -225,10 +226,11 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
         return 0
     artifacts = declare_all(experiment)
     if arguments.verify:
-        return _verify(artifacts)
+        check_all(artifact.path for stage in artifacts.values() for artifact in stage)
+        return 0
     if arguments.rehearse is not None:
         return rehearse(experiment, arguments.rehearse, _flags(arguments, "quiet", "verbose"))
-    states, start = _states(artifacts, STAGES), time.monotonic()
+    states, taken = _states(artifacts, STAGES), dict[str, float]()
     if arguments.dry_run:
         _print_lines(line for s in STAGES for line in state_lines(artifacts[s.NAME], states))
         _print_lines(estimate_lines(experiment))
@@ -242,27 +244,22 @@ def _run_all(experiment: Experiment, arguments: argparse.Namespace) -> int:
             logger.info("%s: %s", stage.NAME, f"0 built, {n} fresh" if n else "nothing to do")
             _finish(stage, experiment, arguments)
             continue
+        start = time.monotonic()
+        if adapt_config(experiment, arguments.config, stage.NAME, start - arguments.called, taken):
+            experiment = load_experiment(arguments.config, arguments.set, arguments.new)
+            artifacts = declare_all(experiment)
+            states = _states(artifacts, STAGES)
         if experiment.target is not None and experiment.target.is_small:
             exit_status = _run_stage(stage, experiment, arguments)
         else:
-            seconds = time.monotonic() - start
-            logger.info("%s", stage_line(experiment, stage, artifacts, states, seconds))
+            logger.info(
+                "%s", stage_line(experiment, stage, artifacts, states, start - arguments.called)
+            )
             options = ["--config", arguments.config, *_script_options(arguments)]
             exit_status = run_script([sys.executable, stage.SCRIPT, *options])
         if exit_status:
             return exit_status
-        states = _states(artifacts, STAGES)
-    return 0
-
-
-def _verify(artifacts: dict[str, list[Artifact]]) -> int:
-    """Compare every finished artifact with its checksums, and name the damaged files."""
-    count, damaged = verify(artifact.path for stage in artifacts.values() for artifact in stage)
-    for path in damaged:
-        logger.error("%s is damaged", path)
-    if damaged:
-        return _fail(f"{len(damaged)} files are damaged; pass --rebuild to build them again")
-    logger.info("%d artifacts, none is damaged", count)
+        states, taken[stage.NAME] = _states(artifacts, STAGES), time.monotonic() - start
     return 0
 
 

@@ -6,6 +6,7 @@ that the cost is bounded. `./run_all.sh --verify` compares all bytes. A damaged 
 file `_damaged`, and is stale until it is built again.
 """
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from lib.pipeline.manifest import (
     sample_digest,
     whole_digest,
 )
+
+logger = logging.getLogger(__name__)
 
 DAMAGED = "_damaged"
 # Files for libraries whose parsers of damaged bytes abort the process: compared as a whole.
@@ -53,6 +56,19 @@ def check_intact(folder: Path) -> None:
             " pass --rebuild to build it again"
         )
     _intact.add((folder, manifest["digest"]))
+
+
+def check_all(folders: Iterable[Path]) -> None:
+    """Compare every finished artifact with its manifest, and log the damaged files.
+
+    Raises UserError if there are any.
+    """
+    count, damaged = verify(folders)
+    for path in damaged:
+        logger.error("%s is damaged", path)
+    if damaged:
+        raise UserError(f"{len(damaged)} files are damaged; pass --rebuild to build them again")
+    logger.info("%d artifacts, none is damaged", count)
 
 
 def verify(folders: Iterable[Path]) -> tuple[int, list[Path]]:

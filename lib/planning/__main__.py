@@ -9,7 +9,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lib.config.load import from_tree
@@ -58,7 +58,8 @@ def make_plan(request: Request, rebuild: bool = False) -> None:
         header = HEADER.format(data=request.data, path=path)
         temporary.write_text(header + to_toml(choice.config))
     expected = {stage: round(seconds, 1) for stage, seconds in choice.seconds.items()}
-    write_plan(request, facts.to_dict(), {"plan": round(spent, 1), **expected})
+    speed = asdict(speeds[choice.plan.area])
+    write_plan(request, facts.to_dict(), speed, {"plan": round(spent, 1), **expected})
     logger.info("config: %s", path)
 
 

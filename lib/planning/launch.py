@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from lib.errors import UserError
+from lib.pipeline.experiment import Experiment
 from lib.planning.request import CONFIG, make_request
 from lib.runtime.scripts import run_script
 
@@ -56,3 +58,18 @@ def plan_config(arguments: argparse.Namespace) -> int:
             return status
     arguments.config = str(request.folder / CONFIG)
     return 0
+
+
+def adapt_config(
+    experiment: Experiment, config_path: str, stage: str, seconds: float, taken: dict[str, float]
+) -> bool:
+    """Reduce the config of `--data` before a stage where the run is late; see `adapt_plan`.
+
+    Other configs, and new products, are left alone.
+    """
+    is_planned = Path(config_path).resolve() == (experiment.folder / CONFIG).resolve()
+    if experiment.target is not None or not is_planned or not experiment.config.run.time_limit:
+        return False
+    from lib.planning.adapt import adapt_plan
+
+    return adapt_plan(experiment, stage, seconds, taken)

@@ -146,7 +146,10 @@ def begin_plan(request: Request) -> None:
     write_json(request.folder / PLAN, {"request": {"data": request.data}})
 
 
-def write_plan(request: Request, facts: dict[str, Any], expected: dict[str, float]) -> None:
-    """Write plan.json. expected: seconds of each stage by its name."""
-    plan = {"request": request.to_dict(), "catalog": facts, "expected_seconds": expected}
+def write_plan(
+    request: Request, facts: dict[str, Any], speed: dict[str, Any], expected: dict[str, float]
+) -> None:
+    """Write plan.json. speed: of this machine; expected: seconds of each stage by its name."""
+    plan = {"request": request.to_dict(), "catalog": facts, "speed": speed}
+    plan["expected_seconds"] = expected
     write_json(request.folder / PLAN, plan)

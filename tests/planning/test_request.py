@@ -47,7 +47,7 @@ def test_a_request_is_planned_when_its_config_is_written(tmp_path):
     begin_plan(request)
     (request.folder / CONFIG).write_text("")
     assert not request.is_planned()
-    write_plan(request, {"labelled": 3}, {"train": 1.0})
+    write_plan(request, {"labelled": 3}, {"area": 100}, {"train": 1.0})
     assert request.is_planned()
     assert request_of(tmp_path, limit="1200s").is_planned()
     assert not request_of(tmp_path, limit="1h").is_planned()

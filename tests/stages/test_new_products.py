@@ -607,6 +607,7 @@ def cli_arguments(*arguments: str) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--new")
     parser.set_defaults(dry_run=False, status=False, verify=False, similar=None, rehearse=None)
+    parser.set_defaults(called=0.0)
     add_options(parser)
     return parser.parse_args(arguments)
 

@@ -2,11 +2,10 @@
 
 import logging
 
-import numpy as np
-
 from lib.config.model import Backbone, Model
 from lib.config.schema import Config, network_names
 from lib.pipeline.experiment import Experiment
+from lib.runtime.workers import num_threads
 from lib.stages.rehearsal.estimate import VALID_SPEED
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ def products_in(rehearsal: Experiment, seconds: float = SECONDS) -> int:
     cost = product_seconds(rehearsal.config)
     if rehearsal.teacher is not None:
         cost += product_seconds(rehearsal.teacher.config)
-    products = int(np.clip(seconds / cost, MIN_PRODUCTS, MAX_PRODUCTS))
+    products = int(min(max(seconds / cost, MIN_PRODUCTS), MAX_PRODUCTS))
     logger.info(
         "networks need about %.2g s for each product here: the rehearsal draws %d; --rehearse %d"
         " draws as many as a fast machine would",
@@ -67,17 +66,26 @@ def forward_passes(config: Config) -> dict[str, float]:
 
 
 def _forward_seconds(config: Config, models: dict[str, Model | Backbone]) -> dict[str, float]:
-    """Seconds of a forward pass for each image, with random weights on random pixels."""
+    """Seconds of a forward pass for each image, with random weights on random pixels.
+
+    On a CPU one thread is timed: of several, other work on the machine delays all.
+    """
+    import numpy as np
+    import torch
+
     from lib.inference.cost import TimedNetwork, measure_forward_ms
     from lib.models import factory
     from lib.runtime import device as devices
 
     seconds = {}
-    rng = np.random.default_rng(0)
+    rng, threads = np.random.default_rng(0), num_threads(config.run)
     for name, model in models.items():  # one at a time: all of them may not fit into memory
         device = devices.select_device(config.run, model)
+        torch.set_num_threads(1 if device.type == "cpu" else threads)
         net = factory.create_model(model.arch, TIMED_CLASSES, "none").eval().to(device)
         images = rng.integers(0, 256, (TIMED_IMAGES, 3, *model.crop), np.uint8)
         timed = TimedNetwork(net, model, images)
         seconds[name] = measure_forward_ms({name: timed}, rounds=1)[name] / 1000
+        seconds[name] /= threads if device.type == "cpu" else 1
+    torch.set_num_threads(threads)
     return seconds
