@@ -51,6 +51,8 @@ COVERED_BY = {
     "lib.config.scenes": "tests/config/test_extremes.py",
     "lib.errors": "tests/test_cli.py",
     "lib.features.hashes.feature_kernels": "tests/features/hashes/test_hash_features.py",
+    "lib.stages.attributes.tables": "tests/stages/attributes/test_features.py",
+    "lib.data.texts.matching": "tests/data/texts/test_join.py",
     "lib.stages.cascade.boxes": "tests/stages/test_cascade.py",
     "lib.stages.cascade.files": "tests/stages/test_cascade.py",
     "lib.stages.cascade.networks": "tests/stages/test_cascade.py",

@@ -88,9 +88,16 @@ class Data:
         (),
         'Columns of titles and other texts, for models with input = "text"; of csv and webdataset.',
     )
+    categorical_columns: DistinctStrs = setting(
+        (), "Columns of brands and the like, beside the pictures; found as text_columns are."
+    )
+    numeric_columns: DistinctStrs = setting((), "Columns of prices and other numbers; the same.")
+    decimal: Literal["auto", "point", "comma"] = setting(
+        "auto", "Decimal separator of these numbers; auto: by each column as a whole."
+    )
     train_texts: str = setting(
         "",
-        "CSV, or CSV.gz, of the text columns of train, with ids in id_column or _id; empty = train"
+        "CSV, or CSV.gz, of these columns of train, with ids in id_column or _id; empty = train"
         " itself.",
     )
     test_texts: str = setting("", "The same of test.")
@@ -114,6 +121,11 @@ class Data:
     max_missing_fraction: Fraction = setting(0.1, "Same, of images missing or undecodable.")
     background: Color = setting("#ffffff", "Color that shows where an image is transparent.")
     sha256: dict[str, str] = setting({}, "Published SHA-256 checksums by file name.")
+
+    @property
+    def attribute_columns(self) -> tuple[str, ...]:
+        """The categorical and numeric columns."""
+        return (*self.categorical_columns, *self.numeric_columns)
 
     @property
     def group_column(self) -> str:

@@ -108,6 +108,7 @@ class Features:
     hash_k: UpTo1000 = setting(5, "Classes of an image's hash that become candidates.")
     id_neighbors: UpTo1000 = setting(0, "Products nearest by id whose classes become candidates.")
     knn_k: UpTo1000 = setting(5, "Images nearest by embedding whose classes become candidates.")
+    attribute_k: UpTo1000 = setting(2, "Classes of a product's brand, or the like, that do so too.")
     max_candidates: NonNegativeInt = setting(0, "Most candidates of a product; 0 = no limit.")
     id_windows: Windows = setting(
         (50_000,), "Numbers of products nearest by id; each gives local class priors."
@@ -141,9 +142,7 @@ class Stack:
     learning_rate: Annotated[float, Range(above=0, max=1)] = setting(
         0.1, "Learning rate of the boosters."
     )
-    num_leaves: Annotated[int, Range(min=2, max=131_072)] = setting(
-        31, "Leaves of a tree, at most."
-    )
+    num_leaves: Annotated[int, Range(min=2, max=131_072)] = setting(31, "Most leaves of a tree.")
     min_data_in_leaf: PositiveInt = setting(20, "Rows of a leaf, at least.")
     seed: NonNegativeInt = setting(0, "Added to the experiment's seed.")
     native_categories: bool = setting(

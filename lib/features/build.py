@@ -115,7 +115,9 @@ def recall_table(inputs: PartInputs, max_k: int = 10) -> list[dict[str, Any]]:
     visibility = build_visibility(replace(inputs, features=wide), query)
     proposals = visibility.proposals(wide, inputs.topks, ())
     configured_k = {"networks": features.top_k, "ids": features.id_neighbors}
-    used = visibility.proposals(replace(wide, id_neighbors=0), [], inputs.knn_classes)
+    used = visibility.proposals(
+        replace(wide, id_neighbors=0), [], inputs.knn_classes, inputs.attribute_classes
+    )
     for name in proposals.names:
         k = configured_k.get(name, features.hash_k)
         used = used.replace_with(proposals.select(name).head(k))
@@ -131,7 +133,9 @@ def _choose_rows(
     Recall is that before a cap, of a labelled part; with a cap, also the number of rows before it.
     """
     query, features, num_classes = visibility.query, inputs.features, inputs.num_classes
-    proposals = visibility.proposals(features, inputs.topks, inputs.knn_classes)
+    proposals = visibility.proposals(
+        features, inputs.topks, inputs.knn_classes, inputs.attribute_classes
+    )
     fallback = most_frequent_classes(visibility.prior, visibility.fold)
     query_row, class_id = proposals.candidates(query, fallback, num_classes)
     recall: dict[str, float] = {}

@@ -42,6 +42,8 @@ class PartInputs:
     topks: predictions of each network, for exactly the images of the part.
     knn_classes: int16 [n, k] of each model with embeddings, classes of the images similar to each
         image of the part.
+    attribute_classes: int16 [Q, k], classes that go with the attributes of each product, -1 for
+        none; None: not used.
     perceptual_hashes: uint64 [I, 2] of the images of the labelled catalog and of `catalog`; None:
         not used.
     """
@@ -55,6 +57,7 @@ class PartInputs:
     topks: Sequence[TopK]
     knn_classes: Sequence[np.ndarray] = ()
     perceptual_hashes: tuple[np.ndarray, np.ndarray] | None = None
+    attribute_classes: np.ndarray | None = None
 
     @property
     def is_labelled(self) -> bool:
@@ -95,9 +98,14 @@ class LabelVisibility:
     id_index_without_fold: list[IdIndex]
 
     def proposals(
-        self, features: Features, topks: Sequence[TopK], knn_classes: Sequence[np.ndarray]
+        self,
+        features: Features,
+        topks: Sequence[TopK],
+        knn_classes: Sequence[np.ndarray],
+        attribute_classes: np.ndarray | None = None,
     ) -> Proposals:
-        """Classes proposed by networks, copies of the images, similar images and nearest ids."""
+        """Classes proposed by networks, copies of the images, similar images, nearest ids and
+        attributes."""
         by_image = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
         for hashes in self.hashes:
             by_image[hashes.prefix] = [hashes.images.classes]
@@ -112,6 +120,8 @@ class LabelVisibility:
                 )
             nearest[~self.has_id] = -1
             by_product["ids"] = nearest
+        if attribute_classes is not None:
+            by_product["attributes"] = attribute_classes
         return Proposals(by_image, by_product)
 
     def id_indexes(
@@ -149,12 +159,10 @@ def build_visibility(inputs: PartInputs, query: Query) -> LabelVisibility:
     query: the products of the part.
     """
     labelled, catalog = inputs.labelled, inputs.catalog
-    mask = _reference_mask(inputs)
-    # Only the folds of the queried part: its labels are the targets, those of other parts are not.
-    fold_of_product = np.full(len(labelled.label), -1, np.int8)
-    fold = np.full(len(query.products), -1, np.int8)
-    if inputs.part in ("fit", "holdout"):
-        fold_of_product[query.products] = fold = inputs.splits.fold[query.products]
+    mask, fold_of_product = reference_products(
+        inputs.features, inputs.part, labelled.label, inputs.splits
+    )
+    fold = fold_of_queries(inputs.part, inputs.splits, query)
     rows = np.flatnonzero(mask & labelled.id_is_number())
     index = _index_of(labelled, rows)
     without_fold = [
@@ -174,15 +182,32 @@ def build_visibility(inputs: PartInputs, query: Query) -> LabelVisibility:
     )
 
 
-def _reference_mask(inputs: PartInputs) -> np.ndarray:
-    """The labelled products whose labels may count for some row of the part: bool [P]."""
+def reference_products(
+    features: Features, part: str, label: np.ndarray, splits: Splits
+) -> tuple[np.ndarray, np.ndarray]:
+    """The labelled products whose labels may count for some row of a part, and their folds.
+
+    label: int16 [P]. Returns bool [P] and int8 [P]: the fold whose rows they must not count for, -1
+    for none. Only products of the part have one: their labels are the targets of its rows, those of
+    other parts are not.
+    """
     parts = ["fit", "holdout"]
-    if not inputs.is_labelled and inputs.features.test_uses_locked:
+    if part == "test" and features.test_uses_locked:
         parts.append("locked")
-    label = inputs.labelled.label
     mask = np.zeros(len(label), bool)
-    mask[inputs.splits.products(*parts)] = True
-    return mask & (label >= 0)
+    mask[splits.products(*parts)] = True
+    fold = np.full(len(label), -1, np.int8)
+    if part in ("fit", "holdout"):
+        products = splits.products(part)
+        fold[products] = splits.fold[products]
+    return mask & (label >= 0), fold
+
+
+def fold_of_queries(part: str, splits: Splits, query: Query) -> np.ndarray:
+    """The fold of each query row, whose labels it must not see: int8 [Q], -1 for none."""
+    if part in ("fit", "holdout"):
+        return splits.fold[query.products]
+    return np.full(len(query.products), -1, np.int8)
 
 
 def _reference_row(inputs: PartInputs, rows: np.ndarray, query: Query) -> np.ndarray | None:

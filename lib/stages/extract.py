@@ -12,7 +12,8 @@ work/<name>/extract/phash/<side>    perceptual hashes of the images
 work/<name>/extract/sizes/<side>    height and width of the images
 
 `near_twins` declares embeddings, nearest images and near twins; `openimages.annotations` the tree
-of classes, annotations, clusters and boxes of source = "openimages"; `texts.tables` texts.
+of classes, annotations, clusters and boxes of source = "openimages"; `texts.tables` texts, and
+`attributes.tables` attributes.
 """
 
 import json
@@ -40,6 +41,7 @@ from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, depends_on_test
 from lib.pipeline.graph import Graph
 from lib.runtime.workers import num_threads
+from lib.stages.attributes.tables import declare_attributes
 from lib.stages.near_twins import declare_near_twins, groups_of_twins, is_alike
 from lib.stages.openimages.annotations import (
     annotation_inputs,
@@ -91,6 +93,7 @@ def declare(graph: Graph) -> list[Artifact]:
         if experiment.config.data.draw:
             declare_draw(graph, side)
     declare_texts(graph)
+    declare_attributes(graph)
     declare_near_twins(graph)
     declare_boxes(graph)
     graph.add(

@@ -2,6 +2,7 @@
 
     work/<name>/features/candidates/<part>   the rows, and features that all sources share
     work/<name>/features/neighbors/<part>    features of the nearest labelled images
+    work/<name>/features/attributes/<part>   features of brands, prices and the like
     work/<name>/features/<source>/<part>     features of one model, of their mean, or of all
 
 All sources share one table of candidates, so members of a blend are arrays of the same rows.
@@ -12,10 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.schema import Features, as_dict, fold_names
+from lib.config.schema import Config, Features, as_dict, fold_names
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, side_of
 from lib.pipeline.graph import Graph
+from lib.stages.attributes.features import (
+    attribute_classes,
+    attribute_inputs,
+    declare_attribute_features,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +43,8 @@ def declare(graph: Graph) -> list[Artifact]:
         artifacts.append(_declare_candidates(graph, part))
         if config.predict.embed_models:
             artifacts.append(_declare_neighbors(graph, part))
+        if config.data.attribute_columns:
+            artifacts.append(declare_attribute_features(graph, part))
         for source in config.sources:
             artifacts.append(_declare_source(graph, source, part))
     return artifacts
@@ -49,11 +57,12 @@ def _declare_candidates(graph: Graph, part: str) -> Artifact:
         f"features/candidates/{part}",
         partial(build_candidates, experiment, part),
         settings={
-            "features": as_dict(config.features, "similar_id_windows"),
+            "features": _feature_settings(config, bool(config.data.attribute_columns)),
             "stack_part": config.stack_part,
         },
         inputs=[
             "extract/ids",
+            *attribute_inputs(experiment, part),
             *_catalog_inputs(experiment, part),
             *(f"predictions/{name}/{part}" for name in config.classifiers),
             *(f"extract/phash/{side}" for side in (sides if config.features.use_phash else ())),
@@ -87,7 +96,7 @@ def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
         f"features/{source}/{part}",
         partial(build_source, graph.experiment, source, part),
         settings={
-            "features": as_dict(config.features, "similar_id_windows"),
+            "features": _feature_settings(config, False),
             "weights": config.model_weights if source == "mean" else {},
         },
         inputs=[
@@ -96,6 +105,12 @@ def _declare_source(graph: Graph, source: str, part: str) -> Artifact:
         ],
         version=2,
     )
+
+
+def _feature_settings(config: Config, has_attributes: bool) -> dict[str, Any]:
+    """The settings of features that a table depends on; older runs know no attributes."""
+    skip = () if has_attributes else ("attribute_k",)
+    return as_dict(config.features, "similar_id_windows", *skip)
 
 
 def _sides(part: str) -> tuple[str, ...]:
@@ -136,6 +151,7 @@ def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[st
             read_topk_of_all(experiment, part),
             knn_classes=_classes_of_neighbors(experiment, part, labelled, catalog),
             perceptual_hashes=_perceptual_hashes(experiment, part),
+            attribute_classes=_classes_of_attributes(experiment, part, catalog),
         ),
         config.stack_part,
     )
@@ -190,6 +206,21 @@ def _classes_of_neighbors(
         )
         for name in config.predict.embed_models
     ]
+
+
+def _classes_of_attributes(
+    experiment: Experiment, part: str, catalog: "Catalog"
+) -> "np.ndarray | None":
+    """Classes that go with the attributes of the part's products; None if there are none."""
+    import numpy as np
+
+    from lib.data.catalog import read_splits
+
+    if not experiment.config.data.categorical_columns:
+        return None
+    splits = read_splits(experiment.path("extract/splits"))
+    products = np.arange(len(catalog.product_id)) if part == "test" else splits.products(part)
+    return attribute_classes(experiment, part, products)
 
 
 def build_neighbors(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:

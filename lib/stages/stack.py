@@ -88,8 +88,10 @@ def _boosters_below(experiment: Experiment, source: str, layer: str) -> tuple[st
 
 def _feature_tables(experiment: Experiment, source: str, part: str) -> list[str]:
     """The feature tables that the boosters of a source see."""
-    neighbors = ["neighbors"] if experiment.config.predict.embed_models else []
-    return [f"features/{table}/{part}" for table in ("candidates", *neighbors, source)]
+    config = experiment.config
+    neighbors = ["neighbors"] if config.predict.embed_models else []
+    attributes = ["attributes"] if config.data.attribute_columns else []
+    return [f"features/{t}/{part}" for t in ("candidates", *neighbors, *attributes, source)]
 
 
 def fit_booster(

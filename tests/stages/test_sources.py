@@ -77,6 +77,13 @@ def submission(folder: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+def attribute_columns(features: Path) -> dict[int, np.ndarray]:
+    """By class, the values of the columns of attributes of the products to classify."""
+    class_id = np.load(features / "candidates" / "test" / "class_id.npy")
+    columns = np.load(features / "attributes" / "test" / "columns.npy")
+    return dict(zip(class_id.tolist(), columns, strict=True))
+
+
 CLASSES = ["Bags, small", "Men/Tops", "Men/Tops/Tees/Red"]
 
 
@@ -90,9 +97,12 @@ def test_a_csv_table_gives_a_submission(tmp_path):
         ]
         title = f"Nice {CLASSES[of_class]} {number}" if number % 5 else ""
         sku = f"sku {number:03d}"
-        rows.append([sku, f"style {style}", CLASSES[of_class], "|".join(names), title])
+        brand, price = ("Acme", "Other", "")[number % 3], f"{1 + of_class}.{number:03d},00 €"
+        rows.append(
+            [sku, f"style {style}", CLASSES[of_class], "|".join(names), title, brand, price]
+        )
     rows[7][3] = "nowhere.png"
-    header = ["sku", "style", "kind", "files", "title"]
+    header = ["sku", "style", "kind", "files", "title", "brand", "price [€]"]
     write_table(tmp_path / "train.csv", header, rows)
     test_ids = [f"new, {i}" for i in range(9)]
     new = [
@@ -101,8 +111,8 @@ def test_a_csv_table_gives_a_submission(tmp_path):
     titles = [f"Nice {CLASSES[i % 3]}" for i in range(9)]
     write_table(
         tmp_path / "new.csv",
-        ["sku", "files", "title"],
-        list(zip(test_ids, new, titles, strict=True)),
+        ["sku", "files", "title", "brand", "price [€]"],
+        [[*row, "ACME ", "1.500"] for row in zip(test_ids, new, titles, strict=True)],
     )
     config = write_config(
         tmp_path,
@@ -116,10 +126,13 @@ def test_a_csv_table_gives_a_submission(tmp_path):
         group_by="style",
     )
     with config.open("a") as file:
-        file.write('\ntext_columns = ["title"]\n[models.words]\ninput = "text"\nn_folds = 2\n')
+        file.write('\ntext_columns = ["title"]\ncategorical_columns = ["brand"]\n')
+        file.write('numeric_columns = ["price [€]"]\n')
+        file.write('[models.words]\ninput = "text"\nn_folds = 2\n')
     result = run_all(config)
     assert result.returncode == 0, result.stderr
     assert "1 x image file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
+    assert "price [€] alone tells" in result.stderr
     columns, *predicted = submission(tmp_path)
     assert columns == ["sku", "kind"]
     assert [row[0] for row in predicted] == test_ids
@@ -129,10 +142,22 @@ def test_a_csv_table_gives_a_submission(tmp_path):
     assert again.returncode == 0
     assert "building" not in again.stderr
 
-    write_table(tmp_path / "more.csv", ["sku", "files"], [["a", new[0]], ["b", new[1]]])
+    write_table(
+        tmp_path / "more.csv",
+        ["sku", "files", "brand", "price [€]"],
+        [["a", new[0], "acme", "1.500"], ["b", new[1], "ACME", "1.500,00"]],
+    )
     untitled = run_all(config, "--new", str(tmp_path / "more.csv"))
     assert untitled.returncode == 0, untitled.stderr
-    assert "title: in no table; these texts are missing" in untitled.stderr
+    assert "title: in no table; these values are missing" in untitled.stderr
+    tables = [
+        attribute_columns(folder / "features")
+        for folder in (tmp_path / "work/tiny", *(tmp_path / "work/tiny/new").iterdir())
+    ]
+    both = tables[0].keys() & tables[1].keys()
+    assert len(both) > 1
+    for class_id in both:  # as in a batch, to the last bit
+        np.testing.assert_array_equal(tables[0][class_id], tables[1][class_id])
 
     rows[0][1] = "another style"  # a change of the table reaches everything downstream
     write_table(tmp_path / "train.csv", header, rows)

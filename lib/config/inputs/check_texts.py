@@ -1,19 +1,27 @@
-"""Checks of the texts of products, and of the models that read them"""
+"""Checks of the texts and attributes of products, and of the models that read texts"""
 
 from collections.abc import Iterator
 
 from lib.config.data import WITH_COLUMNS, Data
 from lib.config.schema import Config
 
+COLUMNS = ("text_columns", "categorical_columns", "numeric_columns")
+FOLDER = "attributes"  # of feature tables, beside those of the models
+
 
 def text_problems(config: Config) -> Iterator[str]:
-    """What is wrong with `data.text_columns` and the models of `input = "text"`, a line each."""
+    """What is wrong with the columns of texts and attributes, and with models that read texts."""
     data = config.data
+    keys = [key for key in COLUMNS if getattr(data, key)]
     for key in ("train_texts", "test_texts"):
-        if getattr(data, key) and not data.text_columns:
-            yield f"data.{key}: name the columns to read in data.text_columns"
-    if data.text_columns:
-        yield from _source_problems(data)
+        if getattr(data, key) and not keys:
+            yield f"data.{key}: name the columns to read in data.{', data.'.join(COLUMNS)}"
+    for key in keys:
+        yield from _source_problems(data, key)
+    if both := set(data.categorical_columns) & set(data.numeric_columns):
+        yield f"data.numeric_columns: {min(both)!r} is in data.categorical_columns too; choose one"
+    if data.attribute_columns:
+        yield from _attribute_problems(config)
     for name, model in config.models.items():
         columns = model.text.columns
         if model.input != "text":
@@ -28,16 +36,24 @@ def text_problems(config: Config) -> Iterator[str]:
             )
 
 
-def _source_problems(data: Data) -> Iterator[str]:
+def _attribute_problems(config: Config) -> Iterator[str]:
+    if config.multi_label:
+        yield "data.categorical_columns, numeric_columns: not with clusters.multi_label; empty them"
+    if FOLDER in config.models:
+        yield f"models.{FOLDER}: with columns of attributes this name is that of another folder"
+
+
+def _source_problems(data: Data, key: str) -> Iterator[str]:
     used = ("id_column", "label_column", "images_column")
-    for key in used if data.source in WITH_COLUMNS else ():
-        if getattr(data, key) in data.text_columns:
-            yield f"data.text_columns: {getattr(data, key)!r} is data.{key}; name other columns"
+    columns: tuple[str, ...] = getattr(data, key)
+    for other in used if data.source in WITH_COLUMNS else ():
+        if getattr(data, other) in columns:
+            yield f"data.{key}: {getattr(data, other)!r} is data.{other}; name other columns"
     if data.source in ("sample", "openimages"):
-        yield f"data.text_columns: products of source = {data.source!r} have no texts; leave it out"
+        yield f"data.{key}: products of source = {data.source!r} have no texts; leave it out"
     for side, path in (("train", data.train), ("test", data.test)):
         if path and data.source not in WITH_COLUMNS and not getattr(data, f"{side}_texts"):
             yield (
-                f"data.text_columns: source = {data.source!r} has no columns; name a CSV of ids and"
+                f"data.{key}: source = {data.source!r} has no columns; name a CSV of ids and"
                 f" texts in data.{side}_texts"
             )

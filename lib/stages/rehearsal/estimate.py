@@ -220,8 +220,8 @@ def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) 
     top, last = name[0], name[-1]
     if top == "extract" and name[1] in ("train", "test"):  # the index of all stands for the draw
         return Work(top, 0.0, 0.0, 0.0)
-    if top == "extract" and name[1] == "texts":
-        return _work("extract/texts", last, sizes.products, sizes)
+    if top == "extract" and name[1] in ("texts", "attributes"):
+        return _work(f"extract/{name[1]}", last, sizes.products, sizes)
     if top == "extract" and name[1] in PER_SIDE:
         side = last if last in sizes.images else "train"
         return _work(f"extract/{name[1]}", side, sizes.images, sizes)

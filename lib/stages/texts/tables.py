@@ -4,6 +4,7 @@ work/<name>/extract/texts/<side>   texts.arrow; a row is a product of extract/<s
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,26 +33,53 @@ logger = logging.getLogger(__name__)
 def declare_texts(graph: Graph) -> list[Artifact]:
     """The texts of each side; none without `data.text_columns`."""
     experiment, data = graph.experiment, graph.experiment.config.data
-    kinds = {side: source_kind(experiment, side) for side in experiment.sides}
     return [
         graph.add(
             f"extract/texts/{side}",
             partial(build_texts, experiment, side),
-            settings={
-                "columns": data.text_columns,
-                "id_column": data.id_column,
-                "separator": data.separator,
-                "encoding": data.encoding,
-                **({"source": kinds[side]} if kinds[side] in SHARDS else {}),
-            },
+            settings={"columns": data.text_columns, **table_settings(experiment, side)},
             inputs=[f"extract/{side}"],
-            files={
-                **text_paths(experiment, side),
-                **({side: input_path(experiment, side)} if kinds[side] in SHARDS else {}),
-            },
+            files={**table_files(experiment, side)},
         )
         for side in (experiment.sides if data.text_columns else ())
     ]
+
+
+def table_settings(experiment: Experiment, side: str) -> dict[str, Any]:
+    """The settings that the tables of a side are read by."""
+    data, kind = experiment.config.data, source_kind(experiment, side)
+    settings = {key: getattr(data, key) for key in ("id_column", "separator", "encoding")}
+    return settings | ({"source": kind} if kind in SHARDS else {})
+
+
+def table_files(experiment: Experiment, side: str) -> dict[str, Path]:
+    """The files that may have texts and attributes of a side."""
+    is_shards = source_kind(experiment, side) in SHARDS
+    own = {side: input_path(experiment, side)} if is_shards else {}
+    return {**text_paths(experiment, side), **own}
+
+
+def open_tables(experiment: Experiment, side: str, columns: Sequence[str]) -> "list[TextTable]":
+    """The tables that may have these columns. Raises UserError for a file of another kind."""
+    from lib.data.sources.text_table import TableFormat
+    from lib.data.texts.tables import csv_texts
+
+    data, own = experiment.config.data, own_texts(experiment, side, columns)
+    form = TableFormat(data.encoding, data.separator)
+    paths = check_paths(experiment, side)
+    return [*([own] if own else []), *(csv_texts(path, data.id_column, form) for path in paths)]
+
+
+def check_paths(experiment: Experiment, side: str) -> list[Path]:
+    """The CSV tables of a side. Raises UserError for a file of another kind."""
+    from lib.data.sources.file_kind import GZIP, check_kind
+    from lib.data.sources.text_table import PACKED_SUFFIX
+
+    paths = list(text_paths(experiment, side).values())
+    for path in paths:
+        packed = path.name.lower().endswith(PACKED_SUFFIX)
+        check_kind(path, "a CSV table", GZIP if packed else "")
+    return paths
 
 
 def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, Any]:
@@ -59,25 +87,21 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
 
     New products (`--new`) may come without any text: a warning says so.
     """
-    from lib.data.sources.file_kind import GZIP, check_kind
-    from lib.data.sources.text_table import PACKED_SUFFIX, TableFormat
+    from lib.data.sources.text_table import TableFormat
     from lib.data.texts.join import join_texts
     from lib.stages.read import index_of_side
 
-    data, paths = experiment.config.data, text_paths(experiment, side)
-    for path in paths.values():
-        packed = path.name.lower().endswith(PACKED_SUFFIX)
-        check_kind(path, "a CSV table", GZIP if packed else "")
+    data = experiment.config.data
     facts = join_texts(
         folder,
         index_of_side(experiment, side),
-        list(paths.values()),
+        check_paths(experiment, side),
         data.text_columns,
         data.id_column,
         TableFormat(data.encoding, data.separator),
         data.max_bad_fraction,
         must_match=side == "train" or experiment.target is None,
-        own=_own_texts(experiment, side),
+        own=own_texts(experiment, side, data.text_columns),
     )
     for caution in facts.pop("cautions"):
         logger.warning("texts of %s: %s", source_path(experiment, side), caution)
@@ -89,14 +113,14 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     return facts
 
 
-def _own_texts(experiment: Experiment, side: str) -> "TextTable | None":
+def own_texts(experiment: Experiment, side: str, columns: Sequence[str]) -> "TextTable | None":
     """The texts that the files of a side have themselves, if they are no CSV."""
     from lib.data.sources.webdataset.texts import sample_texts
 
     data, path = experiment.config.data, source_path(experiment, side)
     if source_kind(experiment, side) not in SHARDS:
         return None
-    return sample_texts(path, checked_shards(experiment, side), data.id_column, data.text_columns)
+    return sample_texts(path, checked_shards(experiment, side), data.id_column, columns)
 
 
 def texts_of_side(experiment: Experiment, model: Model, side: str) -> "pa.Table":

@@ -40,6 +40,17 @@ def problem(folder, *overrides: str) -> str:
             ['data.text_columns=["title"]', "data.train_texts=t.csv", "data.test="],
             "",
         ),
+        (["data.source=csv", 'data.categorical_columns=["b"]', 'data.numeric_columns=["p"]'], ""),
+        ([*CSV, 'data.numeric_columns=["category"]'], "data.numeric_columns: 'category' is data.l"),
+        (['data.categorical_columns=["b"]'], "data.categorical_columns: source = 'bson' has no"),
+        (
+            ["data.source=csv", 'data.categorical_columns=["p"]', 'data.numeric_columns=["p"]'],
+            "'p' is in data.categorical_columns too",
+        ),
+        (
+            ["data.source=csv", 'data.numeric_columns=["p"]', "models.attributes.epochs=1"],
+            "models.attributes: with columns of attributes",
+        ),
         (["data.source=sample", 'data.text_columns=["title"]'], "have no texts; leave it out"),
     ],
 )

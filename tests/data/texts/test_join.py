@@ -100,7 +100,7 @@ def test_new_products_may_come_without_texts(tmp_path):
     path = write(tmp_path / "new.csv", "id,brand", "8,Acme")
     facts, texts = join(tmp_path, catalog(3), path, must_match=False)
     assert texts == {"title": [None], "brand": [None]}
-    assert facts["cautions"][0] == "title: in no table; these texts are missing"
+    assert facts["cautions"][0] == "title: in no table; these values are missing"
     facts, texts = join(tmp_path, catalog(3), must_match=False)
     assert texts == {"title": [None], "brand": [None]}
 

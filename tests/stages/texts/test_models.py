@@ -177,7 +177,7 @@ def test_new_products_may_have_no_texts(experiment, tmp_path, caplog):
     folder.mkdir()
     facts = build_texts(copy, "test", folder)
     assert facts["without_text"] == facts["products"] == 66
-    assert "title, color: in no table; these texts are missing" in caplog.text
+    assert "title, color: in no table; these values are missing" in caplog.text
 
 
 def test_no_product_with_a_text_is_one_line(experiment, tmp_path):

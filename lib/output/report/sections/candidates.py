@@ -16,6 +16,7 @@ PROPOSERS = {
     "recall_phash": "similar pictures",
     "recall_neighbors": "nearest images",
     "recall_ids": "nearest ids",
+    "recall_attributes": "brands and the like",
     "recall_without_cap": "all together",
     "recall": "the candidates",
 }

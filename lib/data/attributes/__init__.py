@@ -1,0 +1,1 @@
+"""Attributes of products, such as brand and price, beside their images"""

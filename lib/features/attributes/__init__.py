@@ -1,0 +1,1 @@
+"""Features of candidate rows from the attributes of products"""
