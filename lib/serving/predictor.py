@@ -10,10 +10,9 @@ are mapped from their files.
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -27,6 +26,7 @@ from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.predict_target import IMAGE_SUFFIXES, PredictTarget
+from lib.serving.temporary import temporary_folder
 from lib.stages.order import check_frozen, declare_all
 from lib.stages.pages.similar import row_of
 from lib.utils.kept import Results, forget, keeping
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from lib.data.catalog import Catalog, Categories
     from lib.similarity.support import UsualDistances
     from lib.stages.blends.promise import LabelledSide
-
-FAST = Path("/dev/shm")  # memory, where the machine has it as a folder
 
 
 class LoadedPredictor:
@@ -50,10 +48,10 @@ class LoadedPredictor:
         if experiment.config.multi_label:
             raise UserError("clusters.multi_label: only products of one class each are served")
         self._lock, self._kept = threading.Lock(), Results()
-        parent = FAST if FAST.is_dir() else None
-        self._folder = Path(tempfile.mkdtemp(prefix="predictor-", dir=parent))
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(temporary_folder())
         try:
-            pictures, folder = self._folder / "pictures", self._folder / "artifacts"
+            pictures, folder = temporary / "pictures", temporary / "artifacts"
             target = PredictTarget(pictures, "folders", "loaded", folder)
             self.experiment = replace(experiment, target=target)
             declared = declare_all(self.experiment)
@@ -121,7 +119,7 @@ class LoadedPredictor:
 
     def close(self) -> None:
         """Delete the temporary files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
