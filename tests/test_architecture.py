@@ -47,6 +47,8 @@ COVERED_BY = {
     "lib.config.model": "tests/config/test_schema.py",
     "lib.data.openimages.blocks": "tests/data/openimages/test_tables.py",
     "lib.data.sources.webdataset.tar_kernels": "tests/data/sources/webdataset/test_tar_file.py",
+    "lib.data.sources.parquet.texts": "tests/data/sources/parquet/test_listing.py",
+    "lib.data.sources.parquet.unpack": "tests/data/sources/parquet/test_listing.py",
     "lib.data.texts.tables": "tests/data/texts/test_join.py",
     "lib.config.scenes": "tests/config/test_extremes.py",
     "lib.errors": "tests/test_cli.py",

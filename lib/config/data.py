@@ -26,6 +26,7 @@ WITH_COLUMNS = ("csv", "webdataset", "parquet")  # sources whose products have c
 # Defaults of settings that are not those of the other sources.
 SOURCE_DEFAULTS: dict[str, dict[str, str]] = {
     "webdataset": {"id_column": "", "label_column": "cls", "images_column": ""},
+    "parquet": {"id_column": "", "label_column": "label", "images_column": "image"},
 }
 
 
@@ -41,15 +42,16 @@ class Data:
     sample   a synthetic catalog, which stage 01 generates from [sample]
     openimages  tables of boxes in the schema of Open Images; an image is a product, see [clusters]
     webdataset  tars of samples; the members that share a key are a product, read in place
+    parquet  Parquet or Arrow tables; a column has the images, or names them
     """
 
     source: Literal[
-        "bson", "csv", "folders", "npy", "strokes", "sample", "openimages", "webdataset"
+        "bson", "csv", "folders", "npy", "strokes", "sample", "openimages", "webdataset", "parquet"
     ] = setting("bson", "Kind of files that train and test are.")
     root: NonEmptyStr = setting(".", "Folder of the files below.")
     train: str = setting(
         "train.bson",
-        "File or folder of the labelled products, of webdataset also a pattern such as"
+        "File or folder of the labelled products, of webdataset and parquet also a pattern such as"
         " train-{0000..0012}.tar; empty = composed scenes alone.",
     )
     test: str = setting("test.bson", "The same of the products to classify; empty = none.")
@@ -67,18 +69,18 @@ class Data:
     )
     id_column: EmptyOrStr = setting(
         "product",
-        "CSV column of unique product ids, numbers or text. Of webdataset a member or a key of the"
-        " .json, by default empty = the key of the sample.",
+        "Column of unique product ids, numbers or text. Of webdataset a member or a key of the"
+        " .json; empty, the default of webdataset and parquet = the key, or file and row.",
     )
     label_column: NonEmptyStr = setting(
         "category",
-        "CSV column of labels, such as Men/Tops/Tees. Of webdataset a member or a key of the .json,"
-        " by default cls.",
+        "Column of labels, such as Men/Tops/Tees; default of parquet: label. Of webdataset a member"
+        " or a key of the .json, by default cls.",
     )
     images_column: EmptyOrStr = setting(
         "images",
-        "CSV column of image names. Of webdataset the suffix of the images, by default empty = all"
-        " kinds of pictures.",
+        "Column of image names, of parquet also of images; its default: image. Of webdataset the"
+        " suffix of the images, by default empty = all kinds of pictures.",
     )
     image_separator: Separator = setting("auto", "Between image names; auto: shown by the files.")
     separator: Separator = setting("auto", "Between fields of a CSV; auto: shown by the header.")
@@ -86,7 +88,8 @@ class Data:
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
     text_columns: DistinctStrs = setting(
         (),
-        'Columns of titles and other texts, for models with input = "text"; of csv and webdataset.',
+        'Columns of titles and other texts, for models with input = "text"; not of folders, npy,'
+        " strokes and bson, which have tables beside them.",
     )
     categorical_columns: DistinctStrs = setting(
         (), "Columns of brands and the like, beside the pictures; found as text_columns are."

@@ -22,6 +22,7 @@ def csv_header(data: Data) -> tuple[str, str]:
         "npy": ("path", "category"),
         "strokes": ("key_id", "category"),
         "openimages": ("ImageID", "cluster"),
+        "parquet": (data.id_column or "row", data.label_column),
         "webdataset": (data.id_column or "key", data.label_column),
     }
     return by_source.get(data.source, DEFAULT_HEADER)

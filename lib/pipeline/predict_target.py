@@ -27,13 +27,14 @@ KIND_OF_SUFFIX = {
     ".ndjson": "strokes",
     ".ndjson.gz": "strokes",
     **dict.fromkeys((".tar", ".tar.gz", ".tgz"), "webdataset"),  # a packed one is an error later
+    **dict.fromkeys((".parquet", ".pq", ".arrow", ".feather"), "parquet"),
     **dict.fromkeys(IMAGE_SUFFIXES, "folders"),
 }
-SHARDS = ("webdataset",)  # kinds of which a pattern may name several files
+SHARDS = ("webdataset", "parquet")  # kinds of which a pattern may name several files
 FOLDERS_OF = {"npy", "strokes", *SHARDS}  # kinds of which a folder may hold several files
 ACCEPTED = (
-    "--new takes a .bson, .csv, .npy, .ndjson or .tar file, an image, a folder of images or of"
-    " .npy, .ndjson or .tar files, or a quoted pattern such as 'new-{0..9}.tar'"
+    "--new takes a .bson, .csv, .npy, .ndjson, .tar, .parquet or .arrow file, an image, a folder of"
+    " images or of such files but .bson and .csv, or a quoted pattern such as 'new-{0..9}.tar'"
 )
 SMALL = 16 << 20  # bytes of a file, or of all files of a folder
 MAX_NAME_LENGTH = 40  # characters of the file's name in a slug

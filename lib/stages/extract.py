@@ -2,7 +2,7 @@
 
 work/<name>/extract/sample          the generated catalog, if data.source = "sample"
 work/<name>/extract/scenes          composed scenes with boxes, if scenes.num_images is not 0
-work/<name>/extract/unpacked/<side> compressed drawings, unpacked
+work/<name>/extract/unpacked/<side> compressed drawings, or images of tables, unpacked
 work/<name>/extract/categories      the categories
 work/<name>/extract/train, /test    products and images of each side
 work/<name>/extract/whole/<side>    the same of all products, if data.draw draws some
@@ -40,16 +40,17 @@ from lib.errors import UserError
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, catalog_inputs, depends_on_test
 from lib.pipeline.graph import Graph
+from lib.pipeline.predict_target import SHARDS
 from lib.runtime.workers import num_threads
 from lib.stages.attributes.tables import declare_attributes
 from lib.stages.near_twins import declare_near_twins, groups_of_twins, is_alike
 from lib.stages.openimages.annotations import (
-    annotation_inputs,
     declare_annotations,
     declare_boxes,
     is_annotated,
 )
 from lib.stages.rehearsal.draw import declare_draw, index_name
+from lib.stages.tables.images import declare_images, inputs_of_side
 from lib.stages.texts.tables import declare_texts
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def declare(graph: Graph) -> list[Artifact]:
     if is_annotated(experiment, "train"):
         declare_annotations(graph)
     files = _declare_files(graph)
+    declare_images(graph)
     class_file = _class_file(experiment)
     graph.add(
         "extract/categories",
@@ -75,7 +77,7 @@ def declare(graph: Graph) -> list[Artifact]:
             **read_settings(experiment, class_file),
         },
         files={name: files[name] for name in files if name == class_file},
-        inputs=annotation_inputs(experiment, class_file),
+        inputs=inputs_of_side(experiment, class_file),
     )
     for side in experiment.sides:
         corrections = _corrections(experiment, side)
@@ -87,7 +89,7 @@ def declare(graph: Graph) -> list[Artifact]:
                 **{name: files[name] for name in files if name == side},
                 **({} if corrections is None else {"corrections": corrections}),
             },
-            inputs=["extract/categories", *annotation_inputs(experiment, side)],
+            inputs=["extract/categories", *inputs_of_side(experiment, side)],
             resumable=True,
         )
         if experiment.config.data.draw:
@@ -292,8 +294,8 @@ def build_splits(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 
 def _sides_of_ids(experiment: Experiment) -> tuple[str, ...]:
-    """Only tables and drawings mix numbers and names; other products to classify change nothing."""
-    is_mixed = source_kind(experiment, "train") in ("csv", "strokes", "webdataset")
+    """Those of which ids may mix numbers and names; of others, products to classify change none."""
+    is_mixed = source_kind(experiment, "train") in ("csv", "strokes", *SHARDS)
     return experiment.sides if is_mixed else ("train",)
 
 

@@ -321,3 +321,27 @@ def _hash_file(path: Path) -> ImageHash:
         data = b""
     length = len(data) if len(data) <= MAX_IMAGE_BYTES else 0
     return 0, length, hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def hash_parts(
+    paths: Sequence[Path], file: np.ndarray, offset: np.ndarray, length: np.ndarray
+) -> HashImages:
+    """`Listing.hash_images` for images that are parts of files: file, offset, length int [I]."""
+
+    def hash_images(first: int, last: int) -> list[ImageHash]:
+        hashes: list[ImageHash] = []
+        rows = [values[first:last].tolist() for values in (offset, length)]
+        for start, stop in _runs(file[first:last]):
+            with paths[file[first + start]].open("rb", buffering=0) as source:
+                for place, size in zip(rows[0][start:stop], rows[1][start:stop], strict=True):
+                    data = os.pread(source.fileno(), size, place)
+                    digest = hashlib.md5(data, usedforsecurity=False).digest()
+                    hashes.append((place, len(data), digest))
+        return hashes
+
+    return hash_images
+
+
+def _runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Start and stop of each run of equal values."""
+    return pairwise([0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)])

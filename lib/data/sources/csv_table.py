@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MAX_EXAMPLES = 3  # in a caution
 
 
 @dataclass
-class _Rows:
+class ProductRows:
     """The products of a table, in its order: lists of equal lengths."""
 
     lines: list[int] = field(default_factory=list)
@@ -31,6 +31,7 @@ class _Rows:
     splits: list[str] = field(default_factory=list)
     images: list[list[str]] = field(default_factory=list)  # fields, not yet separated
     joined: int = 0  # rows that continue the product above them
+    trimmed: Counter[str] = field(default_factory=Counter)  # values with outer blanks, by column
 
 
 def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
@@ -45,8 +46,22 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
     and if no product, or no image, can be used.
     """
     corrupt: list[CorruptRecord] = []
-    trimmed: Counter[str] = Counter()
-    rows = _read_products(source, labelled, data, corrupt, trimmed)
+    columns = product_columns(labelled, data)
+    lines = read_rows(source, columns, corrupt, TableFormat(data.encoding, data.separator))
+    rows = read_products(lines, columns, labelled, data, corrupt)
+    return list_files_of_rows(source, rows, "line", labelled, root, data, corrupt)
+
+
+def list_files_of_rows(
+    source: Path,
+    rows: ProductRows,
+    unit: str,
+    labelled: bool,
+    root: Path,
+    data: Data,
+    corrupt: list[CorruptRecord],
+) -> Listing:
+    """List products whose images are named files. unit: of their places; the rest as `list_csv`."""
     separator = SEPARATORS.get(data.image_separator) or _image_separator(root, rows.images)
     images = [
         [name for text in fields for name in _names(text, separator, root)]
@@ -57,15 +72,12 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
         corrupt.append(CorruptRecord(rows.lines[row], 0, f"more than {MAX_IMAGES} images"))
         for values in (rows.lines, rows.keys, rows.labels, rows.groups, rows.splits, images):
             del values[row]
-    if not rows.keys:
-        first = min(corrupt, key=lambda part: part.offset, default=None)
-        what = f"; line {first.offset}: {first.reason}" if first else " after the header"
-        raise UserError(f"{source}: no products{what}")
+    check_products(source, rows, unit, corrupt)
     files = [name for names in images for name in names]
     inside = _names_inside(root, files)
     _check_images_exist(source, root, files)
     return Listing(
-        unit="line",
+        unit=unit,
         location=np.array(rows.lines, np.int64),
         keys=rows.keys,
         labels=rows.labels,
@@ -76,34 +88,41 @@ def list_csv(source: Path, labelled: bool, root: Path, data: Data) -> Listing:
         groups=group_numbers(rows.groups) if data.group_column and labelled else None,
         splits=rows.splits if data.split_column and labelled else None,
         corrupt=corrupt,
-        cautions=_cautions(rows, data, trimmed) + _outside_caution(root, files, inside),
+        cautions=row_cautions(rows, data) + _outside_caution(root, files, inside),
         image_root=root,
     )
 
 
-def _read_products(
-    source: Path,
+def product_columns(labelled: bool, data: Data) -> list[str]:
+    """The columns to read: of ids, of images and, of labelled products, the others that are set."""
+    more = [data.label_column, data.group_column, data.split_column] if labelled else []
+    return [data.id_column, data.images_column, *(column for column in more if column)]
+
+
+def read_products(
+    lines: Iterable[tuple[int, list[str]]],
+    columns: Sequence[str],
     labelled: bool,
     data: Data,
     corrupt: list[CorruptRecord],
-    trimmed: Counter[str],
-) -> _Rows:
-    """The products; appends unusable rows to `corrupt`, and counts values with outer blanks."""
-    columns = [data.id_column, data.images_column]
-    more = [data.label_column, data.group_column, data.split_column] if labelled else []
-    columns += [column for column in more if column]
-    rows = _Rows()
-    form = TableFormat(data.encoding, data.separator)
-    for line, values in read_rows(source, columns, corrupt, form):
+) -> ProductRows:
+    """The products of a table.
+
+    lines: place of each row, and its values of `columns`, those of `product_columns`.
+    corrupt: gets the rows without an id.
+    """
+    rows = ProductRows()
+    others = (data.label_column, data.group_column, data.split_column)
+    for line, values in lines:
         said = dict(zip(columns, (value.strip() for value in values), strict=True))
         key, images = said[data.id_column], said[data.images_column]
-        label, group, split = (said.get(column, "") for column in (more or ("", "", "")))
+        label, group, split = (said.get(c, "") if labelled and c else "" for c in others)
         if not key:
             corrupt.append(CorruptRecord(line, 0, f"no {data.id_column}"))
             continue
         for column, value in zip(columns, values, strict=True):
             if column != data.images_column and value != value.strip():
-                trimmed[column] += 1
+                rows.trimmed[column] += 1
         if _continues(rows, key, label, group, split):
             rows.joined += 1
             rows.labels[-1] = rows.labels[-1] or label
@@ -121,7 +140,17 @@ def _read_products(
     return rows
 
 
-def _continues(rows: _Rows, key: str, label: str, group: str, split: str) -> bool:
+def check_products(
+    source: Path, rows: ProductRows, unit: str, corrupt: Sequence[CorruptRecord]
+) -> None:
+    """Raise UserError if there is no product, naming the first row that cannot be used."""
+    if not rows.keys:
+        first = min(corrupt, key=lambda part: part.offset, default=None)
+        what = f"; {unit} {first.offset}: {first.reason}" if first else " after the header"
+        raise UserError(f"{source}: no products{what}")
+
+
+def _continues(rows: ProductRows, key: str, label: str, group: str, split: str) -> bool:
     """Whether a row belongs to the product above it: the same id, and no other class or group."""
     if not rows.keys or rows.keys[-1] != key:
         return False
@@ -203,10 +232,11 @@ def _check_images_exist(source: Path, root: Path, files: Sequence[str]) -> None:
     )
 
 
-def _cautions(rows: _Rows, data: Data, trimmed: Counter[str]) -> list[str]:
+def row_cautions(rows: ProductRows, data: Data) -> list[str]:
+    """What may be other than meant in a table, one line each."""
     cautions = [
         f"{count} values of {column} have blanks around them, which are cut"
-        for column, count in trimmed.items()
+        for column, count in rows.trimmed.items()
     ]
     if rows.joined:
         cautions.append(

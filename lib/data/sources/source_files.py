@@ -25,9 +25,13 @@ EXPECTED = {
     "strokes": "drawings (ndjson)",
     "openimages": "a table of boxes",
     "webdataset": "a WebDataset tar",
+    "parquet": "a Parquet or Arrow table",
 }
 FOLDERS = ("folders", "npy", "strokes", "openimages", *SHARDS)  # kinds whose path may be a folder
-SHARD_SUFFIXES = {"webdataset": (".tar",)}  # of the files in such a folder
+SHARD_SUFFIXES = {
+    "webdataset": (".tar",),
+    "parquet": (".parquet", ".pq", ".arrow", ".feather"),
+}  # of the files in such a folder
 WELCOME = {"npy": "a numpy array"}
 SAMPLE_FILES = {"train": "train.bson", "test": "test.bson", "categories": "category_names.csv"}
 # Keys of [data] that decide how each kind of source is read: for both sides, and for train alone.
@@ -43,10 +47,12 @@ BOTH_KEYS = {
     "strokes": ("bitmap_size",),
     "openimages": ("images_root",),
     "webdataset": ("id_column", "images_column"),
+    "parquet": ("id_column", "images_column", "images_root", "image_separator"),
 }
 TRAIN_KEYS = {
     "csv": ("label_column", "group_column"),
     "webdataset": ("label_column", "group_column", "split_column"),
+    "parquet": ("label_column", "group_column", "split_column"),
     "npy": ("classes", "max_per_class"),
     "strokes": ("classes", "max_per_class"),
 }
@@ -129,14 +135,21 @@ def needs_unpacking(experiment: Experiment, side: str) -> bool:
     """Whether the files of a side are compressed, or have been unpacked by an earlier call."""
     if source_kind(experiment, side) != "strokes":
         return False
-    unpacked = experiment.path(f"extract/unpacked/{side}")
+    unpacked = unpacked_folder(experiment, side)
     return unpacked.is_dir() or bool(list_packed(source_path(experiment, side)))
+
+
+def unpacked_folder(experiment: Experiment, side: str) -> Path:
+    """Where the files of a side are unpacked, if need be."""
+    return experiment.path(f"extract/unpacked/{side}")
 
 
 def image_path(experiment: Experiment, side: str) -> Path:
     """The file that holds the images, or the folder that their names are relative to."""
     path, kind = source_path(experiment, side), source_kind(experiment, side)
-    if kind == "csv":
+    if kind == "parquet" and any(unpacked_folder(experiment, side).glob("*.images")):
+        return unpacked_folder(experiment, side)
+    if kind in ("csv", "parquet"):
         return _csv_image_root(experiment, side, path)
     if kind == "strokes":
         path = _unpacked_path(experiment, side)
@@ -185,14 +198,19 @@ def checked_shards(experiment: Experiment, side: str) -> list[Path]:
 def list_source(experiment: Experiment, side: str) -> "Listing":
     """The products and images of a source of many files. Raises UserError as its reader does."""
     from lib.data.sources import csv_table, image_folder, numpy_arrays, quickdraw
+    from lib.data.sources.parquet.listing import list_rows
     from lib.data.sources.webdataset.listing import list_samples
 
     kind, data, labelled = source_kind(experiment, side), experiment.config.data, side == "train"
     if kind == "openimages":
         return list_images(experiment, side)
-    if kind == "webdataset":
+    if kind in SHARDS:
         path, root = source_path(experiment, side), image_path(experiment, side)
-        return list_samples(path, checked_shards(experiment, side), root, labelled, data)
+        paths = checked_shards(experiment, side)
+        if kind == "webdataset":
+            return list_samples(path, paths, root, labelled, data)
+        unpacked = unpacked_folder(experiment, side)
+        return list_rows(path, paths, unpacked, labelled, root, data)
     path = checked_path(experiment, side)
     if kind == "csv":
         return csv_table.list_csv(path, labelled, image_path(experiment, side), data)
@@ -268,16 +286,17 @@ def _unpacked_path(experiment: Experiment, side: str) -> Path:
     path = source_path(experiment, side)
     if not needs_unpacking(experiment, side):
         return path
-    folder = experiment.path(f"extract/unpacked/{side}")
+    folder = unpacked_folder(experiment, side)
     return folder / path.name[: -len(".gz")] if path.suffix.lower() == ".gz" else folder
 
 
 def _csv_image_root(experiment: Experiment, side: str, path: Path) -> Path:
     data = experiment.config.data
     if data.images_root:
-        beside_target = path.parent / data.images_root
+        beside_target = root_of_shards(path) / data.images_root
         if _is_target(experiment, side) and beside_target.is_dir():
             return beside_target  # the images came with the new table
         return Path(data.root) / data.images_root
-    images = path.parent / "images"
-    return images if images.is_dir() else path.parent
+    beside = root_of_shards(path)
+    images = beside / "images"
+    return images if images.is_dir() else beside

@@ -115,12 +115,17 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
 
 def own_texts(experiment: Experiment, side: str, columns: Sequence[str]) -> "TextTable | None":
     """The texts that the files of a side have themselves, if they are no CSV."""
+    from lib.data.sources.parquet.texts import table_texts
     from lib.data.sources.webdataset.texts import sample_texts
 
     data, path = experiment.config.data, source_path(experiment, side)
-    if source_kind(experiment, side) not in SHARDS:
+    kind = source_kind(experiment, side)
+    if kind not in SHARDS:
         return None
-    return sample_texts(path, checked_shards(experiment, side), data.id_column, columns)
+    paths = checked_shards(experiment, side)
+    if kind == "parquet":
+        return table_texts(path, paths, data.id_column)
+    return sample_texts(path, paths, data.id_column, columns)
 
 
 def texts_of_side(experiment: Experiment, model: Model, side: str) -> "pa.Table":

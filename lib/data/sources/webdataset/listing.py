@@ -1,6 +1,5 @@
 """A source of WebDataset tars: a sample is a product, and an image is a member, read in place."""
 
-import hashlib
 import os
 import re
 from collections import Counter
@@ -12,7 +11,7 @@ import numpy as np
 
 from lib.config.data import Data
 from lib.data.records import MAX_IMAGES, CorruptRecord
-from lib.data.sources.base import HashImages, ImageHash, Listing, ids_of_keys
+from lib.data.sources.base import Listing, hash_parts, ids_of_keys
 from lib.data.sources.csv_table import group_numbers
 from lib.data.sources.webdataset.samples import Shard, iter_values, read_shard
 from lib.data.sources.webdataset.tar_file import TarScan, map_tar
@@ -72,7 +71,7 @@ def list_samples(
         image_count=np.concatenate(products.image_count),
         files=[os.path.relpath(path, root) for path in paths],
         file=np.concatenate(products.file),
-        hash_images=_hash_members(
+        hash_images=hash_parts(
             paths, *map(np.concatenate, (products.file, products.offset, products.length))
         ),
         product_id=ids_of_keys(products.keys) if data.id_column else None,
@@ -196,31 +195,3 @@ def _image_caution(products: _Products) -> list[str]:
     return [
         f"images are the members {shown}; if some are masks, name the others in data.images_column"
     ]
-
-
-def _hash_members(
-    paths: Sequence[Path], file: np.ndarray, offset: np.ndarray, length: np.ndarray
-) -> HashImages:
-    """`Listing.hash_images` for members: file int32, offset and length int64 [I] of all images."""
-
-    def hash_images(first: int, last: int) -> list[ImageHash]:
-        hashes: list[ImageHash] = []
-        number, descriptor = -1, -1
-        rows = (file[first:last], offset[first:last], length[first:last])
-        try:
-            for of, start, size in zip(*(row.tolist() for row in rows), strict=True):
-                if of != number:
-                    _close(descriptor)
-                    number, descriptor = of, os.open(paths[of], os.O_RDONLY)
-                data = os.pread(descriptor, size, start)
-                hashes.append((start, len(data), hashlib.md5(data, usedforsecurity=False).digest()))
-        finally:
-            _close(descriptor)
-        return hashes
-
-    return hash_images
-
-
-def _close(descriptor: int) -> None:
-    if descriptor >= 0:
-        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Parquet and Arrow tables, with names of image files or the images themselves."""

@@ -1,0 +1,1 @@
+"""Stage 01 of Parquet and Arrow tables."""
