@@ -12,8 +12,7 @@ work/<name>/extract/phash/<side>    perceptual hashes of the images
 work/<name>/extract/sizes/<side>    height and width of the images
 
 `near_twins` declares embeddings, nearest images and near twins; `openimages.annotations` the tree
-of classes, annotations, clusters and boxes of source = "openimages"; `texts.tables` texts, and
-`attributes.tables` attributes.
+of classes, annotations, clusters and boxes; `texts.tables` texts, `attributes.tables` attributes.
 """
 
 import json

@@ -67,7 +67,7 @@ def experiment_of(folder: Path, kind: str) -> Experiment:
         "text_columns": ["title"],
     }
     tree = {"name": "x", "work": str(folder / "work"), "data": data}
-    tree["models"] = {"words": {"input": "text", "n_folds": 5}}
+    tree["models"] = {"words": {"input": "text", "n_folds": 4}}
     return Experiment(from_tree(tree, [], "test"))
 
 
