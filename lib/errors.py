@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class BeingBuilt(UserError):
+    """Another process is building the same artifact."""
+
+
 def one_line(text: str) -> str:
     """A message as it is shown: one line without control characters, cut in its middle if long.
 

@@ -45,7 +45,8 @@ def imported(path: Path) -> Iterator[str]:
 
 def distributions(module: str) -> set[str]:
     """Names of the installed distributions that provide a top-level module."""
-    names = {normalized(name) for name in DISTRIBUTIONS.get(module, [])}
+    # What is not installed has the name of its module, as the packages of an extra do here.
+    names = {normalized(name) for name in DISTRIBUTIONS.get(module, [module])}
     return names | {EQUIVALENT[name] for name in names & set(EQUIVALENT)}
 
 
@@ -57,7 +58,7 @@ def third_party(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "files"),
     [
-        ("lib", ["requirements.txt"]),
+        ("lib", ["requirements.txt", "requirements-cluster.txt"]),
         ("studies", ["requirements.txt"]),
         ("bench", ["requirements.txt", "requirements-dev.txt"]),
         ("tests", ["requirements.txt", "requirements-dev.txt"]),
@@ -72,7 +73,7 @@ def test_every_imported_package_is_pinned(folder, files):
 
 
 def test_every_requirement_has_one_exact_version():
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
         for line in pins(file).values():
             assert re.fullmatch(r"[\w.-]+==[\w.]+", line), f"{file}: {line}"
 
@@ -82,13 +83,17 @@ def test_dependencies_and_extras_are_the_requirement_files():
     assert not optional & set(PROJECT["dependencies"])
     assert {*PROJECT["dependencies"], *optional} == set(pins("requirements.txt").values())
     assert EXTRAS["tensorboard"] == [PACKAGE]  # nothing else needs it, so no file has it
+    assert set(EXTRAS["cluster"]) == set(pins("requirements-cluster.txt").values())
+    assert set(EXTRAS["dev"]) >= set(EXTRAS["cluster"])
     assert set(EXTRAS["dev"]) == set(pins("requirements-dev.txt").values())
 
 
-@pytest.mark.parametrize(("folder", "extra"), [("studies", "studies"), ("lib", "labelling")])
-def test_an_extra_holds_what_its_folder_needs_beyond_the_dependencies(folder, extra):
+@pytest.mark.parametrize(
+    ("folder", "extras"), [("studies", ["studies"]), ("lib", ["labelling", "cluster"])]
+)
+def test_extras_hold_what_their_folder_needs_beyond_the_dependencies(folder, extras):
     core = {normalized(line.split("==")[0]) for line in PROJECT["dependencies"]}
-    named = {normalized(line.split("==")[0]) for line in EXTRAS[extra]}
+    named = {normalized(line.split("==")[0]) for extra in extras for line in EXTRAS[extra]}
     for module in third_party(folder):
         assert distributions(module) & (core | named), f"{folder}/ imports {module}"
 

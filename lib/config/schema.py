@@ -16,6 +16,7 @@ from lib.config.scenes import Scenes
 from lib.config.setting import (
     BatchSize,
     BelowOne,
+    Cluster,
     Distinct,
     DistinctStrs,
     FolderName,
@@ -23,6 +24,7 @@ from lib.config.setting import (
     NonEmptyStr,
     NonNegativeInt,
     NumClasses,
+    PositiveFraction,
     PositiveInt,
     Precision,
     Range,
@@ -73,7 +75,7 @@ class PseudoLabelling:
 
     teacher: str = setting("", "Config of the first round, from this folder; empty = no round.")
     min_precision: Precision = setting(0.97, "Precision that labels by confidence must reach.")
-    loss_weight: Annotated[float, Range(above=0, max=1)] = setting(
+    loss_weight: PositiveFraction = setting(
         0.5, "Weight of a pseudo-labelled image in the loss; a labelled image has 1."
     )
     use_hashes: bool = setting(
@@ -139,9 +141,7 @@ class Stack:
         0, "Rounds without a lower out-of-fold loss after which boosting stops; 0 = never."
     )
     forest_n_estimators: Trees = setting(100, "Trees of random_forest and extra_trees.")
-    learning_rate: Annotated[float, Range(above=0, max=1)] = setting(
-        0.1, "Learning rate of the boosters."
-    )
+    learning_rate: PositiveFraction = setting(0.1, "Learning rate of the boosters.")
     num_leaves: Annotated[int, Range(min=2, max=131_072)] = setting(31, "Most leaves of a tree.")
     min_data_in_leaf: PositiveInt = setting(20, "Rows of a leaf, at least.")
     seed: NonNegativeInt = setting(0, "Added to the experiment's seed.")
@@ -199,6 +199,7 @@ class Run:
     workers: Threads = setting(
         0, "Networks trained side by side on a CPU, one on each GPU; 0 = one a thread."
     )
+    cluster: Cluster = setting("", "Dask scheduler, tcp://host:8786, or local:N; empty = none.")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto is a GPU where there is one.")
     predict_batch_size: BatchSize = setting(
         256, "Images in a batch of prediction; on a CPU at most 32, which take least time."

@@ -100,6 +100,7 @@ PositiveInt = Annotated[int, Range(min=1)]
 NonNegativeInt = Annotated[int, Range(min=0)]
 NonNegativeFloat = Annotated[float, Range(min=0)]
 Fraction = Annotated[float, Range(min=0, max=1)]
+PositiveFraction = Annotated[float, Range(above=0, max=1)]
 BelowOne = Annotated[float, Range(min=0, below=1)]
 Color = Annotated[str, Pattern(r"#[0-9a-fA-F]{6}", "# and six hexadecimal digits")]
 Precision = Annotated[float, Range(min=0.5, below=1)]
@@ -120,6 +121,12 @@ FolderName = Annotated[
     str, Pattern(r"(?!\.{1,2}$)[^/\s](?:[^/]{0,98}[^/\s])?", "the name of a folder, without /")
 ]
 Encoding = Annotated[str, KnownEncoding()]
+Cluster = Annotated[
+    str,
+    Pattern(
+        r"|local:[1-9]\d{0,2}|[a-z]+://\S+", 'empty, "local:N", or an address as tcp://host:8786'
+    ),
+]
 Separator = Literal["auto", "comma", "semicolon", "tab", "pipe"]
 Windows = Annotated[tuple[PositiveInt, ...], Distinct()]
 DistinctStrs = Annotated[tuple[NonEmptyStr, ...], Distinct()]

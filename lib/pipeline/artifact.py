@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lib.errors import UserError
+from lib.errors import BeingBuilt, UserError
 from lib.pipeline.fingerprint import fingerprint
 from lib.pipeline.integrity import check_intact, marked_damage
 from lib.pipeline.manifest import MANIFEST, missing_files, read_manifest, write_manifest
@@ -327,7 +327,7 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             stack.enter_context(file_lock(lock))
         except BlockingIOError:
-            raise UserError(f"{path}: another process is building it; wait for that one") from None
+            raise BeingBuilt(f"{path}: another process is building it; wait for that one") from None
         yield
 
 

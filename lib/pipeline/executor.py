@@ -1,4 +1,4 @@
-"""Build the artifacts of a stage: in order, in worker processes (`worker_gpus`), or on all ranks.
+"""Build the artifacts of a stage: in order, in worker processes, on a cluster, or on all ranks.
 
 On a CPU, several networks that each train on one thread finish far sooner than one after the other
 on all threads: small networks spend much of a step waiting for the slowest thread, and on a busy
@@ -9,6 +9,9 @@ The bytes of a network depend on its number of threads. So that number follows f
 the machine, and how many networks the stage has (`num_shares`), not from how many of them wait: an
 interrupted stage, or one that builds a deleted network again, starts fewer processes, each with
 the threads of the first time.
+
+With `run.cluster` the artifacts of every stage that do not need each other are built by Dask
+workers (`lib/pipeline/cluster`), each with the threads that it has on one machine.
 
 If there are fewer networks than GPUs, torchrun has all GPUs work on each network in turn. Rank 0
 runs the stage. When it reaches an artifact that all ranks build, it broadcasts the call, and the
@@ -32,19 +35,31 @@ from lib.utils.disk_errors import find_os_error
 
 logger = logging.getLogger(__name__)
 
+# Builds artifacts that do not need each other; also told `rebuild`, and how many artifacts their
+# turn has with the fresh ones, as this divides the threads.
+BuildTurn = Callable[[Sequence[Artifact], bool, int], None]
+
 
 def ensure_all(
-    stage: str, artifacts: Sequence[Artifact], run: Run, rebuild: bool, parallel: bool = False
+    stage: str,
+    artifacts: Sequence[Artifact],
+    run: Run,
+    rebuild: bool,
+    parallel: bool = False,
+    on_cluster: bool = False,
 ) -> int:
     """Build the artifacts of a stage that are not fresh; returns how many were built.
 
     stage: its name, for the log. parallel: build those that do not need each other side by side, in
-    worker processes. Frozen artifacts are left alone. Raises what `ensure` raises; builds that run
-    beside the one that fails end first.
+    worker processes. on_cluster: on the workers of `run.cluster`, if it names some. Frozen
+    artifacts are left alone. Raises what `ensure` raises; builds that run beside the one that fails
+    end first.
     """
     to_check = [artifact for artifact in artifacts if not artifact.frozen]
-    if parallel and not workers.is_distributed():
-        built = sum(_ensure_parallel(turn, run, rebuild) for turn in _turns(to_check))
+    if on_cluster and run.cluster:
+        built = _ensure_on_cluster(to_check, run, rebuild, parallel)
+    elif parallel and not workers.is_distributed():
+        built = _ensure_turns(to_check, rebuild, partial(_build_in_pool, run))
     else:
         built = _ensure_in_order(to_check, rebuild)
     counts = f"{built} built, {len(to_check) - built} fresh" if to_check else "nothing to do"
@@ -122,19 +137,52 @@ def _ensure_in_order(artifacts: Sequence[Artifact], rebuild: bool) -> int:
     return sum(ensure(_on_ranks(artifact), rebuild) for artifact in artifacts)
 
 
-def _ensure_parallel(artifacts: Sequence[Artifact], run: Run, rebuild: bool) -> int:
-    waiting = [artifact for artifact in artifacts if not status(artifact).fresh]
-    if not waiting:
-        return 0
+def _ensure_turns(artifacts: Sequence[Artifact], rebuild: bool, build: BuildTurn) -> int:
+    """Build artifacts turn by turn; those of a turn do not need each other."""
+    built = 0
+    for turn in _turns(artifacts):
+        waiting = [artifact for artifact in turn if not status(artifact).fresh]
+        if not rebuild:
+            _check_stale(waiting)
+        if waiting:
+            build(waiting, rebuild, len(turn))
+        built += len(waiting)
+    return built
+
+
+def _build_in_pool(
+    run: Run, artifacts: Sequence[Artifact], rebuild: bool, num_artifacts: int
+) -> None:
+    """Build in worker processes of this machine; with one GPU in this process."""
     gpus = workers.visible_gpus(run)
-    shares = num_shares(len(gpus), workers.num_threads(run), run.workers, len(artifacts))
-    processes = worker_gpus(gpus, shares, len(waiting))
-    if not processes:
-        return _ensure_in_order(artifacts, rebuild)
-    if not rebuild:
-        _check_stale(waiting)
-    _ensure_in_workers(waiting, rebuild, processes, shares)
-    return len(waiting)
+    shares = num_shares(len(gpus), workers.num_threads(run), run.workers, num_artifacts)
+    processes = worker_gpus(gpus, shares, len(artifacts))
+    if processes:
+        _ensure_in_workers(artifacts, rebuild, processes, shares)
+    else:
+        _ensure_in_order(artifacts, rebuild)
+
+
+def _ensure_on_cluster(
+    artifacts: Sequence[Artifact], run: Run, rebuild: bool, parallel: bool
+) -> int:
+    """Build on Dask workers; the threads of a task are those that it has on one machine."""
+    if workers.is_distributed():
+        raise UserError('torchrun and run.cluster exclude each other; set run.cluster = ""')
+    if all(status(artifact).fresh for artifact in artifacts):
+        return 0
+    from lib.pipeline.cluster.client import open_cluster
+
+    environ = {"GLIBC_TUNABLES": workers.MALLOC_TUNABLES} if parallel else {}
+    threads = workers.num_threads(run)
+    with open_cluster(run, artifacts, environ) as cluster:
+
+        def build(waiting: Sequence[Artifact], rebuild: bool, num_artifacts: int) -> None:
+            divided = parallel and not cluster.resources  # a GPU trains one network at a time
+            shares = num_shares(0, threads, run.workers, num_artifacts) if divided else 1
+            cluster.build(waiting, rebuild, shares)
+
+        return _ensure_turns(artifacts, rebuild, build)
 
 
 def _check_stale(artifacts: Sequence[Artifact]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -90,3 +91,31 @@ def log_settings() -> tuple[int, Path | None]:
         else:
             level = handler.level
     return level, file
+
+
+class _Sender(logging.Handler):
+    """Hands every record on: its level, the name of its logger, and its text."""
+
+    def __init__(self, send: Callable[[int, str, str], None]) -> None:
+        super().__init__()
+        self.send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.send(record.levelno, record.name, self.format(record))
+
+
+def send_records(level: int, send: Callable[[int, str, str], None]) -> None:
+    """Hand records of at least `level` to `send`, for `log_record` in another process.
+
+    Replaces what `configure_logging` set up.
+    """
+    tqdm.set_lock(threading.RLock())
+    logger = logging.getLogger(ROOT)
+    logger.handlers[:] = [_Sender(send)]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def log_record(level: int, name: str, text: str) -> None:
+    """Log what another process sent, as if it had happened here."""
+    logging.getLogger(name).log(level, "%s", text)

@@ -30,6 +30,7 @@ SHARED_MEMORY = "/dev/shm"
 OUT_OF_MEMORY = ("out of memory", "bad_alloc", "defaultcpuallocator", "cannot allocate memory")
 
 _share = 1  # into how many shares the threads are divided; this process has one
+_threads = 0  # instead of the cores of this machine, for the process of a cluster
 
 
 def num_threads(run: Run) -> int:
@@ -60,7 +61,7 @@ def _num_shares() -> int:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return _threads or len(os.sched_getaffinity(0))
 
 
 def limit_threads(threads: int) -> None:
@@ -71,6 +72,24 @@ def limit_threads(threads: int) -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
+def take_share(threads: int, shares: int) -> None:
+    """Have this process use one of `shares` of `threads`, whatever its machine has.
+
+    As a process of `process_pool` on a machine with so many cores; call it before libraries that
+    compute are imported.
+    """
+    global _share, _threads
+    limit_threads(threads)
+    _share, _threads = shares, threads
+    # OpenMP alone: results of BLAS may depend on its threads, but must not on the size of a pool.
+    os.environ[OMP] = str(threads_of_share(threads, shares))
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the thread that started it is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def tune_malloc() -> None:
@@ -156,7 +175,7 @@ class _Pool(ProcessPoolExecutor):
 def _init_worker(shares: int, gpus: tuple[str, ...], level: int, file: Path | None) -> None:
     """Set up a process of a pool: it dies with its parent and has its own progress-bar line."""
     global _share
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     configure_logging(level, file)

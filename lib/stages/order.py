@@ -64,7 +64,8 @@ def check_networks(experiment: Experiment) -> None:
     with torch.random.fork_rng(devices=[]):
         for key, table in tables.items():
             try:
-                select_device(config.run, table)
+                if config.run.device == "cpu" or not config.run.cluster:  # the GPU may be elsewhere
+                    select_device(config.run, table)
                 model = table if isinstance(table, Model) else Model(**as_dict(table))
                 shapes = common_shapes(model) if model.aspect.num_clusters else []
                 weights = "none" if model.warm_start else model.weights
@@ -78,7 +79,8 @@ def check_networks(experiment: Experiment) -> None:
 def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int:
     """Build the artifacts of a stage that are not fresh; returns how many were built.
 
-    For a few new products all in this process: a worker imports for longer than it predicts.
+    For a few new products all in this process: a worker imports for longer than it predicts. With
+    `run.cluster` on Dask workers.
     Raises UserError as `lib.pipeline.artifact.ensure`, and before the first two stages as
     `check_networks`.
     """
@@ -87,7 +89,8 @@ def build_stage(stage: ModuleType, experiment: Experiment, rebuild: bool) -> int
     if trains and not all(status(artifact).fresh for artifact in artifacts):
         check_networks(experiment)
     is_small = experiment.target is not None and experiment.target.is_small
-    return ensure_all(stage.NAME, artifacts, run, rebuild, stage.PARALLEL and not is_small)
+    parallel = stage.PARALLEL and not is_small
+    return ensure_all(stage.NAME, artifacts, run, rebuild, parallel, on_cluster=not is_small)
 
 
 def check_frozen(

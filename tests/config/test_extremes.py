@@ -212,6 +212,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "data.id_column": ["", LONG],
         "data.images_column": ["", LONG],
         "data.split_column": [""],
+        "run.cluster": [""],
         "data.classes": [[]],
         "train.segmentation.clusters": [[]],
         "clusters.split": [[], [LONG]],

@@ -1,0 +1,1 @@
+"""Artifacts that Dask workers build (`run.cluster`)."""
