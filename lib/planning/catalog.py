@@ -3,7 +3,7 @@
 The files are indexed as stage 01 does it, into the folder of the run, which does not index again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.pipeline.predict_target import predict_target
+from lib.planning.attribute_columns import attribute_lines, find_attributes
 from lib.planning.columns import decide_columns, encoding_of
 from lib.planning.request import Request
 from lib.planning.text_columns import find_texts
@@ -74,7 +75,7 @@ def look(request: Request) -> Data:
         images = Path(request.images) if request.images else None
         data = decide_columns(path, images, data, given)
         texts = data.text_columns if "text_columns" in given else find_texts(path, data)
-        return replace(data, text_columns=texts)
+        return _with_attributes(path, replace(data, text_columns=texts), given)
     if request.images:
         raise UserError(f"--images {request.images}: {path} is no table, and has its own images")
     if kind == "bson":
@@ -82,6 +83,18 @@ def look(request: Request) -> Data:
         data = replace(data, categories=table)
         if (path.parent / table).is_file():  # else stage 01 says what is missing
             data = replace(data, encoding=encoding_of(path.parent / table, data.encoding))
+    return data
+
+
+def _with_attributes(path: Path, data: Data, given: Set[str]) -> Data:
+    """`data` with the columns of attributes, unless they are among the `given` settings."""
+    categorical, numeric = find_attributes(path, data)
+    if "categorical_columns" not in given:
+        free = [name for name in categorical if name not in data.numeric_columns]
+        data = replace(data, categorical_columns=tuple(free))
+    if "numeric_columns" not in given:
+        free = [name for name in numeric if name not in data.categorical_columns]
+        data = replace(data, numeric_columns=tuple(free))
     return data
 
 
@@ -192,6 +205,7 @@ def lines(data: Data, facts: Facts) -> Sequence[str]:
             f"texts: {', '.join(map(repr, data.text_columns))} train a text model beside the"
             " networks (--set data.text_columns=[] leaves them out)"
         )
+    found += attribute_lines(data)
     if data.encoding != "auto":
         found.append(f"the table is read as {data.encoding}")
     if "test" in facts.products:
