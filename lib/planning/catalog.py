@@ -3,6 +3,7 @@
 The files are indexed as stage 01 does it, into the folder of the run, which does not index again.
 """
 
+import os
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,15 +14,18 @@ import numpy as np
 from lib.config.data import Data
 from lib.config.schema import Config
 from lib.data.aspect.sizes import read_sizes
+from lib.data.sources.source_files import shards_of
 from lib.data.splits import num_folds
 from lib.errors import UserError
 from lib.pipeline.executor import ensure_all
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
-from lib.pipeline.predict_target import predict_target
+from lib.pipeline.predict_target import SHARDS, predict_target
+from lib.pipeline.shards import is_pattern, root_of_shards
 from lib.planning.attribute_columns import attribute_lines, find_attributes
 from lib.planning.columns import decide_columns, encoding_of
 from lib.planning.request import Request
+from lib.planning.shard_columns import decide_shard_columns
 from lib.planning.text_columns import find_texts
 from lib.runtime.workers import num_threads
 from lib.stages import extract
@@ -66,9 +70,9 @@ def look(request: Request) -> Data:
     given = {key.removeprefix("data.") for key in settled if key.startswith("data.")}
     kind: Any = base.data.source if "source" in given else predict_target(request.data).source
     _check_folder(path, kind)
-    data = replace(
-        base.data, source=kind, root=str(path.parent), train=path.name, test=request.test
-    )
+    root = root_of_shards(path) if is_pattern(path) else path.parent
+    train = os.path.relpath(path, root)
+    data = replace(base.data, source=kind, root=str(root), train=train, test=request.test)
     if request.test:
         _check_test(request, kind)
     if kind == "csv":
@@ -76,6 +80,11 @@ def look(request: Request) -> Data:
         data = decide_columns(path, images, data, given)
         texts = data.text_columns if "text_columns" in given else find_texts(path, data)
         return _with_attributes(path, replace(data, text_columns=texts), given)
+    if kind in SHARDS:
+        tests = shards_of(Path(request.test), kind) if request.test else []
+        data = decide_shard_columns(shards_of(path, kind), tests, data, given)
+    if request.images and kind == "parquet":
+        return replace(data, images_root=request.images)
     if request.images:
         raise UserError(f"--images {request.images}: {path} is no table, and has its own images")
     if kind == "bson":
@@ -181,6 +190,8 @@ def lines(data: Data, facts: Facts) -> Sequence[str]:
         "bson": f"BSON, categories in {data.categories}",
         "npy": "arrays, one for each class",
         "strokes": "drawings, a file for each class",
+        "parquet": f"Parquet tables: images {data.images_column!r}, labels {data.label_column!r}",
+        "webdataset": f"WebDataset tars: labels {data.label_column!r}",
     }.get(data.source, data.source)
     found = [
         f"catalog: {what}",

@@ -31,6 +31,7 @@ SMALL = {
     "stages": ["--scale", "0.001", "--trees", "5"],
     "nearest": ["--images", "3000", "--queries", "300"],
     "openimages": ["--boxes", "20000"],
+    "tars": ["--samples", "2000"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }
 

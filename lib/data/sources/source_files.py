@@ -184,12 +184,17 @@ def checked_path(experiment: Experiment, side: str) -> Path:
     return _unpacked_path(experiment, side)
 
 
+def shards_of(path: Path, kind: str) -> list[Path]:
+    """The files that a path of such a kind stands for. Raises UserError if there are none."""
+    return list_shards(path, SHARD_SUFFIXES[kind])
+
+
 def checked_shards(experiment: Experiment, side: str) -> list[Path]:
     """The files of a side that may be several. Raises UserError as `checked_path`."""
     from lib.data.checksum import verify_checksum
 
     kind = source_kind(experiment, side)
-    paths = list_shards(source_path(experiment, side), SHARD_SUFFIXES[kind])
+    paths = shards_of(source_path(experiment, side), kind)
     for path in paths:
         verify_checksum(path, _published(experiment, side))
     return paths

@@ -19,6 +19,7 @@ MODULES = (
     "compiled",
     "openimages",
     "webdataset",
+    "parquet",
 )
 
 

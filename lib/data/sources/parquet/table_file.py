@@ -22,9 +22,12 @@ def read_schema(path: Path) -> pa.Schema:
     """The columns of a file and their types. Raises UserError for a file that is no table."""
     with _reading(path):
         if _magic(path).startswith(PARQUET_MAGIC):
-            return pq.read_schema(path)
-        with _open_arrow(path) as reader:
-            return reader.schema
+            schema = pq.read_schema(path)
+        else:
+            with _open_arrow(path) as reader:
+                schema = reader.schema
+        _ = [str(column) for column in schema]  # raises for a name that is not UTF-8
+        return schema
 
 
 def iter_batches(

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from lib.data.records import CorruptRecord
-from lib.data.sources.webdataset.tar_file import TarScan, iter_members
+from lib.data.sources.webdataset.tar_file import TarScan, forget_pages, iter_members
 
 META = re.compile(r"__[^/]*__($|/)")  # names that are no samples
 JSON = "json"
+SAMPLES_LOOKED_AT = 100
+SAMPLES_BETWEEN = 1 << 15  # calls of `forget_pages`
 MAX_TEXT_BYTES = 16 << 20  # of a member that is read as text
 
 
@@ -102,6 +104,8 @@ def iter_values(
     documents = shard.member_of_sample(JSON).tolist()
     offsets, lengths = shard.offset.tolist(), shard.length.tolist()
     for sample, key in enumerate(shard.keys):
+        if sample % SAMPLES_BETWEEN == 0:
+            forget_pages(mapped)
         try:
             values: list[str | None] = []
             document: dict[str, Any] | None = None
@@ -120,6 +124,19 @@ def iter_values(
             yield values
         except ValueError as error:
             yield str(error)
+
+
+def column_names(shard: Shard, mapped: mmap.mmap | bytes) -> list[str]:
+    """Suffixes of the members, and keys of the member json of the first samples."""
+    names = dict.fromkeys(suffix for suffix in shard.suffixes if suffix != JSON)
+    documents = shard.member_of_sample(JSON)
+    for member in documents[documents >= 0][:SAMPLES_LOOKED_AT].tolist():
+        try:
+            text = _text(mapped, int(shard.offset[member]), int(shard.length[member]))
+            names |= dict.fromkeys(_document(text))
+        except ValueError:  # the index reports it
+            continue
+    return list(names)
 
 
 def _text(mapped: mmap.mmap | bytes, offset: int, length: int) -> str:

@@ -104,6 +104,7 @@ def iter_members(mapped: mmap.mmap | bytes, scan: TarScan) -> Iterator[Members]:
             at, count, code, last = scan_members(data, at, rows)
             if count:
                 yield _members(mapped, rows[:, :count].copy(), scan)
+            forget_pages(mapped)
             if code == END:
                 at = _after_end(mapped, data, at, scan)
             elif code != FULL:
@@ -111,6 +112,12 @@ def iter_members(mapped: mmap.mmap | bytes, scan: TarScan) -> Iterator[Members]:
     finally:  # the mapping closes with the last view of it
         del data
         view.release()
+
+
+def forget_pages(mapped: mmap.mmap | bytes) -> None:
+    """Give the pages of a mapped file back; the page cache of the kernel keeps them."""
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _members(mapped: mmap.mmap | bytes, rows: np.ndarray, scan: TarScan) -> Members:
