@@ -1,7 +1,7 @@
 """Settings of the catalog: where its files are, how they are read, or what is generated."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 from lib.config.setting import (
     MAX_CLASSES,
@@ -134,6 +134,16 @@ class Data:
     def group_column(self) -> str:
         """The column whose equal values stay in one part; empty if there is none."""
         return "" if self.group_by == "alike" else self.group_by
+
+    def of_kind(self, kind: str) -> "Data":
+        """The settings by which new products of another kind of file are read.
+
+        A column that has the default of `source` gets that of `kind`; others are as they are set.
+        """
+        columns: dict[str, Any] = {"id_column": "product", "images_column": "images"}
+        old, new = (columns | SOURCE_DEFAULTS.get(name, {}) for name in (self.source, kind))
+        changed = {c: new[c] for c in columns if getattr(self, c) == old[c]}
+        return replace(self, **changed) if kind != self.source else self
 
 
 @dataclass(frozen=True)

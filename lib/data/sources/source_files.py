@@ -7,6 +7,7 @@ catalog. With `--new PATH`, PATH is the test side, and may be of another kind th
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.config.data import Data
 from lib.config.scenes import DESCRIPTIONS_FILE, HIERARCHY_FILE
 from lib.data.sources.packed_files import PACKED_SUFFIX, list_packed
 from lib.errors import UserError
@@ -93,6 +94,12 @@ def input_path(experiment: Experiment, side: str) -> Path:
     return path / "**" / (f"*{{{suffixes}}}" if "," in suffixes else f"*{suffixes}")
 
 
+def data_of_side(experiment: Experiment, side: str) -> Data:
+    """The settings by which a side is read; new products may be of another kind than train."""
+    data = experiment.config.data
+    return data.of_kind(source_kind(experiment, side)) if _is_target(experiment, side) else data
+
+
 def has_category_table(experiment: Experiment) -> bool:
     """Whether the categories come from a table of their own, not from `train`."""
     return source_kind(experiment, "train") == "bson"
@@ -106,7 +113,7 @@ def checksum_settings(experiment: Experiment, side: str) -> dict[str, Any]:
 
 def read_settings(experiment: Experiment, side: str) -> dict[str, Any]:
     """The part of a manifest that says how a side is read."""
-    kind, data = source_kind(experiment, side), experiment.config.data
+    kind, data = source_kind(experiment, side), data_of_side(experiment, side)
     if side == "categories":
         return {"separator": data.separator, "encoding": data.encoding}
     if kind == "bson":
@@ -206,7 +213,11 @@ def list_source(experiment: Experiment, side: str) -> "Listing":
     from lib.data.sources.parquet.listing import list_rows
     from lib.data.sources.webdataset.listing import list_samples
 
-    kind, data, labelled = source_kind(experiment, side), experiment.config.data, side == "train"
+    kind, data, labelled = (
+        source_kind(experiment, side),
+        data_of_side(experiment, side),
+        side == "train",
+    )
     if kind == "openimages":
         return list_images(experiment, side)
     if kind in SHARDS:

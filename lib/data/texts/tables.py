@@ -33,7 +33,7 @@ def csv_texts(path: Path, id_column: str, form: TableFormat) -> TextTable:
     """The texts of a CSV, also a compressed one (.gz). Raises UserError for a bad header."""
     header = read_header(path, form)
     other = id_column not in header and OTHER_ID_COLUMN in header
-    key_column = OTHER_ID_COLUMN if other else id_column
+    key_column = OTHER_ID_COLUMN if other or not id_column else id_column
 
     def read(
         columns: Sequence[str], corrupt: list[CorruptRecord]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.data.sources.source_files import checked_shards, input_path, source_kind
+from lib.data.sources.source_files import checked_shards, data_of_side, input_path, source_kind
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
@@ -21,7 +21,7 @@ def declare_images(graph: Graph) -> list[Artifact]:
         graph.add(
             name,
             partial(unpack_side, experiment, side),
-            settings={"images_column": experiment.config.data.images_column},
+            settings={"images_column": data_of_side(experiment, side).images_column},
             files={side: input_path(experiment, side)},
             resumable=True,
         )
@@ -45,5 +45,5 @@ def unpack_side(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     """Unpack the images of a side: those of Parquet are compressed and have no offsets."""
     from lib.data.sources.parquet.unpack import unpack_images
 
-    column = experiment.config.data.images_column
+    column = data_of_side(experiment, side).images_column
     return unpack_images(checked_shards(experiment, side), column, folder)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lib.config.model import Model
 from lib.data.sources.source_files import (
     checked_shards,
+    data_of_side,
     input_path,
     source_kind,
     source_path,
@@ -47,7 +48,7 @@ def declare_texts(graph: Graph) -> list[Artifact]:
 
 def table_settings(experiment: Experiment, side: str) -> dict[str, Any]:
     """The settings that the tables of a side are read by."""
-    data, kind = experiment.config.data, source_kind(experiment, side)
+    data, kind = data_of_side(experiment, side), source_kind(experiment, side)
     settings = {key: getattr(data, key) for key in ("id_column", "separator", "encoding")}
     return settings | ({"source": kind} if kind in SHARDS else {})
 
@@ -64,7 +65,7 @@ def open_tables(experiment: Experiment, side: str, columns: Sequence[str]) -> "l
     from lib.data.sources.text_table import TableFormat
     from lib.data.texts.tables import csv_texts
 
-    data, own = experiment.config.data, own_texts(experiment, side, columns)
+    data, own = data_of_side(experiment, side), own_texts(experiment, side, columns)
     form = TableFormat(data.encoding, data.separator)
     paths = check_paths(experiment, side)
     return [*([own] if own else []), *(csv_texts(path, data.id_column, form) for path in paths)]
@@ -91,7 +92,7 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
     from lib.data.texts.join import join_texts
     from lib.stages.read import index_of_side
 
-    data = experiment.config.data
+    data = data_of_side(experiment, side)
     facts = join_texts(
         folder,
         index_of_side(experiment, side),
@@ -118,7 +119,7 @@ def own_texts(experiment: Experiment, side: str, columns: Sequence[str]) -> "Tex
     from lib.data.sources.parquet.texts import table_texts
     from lib.data.sources.webdataset.texts import sample_texts
 
-    data, path = experiment.config.data, source_path(experiment, side)
+    data, path = data_of_side(experiment, side), source_path(experiment, side)
     kind = source_kind(experiment, side)
     if kind not in SHARDS:
         return None

@@ -117,6 +117,13 @@ def test_patterns_of_files_are_indexed_and_their_changes_noticed(tmp_path, kind)
     ensure_all("test", [a for a in artifacts(other) if not a.frozen], other.config.run, False)
     assert images(other, "test") == [jpeg(n, 8, 8) for n in (40, 42, 41)]
 
+    # Of another kind than train, by the columns that are usual there.
+    write_other, suffix_other = KINDS["parquet" if kind == "webdataset" else "webdataset"]
+    write_other(tmp_path / "new", "other", range(50, 52))
+    other = replace(experiment, target=predict_target(f"{tmp_path}/new/other-*.{suffix_other}"))
+    ensure_all("test", [a for a in artifacts(other) if not a.frozen], other.config.run, False)
+    assert images(other, "test") == [jpeg(n, 8, 8) for n in (50, 51)]
+
     write(tmp_path, "train", range(1, 9))
     stale = {a.path.name for a in artifacts(experiment) if not status(a).fresh}
     assert {"categories", "train"} <= stale

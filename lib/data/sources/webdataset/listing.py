@@ -152,12 +152,14 @@ def _check(
     """Raise UserError if no sample can be used, naming what is wrong with most of them."""
     shown = ", ".join(suffix for suffix, _ in products.suffixes.most_common(MAX_SHOWN))
     has = f"; its samples have members {shown}" if shown else ""
-    if not products.image_suffixes:
+    if not products.suffixes:
         first = min(corrupt, key=lambda part: part.offset, default=None)
-        what = f"; byte {first.offset} of {first.reason}" if first and not shown else has
+        what = f"; byte {first.offset} of {first.reason}" if first else ""
+        raise UserError(f"{source}: no sample in it{what}; name tars of samples")
+    if not products.image_suffixes:
         raise UserError(
-            f"{source}: no sample with an image{what}; images end in {' '.join(IMAGE_SUFFIXES)},"
-            " or in what data.images_column says"
+            f"{source}: no sample with an image{has}; images end in {' '.join(IMAGE_SUFFIXES)}, or"
+            " in what data.images_column says"
         )
     if not products.keys:
         first = min(corrupt, key=lambda part: part.offset)

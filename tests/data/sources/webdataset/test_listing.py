@@ -134,7 +134,7 @@ def test_a_column_that_no_sample_has_is_an_error(tmp_path, settings, message):
 def test_what_is_no_tar_is_an_error(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(b"words " * 1000)
-    with pytest.raises(UserError, match="no sample with an image; byte 0 of"):
+    with pytest.raises(UserError, match="no sample in it; byte 0 of"):
         list_samples(path, [path], tmp_path, True, SETTINGS)
 
 
