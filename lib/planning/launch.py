@@ -20,7 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="PATH",
-        help="instead of a config: a .csv or .bson file, or a folder that has one for each class;"
+        help="instead of a config: a .csv, .bson, .tar or .parquet file, or a folder that has"
+        " one for each class;"
         " work/NAME/config.toml is written for it and run",
     )
     add("--test", metavar="PATH", help="with --data: the products to classify")
