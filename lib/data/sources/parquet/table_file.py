@@ -26,7 +26,7 @@ def read_schema(path: Path) -> pa.Schema:
         else:
             with _open_arrow(path) as reader:
                 schema = reader.schema
-        _ = [str(column) for column in schema]  # raises for a name that is not UTF-8
+        _ = schema.names  # raises for a name that is not UTF-8
         return schema
 
 

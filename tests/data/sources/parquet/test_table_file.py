@@ -79,6 +79,16 @@ def test_other_files_are_named(tmp_path, content, words):
         read_schema(tmp_path / "a")
 
 
+def test_a_name_that_is_not_utf8_is_one_clear_line(tmp_path):
+    path = write(tmp_path / "a", "stream")
+    schema = pa.schema([("abcdé", pa.int64())])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema):
+        pass
+    path.write_bytes(path.read_bytes().replace("abcdé".encode(), b"abcd\xff\xfe"))
+    with pytest.raises(UserError, match="a damaged or incomplete table: 'utf-8' codec"):
+        read_schema(path)
+
+
 def test_columns_that_lack_or_are_double_are_named(tmp_path):
     path = write(tmp_path / "a", "parquet")
     with pytest.raises(UserError, match="no column image; it has: a, b"):

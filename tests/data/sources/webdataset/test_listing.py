@@ -59,6 +59,20 @@ def test_the_samples_of_shards_are_products(tmp_path):
         assert not images.corrupt.any()
 
 
+def test_members_of_a_sample_need_not_follow_each_other(tmp_path):
+    members = [(f"k{n}.{i}.jpg", jpeg(3 * n + i, 8, 8)) for i in range(3) for n in (1, 0)]
+    members += [(f"k{n}.cls", b"%d" % n) for n in (0, 1)]
+    path = tmp_path / "a.tar"
+    path.write_bytes(write_tar([(name, content, tarfile.REGTYPE) for name, content in members]))
+    listing = list_samples(path, [path], tmp_path, True, SETTINGS)
+    _, catalog, _ = index_source(tmp_path / "i", tmp_path, tmp_path, listing)
+    assert [catalog.key(row) for row in range(2)] == ["k1", "k0"]
+    assert (catalog.label.tolist(), catalog.image_count.tolist()) == ([1, 0], [3, 3])
+    reader = ByteReader(catalog)
+    assert list(reader.read_many(np.arange(6))) == [jpeg(n, 8, 8) for n in (3, 4, 5, 0, 1, 2)]
+    reader.close()
+
+
 def test_ids_labels_groups_and_parts_come_from_json(tmp_path):
     rows = {f"k{n}": sample(n, kind=f"K{n % 2}", style=n // 2, part="train") for n in range(4)}
     path = write(tmp_path / "a.tar", rows)
