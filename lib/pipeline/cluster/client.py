@@ -108,6 +108,8 @@ class Cluster:
                 for future in _ended(running, present):
                     address, artifact = running.pop(future)
                     error = _error(future, artifact)
+                    if isinstance(error, WorkerKilled):
+                        self._workers(False)  # it may be the scheduler that is gone
                     if isinstance(error, WorkerKilled) and kills[artifact.path] < RETRIES:
                         logger.warning("worker %s was killed; its artifact is tried again", address)
                         kills[artifact.path] += 1

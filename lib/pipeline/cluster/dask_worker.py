@@ -16,11 +16,12 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from distributed import Worker, get_worker
+from distributed import Status, Worker, get_worker
 
 PROJECT = Path(__file__).parents[3]  # the folder that holds `lib`
 BUILDER = "lib.pipeline.cluster.builder"
 CANCEL_SECONDS = 0.5  # between two looks whether a task is still wanted
+ALIVE = (Status.running, Status.paused)
 PYTHON, DASK = "Python", ("dask", "distributed")
 
 
@@ -162,7 +163,8 @@ def _outcome(connection: Connection, worker: Worker, topic: str) -> tuple[str, .
     while True:
         if not connection.poll(CANCEL_SECONDS):
             task = worker.state.tasks.get(key)
-            if task is None or task.state != "executing":  # the script was ended, or is gone
+            is_wanted = task is not None and task.state == "executing"
+            if not is_wanted or worker.status not in ALIVE:  # script or scheduler are gone
                 end_builder()
                 return "UserError", "interrupted"
             continue

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ embed_models = ["a"]
 [features]
 id_windows = [5, 50]
 [stack]
-sources = ["mean", "per_model"]
+sources = ["mean"]
 l2 = ["xgboost", "lightgbm"]
 l3 = ["lgbm_deep"]
 n_estimators = 8
@@ -92,17 +93,24 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def test_a_whole_run_has_the_bytes_and_the_threads_of_one_without_a_cluster(tmp_path, address):
+def test_a_run_has_the_bytes_and_the_threads_of_one_without_a_cluster(tmp_path, address):
+    """Stage 01 is built once: workers of another kind of stage import all libraries again."""
     (tmp_path / "tiny.toml").write_text(TINY)
-    found = []
-    for name, cluster in (("one machine", ""), ("cluster", address)):
+
+    def run_stages(name: str, *stages: str, cluster: str = "") -> str:
         options = [f"--set=work={tmp_path / name}", f"--set=run.cluster={cluster}"]
-        result = run_all("--config", str(tmp_path / "tiny.toml"), *options)
+        result = run_all("--config", str(tmp_path / "tiny.toml"), *options, stages=stages)
         assert result.returncode == 0, result.stderr
-        found.append(digests(tmp_path / name))
-        assert "2 workers: 2 tasks run" in result.stderr or not cluster
-    assert found[0] == found[1]
-    assert len(found[0]) > 40
+        return result.stderr
+
+    run_stages("alone", "extract")
+    shutil.copytree(tmp_path / "alone", tmp_path / "cluster")
+    rest = ("train", "predict", "features", "stack", "submit")
+    run_stages("alone", *rest)
+    assert "2 workers: 2 tasks run" in run_stages("cluster", *rest, cluster=address)
+    expected = digests(tmp_path / "alone")
+    assert digests(tmp_path / "cluster") == expected
+    assert len(expected) > 30
     assert not list(tmp_path.rglob(".cluster*"))
 
 
