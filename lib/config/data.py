@@ -88,8 +88,8 @@ class Data:
     images_root: str = setting("", "Folder of the images; empty = ./images, or the CSV's folder.")
     text_columns: DistinctStrs = setting(
         (),
-        'Columns of titles and other texts, for models with input = "text"; not of folders, npy,'
-        " strokes and bson, which have tables beside them.",
+        'Columns of titles and other texts, for models with input = "text"; not of folders, npy'
+        " and strokes, which have tables beside them.",
     )
     categorical_columns: DistinctStrs = setting(
         (), "Columns of brands and the like, beside the pictures; found as text_columns are."

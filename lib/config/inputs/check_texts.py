@@ -6,6 +6,7 @@ from lib.config.data import WITH_COLUMNS, Data
 from lib.config.schema import Config
 
 COLUMNS = ("text_columns", "categorical_columns", "numeric_columns")
+WITH_VALUES = (*WITH_COLUMNS, "bson")  # sources whose products have values of their own
 FOLDER = "attributes"  # of feature tables, beside those of the models
 
 
@@ -52,7 +53,7 @@ def _source_problems(data: Data, key: str) -> Iterator[str]:
     if data.source in ("sample", "openimages"):
         yield f"data.{key}: products of source = {data.source!r} have no texts; leave it out"
     for side, path in (("train", data.train), ("test", data.test)):
-        if path and data.source not in WITH_COLUMNS and not getattr(data, f"{side}_texts"):
+        if path and data.source not in WITH_VALUES and not getattr(data, f"{side}_texts"):
             yield (
                 f"data.{key}: source = {data.source!r} has no columns; name a CSV of ids and"
                 f" texts in data.{side}_texts"

@@ -22,6 +22,7 @@ from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.pipeline.predict_target import SHARDS
+from lib.runtime.workers import num_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,10 +118,20 @@ def build_texts(experiment: Experiment, side: str, folder: Path) -> dict[str, An
 def own_texts(experiment: Experiment, side: str, columns: Sequence[str]) -> "TextTable | None":
     """The texts that the files of a side have themselves, if they are no CSV."""
     from lib.data.sources.parquet.texts import table_texts
+    from lib.data.sources.text_table import TableFormat, read_header
     from lib.data.sources.webdataset.texts import sample_texts
+    from lib.data.texts.documents import document_texts
 
     data, path = data_of_side(experiment, side), source_path(experiment, side)
     kind = source_kind(experiment, side)
+    if kind == "bson":
+        form = TableFormat(data.encoding, data.separator)
+        beside = {
+            name for table in check_paths(experiment, side) for name in read_header(table, form)
+        }
+        if beside.issuperset(columns):  # the documents need no further scan
+            return None
+        return document_texts(path, columns, num_threads(experiment.config.run))
     if kind not in SHARDS:
         return None
     paths = checked_shards(experiment, side)

@@ -4,6 +4,7 @@ from lib.config.load import load
 from lib.errors import UserError
 
 CSV = ["data.source=csv", "data.train=a.csv", "data.test=b.csv", 'data.text_columns=["title"]']
+FOLDERS = ["data.source=folders"]
 TEXT = ['models.a.input="text"']
 
 
@@ -31,18 +32,19 @@ def problem(folder, *overrides: str) -> str:
         ([*CSV, 'models.a.text.columns=["title"]'], 'for a model with input = "text"'),
         ([*CSV, "data.label_column=title"], "'title' is data.label_column"),
         (["data.train_texts=t.csv"], "data.train_texts: name the columns to read in data.text_co"),
-        (['data.text_columns=["title"]'], "ids and texts in data.train_texts"),
+        (['data.text_columns=["title"]'], ""),
+        ([*FOLDERS, 'data.text_columns=["title"]'], "ids and texts in data.train_texts"),
         (
-            ['data.text_columns=["title"]', "data.train_texts=t.csv"],
+            [*FOLDERS, 'data.text_columns=["title"]', "data.train_texts=t.csv"],
             "ids and texts in data.test_texts",
         ),
-        (
-            ['data.text_columns=["title"]', "data.train_texts=t.csv", "data.test="],
-            "",
-        ),
+        ([*FOLDERS, 'data.text_columns=["title"]', "data.train_texts=t.csv", "data.test="], ""),
         (["data.source=csv", 'data.categorical_columns=["b"]', 'data.numeric_columns=["p"]'], ""),
         ([*CSV, 'data.numeric_columns=["category"]'], "data.numeric_columns: 'category' is data.l"),
-        (['data.categorical_columns=["b"]'], "data.categorical_columns: source = 'bson' has no"),
+        (
+            [*FOLDERS, 'data.categorical_columns=["b"]'],
+            "data.categorical_columns: source = 'folders' has no",
+        ),
         (
             ["data.source=csv", 'data.categorical_columns=["p"]', 'data.numeric_columns=["p"]'],
             "'p' is in data.categorical_columns too",

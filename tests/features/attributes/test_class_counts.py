@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.features.attributes.class_counts import SMOOTHING, ClassCounts, count_classes
@@ -25,6 +25,7 @@ def counts_of(seed: int) -> tuple[ClassCounts, tuple[np.ndarray, ...]]:
     return count_classes(*products, VALUES + 1, CLASSES), products
 
 
+@settings(max_examples=40)
 @given(seeds)
 def test_shares_and_counts_are_those_of_a_loop_over_products(seed):
     counts, (value, label, mask, fold) = counts_of(seed)

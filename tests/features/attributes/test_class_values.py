@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.features.attributes import class_values as module
@@ -23,6 +23,7 @@ def spread(values: np.ndarray) -> float:
     return (high - low) / module.IQR_OF_NORMAL
 
 
+@settings(max_examples=40)
 @given(seeds)
 def test_shares_below_and_distances_are_those_of_a_loop_over_products(seed):
     value, label, mask, fold = random_products(seed)

@@ -1,4 +1,4 @@
-"""BSON catalogs: scanned, indexed, and their images decoded."""
+"""BSON catalogs: scanned, indexed, their texts read and their images decoded."""
 
 import random
 from pathlib import Path
@@ -11,9 +11,11 @@ from lib.data.byte_reader import ByteReader
 from lib.data.decoding.decode import decode_image
 from lib.data.decoding.undecodable import UndecodableError
 from lib.data.sources.bson_file import index_bson
+from lib.data.texts.documents import document_texts
 from tests.conftest import jpeg, product
 from tests.fuzz.family import Family, clear, write
 
+TEXTS = ["s", "f", "n", "r"]
 CATEGORIES = [10, 20, 1 << 40]
 
 
@@ -45,11 +47,13 @@ def prepare(inside: Path) -> None:
 
 
 def read(data: bytes, inside: Path) -> str | None:
-    """Index the file as stage 01 does, and read its images."""
+    """Index the file as stage 01 does, and read its texts and images."""
     source, folder = write(inside / "train.bson", data), clear(inside / "index")
     categories = catalog.read_categories(inside / "categories")
     facts = index_bson(folder, source, categories, len(data) % 2 == 0, 1.0, 1)
     indexed = catalog.read_catalog(folder, source)
+    texts = document_texts(source, TEXTS)
+    assert len(list(texts.read(TEXTS, corrupt := []))) + len(corrupt) >= len(indexed.product_id)
     reader = ByteReader(indexed)
     try:
         for image in reader.read_many(np.arange(min(8, len(indexed.offset)))):
