@@ -201,9 +201,9 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
     "empty is none or all, as its meaning says": {
         "data.test": ["", LONG],
         "data.images_root": ["", LONG],
-        "data.text_columns": [[]],
-        "data.categorical_columns": [[]],
-        "data.numeric_columns": [[]],
+        "data.text_columns": [[], [LONG]],
+        "data.categorical_columns": [[], [LONG]],
+        "data.numeric_columns": [[], [LONG]],
         "data.train_texts": [""],
         "data.test_texts": [""],
         "train.text.columns": [[]],
