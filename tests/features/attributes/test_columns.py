@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config.schema import Features
@@ -36,6 +36,7 @@ def columns_of(tables: AttributeTables, products: np.ndarray) -> np.ndarray:
     return np.column_stack([*columns.values(), tables.proposals(3)[rows]])
 
 
+@settings(max_examples=40)
 @given(seeds, st.sampled_from(["fit", "holdout", "locked"]))
 def test_labels_of_a_fold_and_of_locked_products_reach_no_row_of_theirs(seed, part):
     rng = np.random.default_rng(seed)
