@@ -156,7 +156,7 @@ class Blend:
 
     submit: Literal["fitted", "simple", "published"] = setting(
         "fitted",
-        "Fitted weights of networks and boosters, a plain mean of boosters, or the 5th place's.",
+        "Fitted weights, a plain mean of all boosters, or the weights of the 5th place.",
     )
     method: Literal["greedy", "convex", "selected", "shrunk"] = setting(
         "selected",

@@ -237,7 +237,7 @@ def read_candidates(experiment: Experiment, part: str) -> CandidateRows:
 
 
 def all_members(experiment: Experiment) -> list[Member]:
-    """The members of the fitted blend: the networks of every model, then `all_boosters`."""
+    """The networks of every model, then `all_boosters`."""
     networks = [Member(name, "l1", "network") for name in experiment.config.classifiers]
     return networks + all_boosters(experiment)
 

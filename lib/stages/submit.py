@@ -131,12 +131,14 @@ def _artifacts_of(graph: Graph, folder: str) -> list[str]:
 
 
 def fit_blend(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Fit the weights of all members on out-of-fold scores."""
+    """Fit the weights of the members on out-of-fold scores."""
     from lib.stacking import blend
-    from lib.stages.read import all_members, read_candidates, read_scores
+    from lib.stages.blends.scores import members_to_fit
+    from lib.stages.read import read_candidates, read_scores
 
-    config, members = experiment.config, all_members(experiment)
+    config = experiment.config
     rows = read_candidates(experiment, config.stack_part)
+    members = members_to_fit(experiment, rows)
     scores = [read_scores(experiment, member, config.stack_part) for member in members]
     weights = blend.fit_weights(
         scores, rows.product, rows.target, rows.fold, config.blend.method, config.blend.greedy_steps

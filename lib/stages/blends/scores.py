@@ -13,10 +13,13 @@ from lib.stages.read import (
     CandidateRows,
     Member,
     all_boosters,
+    all_members,
     read_candidates,
     read_scores,
 )
 from lib.utils.groups import group_normalize
+
+FEW = 1_000  # products that train boosters; fewer may teach them less than the networks know
 
 
 class BlendScores(NamedTuple):
@@ -24,6 +27,17 @@ class BlendScores(NamedTuple):
 
     rows: CandidateRows
     score: np.ndarray
+
+
+def members_to_fit(experiment: Experiment, rows: CandidateRows) -> list[Member]:
+    """The members that the fitted blend weighs: the boosters; of few products the networks too.
+
+    rows: those that train the boosters. Of many products boosters know what the networks say, and
+    weights that are fitted by log loss would prefer a network to boosters of few trees, whose
+    probabilities are flat though their order is better.
+    """
+    few = len(np.unique(rows.product)) < FEW
+    return all_members(experiment) if few else all_boosters(experiment)
 
 
 def blend_names(experiment: Experiment) -> list[str]:

@@ -12,6 +12,7 @@ from lib.stages.blends.scores import (
     best_member,
     blend_names,
     fitted_weights,
+    members_to_fit,
     scores_of_blend,
     submitted_scores,
 )
@@ -64,6 +65,13 @@ def test_the_fitted_blend_uses_the_fitted_weights_and_no_other_member(experiment
     )
     scores = scores_of_blend(experiment, "fitted", "locked")
     np.testing.assert_allclose(shares(scores), expected, rtol=1e-5)
+
+
+def test_networks_are_members_where_few_products_train_the_boosters(experiment, monkeypatch):
+    rows = read_candidates(experiment, "fit")
+    assert members_to_fit(experiment, rows) == all_members(experiment)
+    monkeypatch.setattr("lib.stages.blends.scores.FEW", len(set(rows.product.tolist())))
+    assert members_to_fit(experiment, rows) == all_boosters(experiment)
 
 
 def test_the_published_blend_needs_its_members(experiment):
