@@ -66,9 +66,13 @@ def make_plan(request: Request, rebuild: bool = False) -> None:
 def measure_speeds(
     experiment: Experiment, request: Request, facts: catalog.Facts
 ) -> dict[int, Speed]:
-    """The speed of the network on this machine by the pixels of its input, said in lines."""
+    """The speed of the network on this machine by the pixels of its input, said in lines.
+
+    An input of more than `presets.MOST_TIMED` pixels has the speed of the largest that is timed.
+    """
     trained = {p.area: p for p in presets.plans(facts) if p.is_trained}
-    models = {area: network_of(request, chosen, facts) for area, chosen in trained.items()}
+    timed = {area for area in trained if area <= max(presets.MOST_TIMED, min(trained))}
+    models = {area: network_of(request, trained[area], facts) for area in sorted(timed)}
     most = max(model.n_folds for model in models.values())
     shares, speeds = rates.shares_of(experiment, most), {}
     measured = rates.measure(experiment, list(models.values()), most)
@@ -79,7 +83,8 @@ def measure_speeds(
             "%s at %dx%d pixels: trains %.0f images/s, predicts %.0f, in each of %d processes",
             *(model.arch, height, width, rate.body, rate.head, shares),
         )
-    return speeds
+    largest = speeds[max(timed)]
+    return {area: speeds.get(area, largest) for area in trained}
 
 
 def network_of(request: Request, chosen: presets.Plan, facts: catalog.Facts) -> Model:

@@ -10,12 +10,12 @@ import pytest
 from tests.conftest import ROOT
 
 SMALL = {
-    "index": ["--products", "3000"],
+    "index": ["--products", "1000"],
     "reader": ["--products", "40", "--hot-products", "100", "--cold-products", "8000"],
     "ranking": ["--scale", "0.002"],
     "columns": ["--scale", "0.001"],
-    "boosters": ["--rows", "3000", "--trees", "3", "--predict-trees", "5", "--threads", "1"],
-    "neighbours": ["--num-references", "2000", "--num-queries", "200"],
+    "boosters": ["--rows", "3000", "--trees", "2", "--predict-trees", "2", "--threads", "1"],
+    "neighbours": ["--num-references", "1000", "--num-queries", "100"],
     "train": [
         "--arch",
         "small",

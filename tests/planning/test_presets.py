@@ -4,14 +4,14 @@ import pytest
 
 from lib.config.load import from_tree
 from lib.planning import presets
-from lib.planning.presets import areas, crop_of, full_epochs, networks, plans, settings
+from lib.planning.presets import AREAS, areas, crop_of, full_epochs, networks, plans, settings
 
 
 def test_inputs_of_tiny_and_of_large_images(fashion, luma):
-    assert list(areas(fashion)) == [2_700, 6_100, 10_800]
+    assert list(areas(fashion, AREAS)) == [2_700, 6_100, 10_800]
     assert crop_of(fashion, 10_800) == (120, 90)
-    assert list(areas(luma)) == [2_700, 6_100, 12_000]
-    assert list(areas(replace(luma, height=28, width=28))) == [2_700, 4_096]
+    assert list(areas(luma, AREAS)) == [2_700, 6_100, 12_000, 25_600, 50_176]
+    assert list(areas(replace(luma, height=28, width=28), AREAS)) == [2_700, 4_096]
     assert crop_of(replace(luma, height=1000, width=10), 10_000) == (142, 70)
     assert crop_of(replace(luma, height=0, width=0), 6_400) == (80, 80)
 
@@ -56,7 +56,7 @@ def test_without_weights_on_the_machine_a_small_network_trains(fashion, monkeypa
         assert (config.models["network"].weights, config.backbones) == ("none", {})
 
 
-@pytest.mark.parametrize("key", ["EPOCHS", "AREAS"])
+@pytest.mark.parametrize("key", ["EPOCHS", "AREAS", "FROZEN_AREAS"])
 def test_more_work_earns_more(key):
     table = getattr(presets, key)
     assert [table[name] for name in sorted(table)] == sorted(table.values())

@@ -704,7 +704,7 @@ def test_artifacts_of_new_products_depend_on_no_setting_of_the_test_side(trained
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.bson", "no such file or folder; --new takes a .bson, .csv, .npy or .ndjson"),
+        ("none.bson", "no such file or folder; --new takes a .bson, .csv,"),
         ("", "--new takes a .bson"),
         ("empty.bson", "the file is empty"),
         ("words.txt", "unknown kind of file"),

@@ -30,9 +30,9 @@ name = "tiny"
 [data]
 source = "sample"
 [sample]
-train_products = 120
-test_products = 20
-num_classes = 5
+train_products = 60
+test_products = 10
+num_classes = 3
 image_size = 32
 [split]
 locked = 0.2
@@ -43,7 +43,7 @@ weights = "none"
 resize = [32, 32]
 crop = [28, 28]
 head_only_epochs = 0
-epochs = 2
+epochs = 1
 n_folds = 2
 [models.a]
 [predict]
@@ -52,9 +52,9 @@ embed_models = ["a"]
 id_windows = [5, 50]
 [stack]
 sources = ["mean"]
-l2 = ["xgboost", "lightgbm"]
-l3 = ["lgbm_deep"]
-n_estimators = 8
+l2 = ["lightgbm", "xgboost"]
+l3 = []
+n_estimators = 4
 [run]
 threads = 1
 report = false
@@ -64,9 +64,16 @@ report = false
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A scheduler with two workers, each a process that is started again when it is killed."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=60
-    ) as cluster:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GLIBC_TUNABLES", raising=False)  # other tests of this process set it
+        cluster = distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=60,
+        )
+    with cluster:
         yield cluster.scheduler_address
 
 
@@ -94,7 +101,7 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 def test_a_run_has_the_bytes_and_the_threads_of_one_without_a_cluster(tmp_path, address):
-    """Stage 01 is built once: workers of another kind of stage import all libraries again."""
+    """Stages 02 and 05, which have most tasks: for each, workers import all libraries again."""
     (tmp_path / "tiny.toml").write_text(TINY)
 
     def run_stages(name: str, *stages: str, cluster: str = "") -> str:
@@ -105,12 +112,13 @@ def test_a_run_has_the_bytes_and_the_threads_of_one_without_a_cluster(tmp_path, 
 
     run_stages("alone", "extract")
     shutil.copytree(tmp_path / "alone", tmp_path / "cluster")
-    rest = ("train", "predict", "features", "stack", "submit")
-    run_stages("alone", *rest)
-    assert "2 workers: 2 tasks run" in run_stages("cluster", *rest, cluster=address)
+    run_stages("alone", "train", "predict", "features", "stack")
+    assert "2 workers: 2 tasks run" in run_stages("cluster", "train", cluster=address)
+    run_stages("cluster", "predict", "features")
+    run_stages("cluster", "stack", cluster=address)
     expected = digests(tmp_path / "alone")
     assert digests(tmp_path / "cluster") == expected
-    assert len(expected) > 30
+    assert len(expected) > 20
     assert not list(tmp_path.rglob(".cluster*"))
 
 

@@ -57,6 +57,7 @@ def call(config: str, catalog: Path, work: Path, settings: tuple[str, ...], *mor
 PUBLISHED = (
     "models={folds={arch='small',n_folds=2},once={arch='small',n_folds=1,head='wide',head_rank=4}}",
     "stack.l2=['lightgbm']",
+    "stack.l3=['xgboost','lgbm_deep','lgbm_extra']",
 )
 BEST = (
     "models={net={arch='small',n_folds=2}}",
