@@ -10,11 +10,12 @@ from lib.config.schema import Config
 from lib.config.setting import settings_of
 from lib.planning.catalog import Facts
 from lib.planning.costs import Speed, stage_seconds
-from lib.planning.presets import Plan, add_text_model, crop_of, plans, settings
+from lib.planning.presets import MOST_TIMED, Plan, add_text_model, crop_of, plans, settings
 from lib.planning.request import Request
 from lib.stages.rehearsal.estimate import duration
 
 NEARLY = 1.0  # points that quality "good" may be below the best plan in time
+LONG = 2 * 3600  # seconds of a plan that nobody has limited
 ROUNDING = 1e-6  # of sums of points
 MARGIN = 0.85  # of the time that is planned for: machines have other work too
 
@@ -42,7 +43,8 @@ def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent:
 
     For `run.quality` "good" the points need not be the most by NEARLY, for "fast" by any number.
     speed_of: the measured speed of a plan's network. spent: seconds since the call. Without a time
-    limit every plan is in time. Where none is, the shortest.
+    limit every plan is in time, but large inputs only if all ends within LONG: nobody has asked to
+    wait for days. Where no plan is in time, the shortest.
     """
     limit, quality = request.base.run.time_limit, request.base.run.quality
     choices = [
@@ -50,7 +52,7 @@ def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent:
     ]
     in_time = [choice for choice in choices if choice.total <= MARGIN * limit]
     if not limit:
-        in_time = choices
+        in_time = [c for c in choices if c.plan.area <= MOST_TIMED or c.total <= LONG]
     if not in_time or quality == "fast":
         return min(in_time or choices, key=lambda choice: choice.total)
     most = max(choice.plan.points for choice in in_time)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lib.config.data import Data
-from lib.planning.plan import MARGIN, NEARLY, choose, lines
+from lib.planning.plan import LONG, MARGIN, NEARLY, choose, lines
 from lib.planning.presets import crop_of
 from lib.planning.request import make_request
 from tests.planning.conftest import speed_of
@@ -39,6 +39,20 @@ def test_without_a_limit_the_plan_has_most_points(tmp_path, fashion):
     assert (config.data.label_column, config.data.source) == ("kind", "csv")
     assert config.models["network"].crop == (120, 90)
     assert "ends after" in lines(choice, fashion, 0)[1]
+
+
+def test_without_a_limit_large_inputs_are_for_runs_of_hours_and_not_of_days(
+    tmp_path, fashion, luma
+):
+    few = choice_of(tmp_path, luma)
+    assert (few.plan.area, few.plan.is_trained) == (50_176, True)
+    photographs = replace(fashion, height=500, width=500)
+    many = choice_of(tmp_path, photographs)
+    assert many.total <= LONG
+    assert many.plan.area >= 12_000
+    millions = replace(photographs, images={"train": 3_000_000}, products={"train": 2_000_000})
+    assert choice_of(tmp_path, millions).plan.area == 12_000
+    assert choice_of(tmp_path, photographs, "40h").plan.area == 50_176
 
 
 def test_a_short_time_has_a_frozen_network_alone(tmp_path, fashion):
