@@ -203,11 +203,11 @@ def test_a_stale_artifact_stops_a_stage_before_any_build(tmp_path, run):
 def test_a_worker_without_the_folder_is_found_before_anything_is_built(tmp_path, run):
     folder = os.open(tmp_path, os.O_RDONLY)
     number = fcntl.fcntl(folder, fcntl.F_DUPFD, 900)  # a way to the folder that only we have
-    artifact = Artifact(Path(f"/proc/self/fd/{number}/work/a"), builds.write_process)
+    artifact = Artifact(Path(f"/proc/self/fd/{number}/folder/a"), builds.write_process)
     with pytest.raises(UserError, match=r"worker tcp://.*No such file.*it needs the same folders"):
         build([artifact], run)
-    assert list(tmp_path.iterdir()) == [tmp_path / "work"]
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+    assert list((tmp_path / "folder").iterdir()) == []
     os.close(number)
     os.close(folder)
 
