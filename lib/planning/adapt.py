@@ -28,12 +28,13 @@ from lib.planning.presets import (
 )
 from lib.planning.rates import Rates
 from lib.planning.request import CONFIG, read_plan
+from lib.stages.order import STAGES
 from lib.stages.rehearsal.estimate import duration
 from lib.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("extract", "train", "predict", "features", "stack", "submit")
+NAMES = [stage.NAME for stage in STAGES]
 FOLDERS = {"train": "cnn", "predict": "predictions", "stack": "stack"}  # of what stages build
 TRUSTED = 20.0  # seconds of finished stages that tell how slow the machine is
 
@@ -65,7 +66,7 @@ def adapt_plan(experiment: Experiment, stage: str, seconds: float, taken: dict[s
 
     def end(option: Option) -> float:
         left = stage_seconds(option.config, facts, speed)
-        return seconds + slower * sum(left[name] for name in STAGES[STAGES.index(stage) :])
+        return seconds + slower * sum(left[name] for name in NAMES[NAMES.index(stage) :])
 
     begun = {name for name, folder in FOLDERS.items() if experiment.path(folder).exists()}
     choices = sorted(options(config, facts, begun), key=lambda option: option.lost)

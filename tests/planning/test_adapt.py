@@ -7,11 +7,10 @@ import pytest
 from lib.config.load import load
 from lib.config.write import to_toml
 from lib.pipeline.experiment import Experiment
-from lib.planning.adapt import STAGES, options, slowdown
+from lib.planning.adapt import NAMES, options, slowdown
 from lib.planning.costs import stage_seconds
 from lib.planning.launch import adapt_config
 from lib.planning.request import CONFIG, make_request, write_plan
-from lib.stages import order
 from tests.planning.conftest import speed_of
 from tests.planning.test_plan import choice_of
 
@@ -35,17 +34,13 @@ def planned(tmp_path, fashion):
 def adapt(planned, stage, slower=1.0):
     """Adapt at the start of a stage, after all before it took `slower` times as expected."""
     experiment, expected = planned
-    before = {name: slower * expected[name] for name in STAGES[: STAGES.index(stage)]}
+    before = {name: slower * expected[name] for name in NAMES[: NAMES.index(stage)]}
     path = experiment.folder / CONFIG
     late = adapt_config(experiment, str(path), stage, 30 + sum(before.values()), before)
     return late, load(path)
 
 
-def test_stages_are_those_of_the_pipeline():
-    assert [stage.NAME for stage in order.STAGES] == list(STAGES)
-
-
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", NAMES)
 def test_a_run_that_is_in_time_keeps_its_plan(planned, stage):
     text = (planned[0].folder / CONFIG).read_text()
     assert adapt(planned, stage) == (False, planned[0].config)
@@ -66,7 +61,7 @@ def test_a_late_run_gives_up_what_costs_least_points_and_ends_in_time(
     height, width = before.models["network"].crop
     left = stage_seconds(after, fashion, speed_of(height * width))
     spent = 30 + slower * (expected["extract"] + expected["train"])
-    end = spent + slower * sum(left[name] for name in STAGES[2:])
+    end = spent + slower * sum(left[name] for name in NAMES[2:])
     assert end <= 60 * LIMIT
     (record,) = caplog.records
     assert "the run is late" in record.getMessage()
