@@ -1,6 +1,6 @@
 """Settings of the catalog: where its files are, how they are read, or what is generated."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from lib.config.setting import (
@@ -23,6 +23,7 @@ from lib.config.setting import (
 )
 
 WITH_COLUMNS = ("csv", "webdataset", "parquet")  # sources whose products have columns of values
+LEAST_SIZE_OF_WORDS = 96  # pixels of a generated image whose words can be read
 # Defaults of settings that are not those of the other sources.
 SOURCE_DEFAULTS: dict[str, dict[str, str]] = {
     "webdataset": {"id_column": "", "label_column": "cls", "images_column": ""},
@@ -178,3 +179,34 @@ class Sample:
         40, "Mean length of a run of ids from one seller, with few classes."
     )
     difficulty: Fraction = setting(0.5, "From 0, clean drawings, to 1, hardly legible ones.")
+    title_missing: Fraction = setting(1.0, "Fraction of products without a title; 1 = no titles.")
+    title_informative: Fraction = setting(
+        0.7, "Fraction of titles with a word of the class; the others have general words alone."
+    )
+    title_wrong: Fraction = setting(0.02, "Fraction of titles that are another product's.")
+    title_misspelt: Fraction = setting(0.05, "Fraction of titles with a misspelt word.")
+    brand_missing: Fraction = setting(1.0, "Fraction of products without a brand; 1 = no brands.")
+    brand_informative: Fraction = setting(
+        0.8, "Fraction of brands that sell the product's family; the others are of any family."
+    )
+    price_missing: Fraction = setting(1.0, "Fraction of products without a price; 1 = no prices.")
+    price_informative: Fraction = setting(
+        0.5, "Fraction of the variance of log prices that lies between classes."
+    )
+    picture_words: Fraction = setting(
+        0.0, "Fraction of pictures with a word of the family on them; images of 96 pixels or more."
+    )
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The keys that the documents have beside ids, images and categories."""
+        return tuple(
+            name for name in ("title", "brand", "price") if getattr(self, f"{name}_missing") < 1
+        )
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The settings without an effect, which the manifests of older runs do not have."""
+        given = {"title", "brand", "price"} - set(self.text_columns)
+        unused = [f.name for f in fields(self) if f.name.split("_")[0] in given]
+        return (*unused, *([] if self.picture_words else ["picture_words"]))

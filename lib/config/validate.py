@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from lib.config.data import WITH_COLUMNS, Data, Sample
+from lib.config.data import LEAST_SIZE_OF_WORDS, WITH_COLUMNS, Data, Sample
 from lib.config.inputs.check_texts import text_problems
 from lib.config.inputs.mosaic import Mosaic
 from lib.config.model import Backbone, Model
@@ -321,3 +321,8 @@ def _scene_problems(config: Config) -> Iterator[str]:
 def _sample_problems(sample: Sample) -> Iterator[str]:
     if not any(sample.image_count_weights):
         yield "sample.image_count_weights: at least one weight above 0"
+    if sample.picture_words and sample.image_size < LEAST_SIZE_OF_WORDS:
+        yield (
+            f"sample.picture_words: words on images of {sample.image_size} pixels cannot be read;"
+            f" set sample.image_size to {LEAST_SIZE_OF_WORDS} or more"
+        )

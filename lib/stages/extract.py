@@ -161,10 +161,11 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
     ]
     files: dict[str, Artifact | Path] = {n: input_path(experiment, n) for n in names}
     if experiment.config.data.source == "sample":
+        config = experiment.config
         sample = graph.add(
             "extract/sample",
             partial(build_sample, experiment),
-            settings={"sample": as_dict(experiment.config.sample), "seed": experiment.config.seed},
+            settings={"sample": as_dict(config.sample, *config.sample.unused), "seed": config.seed},
         )
         generated = [n for n in names if n != "test" or experiment.target is None]
         files |= dict.fromkeys(generated, sample)

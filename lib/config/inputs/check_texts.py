@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from lib.config.data import WITH_COLUMNS, Data
+from lib.config.data import WITH_COLUMNS, Data, Sample
 from lib.config.schema import Config
 
 COLUMNS = ("text_columns", "categorical_columns", "numeric_columns")
-WITH_VALUES = (*WITH_COLUMNS, "bson")  # sources whose products have values of their own
+WITH_VALUES = (*WITH_COLUMNS, "bson", "sample")  # sources whose products have values of their own
 FOLDER = "attributes"  # of feature tables, beside those of the models
 
 
@@ -19,6 +19,8 @@ def text_problems(config: Config) -> Iterator[str]:
             yield f"data.{key}: name the columns to read in data.{', data.'.join(COLUMNS)}"
     for key in keys:
         yield from _source_problems(data, key)
+        if data.source == "sample":
+            yield from _sample_problems(config.sample, key, getattr(data, key))
     if both := set(data.categorical_columns) & set(data.numeric_columns):
         yield f"data.numeric_columns: {min(both)!r} is in data.categorical_columns too; choose one"
     if data.attribute_columns:
@@ -44,14 +46,23 @@ def _attribute_problems(config: Config) -> Iterator[str]:
         yield f"models.{FOLDER}: with columns of attributes this name is that of another folder"
 
 
+def _sample_problems(sample: Sample, key: str, columns: tuple[str, ...]) -> Iterator[str]:
+    for column in columns:
+        if column not in sample.text_columns:
+            yield (
+                f"data.{key}: the sample has no {column!r}; it has title, brand and price where"
+                " sample.title_missing, brand_missing and price_missing are below 1"
+            )
+
+
 def _source_problems(data: Data, key: str) -> Iterator[str]:
     used = ("id_column", "label_column", "images_column")
     columns: tuple[str, ...] = getattr(data, key)
     for other in used if data.source in WITH_COLUMNS else ():
         if getattr(data, other) in columns:
             yield f"data.{key}: {getattr(data, other)!r} is data.{other}; name other columns"
-    if data.source in ("sample", "openimages"):
-        yield f"data.{key}: products of source = {data.source!r} have no texts; leave it out"
+    if data.source == "openimages":
+        yield f"data.{key}: products of source = 'openimages' have no texts; leave it out"
     for side, path in (("train", data.train), ("test", data.test)):
         if path and data.source not in WITH_VALUES and not getattr(data, f"{side}_texts"):
             yield (

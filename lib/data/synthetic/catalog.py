@@ -2,9 +2,10 @@
 
     generate(folder, Sample(train_products=4000), seed=1)
 
-`lib/data/synthetic/plan.py` first decides all structure. Then the files are written product by
-product; a copied image is drawn again from the seed of its original. So memory does not grow with
-the images, and the same seed gives the same bytes.
+`lib/data/synthetic/plan.py` first decides all structure, `words/plan.py` what titles, brands,
+prices and words in pictures there are. Then the files are written product by product; a copied
+image is drawn again from the seed of its original, with its word. So memory does not grow with the
+images, and the same seed gives the same bytes.
 """
 
 import csv
@@ -19,6 +20,8 @@ from tqdm import tqdm
 from lib.config.data import Sample
 from lib.data.synthetic import images
 from lib.data.synthetic.plan import SyntheticCatalog, measure_plan, plan_catalog
+from lib.data.synthetic.words.plan import WordPlan, measure_words, plan_words
+from lib.data.synthetic.words.writer import WordWriter
 from lib.errors import UserError
 
 LEAVES_PER_NODE = 4  # of a level-2 node, and level-2 nodes of a level-1 node
@@ -40,10 +43,11 @@ def generate(folder: Path, settings: Sample, seed: int) -> dict[str, Any]:
     """
     _check_settings(settings)
     plan = plan_catalog(settings, seed)
+    words = plan_words(settings, plan, _families(settings), seed)
     categories = _write_categories(folder / "category_names.csv", settings, seed)
-    _write_products(folder, plan, categories, settings, seed)
+    _write_products(folder, plan, words, categories, settings, seed)
     _write_test_labels(folder / "test_labels.csv", plan, categories)
-    return measure_plan(plan)
+    return measure_plan(plan) | measure_words(words, settings)
 
 
 def _check_settings(settings: Sample) -> None:
@@ -92,9 +96,15 @@ def _write_categories(path: Path, settings: Sample, seed: int) -> np.ndarray:
 
 
 def _write_products(
-    folder: Path, plan: SyntheticCatalog, categories: np.ndarray, settings: Sample, seed: int
+    folder: Path,
+    plan: SyntheticCatalog,
+    words: WordPlan,
+    categories: np.ndarray,
+    settings: Sample,
+    seed: int,
 ) -> None:
     family = _families(settings)
+    writer = WordWriter(words, family, seed)
     appearances = images.class_appearances(family // LEAVES_PER_NODE, family, seed)
     bounds = np.searchsorted(plan.product, np.arange(len(plan.ids) + 1))
     order = np.random.default_rng([seed, 8]).permutation(len(plan.ids))  # files are not sorted
@@ -105,9 +115,10 @@ def _write_products(
     ):
         for product in order.tolist():
             slots = range(bounds[product], bounds[product + 1])
-            jpegs = [_draw_slot(plan, slot, appearances, settings, seed) for slot in slots]
+            jpegs = [_draw_slot(plan, writer, slot, appearances, settings, seed) for slot in slots]
             record: dict[str, Any] = {
                 "_id": int(plan.ids[product]),
+                **writer.of_product(product),
                 "imgs": [{"picture": jpeg} for jpeg in jpegs],
             }
             if not plan.test[product]:
@@ -118,6 +129,7 @@ def _write_products(
 
 def _draw_slot(
     plan: SyntheticCatalog,
+    writer: WordWriter,
     slot: int,
     appearances: Sequence[images.Appearance],
     settings: Sample,
@@ -128,14 +140,17 @@ def _draw_slot(
     if source < 0:
         return images.encode_jpeg(images.draw_placeholder(-1 - source, settings.image_size))
     product = int(plan.product[source])
+    class_id = int(plan.appearance[product])
     image = images.draw_image(
-        appearances[plan.appearance[product]],
+        appearances[class_id],
         np.random.default_rng([seed, 4, product]),
         np.random.default_rng([seed, 5, source]),
         int(plan.position[source]),
         settings.image_size,
         settings.difficulty,
     )
+    if shown := writer.in_picture(source, class_id):
+        images.draw_words(image, shown, np.random.default_rng([seed, 13, source + 1]))
     return images.encode_jpeg(image)
 
 

@@ -21,6 +21,7 @@ HARMONICS = 6  # of the outline, from the second on
 OUTLINE_POINTS = 72
 MARGIN = 0.36  # mean radius of an outline, as a fraction of the image's side
 JPEG_QUALITY = 88
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,28 @@ def draw_placeholder(number: int, size: int) -> np.ndarray:
         cv2.circle(image, (size // 2, size // 2), size // 6, color, width)
     else:
         cv2.line(image, (low, size // 2), (high, size // 2), color, width)
-    cv2.putText(image, f"{number}", (2, size - 3), cv2.FONT_HERSHEY_SIMPLEX, size / 200, color, 1)
+    cv2.putText(image, f"{number}", (2, size - 3), FONT, size / 200, color, 1)
     return image
+
+
+def draw_words(image: np.ndarray, words: str, view: np.random.Generator) -> None:
+    """Draw a word in black or white at the top or the bottom of a picture, as a shop's banner.
+
+    Capitals are a tenth of the image high, or what fits its width. words: ASCII; OpenCV draws no
+    other letters.
+    """
+    size = len(image)
+    thickness = max(1, round(size / 96))
+    (wide, high), _ = cv2.getTextSize(words, FONT, 1.0, thickness)
+    scale = min(size / 10 / high, 0.94 * size / wide)
+    x = int(view.integers(0, max(1, round(size - scale * wide)))) + 1
+    margin = max(2, size // 40)
+    y = margin + round(scale * high) if view.random() < 0.5 else size - margin
+    top, bottom = y - round(scale * high) - margin, y + margin
+    is_dark = view.random() < 0.5
+    ink, paper = ((20,) * 3, (245,) * 3) if is_dark else ((245,) * 3, (20,) * 3)
+    cv2.rectangle(image, (0, top), (size, bottom), paper, -1)
+    cv2.putText(image, words, (x, y), FONT, scale, ink, thickness, cv2.LINE_AA)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:

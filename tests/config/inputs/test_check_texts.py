@@ -5,6 +5,7 @@ from lib.errors import UserError
 
 CSV = ["data.source=csv", "data.train=a.csv", "data.test=b.csv", 'data.text_columns=["title"]']
 FOLDERS = ["data.source=folders"]
+SAMPLE = ["data.source=sample", "sample.title_missing=0.5"]
 TEXT = ['models.a.input="text"']
 
 
@@ -53,7 +54,12 @@ def problem(folder, *overrides: str) -> str:
             ["data.source=csv", 'data.numeric_columns=["p"]', "models.attributes.epochs=1"],
             "models.attributes: with columns of attributes",
         ),
-        (["data.source=sample", 'data.text_columns=["title"]'], "have no texts; leave it out"),
+        (["data.source=openimages", 'data.text_columns=["title"]'], "no texts; leave it out"),
+        (["data.source=sample", 'data.text_columns=["title"]'], "the sample has no 'title'"),
+        ([*SAMPLE, 'data.text_columns=["title"]'], ""),
+        ([*SAMPLE, 'data.numeric_columns=["price"]'], "data.numeric_columns: the sample has no"),
+        (["sample.picture_words=0.1"], "set sample.image_size to 96 or more"),
+        (["sample.picture_words=0.1", "sample.image_size=96"], ""),
     ],
 )
 def test_settings_of_texts_fit_each_other(tmp_path, overrides, message):

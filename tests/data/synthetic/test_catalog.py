@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lib.config.data import Sample
+from lib.config.schema import as_dict
 from lib.data.synthetic.catalog import generate
 from lib.data.synthetic.plan import measure_plan, plan_catalog
 from lib.errors import UserError
@@ -139,6 +140,47 @@ def test_the_seed_determines_every_byte(folder, tmp_path):
         generate(tmp_path / str(seed), small, seed)
     first, second = ((tmp_path / s / "train.bson").read_bytes() for s in ("1", "2"))
     assert first != second
+
+
+def test_a_catalog_without_words_is_recorded_as_by_former_versions():
+    """Runs of users stay fresh: their manifests know no setting of words."""
+    assert len(as_dict(Sample(), *Sample().unused)) == 14
+    assert Sample(title_wrong=0.5, brand_informative=0.1).unused == Sample().unused
+    with_titles = Sample(title_missing=0.5)
+    recorded = as_dict(with_titles, *with_titles.unused)
+    assert "title_wrong" in recorded
+    assert "brand_informative" not in recorded
+
+
+def test_a_catalog_with_words_has_the_same_pictures_and_a_copy_keeps_its_word(tmp_path):
+    settings = replace(SETTINGS, train_products=150, test_products=30, image_size=96)
+    words = {"title_missing": 0.2, "brand_missing": 0.2, "price_missing": 0.2}
+    plain, beside, in_pictures = (
+        read_after(tmp_path / name, replace(settings, **changes))
+        for name, changes in (
+            ("plain", {}),
+            ("beside", words),
+            ("pictures", {"picture_words": 0.5}),
+        )
+    )
+    extra = [set(record) - set(plain[0]) for record in beside]
+    assert set().union(*extra) == {"title", "brand", "price"}
+    assert 0.7 < np.mean(["title" in keys for keys in extra]) < 0.9
+    for first, second in zip(plain, beside, strict=True):
+        assert first == {key: second[key] for key in first}
+    pairs = [
+        (a["picture"], b["picture"])
+        for first, second in zip(plain, in_pictures, strict=True)
+        for a, b in zip(first["imgs"], second["imgs"], strict=True)
+    ]
+    assert len(dict(pairs)) == len(set(pairs)) < len(pairs)  # copies are copies
+    assert 0.3 < np.mean([a != b for a, b in pairs]) < 0.6
+
+
+def read_after(folder: Path, settings: Sample) -> list[dict]:
+    folder.mkdir()
+    generate(folder, settings, 1)
+    return read_records(folder / "train.bson")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from lib.data.synthetic.images import (
     class_appearances,
     draw_image,
     draw_placeholder,
+    draw_words,
     encode_jpeg,
 )
 
@@ -61,3 +62,16 @@ def test_a_jpeg_decodes_to_nearly_the_same_image():
     image = drawn(1, 2, 3, difficulty=0.0)
     decoded = cv2.imdecode(np.frombuffer(encode_jpeg(image), np.uint8), cv2.IMREAD_COLOR)
     assert np.abs(decoded.astype(int) - image).mean() < 12
+
+
+def test_words_are_drawn_on_a_banner_within_the_picture():
+    for number in range(8):
+        plain = np.full((96, 96, 3), 128, np.uint8)
+        image = plain.copy()
+        draw_words(image, "STAROOKING"[: 3 + number], np.random.default_rng(number))
+        rows = np.flatnonzero((image != plain).any(axis=(1, 2)))
+        assert 10 <= len(rows) <= 20
+        assert rows[0] == 0 or rows[-1] == 95
+        banner = image[rows].mean(axis=2)
+        letters = np.flatnonzero((np.abs(banner - np.median(banner)) > 100).any(axis=0))
+        assert 0 < letters[0] < letters[-1] < 95

@@ -1,0 +1,1 @@
+"""Words of the sample catalog: titles, brands and prices of products, words in pictures."""
