@@ -29,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--quality",
         choices=("fast", "good", "best"),
-        help="with --data: the shortest plan, one nearly as good as the best, or the best in time"
-        " (best)",
+        help="with --data: a plan of five minutes, one nearly as good as the best, or the best in"
+        " time (best)",
     )
     add("--time-limit", metavar="TIME", help="with --data: such as 20m or 1h, in which all ends")
 

@@ -16,6 +16,7 @@ from lib.stages.rehearsal.estimate import duration
 
 NEARLY = 1.0  # points that quality "good" may be below the best plan in time
 LONG = 2 * 3600  # seconds of a plan that nobody has limited
+FAST = 5 * 60  # seconds of a plan of quality "fast"
 ROUNDING = 1e-6  # of sums of points
 MARGIN = 0.85  # of the time that is planned for: machines have other work too
 
@@ -41,7 +42,8 @@ class Choice:
 def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent: float) -> Choice:
     """The plan with most points that ends in time; of equal points, the one that ends first.
 
-    For `run.quality` "good" the points need not be the most by NEARLY, for "fast" by any number.
+    For `run.quality` "good" the points need not be the most by NEARLY. "fast" trains no network on
+    images, and ends within FAST.
     speed_of: the measured speed of a plan's network. spent: seconds since the call. Without a time
     limit every plan is in time, but large inputs only if all ends within LONG: nobody has asked to
     wait for days. Where no plan is in time, the shortest.
@@ -53,8 +55,10 @@ def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent:
     in_time = [choice for choice in choices if choice.total <= MARGIN * limit]
     if not limit:
         in_time = [c for c in choices if c.plan.area <= MOST_TIMED or c.total <= LONG]
-    if not in_time or quality == "fast":
-        return min(in_time or choices, key=lambda choice: choice.total)
+    if quality == "fast":
+        in_time = [c for c in in_time if not c.plan.is_trained and c.total <= FAST]
+    if not in_time:
+        return min(choices, key=lambda choice: choice.total)
     most = max(choice.plan.points for choice in in_time)
     least = most - (NEARLY if quality == "good" else 0) - ROUNDING
     enough = [choice for choice in in_time if choice.plan.points >= least]

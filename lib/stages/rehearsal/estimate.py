@@ -1,12 +1,13 @@
 """What a whole run costs, by the manifests of its rehearsal
 
-Bytes of an artifact are in proportion to what it is made of: images, products or rows. Seconds are
-too, beyond what every start costs (`costs_after`), and to epochs, views and trees where the
-rehearsal had fewer. Networks train at the rate of the last epoch, when nothing warms up any more.
+Bytes of an artifact are in proportion to what it is made of: images, products or rows; those of a
+booster to its trees. Seconds are too, beyond what every start costs (`costs_after`), and to epochs,
+views and trees where the rehearsal had fewer. Networks train at the rate of the last epoch, when
+nothing warms up any more.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ from lib.stages.rehearsal.draw import index_name
 VALID_ROWS = 5_000  # that are evaluated after an epoch, at most
 VALID_SPEED = 3  # how much faster a forward pass is than a training step
 PER_SIDE = ("embeddings", "nearest", "phash", "sizes", "boxes", "sets", "twins", "splits", "ids")
+LONE = ("extract/twins", "blend", "calibration", "submit", "pseudo")  # artifacts, one of a kind
+LONE_START = 4.0  # seconds that one of them takes however few the products: libraries, compilation
+CONSTANT = (".json", ".sha256", ".pt", ".html", ".md")  # files of as many bytes for any catalog
+OF_TREES = (".ubj", ".txt", ".cbm")
+PROJECTION = "projection.npy"  # of embeddings to fewer dimensions
 GIB = 1 << 30
 
 Measured = dict[str, dict[str, float]]
@@ -152,8 +158,14 @@ def cost_before(artifact: Artifact) -> Cost:
     manifest = read_manifest(artifact.path)
     if manifest is None:
         return Cost(0.0, 0.0, 0.0)
-    disk = sum(file["bytes"] for file in manifest["files"].values())
+    disk = sum(_files_of(artifact.path).values())
     return Cost(manifest.get("seconds", 0.0) + manifest.get("check_seconds", 0.0), 0.0, disk)
+
+
+def _files_of(path: Path) -> dict[str, int]:
+    """Bytes of the files of an artifact; none where it is not finished."""
+    manifest = read_manifest(path)
+    return {n: file["bytes"] for n, file in manifest["files"].items()} if manifest else {}
 
 
 def costs_after(
@@ -173,7 +185,8 @@ def costs_after(
     threads = workers.num_threads(experiment.config.run)
     for path, work in works.items():
         if work.units:
-            rate = growing_seconds(path, before[path].seconds, threads) / work.units
+            grows = growing_seconds(path, before[path].seconds, threads)
+            rate = max(0.0, grows - LONE_START * (work.kind in LONE)) / work.units
             rates[work.kind] = min(rate, rates.get(work.kind, rate))
     after = {}
     for path, work in works.items():
@@ -181,7 +194,7 @@ def costs_after(
         seconds = before[path].seconds + rates.get(work.kind, 0.0) * (work.whole - work.units)
         if top == "cnn":
             seconds = _training_seconds(experiment, rehearsal, rest[0], rest[1], sizes)
-        after[path] = Cost(seconds, 0.0, before[path].disk * work.bytes)
+        after[path] = Cost(seconds, 0.0, grown_bytes(_files_of(path), work))
     return after
 
 
@@ -206,13 +219,14 @@ def _name(rehearsal: Experiment, path: Path) -> tuple[str, ...]:
 class Work:
     """What an artifact does: units of a kind, in the rehearsal and in the whole run.
 
-    bytes: how many times larger the artifact is.
+    bytes: how many times larger the artifact's tables are. trees: how many times more trees it has.
     """
 
     kind: str
     units: float
     whole: float
     bytes: float
+    trees: float = 1.0
 
 
 def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) -> Work:
@@ -241,7 +255,8 @@ def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) 
         scored = last if top == "scores" else config.stack_part
         columns = name[1] if name[1] == "multi" else "one"  # the other sources have as many
         layer = "/".join(name[2:] if top == "stack" else name[2:3])
-        return _work(f"{top}/{columns}/{layer}", scored, sizes.products, sizes, 1, trees)
+        work = _work(f"{top}/{columns}/{layer}", scored, sizes.products, sizes, 1, trees)
+        return replace(work, trees=trees)
     if top in ("blend", "calibration", "submit", "pseudo"):
         part = "test" if top in ("submit", "pseudo") and "test" in sizes.products else None
         return _work(top, part or config.stack_part, sizes.products, sizes)
@@ -254,6 +269,16 @@ def _work(
     """The work on a part or side; each: passes over its rows; more: times as many in the whole."""
     units, ratio = sizes.drawn[key] * each, ratios[key]
     return Work(kind, units, units * ratio * more, ratio)
+
+
+def grown_bytes(files: dict[str, int], work: Work) -> float:
+    """Bytes of an artifact in the whole run; files: bytes of those that the rehearsal has."""
+    total = 0.0
+    for name, size in files.items() if work.bytes else ():
+        suffix = Path(name).suffix
+        factor = work.trees if suffix in OF_TREES else work.bytes
+        total += size * (1 if suffix in CONSTANT or name == PROJECTION else factor)
+    return total
 
 
 def _training_seconds(

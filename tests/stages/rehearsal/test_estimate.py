@@ -3,7 +3,14 @@ import pytest
 from lib.config.load import load
 from lib.pipeline.experiment import Experiment
 from lib.stages.rehearsal.derive import rehearsal_of
-from lib.stages.rehearsal.estimate import Sizes, duration, growing_seconds, work_of
+from lib.stages.rehearsal.estimate import (
+    Sizes,
+    Work,
+    duration,
+    growing_seconds,
+    grown_bytes,
+    work_of,
+)
 
 CONFIG = load("configs/fashion.toml")
 DRAWN = rehearsal_of(Experiment(CONFIG), 1000).config
@@ -56,6 +63,12 @@ def test_what_a_booster_loads_first_does_not_grow(tmp_path):
     assert growing_seconds(tmp_path, 8.0, 2) == 2.0
     assert growing_seconds(tmp_path, 8.0, 16) == 1.0
     assert growing_seconds(tmp_path, 0.5, 16) == 0.5
+
+
+def test_files_grow_with_rows_or_trees_or_not_at_all():
+    files = {"oof.npy": 100, "fold-0.ubj": 10, "columns.json": 1, "projection.npy": 1000}
+    work = Work("stack/one/l2/xgboost", 800, 48_000, bytes=30, trees=2)
+    assert grown_bytes(files, work) == 30 * 100 + 2 * 10 + 1 + 1000
 
 
 @pytest.mark.parametrize(
