@@ -4,11 +4,13 @@ import logging
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 from lib.runtime import signals
 
 SECONDS = 0.3  # between two looks at the memory
+PAUSE = 30  # times as long as a look: the kernel walks all pages, and stops the process meanwhile
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +55,11 @@ class PeakMemory:
         threading.Thread(target=self._watch, args=(pid,), daemon=True).start()
 
     def _watch(self, pid: int) -> None:
-        pause = threading.Event()
+        pause, start = threading.Event(), time.perf_counter()
         while memory := sum(map(_resident, _family(pid))):
             self.peak = max(self.peak, memory)
-            pause.wait(SECONDS)
+            pause.wait(max(SECONDS, PAUSE * (time.perf_counter() - start)))
+            start = time.perf_counter()
 
 
 def _family(pid: int) -> list[int]:

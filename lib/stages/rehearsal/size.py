@@ -5,7 +5,7 @@ import logging
 from lib.config.model import Backbone, Model
 from lib.config.schema import Config, network_names
 from lib.pipeline.experiment import Experiment
-from lib.runtime.workers import num_threads
+from lib.runtime.workers import num_threads, process_pool
 from lib.stages.rehearsal.estimate import VALID_SPEED
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,14 @@ def forward_passes(config: Config) -> dict[str, float]:
 def _forward_seconds(config: Config, models: dict[str, Model | Backbone]) -> dict[str, float]:
     """Seconds of a forward pass for each image, with random weights on random pixels.
 
-    On a CPU one thread is timed: of several, other work on the machine delays all.
+    Timed in a process of its own, whose memory is free again when the stages start.
     """
+    with process_pool(1) as pool:
+        return pool.submit(_time_networks, config, models).result()
+
+
+def _time_networks(config: Config, models: dict[str, Model | Backbone]) -> dict[str, float]:
+    """On a CPU one thread is timed: of several, other work on the machine delays all."""
     import numpy as np
     import torch
 

@@ -16,7 +16,6 @@ SMALL = (
     "train.resize=[36,36]",
     "train.crop=[32,32]",
     'train.weights="none"',
-    'train.precision="float32"',
     "run.threads=1",
     "run.report=false",
     "data.sha256={}",
