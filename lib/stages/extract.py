@@ -153,15 +153,14 @@ def declare_scenes(graph: Graph) -> None:
 
 def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
     """The files of the catalog: the user's own, generated ones, or unpacked ones."""
-    experiment = graph.experiment
+    experiment, config = graph.experiment, graph.experiment.config
     names = [
         name
         for name in (*experiment.sides, _class_file(experiment))
         if not is_annotated(experiment, name)  # its files are those of other artifacts
     ]
     files: dict[str, Artifact | Path] = {n: input_path(experiment, n) for n in names}
-    if experiment.config.data.source == "sample":
-        config = experiment.config
+    if config.data.source == "sample":
         sample = graph.add(
             "extract/sample",
             partial(build_sample, experiment),
@@ -169,13 +168,13 @@ def _declare_files(graph: Graph) -> dict[str, Artifact | Path]:
         )
         generated = [n for n in names if n != "test" or experiment.target is None]
         files |= dict.fromkeys(generated, sample)
-    if experiment.config.composes_test and experiment.target is None:
+    if config.composes_test and experiment.target is None:
         files["test"] = graph.artifacts["extract/scenes"]
     for side in (side for side in experiment.sides if needs_unpacking(experiment, side)):
         files[side] = graph.add(
             f"extract/unpacked/{side}",
             partial(unpack_strokes, experiment, side),
-            settings={"classes": experiment.config.data.classes} if side == "train" else {},
+            settings={"classes": config.data.classes} if side == "train" else {},
             files={side: files[side]},
             resumable=True,
         )
