@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,10 +22,12 @@ from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.reading import load_array, map_array, read_json
 from lib.runtime.workers import num_threads
-from lib.similarity.nearest import NearestImages
 from lib.similarity.nearest_products import NearestProducts, nearest_products
 from lib.similarity.twins import max_per_product
 from lib.utils.kept import kept
+
+if TYPE_CHECKING:
+    from lib.similarity.nearest import NearestImages
 
 read_kept_catalog = kept(read_catalog)
 
@@ -142,14 +144,18 @@ def ids_are_comparable(experiment: Experiment) -> bool:
     return read_json(experiment.path("extract/ids") / "ids.json", "comparable")["comparable"]
 
 
-def open_labelled_search(experiment: Experiment) -> NearestImages:
+def open_labelled_search(experiment: Experiment) -> "NearestImages":
     """The search among the labelled images, by the embeddings of stage 01."""
     nearest, embeddings = (experiment.path(f"extract/{n}/train") for n in ("nearest", "embeddings"))
     return _open_search(nearest, embeddings, num_threads(experiment.config.run))
 
 
 @kept
-def _open_search(nearest: Path, embeddings: Path, threads: int) -> NearestImages:
+def _open_search(nearest: Path, embeddings: Path, threads: int) -> "NearestImages":
+    from lib.similarity.nearest import (
+        NearestImages,
+    )  # imports torch, which most readers do not need
+
     scale = load_array(nearest / "scale.npy")
     return NearestImages.load(nearest, map_array(embeddings / "embeddings.npy"), scale, threads)
 
