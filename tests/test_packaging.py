@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.config.inputs.ocr import ENGINE
 from lib.training.events import PACKAGE
 from tests.conftest import ROOT
 
@@ -58,7 +59,7 @@ def third_party(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "files"),
     [
-        ("lib", ["requirements.txt", "requirements-cluster.txt"]),
+        ("lib", ["requirements.txt", "requirements-cluster.txt", "requirements-ocr.txt"]),
         ("studies", ["requirements.txt"]),
         ("bench", ["requirements.txt", "requirements-dev.txt"]),
         ("tests", ["requirements.txt", "requirements-dev.txt"]),
@@ -73,7 +74,10 @@ def test_every_imported_package_is_pinned(folder, files):
 
 
 def test_every_requirement_has_one_exact_version():
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
+    for file in (
+        *("requirements.txt", "requirements-dev.txt"),
+        *("requirements-cluster.txt", "requirements-ocr.txt"),
+    ):
         for line in pins(file).values():
             assert re.fullmatch(r"[\w.-]+==[\w.]+", line), f"{file}: {line}"
 
@@ -84,12 +88,19 @@ def test_dependencies_and_extras_are_the_requirement_files():
     assert {*PROJECT["dependencies"], *optional} == set(pins("requirements.txt").values())
     assert EXTRAS["tensorboard"] == [PACKAGE]  # nothing else needs it, so no file has it
     assert set(EXTRAS["cluster"]) == set(pins("requirements-cluster.txt").values())
-    assert set(EXTRAS["dev"]) >= set(EXTRAS["cluster"])
+    assert set(EXTRAS["ocr"]) == set(pins("requirements-ocr.txt").values())
+    assert set(EXTRAS["dev"]) >= {*EXTRAS["cluster"], *EXTRAS["ocr"]}
     assert set(EXTRAS["dev"]) == set(pins("requirements-dev.txt").values())
 
 
+def test_the_engine_that_reads_words_is_the_pinned_one():
+    """Its versions count among the settings of what it read."""
+    pinned = {f"{name}=={version}" for name, version in ENGINE.items()}
+    assert pinned == set(pins("requirements-ocr.txt").values())
+
+
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("studies", ["studies"]), ("lib", ["labelling", "cluster"])]
+    ("folder", "extras"), [("studies", ["studies"]), ("lib", ["labelling", "cluster", "ocr"])]
 )
 def test_extras_hold_what_their_folder_needs_beyond_the_dependencies(folder, extras):
     core = {normalized(line.split("==")[0]) for line in PROJECT["dependencies"]}

@@ -5,12 +5,12 @@ differ between two runs without making an artifact stale; every other setting be
 artifacts that depend on it.
 """
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
 from lib.config.clusters import Clusters
 from lib.config.data import Data, Sample
+from lib.config.inputs.ocr import Ocr
 from lib.config.model import Backbone, Model
 from lib.config.scenes import Scenes
 from lib.config.setting import (
@@ -226,6 +226,7 @@ class Config:
     sample: Sample = field(default_factory=Sample)
     scenes: Scenes = field(default_factory=Scenes)
     clusters: Clusters = field(default_factory=Clusters)
+    ocr: Ocr = field(default_factory=Ocr)
     split: Split = field(default_factory=Split)
     pseudo_label: PseudoLabelling = field(default_factory=PseudoLabelling)
     train: Model = field(default_factory=Model)
@@ -341,10 +342,9 @@ def network_of(model: Model, name: str) -> tuple[str, Model]:
     fold, _, first = name.partition(GROUP_MARK)
     if not first:
         return fold, model
-    return fold, dataclasses.replace(model, mosaic=model.mosaic.of_group(int(first)))
+    return fold, replace(model, mosaic=model.mosaic.of_group(int(first)))
 
 
 def as_dict(settings: Any, *skip: str) -> dict[str, Any]:
     """A dataclass of settings as the dict that goes into a manifest, without the keys in `skip`."""
-    values = dataclasses.asdict(settings)
-    return {key: value for key, value in values.items() if key not in skip}
+    return {key: value for key, value in asdict(settings).items() if key not in skip}

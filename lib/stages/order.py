@@ -14,6 +14,7 @@ from lib.pipeline.graph import Graph
 from lib.stages import extract, features, predict, pseudo_label, stack, submit, train
 from lib.stages.cascade.networks import declare_segmenters
 from lib.stages.review import labels as reviewed
+from lib.stages.texts.ocr import has_ocr
 from lib.stages.train import image_models
 
 MIN_CLASSES = 2  # of a network that is only tried
@@ -45,17 +46,20 @@ def check_networks(experiment: Experiment) -> None:
     """Create every network of the config once: it takes seconds, and training takes days.
 
     Raises UserError for an unknown architecture, weights that are missing or do not fit, a crop,
-    a precision or a number of frozen units that a network does not take.
+    a precision or a number of frozen units that a network does not take, and as `check_engine`.
     """
     import torch
 
     from lib.data.aspect.clusters import common_shapes
     from lib.models import factory
+    from lib.models.text.ocr import check_engine
     from lib.runtime.device import select_device
     from lib.training.events import check_tensorboard
 
     config = experiment.config
     check_tensorboard(config.run)
+    if has_ocr(experiment):
+        check_engine(config.ocr)
     tables: dict[str, Model | Backbone] = {
         **{f"backbones.{name}": backbone for name, backbone in config.backbones.items()},
         **{f"models.{name}": model for name, model in image_models(experiment).items()},

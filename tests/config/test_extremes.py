@@ -43,6 +43,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "scenes.num_test_images": [0, 1],
         "scenes.power_law": [0.0, 1.0],
         "scenes.max_others": [0, 1],
+        "ocr.min_confidence": [0.0],
         "train.head_rank": [0, 1],
         "train.dropout": [0.0],
         "train.freeze_until": [0, 1],

@@ -16,6 +16,8 @@ import pytest
 
 from lib.pipeline.artifact import status
 from lib.pipeline.experiment import load_experiment
+from lib.pipeline.reading import read_table
+from lib.serving.predictor import LoadedPredictor
 from lib.stages.order import declare_all
 from tests import scripts
 
@@ -65,6 +67,16 @@ def write_image(path: Path, shade: int, seed: int) -> str:
     return path.name
 
 
+def write_label(folder: Path, class_id: int) -> str:
+    """Write a picture of nothing but the name of a class; returns its name."""
+    picture = np.full((64, 200, 3), 235, np.uint8)
+    word = CLASSES[class_id].rpartition("/")[2]
+    cv2.putText(picture, word, (6, 42), cv2.FONT_HERSHEY_SIMPLEX, 0.9, (40, 20, 20), 2)
+    name = f"label {class_id}.png"
+    assert cv2.imwrite(str(folder / name), picture)
+    return name
+
+
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
@@ -84,6 +96,11 @@ def attribute_columns(features: Path) -> dict[int, np.ndarray]:
     return dict(zip(class_id.tolist(), columns, strict=True))
 
 
+def words_read(folder: Path) -> list[str | None]:
+    """The words of each image to classify, as stage 01 read them."""
+    return read_table(folder / "extract/ocr/test/words.arrow", "text")["text"].to_pylist()
+
+
 CLASSES = ["Bags, small", "Men/Tops", "Men/Tops/Tees/Red"]
 
 
@@ -95,6 +112,7 @@ def test_a_csv_table_gives_a_submission(tmp_path):
             write_image(tmp_path / "photos" / f"{number}-{i}.png", 60 * of_class, number)
             for i in (0, 1)
         ]
+        names += [write_label(tmp_path / "photos", of_class)] if number % 3 else []
         title = f"Nice {CLASSES[of_class]} {number}" if number % 5 else ""
         sku = f"sku {number:03d}"
         brand, price = ("Acme", "Other", "")[number % 3], f"{1 + of_class}.{number:03d},00 €"
@@ -108,6 +126,7 @@ def test_a_csv_table_gives_a_submission(tmp_path):
     new = [
         write_image(tmp_path / "photos" / f"new{i}.png", 60 * (i % 3), 500 + i) for i in range(9)
     ]
+    new = [f"{name}|label {i % 3}.png" for i, name in enumerate(new)]
     titles = [f"Nice {CLASSES[i % 3]}" for i in range(9)]
     write_table(
         tmp_path / "new.csv",
@@ -128,7 +147,8 @@ def test_a_csv_table_gives_a_submission(tmp_path):
     with config.open("a") as file:
         file.write('\ntext_columns = ["title"]\ncategorical_columns = ["brand"]\n')
         file.write('numeric_columns = ["price [€]"]\n')
-        file.write('[models.words]\ninput = "text"\nn_folds = 2\n')
+        file.write('[models.words]\ninput = "text"\nn_folds = 2\ntext.columns = ["title", "ocr"]\n')
+        file.write("[ocr]\nmin_side = 32\n")
     result = run_all(config)
     assert result.returncode == 0, result.stderr
     assert "1 x image file missing or empty, the first at line 9 (nowhere.png)" in result.stderr
@@ -158,6 +178,20 @@ def test_a_csv_table_gives_a_submission(tmp_path):
     assert len(both) > 1
     for class_id in both:  # as in a batch, to the last bit
         np.testing.assert_array_equal(tables[0][class_id], tables[1][class_id])
+
+    whole, untitled_run = tmp_path / "work/tiny", next((tmp_path / "work/tiny/new").iterdir())
+    assert words_read(whole)[1::2] == ["Bags, small", "Tops", "Red"] * 3
+    assert words_read(untitled_run)[1::2] == ["Bags, small", "Tops"]
+    label = (tmp_path / "photos" / "label 1.png").read_bytes()
+    with LoadedPredictor(load_experiment(config)) as predictor:
+        predictor.predict({"label.png": label})
+        served = predictor.experiment.path("predictions/words/test")
+        for name in ("class", "prob", "rest"):  # as of the last image of --new, to the last bit
+            alone, batch = (
+                np.load(folder / f"tta_{name}.npy")
+                for folder in (served, untitled_run / "predictions/words/test")
+            )
+            np.testing.assert_array_equal(alone[-1], batch[-1])
 
     rows[0][1] = "another style"  # a change of the table reaches everything downstream
     write_table(tmp_path / "train.csv", header, rows)

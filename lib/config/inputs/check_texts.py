@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lib.config.data import WITH_COLUMNS, Data, Sample
+from lib.config.inputs.ocr import OCR_COLUMN
 from lib.config.schema import Config
 
 COLUMNS = ("text_columns", "categorical_columns", "numeric_columns")
@@ -30,13 +31,19 @@ def text_problems(config: Config) -> Iterator[str]:
         if model.input != "text":
             if columns:
                 yield f'models.{name}.text.columns is for a model with input = "text"'
-        elif not data.text_columns:
-            yield f'models.{name}: input = "text" needs data.text_columns'
-        elif unknown := [column for column in columns if column not in data.text_columns]:
+        elif not (columns or data.text_columns):
             yield (
-                f"models.{name}.text.columns = {unknown[0]!r}; choose of data.text_columns:"
-                f" {', '.join(data.text_columns)}"
+                f'models.{name}: input = "text" needs data.text_columns, or text.columns ='
+                f' ["{OCR_COLUMN}"], the words in the pictures'
             )
+        elif unknown := [c for c in columns if c not in (*data.text_columns, OCR_COLUMN)]:
+            known = ", ".join((*data.text_columns, OCR_COLUMN))
+            yield (
+                f"models.{name}.text.columns = {unknown[0]!r}; choose of {known}, or name it in"
+                " data.text_columns"
+            )
+    if config.ocr.min_side > config.ocr.max_side:
+        yield f"ocr.min_side {config.ocr.min_side} is above ocr.max_side {config.ocr.max_side}"
 
 
 def _attribute_problems(config: Config) -> Iterator[str]:

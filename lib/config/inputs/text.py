@@ -10,11 +10,16 @@ from lib.config.setting import DistinctStrs, Range, setting
 class Text:
     """A linear model on words and character n-grams of a product's texts, for `input = "text"`.
 
-    The texts are those of `data.text_columns`. Of the other settings of its model only `n_folds`,
-    `seed` and `blend_weight` have an effect. It learns from no pseudo-labels.
+    The texts are those of `data.text_columns`, and the words in the pictures (`[ocr]`). Of the
+    other settings of its model only `n_folds`, `seed` and `blend_weight` have an effect. It learns
+    from no pseudo-labels.
     """
 
-    columns: DistinctStrs = setting((), "Columns of data.text_columns that it reads; empty = all.")
+    columns: DistinctStrs = setting(
+        (),
+        'Columns of data.text_columns that it reads, and "ocr" for the words in the pictures; empty'
+        " = all of data.text_columns.",
+    )
     num_features: Annotated[int, Range(min=1024, max=1 << 24)] = setting(
         1 << 18, "Features that the n-grams are hashed to."
     )

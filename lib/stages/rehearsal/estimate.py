@@ -236,7 +236,7 @@ def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) 
         return Work(top, 0.0, 0.0, 0.0)
     if top == "extract" and name[1] in ("texts", "attributes"):
         return _work(f"extract/{name[1]}", last, sizes.products, sizes)
-    if top == "extract" and name[1] in PER_SIDE:
+    if top == "extract" and name[1] in (*PER_SIDE, "ocr"):
         side = last if last in sizes.images else "train"
         return _work(f"extract/{name[1]}", side, sizes.images, sizes)
     if top in ("predictions", "masks"):

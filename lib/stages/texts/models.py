@@ -19,7 +19,7 @@ from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.graph import Graph
 from lib.stages.scoring import declare_predictions, images_to_score
-from lib.stages.texts.tables import texts_of_side
+from lib.stages.texts.tables import text_inputs, texts_of_side
 from lib.stages.train import train_valid_products
 
 SCRATCH = "scratch"
@@ -38,7 +38,7 @@ def declare_text_models(graph: Graph) -> list[Artifact]:
         for fold in fold_names(model):
             artifacts.append(_declare_classifier(graph, name, fold))
         for part in experiment.parts:
-            inputs = [f"extract/texts/{side_of(part)}"]
+            inputs = text_inputs(experiment, model, side_of(part))
             artifacts.append(declare_predictions(graph, name, part, predict_texts, inputs))
     return artifacts
 
@@ -54,7 +54,12 @@ def _declare_classifier(graph: Graph, name: str, fold: str) -> Artifact:
             "n_folds": model.n_folds,
             "seed": config.seed + model.seed,
         },
-        inputs=["extract/train", "extract/categories", "extract/splits", "extract/texts/train"],
+        inputs=[
+            "extract/train",
+            "extract/categories",
+            "extract/splits",
+            *text_inputs(graph.experiment, model, "train"),
+        ],
     )
 
 

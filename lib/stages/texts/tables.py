@@ -1,6 +1,8 @@
 """Stage 01, `data.text_columns`: the texts of the products of each side
 
 work/<name>/extract/texts/<side>   texts.arrow; a row is a product of extract/<side>
+
+A model may also read the words in the pictures: `lib/stages/texts/ocr.py`.
 """
 
 import logging
@@ -9,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.config.inputs.ocr import OCR_COLUMN, columns_of_tables, reads_pictures
 from lib.config.model import Model
 from lib.data.sources.source_files import (
     checked_shards,
@@ -23,6 +26,7 @@ from lib.pipeline.experiment import Experiment
 from lib.pipeline.graph import Graph
 from lib.pipeline.predict_target import SHARDS
 from lib.runtime.workers import num_threads
+from lib.stages.texts.ocr import declare_ocr
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 
 def declare_texts(graph: Graph) -> list[Artifact]:
-    """The texts of each side; none without `data.text_columns`."""
+    """The texts of each side, if there are `data.text_columns`; the words in its pictures."""
     experiment, data = graph.experiment, graph.experiment.config.data
-    return [
+    tables = [
         graph.add(
             f"extract/texts/{side}",
             partial(build_texts, experiment, side),
@@ -45,6 +49,7 @@ def declare_texts(graph: Graph) -> list[Artifact]:
         )
         for side in (experiment.sides if data.text_columns else ())
     ]
+    return [*tables, *declare_ocr(graph)]
 
 
 def table_settings(experiment: Experiment, side: str) -> dict[str, Any]:
@@ -140,9 +145,30 @@ def own_texts(experiment: Experiment, side: str, columns: Sequence[str]) -> "Tex
     return sample_texts(path, paths, data.id_column, columns)
 
 
+def text_inputs(experiment: Experiment, model: Model, side: str) -> list[str]:
+    """The artifacts that the texts of a model come from."""
+    data, inputs = experiment.config.data, []
+    if columns_of_tables(model.text, data):
+        inputs.append(f"extract/texts/{side}")
+    if reads_pictures(model.text, data):
+        inputs.append(f"extract/ocr/{side}")
+    return inputs
+
+
 def texts_of_side(experiment: Experiment, model: Model, side: str) -> "pa.Table":
     """The texts that a model reads: string columns, null where missing; a row is a product."""
-    from lib.data.texts.join import read_texts
+    import pyarrow as pa
 
-    columns = model.text.columns or experiment.config.data.text_columns
-    return read_texts(experiment.path(f"extract/texts/{side}"), columns)
+    from lib.data.texts.join import read_texts
+    from lib.inference.ocr import words_of_products
+    from lib.stages.read import index_of_side
+
+    data = experiment.config.data
+    columns = {}
+    if names := columns_of_tables(model.text, data):
+        table = read_texts(experiment.path(f"extract/texts/{side}"), names)
+        columns = {name: table[name] for name in names}
+    if reads_pictures(model.text, data):
+        folder = experiment.path(f"extract/ocr/{side}")
+        columns[OCR_COLUMN] = words_of_products(folder, index_of_side(experiment, side))
+    return pa.table(columns)

@@ -28,8 +28,12 @@ def problem(folder, *overrides: str) -> str:
         (TEXT, 'models.a: input = "text" needs data.text_columns'),
         (
             [*CSV, *TEXT, 'models.a.text.columns=["brand"]'],
-            "models.a.text.columns = 'brand'; choose of data.text_columns: title",
+            "models.a.text.columns = 'brand'; choose of title, ocr, or name it",
         ),
+        ([*TEXT, 'models.a.text.columns=["ocr"]'], ""),
+        ([*CSV, *TEXT, 'models.a.text.columns=["title", "ocr"]'], ""),
+        ([*FOLDERS, *TEXT, 'models.a.text.columns=["brand"]'], "choose of ocr, or name it"),
+        (["ocr.min_side=512", "ocr.max_side=256"], "ocr.min_side 512 is above ocr.max_side 256"),
         ([*CSV, 'models.a.text.columns=["title"]'], 'for a model with input = "text"'),
         ([*CSV, "data.label_column=title"], "'title' is data.label_column"),
         (["data.train_texts=t.csv"], "data.train_texts: name the columns to read in data.text_co"),

@@ -29,6 +29,7 @@ SIZES = Sizes(
         ("extract/embeddings/test", 500, 10 * 500),
         ("extract/twins", 1000, 20 * 1000),
         ("extract/texts/test", 500, 11 * 500),
+        ("extract/ocr/test", 500, 10 * 500),
         ("extract/attributes/test", 500, 11 * 500),
         ("predictions/lite0/fit", 800, 5 * 30 * 800),  # a network each; ten views instead of two
         ("predictions/lite0/locked", 4 * 200, 5 * 12 * 4 * 200),
