@@ -139,7 +139,7 @@ def study(run: Run, texts: pa.Table, settings: Text) -> Iterator[list[str]]:
             )
         present = np.logical_or.reduce([column.is_valid().to_numpy() for column in some.columns])
         alone = best_classes(query, [topk], [1.0], num_classes) == label
-        both = _with_pictures(query, pictures, weights, topk, label, num_classes, fold)
+        both = with_pictures(query, pictures, weights, topk, label, num_classes, fold)
         has_text = present[fit_products]
         of_text = None if group is None else group[has_text]
         yield [
@@ -152,7 +152,7 @@ def study(run: Run, texts: pa.Table, settings: Text) -> Iterator[list[str]]:
         ]
 
 
-def _with_pictures(
+def with_pictures(
     query: Query,
     pictures: Sequence[TopK],
     weights: Sequence[float],
