@@ -23,9 +23,9 @@ from bench import report
 from bench.report import Measurement, Row
 from lib.config.schema import Stack
 from lib.features.table import FeatureTable, JoinedTables
-from lib.stacking import oof
 from lib.stacking.boosters import lightgbm_booster, registry, xgboost_booster
 from lib.stacking.boosters.base import BINS, Booster, FitTask, LabelledRows
+from lib.stacking.fold_mean import FoldMean
 from lib.utils.files import write_json
 
 COLUMNS, CATEGORICAL, CLASSES, CANDIDATES = 100, 10, 5_270, 12
@@ -146,7 +146,9 @@ def predict_streamed(name: str, size: Size) -> Callable[[], float]:
     folder, product = size.folder, np.load(size.folder / "product.npy")
 
     def work() -> float:
-        scores = oof.predict_mean(folder / name, name, [read_table(folder)], product, size.threads)
+        scores = FoldMean.load(folder / name, name, size.threads).predict(
+            [read_table(folder)], product
+        )
         return float(scores.sum(dtype=np.float64))
 
     return work

@@ -18,10 +18,9 @@ from bench import report, shape
 from bench.ranking import load_into_duckdb
 from bench.report import Measurement, Row
 from bench.shape import CLASSES
-from lib.features.build import CHUNK
 from lib.features.candidates import unique_candidates
 from lib.features.network import MIN_PROB, POSITIONS, network_features, weighted_mean
-from lib.features.query import Query, make_query
+from lib.features.query import PARTITION, Query, make_query
 from lib.features.table import Columns
 from lib.inference.topk import TopK
 from lib.utils.chunks import chunks
@@ -41,7 +40,7 @@ def by_network_features(scale: float) -> Callable[[], np.ndarray]:
         return network_features(query, topk, "mean", query_row[rows], class_id[rows], CLASSES)
 
     def work() -> np.ndarray:
-        tables = [features_of(products) for products in chunks(len(query.products), CHUNK)]
+        tables = [features_of(products) for products in chunks(len(query.products), PARTITION)]
         sums = [sum(np.nansum(table[name], dtype=float) for table in tables) for name in tables[0]]
         return np.array([len(query_row), *sums])
 

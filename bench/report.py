@@ -160,8 +160,13 @@ def print_report(
     print_table(title, rows)
     print_ratios(ratios, min_ratios)
     if as_json:
-        rounded = {name: round(value, 4) for name, value in ratios.items()}
-        print(json.dumps({"bench": bench, "ratios": rounded}))
+        print_json(bench, ratios)
+
+
+def print_json(bench: str, ratios: Mapping[str, float]) -> None:
+    """Print the last line, for programs."""
+    rounded = {name: round(value, 4) for name, value in ratios.items()}
+    print(json.dumps({"bench": bench, "ratios": rounded}))
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:

@@ -10,8 +10,9 @@ eight networks.
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from lib.data.catalog import Catalog
+from lib.data.catalog import Catalog, write_table
 from lib.inference.topk import TopK
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "cdiscount"
@@ -37,17 +38,21 @@ def describe_ids() -> str:
     return "the real ids and classes" if has_real_ids() else "generated ids and classes"
 
 
-def make_catalogs(scale: float) -> tuple[Catalog, Catalog]:
-    """The labelled and the test catalog, in file order, which is not the order of ids."""
+def make_catalogs(scale: float, test_scale: float | None = None) -> tuple[Catalog, Catalog]:
+    """The labelled and the test catalog, in file order, which is not the order of ids.
+
+    test_scale: of the test catalog, if it is another; at most 1.
+    """
+    test_scale = scale if test_scale is None else test_scale
     rng = np.random.default_rng(1)
-    test_ids = _test_ids(scale, rng)
+    test_ids = _test_ids(test_scale, rng)
     train = int(TRAIN * scale)
     max_id = max(int(test_ids[-1]), 3 * (train + len(test_ids)))
     free = np.ones(max_id + 1, bool)
     free[test_ids] = free[0] = False
     train_ids = rng.permutation(rng.permutation(np.flatnonzero(free))[:train])
     label = _class_ids_of(train_ids, rng)
-    images, test_images = int(IMAGES * scale), int(TEST_IMAGES * scale)
+    images, test_images = int(IMAGES * scale), int(TEST_IMAGES * test_scale)
     product = _image_products(train, images, rng)
     content, distinct = _image_contents(label[product], int(CONFLICTS * scale), rng)
     shared = rng.random(test_images) < SHARED_FRACTION
@@ -83,6 +88,37 @@ def topks(query: Catalog, true_class: np.ndarray) -> list[TopK]:
     logits[:, 0] += TRUE_LOGIT
     logits[_repeated(plausible)] = -30  # a network lists a class once
     return [_topk(plausible, logits, query.image_product, rng) for _ in range(NUM_MODELS)]
+
+
+def save_catalog(catalog: Catalog, folder: Path, times: int = 1) -> None:
+    """Write a catalog as stage 01 does, all of its products so many times one after the other."""
+    products, images = len(catalog.product_id), len(catalog.image_product)
+    md5 = pa.py_buffer(np.tile(catalog.md5, (times, 1)))
+    write_table(
+        folder / "products.arrow",
+        {
+            "product_id": np.tile(catalog.product_id, times),
+            "class_id": np.tile(catalog.label, times),
+            "first_image": _shifted(catalog.first_image, images, times),
+            "image_count": np.tile(catalog.image_count, times),
+        },
+    )
+    write_table(
+        folder / "images.arrow",
+        {
+            "product": _shifted(catalog.image_product, products, times),
+            "position": np.tile(catalog.image_position, times),
+            "offset": np.zeros(images * times, np.int64),
+            "length": np.zeros(images * times, np.int32),
+            "md5": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), images * times, [None, md5]),
+        },
+    )
+
+
+def _shifted(numbers: np.ndarray, shift: int, times: int) -> np.ndarray:
+    """`numbers`, then `numbers` + `shift`, and so on."""
+    repeats = [numbers + np.array(shift * time, numbers.dtype) for time in range(times)]
+    return np.concatenate(repeats)
 
 
 def _repeated(classes: np.ndarray) -> np.ndarray:

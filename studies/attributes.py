@@ -38,8 +38,8 @@ from lib.errors import UserError
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
 from lib.features.attributes.columns import Attributes, AttributeTables, look_up_attributes
-from lib.features.build import CHUNK, build_candidates, build_source
-from lib.features.query import make_query
+from lib.features.build import build_candidates, build_source
+from lib.features.query import PARTITION, make_query
 from lib.features.table import FeatureTable, write_by_chunks
 from lib.features.visibility import PartInputs, fold_of_queries, reference_products
 from lib.inference.topk import TopK
@@ -135,12 +135,14 @@ def fit_rows(
     config = run.experiment.config
     features = replace(config.features, use_raw_topk=False)
     products = run.splits.products(PART)
+    query = make_query(run.catalog, products)
     inputs = PartInputs(
         features,
         PART,
         run.catalog,
         run.splits,
         run.catalog,
+        query,
         len(run.categories),
         list(topks.values()),
         attribute_classes=None if tables is None else tables.proposals(features.attribute_k),
@@ -148,13 +150,12 @@ def fit_rows(
     folders = [folder / name for name in ("candidates", "source", "attributes", "booster")]
     for one in folders:
         one.mkdir()
-    build_candidates(folders[0], inputs, PART)
+    build_candidates(folders[0], [inputs], PART)
     build_source(
         folders[1],
         features,
         folders[0],
-        run.catalog,
-        inputs.topks,
+        [(query, inputs.topks)],
         list(topks),
         inputs.num_classes,
     )
@@ -163,7 +164,7 @@ def fit_rows(
     )
     query_row = np.searchsorted(products, product)
     if tables is not None:
-        write_by_chunks(folders[2], query_row, class_id, tables.columns, CHUNK)
+        write_by_chunks(folders[2], query_row, class_id, tables.columns, PARTITION)
     used = folders[: 2 if tables is None else 3]
     threads = num_threads(config.run)
     columns = [FeatureTable.load(one) for one in used]

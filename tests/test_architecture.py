@@ -53,6 +53,7 @@ COVERED_BY = {
     "lib.data.texts.tables": "tests/data/texts/test_join.py",
     "lib.config.scenes": "tests/config/test_extremes.py",
     "lib.errors": "tests/test_cli.py",
+    "lib.stacking.fold_mean": "tests/stacking/test_oof.py",
     "lib.features.hashes.feature_kernels": "tests/features/hashes/test_hash_features.py",
     "lib.stages.attributes.tables": "tests/stages/attributes/test_features.py",
     "lib.data.texts.matching": "tests/data/texts/test_join.py",

@@ -92,22 +92,28 @@ class Catalog:
             return str(self.product_id[product])
         return self.keys[product].as_py()
 
-    def id_is_number(self) -> np.ndarray:
-        """Whether product_id is the source's own number: bool [P].
+    def id_is_number(self, products: np.ndarray | None = None) -> np.ndarray:
+        """Whether product_id is the source's own number: bool, of `products` (rows), or of all.
 
         Other ids are names such as "MH01-Black" or "007". Their product_id is made of their MD5
         and is near no other id.
         """
+        ids = self.product_id if products is None else self.product_id[products]
         if self.keys is None:
-            return np.ones(len(self.product_id), bool)
-        numbers = pa.array(self.product_id).cast(pa.string())
-        return pc.equal(numbers, self.keys.combine_chunks()).to_numpy(zero_copy_only=False)
+            return np.ones(len(ids), bool)
+        keys = self.keys if products is None else self.keys.take(pa.array(products))
+        numbers = pa.array(ids).cast(pa.string())
+        return pc.equal(numbers, keys.combine_chunks()).to_numpy(zero_copy_only=False)
 
     def images_of(self, products: np.ndarray) -> np.ndarray:
-        """Ascending rows int64 of the images of `products` (rows)."""
-        selected = np.zeros(len(self.product_id), bool)
-        selected[products] = True
-        return np.flatnonzero(selected[self.image_product])
+        """Ascending rows int64 of the images of `products` (rows, in any order).
+
+        Reads nothing of other products, so that a few of many cost little.
+        """
+        products = np.unique(products)
+        count = self.image_count[products].astype(np.int64)
+        before = np.cumsum(count) - count
+        return np.repeat(self.first_image[products] - before, count) + np.arange(count.sum())
 
 
 @dataclass(frozen=True)

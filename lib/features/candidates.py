@@ -158,26 +158,30 @@ class Proposals:
 
         label: int16 [Q], -1 for an unknown class, which does not count in the share.
         """
+        hits, num_rows = self.hits(query, label, num_classes)
+        return hits / max(int((label >= 0).sum()), 1), num_rows / max(len(label), 1)
+
+    def hits(self, query: Query, label: np.ndarray, num_classes: int) -> tuple[int, int]:
+        """The number of products whose class is proposed, and of proposed classes; label: [Q]."""
         no_fallback = np.empty((len(label), 0), np.int16)
         query_row, class_id = self.candidates(query, no_fallback, num_classes)
-        hits = int((class_id == label[query_row]).sum())
-        return hits / max(int((label >= 0).sum()), 1), len(query_row) / max(len(label), 1)
+        return int((class_id == label[query_row]).sum()), len(query_row)
 
     def _lists(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         by_image = [classes for lists in self.by_image.values() for classes in lists]
         return by_image, list(self.by_product.values())
 
 
-def recall_by_source(
+def hits_by_source(
     proposals: Proposals, query: Query, label: np.ndarray, num_classes: int
-) -> dict[str, float]:
-    """Recall of each source alone, `recall_<source>`, and of their union, `recall_without_cap`.
+) -> dict[str, int]:
+    """How many products have their class proposed by each source alone, and by any: "without_cap".
 
     label: int16 [Q], -1 for an unknown class.
     """
     parts = {name: proposals.select(name) for name in proposals.names}
     return {
-        f"recall_{name}": round(part.recall(query, label, num_classes)[0], 6)
+        name: part.hits(query, label, num_classes)[0]
         for name, part in (parts | {"without_cap": proposals}).items()
     }
 

@@ -4,7 +4,7 @@
 refer to it. An index into `Query.images` refers to a row of every `TopK` of the part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,11 @@ import numpy as np
 from lib.data.catalog import Catalog
 from lib.errors import UserError
 from lib.inference.topk import TopK
+from lib.utils.chunks import chunks
 from lib.utils.groups import group_index
+
+PARTITION = 50_000  # products whose predictions, rows and columns are in memory at a time
+PARTITION_ROWS = 500_000  # rows whose scores are in memory at a time, and those of one product more
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,38 @@ class Query:
         return row, self.image_start[query_row][row] + position
 
 
+def partitions(num_products: int) -> list[slice]:
+    """The partitions of the products of a part: slices of PARTITION products, at least one."""
+    return list(chunks(num_products, PARTITION)) or [slice(0, 0)]
+
+
+def rows_of_products(product: np.ndarray, products: np.ndarray) -> slice:
+    """The rows of some neighboring products of a part.
+
+    product: int32 [R], ascending, of all candidate rows of the part; may be memory-mapped.
+    products: int64 [Q], ascending, no product of the part between two of them left out.
+    """
+    if not len(products):
+        return slice(0, 0)
+    first, last = products[[0, -1]].astype(product.dtype)  # of another dtype all would be copied
+    return slice(int(np.searchsorted(product, first)), int(np.searchsorted(product, last, "right")))
+
+
+def row_partitions(product: np.ndarray) -> Iterator[slice]:
+    """Partitions of candidate rows that end between products: slices, at least one.
+
+    product: int32 [R], ascending, of each row; may be memory-mapped.
+    """
+    start = 0
+    while start < len(product):
+        last = product[min(start + PARTITION_ROWS, len(product)) - 1]
+        stop = int(np.searchsorted(product, last, "right"))
+        yield slice(start, stop)
+        start = stop
+    if not len(product):
+        yield slice(0, 0)
+
+
 def make_query(catalog: Catalog, products: np.ndarray) -> Query:
     """Query some products of a catalog.
 
@@ -66,7 +102,8 @@ def make_query(catalog: Catalog, products: np.ndarray) -> Query:
     """
     count = catalog.image_count[products].astype(np.int64)
     images = catalog.images_of(products)
-    assert len(images) == count.sum(), "image_count disagrees with image_product"
+    same = np.array_equal(catalog.image_product[images], np.repeat(products, count))
+    assert same, "image_count disagrees with image_product"
     return Query(products.astype(np.int64), images, np.cumsum(count) - count, count)
 
 
@@ -77,7 +114,12 @@ def check_topks(query: Query, topks: Sequence[TopK], names: Sequence[str]) -> No
     """
     for topk, name in zip(topks, names, strict=True):
         if not np.array_equal(topk.image, query.images):
-            raise UserError(
-                f"predictions of {name} cover {len(topk.image)} images, but the part has"
-                f" {len(query.images)}, or others; run 03_predict_tta.py --rebuild"
-            )
+            raise UserError(wrong_images(name, len(topk.image), len(query.images)))
+
+
+def wrong_images(name: str, num_predicted: int, num_images: int) -> str:
+    """What to say where predictions of a model are not those of the part's images."""
+    return (
+        f"predictions of {name} cover {num_predicted} images, but the part has {num_images}, or"
+        " others; run 03_predict_tta.py --rebuild"
+    )

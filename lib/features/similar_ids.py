@@ -22,6 +22,7 @@ from lib.features.table import Columns
 from lib.utils.compiled import njit
 
 CHUNK = 50_000  # products at a time, in the order of their ids
+CHUNK_NEAR = 200_000  # products near any of them, at most, unless one alone has more
 SOFT, SHARP = 8, 35  # powers of the similarity; 35 is that of `knn.py`
 COLUMNS = ("cos", "score", "share_soft", "share_sharp")
 
@@ -93,7 +94,7 @@ def similar_id_features(
     indexes: the networks of the model.
     labelled: catalog of the references.
     catalog: of the query.
-    query_row: int64 [R], ascending, and class_id: int16 [R]: all candidate rows of the part.
+    query_row: int64 [R], ascending, and class_id: int16 [R]: the candidate rows of the query.
     windows: numbers of nearest products, each with columns of its own.
     name: of the model, with which the columns start.
     Products whose id is no number are near no other: NaN for them.
@@ -101,16 +102,17 @@ def similar_id_features(
     indexes = _only_numbers(indexes, labelled, catalog, query)
     bounds = np.searchsorted(query_row, np.arange(len(query.products) + 1))
     columns: Columns = {}
-    for window in windows:
-        total = np.zeros((len(query_row), len(COLUMNS)), np.float32)
-        count = np.zeros((len(query_row), len(COLUMNS)), np.int8)
-        for index in indexes:
-            rows = _rows_of(index.query_rows, bounds)
-            references = _references(index, labelled)
-            queries = _queries(index, catalog, query, bounds, class_id[rows])
+    shape = (len(windows), len(query_row), len(COLUMNS))
+    totals, counts = np.zeros(shape, np.float32), np.zeros(shape, np.int8)
+    for index in indexes if windows else ():
+        rows = _rows_of(index.query_rows, bounds)
+        references = _references(index, labelled)
+        queries = _queries(index, catalog, query, bounds, class_id[rows])
+        for window, total, count in zip(windows, totals, counts, strict=True):
             values = similarity_by_class(references, queries, window)
             total[rows] += np.nan_to_num(values)
             count[rows] += ~np.isnan(values)
+    for window, total, count in zip(windows, totals, counts, strict=True):
         mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
         for number, column in enumerate(COLUMNS):
             columns[f"{name}_similar_id_{window}_{column}"] = mean[:, number]
@@ -129,9 +131,13 @@ def similarity_by_class(references: IdReferences, queries: IdQueries, window: in
     window = min(window, len(references.products))
     low, high = references.index.nearest_range(queries.ids, window)
     by_id = np.argsort(queries.ids, kind="stable")
-    for start in range(0, len(queries.ids), CHUNK):
-        some = by_id[start : start + CHUNK]
-        left, right = low[some].min(), high[some].max()
+    start = 0
+    while start < len(by_id):
+        left = low[by_id[start]]
+        reach = high[by_id[start : start + CHUNK]]  # ascending, as `low` is
+        stop = start + max(1, int(np.searchsorted(reach, left + CHUNK_NEAR, "right")))
+        some, start = by_id[start:stop], stop
+        right = high[some[-1]]
         near, near_bounds = references.embeddings.unit_vectors(references.products[left:right])
         own, own_bounds = queries.embeddings.unit_vectors(queries.products[some])
         _fill_values(

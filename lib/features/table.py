@@ -10,8 +10,11 @@ prior of a class code) is computed on the way.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from lib.pipeline.reading import map_array, read_json, reading
 from lib.utils.chunks import chunks
 from lib.utils.compiled import njit
 from lib.utils.groups import group_index, group_normalize, group_rank, group_runs
+from lib.utils.npy import ArrayWriter
 
 BLOCK = 1024  # rows whose columns are stacked at a time: what a cache holds
 
@@ -39,15 +43,15 @@ class FeatureTable:
     categorical: list[str]
 
     @classmethod
-    def load(cls, folder: Path) -> "FeatureTable":
-        """Open the table in a folder; its values are memory-mapped."""
+    def load(cls, folder: Path, rows: slice = slice(None)) -> "FeatureTable":
+        """Open the table in a folder, or some rows of it; its values are memory-mapped."""
         described = read_json(folder / "columns.json", "names", "categorical")
         names, categorical = described["names"], described["categorical"]
         values = map_array(folder / "columns.npy")
         with reading(folder / "columns.npy"):
             if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != len(names):
                 raise ValueError(f"{values.dtype} {list(values.shape)} for {len(names)} columns")
-        return cls(values, names, categorical)
+        return cls(values[rows], names, categorical)
 
     def save(self, folder: Path) -> None:
         """Write the table into a folder."""
@@ -184,6 +188,48 @@ def score_features(scores: Mapping[str, np.ndarray], product: np.ndarray) -> Fea
     return FeatureTable(values, names, [])
 
 
+class TableWriter:
+    """Writes the table of a folder some rows at a time; what is written does not stay in memory.
+
+    with TableWriter(folder) as writer:
+        writer.append(columns)    # at least once, if only with no rows
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.names = folder, list[str]()
+        self._values: ArrayWriter | None = None
+        self._missing: np.ndarray = np.zeros(0, np.int64)
+        self._files = ExitStack()
+
+    def append(self, columns: Columns) -> None:
+        """Write the next rows; the columns are the same each time."""
+        if self._values is None:
+            self.names = list(columns)
+            self._missing = np.zeros(len(columns), np.int64)
+            writer = ArrayWriter(self.folder / "columns.npy", np.float32, len(columns))
+            self._values = self._files.enter_context(writer)
+        if list(columns) != self.names:
+            raise ValueError(f"columns {list(columns)} after {self.names}")
+        values = stack_columns(list(columns.values()))
+        self._missing += np.isnan(values).sum(axis=0)
+        self._values.append(values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
+        if error is None and self._values is not None:
+            categorical = [name for name in self.names if is_categorical(name)]
+            rows = self._values.rows
+            _write_names(self.folder, self.names, categorical, self._missing, rows)
+
+
 def is_categorical(name: str) -> bool:
     """Whether the column of this name holds class codes."""
     return name == "candidate_class" or "hash_class_" in name or "_top_class_" in name
@@ -205,24 +251,15 @@ def write_by_chunks(
 
     query_row: int64 [R], ascending; class_id: int16 [R].
     columns_of: computes the columns of some rows, given their query_row and class_id.
-    num_products: products of a chunk. Memory does not grow with R: nothing written stays mapped.
+    num_products: products of a chunk.
     """
-    names = list(columns_of(query_row[:0], class_id[:0]))
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(query_row), len(names))}
     num_query_rows = 1 + int(query_row.max(initial=-1))
     bounds = np.searchsorted(query_row, np.arange(num_query_rows + 1))
-    missing = np.zeros(len(names), np.int64)
-    with (folder / "columns.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for some in chunks(num_query_rows, num_products):
+    with TableWriter(folder) as writer:
+        for some in list(chunks(num_query_rows, num_products)) or [slice(0, 0)]:
             rows = slice(bounds[some.start], bounds[some.stop])
-            columns = columns_of(query_row[rows], class_id[rows])
-            values = stack_columns(list(columns.values()))
-            missing += np.isnan(values).sum(axis=0)
-            file.write(values.data)
-    categorical = [name for name in names if is_categorical(name)]
-    _write_names(folder, names, categorical, missing, len(query_row))
-    return len(names)
+            writer.append(columns_of(query_row[rows], class_id[rows]))
+    return len(writer.names)
 
 
 def stack_columns(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -35,13 +35,15 @@ Rows = slice | np.ndarray
 
 @dataclass(frozen=True)
 class PartInputs:
-    """What the candidates of a part, and their common features, are computed from.
+    """What the candidates of a part, or of a partition of it, and their common features are
+    computed from.
 
     part: "fit", "holdout", "locked" or "test".
     catalog: of the part's products: the test catalog for "test", else the labelled one.
-    topks: predictions of each network, for exactly the images of the part.
+    query: the products, all of the part or a partition.
+    topks: predictions of each network, for exactly the images of the query.
     knn_classes: int16 [n, k] of each model with embeddings, classes of the images similar to each
-        image of the part.
+        image of the query.
     attribute_classes: int16 [Q, k], classes that go with the attributes of each product, -1 for
         none; None: not used.
     perceptual_hashes: uint64 [I, 2] of the images of the labelled catalog and of `catalog`; None:
@@ -53,6 +55,7 @@ class PartInputs:
     labelled: Catalog
     splits: Splits
     catalog: Catalog
+    query: Query
     num_classes: int
     topks: Sequence[TopK]
     knn_classes: Sequence[np.ndarray] = ()
@@ -64,17 +67,30 @@ class PartInputs:
         """Whether the products of the part have labels."""
         return self.part != "test"
 
-    @property
-    def products(self) -> np.ndarray:
-        """Products of the part: int64 [Q], ascending rows of `catalog`."""
-        if self.is_labelled:
-            return self.splits.products(self.part)
-        return np.arange(len(self.catalog.product_id))
+
+@dataclass(frozen=True)
+class VisibleLabels:
+    """The labels that the rows of a part may see: the same for all its products.
+
+    id_windows: of the settings.
+    prior: float32 [folds + 1, classes], as `global_prior` returns it.
+    rows: int64 [N], the reference products whose id is a number; id_index: of them.
+    id_index_without_fold: of those outside each fold; the last one, which index -1 reaches, is
+        `id_index`.
+    hashes: the reference products, for each key of their images.
+    """
+
+    id_windows: tuple[int, ...]
+    prior: np.ndarray
+    rows: np.ndarray
+    id_index: IdIndex
+    id_index_without_fold: list[IdIndex]
+    hashes: dict[str, ReferenceProducts]
 
 
 @dataclass(frozen=True)
 class LabelVisibility:
-    """The labels that the rows of a part may see, and what is looked up for all their classes.
+    """What the products of a query look up for all classes, among the labels that they may see.
 
     ids: int64 [Q], id of each query row; has_id: bool [Q], whether it is a number (`Catalog`).
     fold: int8 [Q], -1 for none.
@@ -82,9 +98,7 @@ class LabelVisibility:
         can be left out; -1 if absent. None for catalogs with groups, which leave out the whole
         fold.
     hashes: class counts of the images, for each hash key.
-    prior: float32 [folds + 1, classes], as `global_prior` returns it.
-    id_index: all reference products whose id is a number. id_index_without_fold: those outside each
-        fold; the last one, which index -1 reaches, is `id_index`.
+    prior, id_index, id_index_without_fold: as in `VisibleLabels`.
     """
 
     query: Query
@@ -153,32 +167,53 @@ class LabelVisibility:
             yield rows, self.id_index_without_fold[left_out]
 
 
-def build_visibility(inputs: PartInputs, query: Query) -> LabelVisibility:
-    """Decide which labels count for a part, and look up all that does not depend on a class.
-
-    query: the products of the part.
-    """
-    labelled, catalog = inputs.labelled, inputs.catalog
+def visible_labels(inputs: PartInputs) -> VisibleLabels:
+    """Decide which labels count for a part. Reads nothing of the query."""
+    labelled = inputs.labelled
     mask, fold_of_product = reference_products(
         inputs.features, inputs.part, labelled.label, inputs.splits
     )
-    fold = fold_of_queries(inputs.part, inputs.splits, query)
     rows = np.flatnonzero(mask & labelled.id_is_number())
     index = _index_of(labelled, rows)
     without_fold = [
         _index_of(labelled, rows[fold_of_product[rows] != left_out])
-        for left_out in range(1 + int(fold.max(initial=-1)))
+        for left_out in range(1 + int(fold_of_product.max(initial=-1)))
     ]
+    keys: dict[str, np.ndarray | None] = {}
+    if inputs.features.use_md5:
+        keys["hash"] = None
+    if inputs.perceptual_hashes is not None:
+        keys["phash"] = inputs.perceptual_hashes[0]
+    return VisibleLabels(
+        id_windows=inputs.features.id_windows,
+        prior=global_prior(labelled.label, mask, fold_of_product, inputs.num_classes),
+        rows=rows,
+        id_index=index,
+        id_index_without_fold=[*without_fold, index],
+        hashes={
+            prefix: ReferenceProducts(labelled, mask, fold_of_product, key)
+            for prefix, key in keys.items()
+        },
+    )
+
+
+def build_visibility(inputs: PartInputs, labels: VisibleLabels) -> LabelVisibility:
+    """Look up all of a query that does not depend on a class.
+
+    labels: those of the part, by `visible_labels` of these or of other inputs of it.
+    """
+    query, catalog = inputs.query, inputs.catalog
+    fold = fold_of_queries(inputs.part, inputs.splits, query)
     return LabelVisibility(
         query=query,
         ids=catalog.product_id[query.products].astype(np.int64),
-        has_id=catalog.id_is_number()[query.products],
+        has_id=catalog.id_is_number(query.products),
         fold=fold,
-        reference_row=_reference_row(inputs, rows, query),
-        hashes=_lookup_hashes(inputs, mask, fold_of_product, query, fold),
-        prior=global_prior(labelled.label, mask, fold_of_product, inputs.num_classes),
-        id_index=index,
-        id_index_without_fold=[*without_fold, index],
+        reference_row=_reference_row(inputs, labels.rows),
+        hashes=_lookup_hashes(inputs, labels, fold),
+        prior=labels.prior,
+        id_index=labels.id_index,
+        id_index_without_fold=labels.id_index_without_fold,
     )
 
 
@@ -210,13 +245,15 @@ def fold_of_queries(part: str, splits: Splits, query: Query) -> np.ndarray:
     return np.full(len(query.products), -1, np.int8)
 
 
-def _reference_row(inputs: PartInputs, rows: np.ndarray, query: Query) -> np.ndarray | None:
+def _reference_row(inputs: PartInputs, rows: np.ndarray) -> np.ndarray | None:
     """Index of each query row among the reference products `rows`: see `LabelVisibility`."""
     if not inputs.is_labelled or inputs.labelled.group is not None:
         return None
-    row_of_product = np.full(len(inputs.labelled.label), -1, np.int64)
-    row_of_product[rows] = np.arange(len(rows))
-    return row_of_product[query.products]
+    products = inputs.query.products
+    place = np.searchsorted(rows, products)
+    is_there = place < len(rows)
+    is_there[is_there] = rows[place[is_there]] == products[is_there]
+    return np.where(is_there, place, -1)
 
 
 def _index_of(labelled: Catalog, products: np.ndarray) -> IdIndex:
@@ -224,28 +261,20 @@ def _index_of(labelled: Catalog, products: np.ndarray) -> IdIndex:
 
 
 def _lookup_hashes(
-    inputs: PartInputs,
-    mask: np.ndarray,
-    fold_of_product: np.ndarray,
-    query: Query,
-    fold: np.ndarray,
+    inputs: PartInputs, labels: VisibleLabels, fold: np.ndarray
 ) -> list[HashFeatures]:
     """Class counts of the images by MD5 and by perceptual hash, as configured."""
-    keys: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
-    if inputs.features.use_md5:
-        keys["hash"] = None, None
-    if inputs.perceptual_hashes is not None:
-        keys["phash"] = inputs.perceptual_hashes
+    perceptual = None if inputs.perceptual_hashes is None else inputs.perceptual_hashes[1]
     return [
         lookup_hash_features(
             prefix,
-            ReferenceProducts(inputs.labelled, mask, fold_of_product, reference_key),
+            references,
             inputs.catalog,
-            query,
+            inputs.query,
             fold,
             inputs.features.hash_k,
             inputs.is_labelled,
-            key,
+            None if references.key is None else perceptual,
         )
-        for prefix, (reference_key, key) in keys.items()
+        for prefix, references in labels.hashes.items()
     ]

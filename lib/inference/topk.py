@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.pipeline.reading import load_array, reading
+from lib.pipeline.reading import map_array, reading
 
 DTYPES: dict[str, Any] = {"class": np.int16, "prob": np.float16, "rest": np.float16}  # on disk
 
@@ -43,21 +43,22 @@ class TopK:
         write_chunks(folder, prefix, self.image, self.classes.shape[1], [chunk])
 
     @classmethod
-    def load(cls, folder: Path, prefix: str = "tta") -> "TopK":
+    def load(cls, folder: Path, prefix: str = "tta", rows: slice = slice(None)) -> "TopK":
         """Read what `save` wrote.
 
         prefix: "tta" for the mean over all views, "center" for the center view.
+        rows: of the files; others are not read.
         """
-        image, arrays = load_array(folder / "image.npy"), {}
+        image, arrays = map_array(folder / "image.npy"), {}
         for name, dtype in DTYPES.items():
             with reading(folder / f"{prefix}_{name}.npy"):
-                values = load_array(folder / f"{prefix}_{name}.npy")
+                values = map_array(folder / f"{prefix}_{name}.npy")
                 width = values.shape[1] if values.ndim == 2 else 0
                 if values.shape != array_shape(name, len(image), width) or values.dtype != dtype:
                     raise ValueError(f"{values.dtype} {list(values.shape)} of {len(image)} images")
-                arrays[name] = values
+                arrays[name] = np.array(values[rows])
         probs, rest = arrays["prob"].astype(np.float32), arrays["rest"].astype(np.float32)
-        return cls(image, arrays["class"], probs, rest)
+        return cls(np.array(image[rows]), arrays["class"], probs, rest)
 
 
 def dense_probs(topk: TopK, num_classes: int) -> np.ndarray:

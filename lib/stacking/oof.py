@@ -1,4 +1,4 @@
-"""Fit a booster out-of-fold, and score rows with the mean of its fold models.
+"""Fit a booster out-of-fold
 
     <folder>/fold-0.txt ...    models in their native format; model k is fitted without fold k
     <folder>/*.sha256          the digest of each, which is compared before a library parses it
@@ -50,7 +50,6 @@ from lib.utils.files import atomic_write, write_json
 from lib.utils.groups import group_argmax, group_runs
 
 Result = TypeVar("Result")
-FEW_ROWS = 1000  # that are scored in less time than threads start in
 
 
 def fit_oof(
@@ -125,42 +124,6 @@ def fit_oof(
     facts["log_loss"] = round(log_loss(scores, target), 6)
     facts["accuracy"] = round(float(target[group_argmax(scores, product)].mean()), 6)
     return facts
-
-
-def predict_mean(
-    folder: Path,
-    booster: str,
-    tables: Sequence[Table],
-    product: np.ndarray,
-    threads: int = 1,
-) -> np.ndarray:
-    """Mean over the fold models of their scores of other rows, float32 [R].
-
-    folder: written by `fit_oof`.
-    tables: the columns of the fit over R other rows, read by chunks.
-    product: int32 [R], ascending.
-
-    Raises ValueError for columns that are not those of the fit, and for another number of rows.
-    """
-    source = JoinedTables(tables)
-    fitted = read_json(folder / "columns.json")
-    if source.names != fitted:
-        differing = sorted(set(source.names) ^ set(fitted)) or ["the order"]
-        raise ValueError(f"{folder}: columns are not those of the fit: {', '.join(differing[:5])}")
-    if len(product) != source.rows:
-        raise ValueError(f"{len(product)} products of {source.rows} rows")
-    paths = _model_paths(folder, registry.extension(booster))
-    temperature = None
-    if booster in RANKERS:
-        temperature = read_json(folder / "calibration.json", "temperature")["temperature"]
-
-    def predict_fold(k: int, fold_threads: int) -> np.ndarray:
-        scores = predict_rows(registry.load(booster, paths[k], fold_threads), source)
-        return scores if temperature is None else softmax(scores, product, temperature)
-
-    scores = [predict_fold(k, 1) for k in range(len(paths) if len(product) <= FEW_ROWS else 0)]
-    scores = scores or run_in_threads(predict_fold, len(paths), threads, booster)
-    return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
 
 
 @dataclass(frozen=True)
@@ -292,7 +255,7 @@ def run_in_threads(
     return [task.result() for task in tasks]
 
 
-def _model_paths(folder: Path, extension: str) -> list[Path]:
+def model_paths(folder: Path, extension: str) -> list[Path]:
     """The models of a folder by number of their fold, which is not the order of their names."""
     numbered = {
         int(match.group(1)): path

@@ -8,6 +8,7 @@
 All sources share one table of candidates, so members of a blend are arrays of the same rows.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lib.data.catalog import Catalog
     from lib.features.embedding_knn import FoldIndex
     from lib.features.query import Query
+    from lib.features.visibility import PartInputs
+    from lib.inference.topk import TopK
 
 NAME, SCRIPT, PARALLEL = "features", "04_features.py", False
 
@@ -132,29 +135,44 @@ def _catalog_inputs(experiment: Experiment, part: str) -> list[str]:
 
 def build_candidates(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:
     """Write the candidate rows of a part and the features that all sources share."""
-    from lib.data.catalog import read_splits
     from lib.features import build
-    from lib.features.visibility import PartInputs
-    from lib.stages.read import catalog_of_part, num_classes, read_topk_of_all
 
-    config = experiment.config
-    labelled, catalog = catalog_of_part(experiment, "train"), catalog_of_part(experiment, part)
-    return build.build_candidates(
-        folder,
-        PartInputs(
-            _usable_features(experiment),
+    stack_part = experiment.config.stack_part
+    return build.build_candidates(folder, _candidate_inputs(experiment, part), stack_part)
+
+
+def _candidate_inputs(experiment: Experiment, part: str) -> Iterator["PartInputs"]:
+    """What the candidates of each partition of a part are computed from."""
+    from lib.data.catalog import read_splits
+    from lib.features.visibility import PartInputs
+    from lib.stages.read import (
+        catalog_of_part,
+        num_classes,
+        read_partitions,
+        topks_of_partition,
+    )
+
+    features, models = _usable_features(experiment), experiment.config.classifiers
+    splits = read_splits(experiment.path("extract/splits"))
+    labelled, classes = catalog_of_part(experiment, "train"), num_classes(experiment)
+    of_attributes = _classes_of_attributes(experiment, part)
+    first = 0
+    for some in read_partitions(experiment, part):
+        last = first + len(some.query.products)
+        yield PartInputs(
+            features,
             part,
             labelled,
-            read_splits(experiment.path("extract/splits")),
-            catalog,
-            num_classes(experiment),
-            read_topk_of_all(experiment, part),
-            knn_classes=_classes_of_neighbors(experiment, part, labelled, catalog),
+            splits,
+            some.catalog,
+            some.query,
+            classes,
+            topks_of_partition(experiment, models, part, some),
+            knn_classes=_classes_of_neighbors(experiment, part, labelled, some.query),
             perceptual_hashes=_perceptual_hashes(experiment, part),
-            attribute_classes=_classes_of_attributes(experiment, part, catalog),
-        ),
-        config.stack_part,
-    )
+            attribute_classes=None if of_attributes is None else of_attributes[first:last],
+        )
+        first = last
 
 
 def _usable_features(experiment: Experiment) -> Features:
@@ -170,32 +188,28 @@ def _usable_features(experiment: Experiment) -> Features:
 def _perceptual_hashes(
     experiment: Experiment, part: str
 ) -> tuple["np.ndarray", "np.ndarray"] | None:
-    """uint64 [I, 2] of the images of train, and of the part's side; None if switched off."""
-    from lib.pipeline.reading import load_array
+    """uint64 [I, 2] of the images of train, and of the part's side, memory-mapped; None if
+    switched off."""
+    import numpy as np
+
+    from lib.pipeline.reading import map_array
 
     if not experiment.config.features.use_phash:
         return None
     paths = [experiment.path(f"extract/phash/{side}") for side in ("train", side_of(part))]
-    train, query = (load_array(path / "phash.npy") for path in paths)
+    train, query = (np.asarray(map_array(path / "phash.npy")) for path in paths)
     return train, query
 
 
 def _classes_of_neighbors(
-    experiment: Experiment, part: str, labelled: "Catalog", catalog: "Catalog"
+    experiment: Experiment, part: str, labelled: "Catalog", query: "Query"
 ) -> list["np.ndarray"]:
     """Classes of the nearest labelled images: int16 [images, k] for each model with embeddings."""
-    import numpy as np
-
-    from lib.data.catalog import read_splits
     from lib.features import embedding_knn
-    from lib.features.query import make_query
 
     config = experiment.config
     if not config.predict.embed_models or not config.features.knn_k:
         return []
-    splits = read_splits(experiment.path("extract/splits"))
-    products = np.arange(len(catalog.product_id)) if part == "test" else splits.products(part)
-    query = make_query(catalog, products)
     return [
         embedding_knn.propose_classes(
             _fold_indexes(experiment, name, part, query),
@@ -208,47 +222,45 @@ def _classes_of_neighbors(
     ]
 
 
-def _classes_of_attributes(
-    experiment: Experiment, part: str, catalog: "Catalog"
-) -> "np.ndarray | None":
+def _classes_of_attributes(experiment: Experiment, part: str) -> "np.ndarray | None":
     """Classes that go with the attributes of the part's products; None if there are none."""
     import numpy as np
 
     from lib.data.catalog import read_splits
+    from lib.stages.read import catalog_of_part
 
     if not experiment.config.data.categorical_columns:
         return None
     splits = read_splits(experiment.path("extract/splits"))
-    products = np.arange(len(catalog.product_id)) if part == "test" else splits.products(part)
+    num_products = len(catalog_of_part(experiment, part).product_id)
+    products = np.arange(num_products) if part == "test" else splits.products(part)
     return attribute_classes(experiment, part, products)
 
 
 def build_neighbors(experiment: Experiment, part: str, folder: Path) -> dict[str, Any]:
     """Write features of the nearest labelled images, for every model with embeddings."""
-    import numpy as np
-
+    from lib.features.build import read_rows
     from lib.features.embedding_knn import knn_features
-    from lib.features.query import make_query
     from lib.features.similar_ids import similar_id_features
-    from lib.features.table import Columns, write_columns
-    from lib.stages.read import catalog_of_part, read_candidates
+    from lib.features.table import Columns, TableWriter
+    from lib.stages.read import catalog_of_part, read_partitions
 
-    config, rows = experiment.config, read_candidates(experiment, part)
-    labelled, catalog = catalog_of_part(experiment, "train"), catalog_of_part(experiment, part)
-    query = make_query(catalog, np.unique(rows.product))
-    query_row = np.searchsorted(query.products, rows.product)
-    columns: Columns = {}
-    for name in config.predict.embed_models:
-        indexes = _fold_indexes(experiment, name, part, query)
-        columns |= knn_features(
-            indexes, labelled, query, query_row, rows.class_id, name, config.run
-        )
-        windows = _usable_features(experiment).similar_id_windows
-        columns |= similar_id_features(
-            indexes, labelled, catalog, query, query_row, rows.class_id, windows, name
-        )
-    write_columns(folder, columns)
-    return {"rows": len(query_row), "columns": len(columns)}
+    config, windows = experiment.config, _usable_features(experiment).similar_id_windows
+    labelled, num_rows = catalog_of_part(experiment, "train"), 0
+    candidates = experiment.path(f"features/candidates/{part}")
+    with TableWriter(folder) as table:
+        for some in read_partitions(experiment, part):
+            rows = read_rows(candidates, some.query)
+            columns: Columns = {}
+            for name in config.predict.embed_models:
+                indexes = _fold_indexes(experiment, name, part, some.query)
+                columns |= knn_features(indexes, labelled, some.query, *rows, name, config.run)
+                columns |= similar_id_features(
+                    indexes, labelled, some.catalog, some.query, *rows, windows, name
+                )
+            table.append(columns)
+            num_rows += len(rows[0])
+    return {"rows": num_rows, "columns": len(table.names)}
 
 
 def _fold_indexes(
@@ -282,17 +294,20 @@ def build_source(experiment: Experiment, source: str, part: str, folder: Path) -
     """
     from lib.features import build
     from lib.features.network import weighted_mean
-    from lib.stages.read import catalog_of_part, num_classes, read_topk, read_topk_of_all
+    from lib.stages.read import num_classes, read_partitions, topks_of_partition
 
     config, classes = experiment.config, num_classes(experiment)
-    if source == "mean":
-        weights = list(config.model_weights.values())
-        all_topks = read_topk_of_all(experiment, part)
-        topks, names = [weighted_mean(all_topks, weights, classes)], ["mean"]
-    elif source == "multi":
-        topks, names = read_topk_of_all(experiment, part), list(config.classifiers)
-    else:
-        topks, names = [read_topk(experiment, source, part)], [source]
+    models = [source] if source in config.classifiers else list(config.classifiers)
+    weights = list(config.model_weights.values())
+
+    def predictions() -> Iterator[tuple["Query", list["TopK"]]]:
+        for some in read_partitions(experiment, part):
+            topks = topks_of_partition(experiment, models, part, some)
+            yield (
+                some.query,
+                [weighted_mean(topks, weights, classes)] if source == "mean" else topks,
+            )
+
     candidates = experiment.path(f"features/candidates/{part}")
-    catalog = catalog_of_part(experiment, part)
-    return build.build_source(folder, config.features, candidates, catalog, topks, names, classes)
+    names = ["mean"] if source == "mean" else models
+    return build.build_source(folder, config.features, candidates, predictions(), names, classes)

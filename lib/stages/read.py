@@ -1,5 +1,6 @@
 """Read what earlier stages wrote: catalogs, top-k predictions, candidate rows, booster scores."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,8 +17,9 @@ from lib.data.openimages.hierarchy import read_hierarchy
 from lib.data.openimages.image_classes import label_sets
 from lib.data.openimages.scene_names import with_scene_paths
 from lib.data.sources.source_files import image_path
+from lib.errors import UserError
 from lib.features.network import geometric_mean
-from lib.features.query import check_topks, make_query
+from lib.features.query import Query, check_topks, make_query, partitions, wrong_images
 from lib.inference.topk import TopK
 from lib.pipeline.experiment import Experiment, side_of
 from lib.pipeline.reading import load_array, map_array, read_json
@@ -42,6 +44,20 @@ class Member(NamedTuple):
     source: str
     layer: str
     booster: str
+
+
+class Partition(NamedTuple):
+    """Some products of a part, neighbors in its order.
+
+    catalog: that holds them, opened for this partition alone: what is read of it is given back
+        with it. query: the products and their images.
+    images: where these images stand in predictions of the part, which have `num_images` in all.
+    """
+
+    catalog: Catalog
+    query: Query
+    images: slice
+    num_images: int
 
 
 class CandidateRows(NamedTuple):
@@ -231,6 +247,45 @@ def read_topk_of_all(experiment: Experiment, part: str) -> list[TopK]:
     return [read_topk(experiment, model, part) for model in experiment.config.classifiers]
 
 
+def read_partitions(experiment: Experiment, part: str) -> Iterator[Partition]:
+    """The products of a part in partitions: of those to classify, nothing else is in memory."""
+    splits = read_splits(experiment.path("extract/splits"))
+    catalog = catalog_of_part(experiment, part)
+    if part == "test":
+        labelled, num_products = None, len(catalog.product_id)
+        num_images = len(catalog.image_product)
+    else:
+        labelled = splits.products(part)
+        num_products, num_images = len(labelled), int(catalog.image_count[labelled].sum())
+    first = 0
+    for some in partitions(num_products):
+        catalog = catalog_of_part(experiment, part)
+        products = np.arange(some.start, some.stop) if labelled is None else labelled[some]
+        query = make_query(catalog, products)
+        images = slice(first, first + len(query.images))
+        first = images.stop
+        yield Partition(catalog, query, images, num_images)
+
+
+def topks_of_partition(
+    experiment: Experiment, models: Iterable[str], part: str, some: Partition
+) -> list[TopK]:
+    """Predictions of the images of a partition by each model.
+
+    Raises UserError if the predictions of a model are of other images.
+    """
+    topks = []
+    for model in models:
+        folder = experiment.path(f"predictions/{model}/{part}")
+        topk = TopK.load(folder, rows=some.images)
+        check_topks(some.query, [topk], [model])
+        topks.append(topk)
+        num_images = len(map_array(folder / "image.npy"))
+        if num_images != some.num_images:
+            raise UserError(wrong_images(model, num_images, some.num_images))
+    return topks
+
+
 def read_candidates(experiment: Experiment, part: str) -> CandidateRows:
     """The candidate rows of a part, as stage 04 wrote them."""
     folder = experiment.path(f"features/candidates/{part}")
@@ -259,26 +314,35 @@ def all_boosters(experiment: Experiment) -> list[Member]:
     ]
 
 
-def read_scores(experiment: Experiment, member: Member, part: str) -> np.ndarray:
+def read_scores(
+    experiment: Experiment, member: Member, part: str, rows: slice = slice(None)
+) -> np.ndarray:
     """float32 [R]: out-of-fold scores on the part that trains the boosters, else the mean over
-    the fold models. Of a model, `_network_scores`."""
+    the fold models. Of a model, `_network_scores`. Of some rows of the part, whole products, or of
+    all."""
     source, layer, booster = member
     if layer == "l1":
-        return _network_scores(experiment, source, part)
+        return _network_scores(experiment, source, part, rows)
     if part == experiment.config.stack_part:
-        return load_array(experiment.path(f"stack/{source}/{layer}/{booster}") / "oof.npy")
+        oof = map_array(experiment.path(f"stack/{source}/{layer}/{booster}") / "oof.npy")
+        return np.array(oof[rows])
     folder = experiment.path(f"scores/{source}/{layer}/{part}")
     names = read_json(folder / "names.json", booster)
-    return map_array(folder / "scores.npy")[:, names.index(booster)]
+    return np.array(map_array(folder / "scores.npy")[rows, names.index(booster)])
 
 
-def _network_scores(experiment: Experiment, model: str, part: str) -> np.ndarray:
+def _network_scores(experiment: Experiment, model: str, part: str, rows: slice) -> np.ndarray:
     """Geometric mean of a model's probabilities over the images of each candidate row's product:
     float32 [R], 0 where a product has no image that the model sees."""
-    rows = read_candidates(experiment, part)
-    products = np.unique(rows.product).astype(np.int64)
-    query = make_query(catalog_of_side(experiment, side_of(part)), products)
-    topk = read_topk(experiment, model, part)
+    candidates = experiment.path(f"features/candidates/{part}")
+    product, class_id = (
+        np.array(map_array(candidates / f"{name}.npy")[rows]) for name in ("product", "class_id")
+    )
+    query = make_query(catalog_of_side(experiment, side_of(part)), np.unique(product))
+    folder = experiment.path(f"predictions/{model}/{part}")
+    images = map_array(folder / "image.npy")
+    first = int(np.searchsorted(images, query.images[:1]).sum())  # 0 for no image
+    topk = TopK.load(folder, rows=slice(first, first + len(query.images)))
     check_topks(query, [topk], [model])
-    query_row = np.searchsorted(products, rows.product)
-    return geometric_mean(query, topk, query_row, rows.class_id, num_classes(experiment))
+    query_row = np.searchsorted(query.products, product)
+    return geometric_mean(query, topk, query_row, class_id, num_classes(experiment))

@@ -120,25 +120,39 @@ def fit_booster(
 def score_part(
     experiment: Experiment, source: str, layer: str, part: str, folder: Path
 ) -> dict[str, Any]:
-    """Score the rows of a part with every booster of a layer: `scores.npy`, float32 [R, B]."""
+    """Score the rows of a part with every booster of a layer: `scores.npy`, float32 [R, B].
+
+    One booster and one partition of the rows are in memory at a time.
+    """
     import numpy as np
 
-    from lib.stacking.oof import predict_mean
-    from lib.stages.read import read_candidates
+    from lib.features.query import row_partitions
+    from lib.pipeline.reading import map_array
+    from lib.stacking.fold_mean import FEW_ROWS, FoldMean
+    from lib.utils.npy import ArrayWriter
 
     if layer == "l2" and logger.isEnabledFor(logging.WARNING):
         _warn_of_moved_columns(experiment, source, part)
-    boosters, threads = experiment.config.layers(source)[layer], num_threads(experiment.config.run)
-    features = _read_features(experiment, source, layer, part)
-    product = read_candidates(experiment, part).product
-    columns = []
-    for booster in boosters:
-        models = experiment.path(f"stack/{source}/{layer}/{booster}")
-        columns.append(predict_mean(models, booster, features, product, threads))
-    scores = np.column_stack(columns)
-    np.save(folder / "scores.npy", scores)
+    boosters = experiment.config.layers(source)[layer]
+    path = experiment.path(f"features/candidates/{part}") / "product.npy"
+    parts = list(row_partitions(map_array(path)))
+    threads = num_threads(experiment.config.run) if parts[-1].stop > FEW_ROWS else 1
+    single = [folder / f"{booster}.npy" for booster in boosters]
+    for booster, scores in zip(boosters, single, strict=True):
+        models = FoldMean.load(
+            experiment.path(f"stack/{source}/{layer}/{booster}"), booster, threads
+        )
+        with ArrayWriter(scores, np.float32) as writer:
+            for rows in parts:
+                features = _read_features(experiment, source, layer, part, rows)
+                writer.append(models.predict(features, np.array(map_array(path)[rows])))
+    with ArrayWriter(folder / "scores.npy", np.float32, len(boosters)) as writer:
+        for rows in parts:
+            writer.append(np.column_stack([map_array(scores)[rows] for scores in single]))
+    for scores in single:
+        scores.unlink()
     (folder / "names.json").write_text(json.dumps(boosters))
-    return {"rows": len(scores)}
+    return {"rows": writer.rows}
 
 
 def _warn_of_moved_columns(experiment: Experiment, source: str, part: str) -> None:
@@ -153,23 +167,28 @@ def _warn_of_moved_columns(experiment: Experiment, source: str, part: str) -> No
             logger.warning("%s: %s", experiment.path(after), line)
 
 
-def _read_features(experiment: Experiment, source: str, layer: str, part: str) -> list["Table"]:
-    """What the boosters of a layer see of the rows of a part.
+def _read_features(
+    experiment: Experiment, source: str, layer: str, part: str, rows: slice = slice(None)
+) -> list["Table"]:
+    """What the boosters of a layer see of the rows of a part, or of some, whole products.
 
     In the second layer class codes stand as categories. In the layers above each class code is
     replaced by the class's prior, and the scores of the layer below are added.
     """
+    import numpy as np
+
     from lib.features.table import FeatureTable, score_features, target_encode
-    from lib.stages.read import Member, read_candidates, read_scores
+    from lib.pipeline.reading import map_array
+    from lib.stages.read import Member, read_scores
 
     names = _feature_tables(experiment, source, part)
-    tables = [FeatureTable.load(experiment.path(name)) for name in names]
+    tables = [FeatureTable.load(experiment.path(name), rows) for name in names]
     below = layer_below(layer)
     if below is None:
         return list(tables)
-    product = read_candidates(experiment, part).product
+    product = np.array(map_array(experiment.path(names[0]) / "product.npy")[rows])
     scores = {
-        booster: read_scores(experiment, Member(source, below, booster), part)
+        booster: read_scores(experiment, Member(source, below, booster), part, rows)
         for booster in experiment.config.layers(source)[below]
     }
     return [

@@ -1,14 +1,16 @@
 """Candidate rows and feature tables against loops."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lib.config.schema import Features
-from lib.features import build as module
 from lib.features import table as table_module
 from lib.features.build import recall_table
 from lib.features.table import FeatureTable
@@ -255,12 +257,38 @@ def test_chunk_sizes_do_not_change_the_features(
 ) -> None:
     data = small_data(37)
     whole = build_source_table(tmp_path / "a", data, "fit", ["x", "y"])
-    monkeypatch.setattr(module, "CHUNK", 3)
     monkeypatch.setattr(table_module, "BLOCK", 5)
     pieces = build_source_table(tmp_path / "b", data, "fit", ["x", "y"])
     np.testing.assert_array_equal(whole.values, pieces.values)
     one, other = (FeatureTable.load(tmp_path / side / "candidates").values for side in "ab")
     np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["fit", "holdout", "locked", "test"]),
+    st.sampled_from([1, 7, 1000]),
+    st.sampled_from([0, 3]),
+)
+def test_partitions_write_the_bytes_of_the_whole(
+    seed: int, part: str, size: int, max_candidates: int
+) -> None:
+    """Files, and the facts of the manifest."""
+    data, features = small_data(seed), replace(SETTINGS, max_candidates=max_candidates)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = [Path(folder) / name for name in ("whole", "partitions")]
+        for side, products in zip(sides, (10**6, size), strict=True):
+            build_source_table(side, data, part, ["x", "y"], features, products)
+        files = [sorted(p.relative_to(side) for p in side.rglob("*.*")) for side in sides]
+        assert files[0] == files[1]
+        for name in files[0]:
+            assert (sides[0] / name).read_bytes() == (sides[1] / name).read_bytes(), name
+        facts = [
+            build(Path(folder), data, part, features, size=products).facts
+            for products in (10**6, size)
+        ]
+        assert facts[0] == facts[1]
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:

@@ -7,15 +7,19 @@ import pyarrow as pa
 import pytest
 
 from lib.config.schema import Features
-from lib.features.query import make_query
-from lib.features.visibility import LabelVisibility, PartInputs, build_visibility
+from lib.features.visibility import (
+    LabelVisibility,
+    PartInputs,
+    build_visibility,
+    visible_labels,
+)
 from tests.features.toy_features import SETTINGS, small_data
 
 PARTS = {"fit": 0, "holdout": 1, "locked": 2}
 
 
 def visibility_of(inputs: PartInputs) -> LabelVisibility:
-    return build_visibility(inputs, make_query(inputs.catalog, inputs.products))
+    return build_visibility(inputs, visible_labels(inputs))
 
 
 def reference_ids(part: str, features: Features = SETTINGS, unlabelled: int = 0) -> set[int]:

@@ -1,6 +1,6 @@
 """Feature folders of a small random catalog for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from lib.config.schema import Features
 from lib.data.catalog import Catalog, Splits
 from lib.features.build import build_candidates, build_source
+from lib.features.query import make_query
 from lib.features.table import FeatureTable
 from lib.features.visibility import PartInputs
 from lib.inference.topk import TopK
@@ -28,9 +29,24 @@ class SmallData:
         return self.test if part == "test" else self.labelled
 
     def inputs(self, part: str, features: Features = SETTINGS) -> PartInputs:
-        return PartInputs(
-            features, part, self.labelled, self.splits, self.query(part), CLASSES, self.topks[part]
-        )
+        return next(self.partitions(part, features))
+
+    def partitions(
+        self, part: str, features: Features = SETTINGS, size: int = 1000
+    ) -> Iterator[PartInputs]:
+        catalog, first = self.query(part), 0
+        everyone = np.arange(len(catalog.label)) if part == "test" else self.splits.products(part)
+        for start in range(0, max(len(everyone), 1), size):
+            query = make_query(catalog, everyone[start : start + size])
+            rows = slice(first, first + len(query.images))
+            first = rows.stop
+            topks = [
+                TopK(topk.image[rows], topk.classes[rows], topk.probs[rows], topk.rest[rows])
+                for topk in self.topks[part]
+            ]
+            yield PartInputs(
+                features, part, self.labelled, self.splits, catalog, query, CLASSES, topks
+            )
 
 
 def small_data(seed: int, products: int = 60) -> SmallData:
@@ -61,10 +77,15 @@ class Built:
 
 
 def build(
-    folder: Path, data: SmallData, part: str, features: Features = SETTINGS, stack_part: str = "fit"
+    folder: Path,
+    data: SmallData,
+    part: str,
+    features: Features = SETTINGS,
+    stack_part: str = "fit",
+    size: int = 1000,
 ) -> Built:
     folder.mkdir(parents=True, exist_ok=True)
-    facts = build_candidates(folder, data.inputs(part, features), stack_part)
+    facts = build_candidates(folder, data.partitions(part, features, size), stack_part)
     product, class_id, fold = (
         np.load(folder / f"{name}.npy") for name in ("product", "class_id", "fold")
     )
@@ -72,11 +93,17 @@ def build(
 
 
 def build_source_table(
-    folder: Path, data: SmallData, part: str, names: Sequence[str], features: Features = SETTINGS
+    folder: Path,
+    data: SmallData,
+    part: str,
+    names: Sequence[str],
+    features: Features = SETTINGS,
+    size: int = 1000,
 ) -> FeatureTable:
-    build(folder / "candidates", data, part, features)
+    build(folder / "candidates", data, part, features, size=size)
     (folder / "source").mkdir(exist_ok=True)
-    topks = data.topks[part][: len(names)]
-    query = data.query(part)
-    build_source(folder / "source", features, folder / "candidates", query, topks, names, CLASSES)
+    pieces = (
+        (some.query, some.topks[: len(names)]) for some in data.partitions(part, features, size)
+    )
+    build_source(folder / "source", features, folder / "candidates", pieces, names, CLASSES)
     return FeatureTable.load(folder / "source")

@@ -11,10 +11,10 @@ from sklearn.model_selection import GroupKFold, PredefinedSplit, cross_val_predi
 from lib.config.schema import RANKERS
 from lib.errors import UserError
 from lib.features.table import FeatureTable
-from lib.stacking import oof
 from lib.stacking.boosters import base, forests, registry
 from lib.stacking.boosters.base import FitTask, InMemoryRows, LabelledRows
 from lib.stacking.calibration import fit_temperature, softmax
+from lib.stacking.fold_mean import FoldMean
 from tests.stacking.toy_layers import SMALL, fit, learnable, rankable
 
 
@@ -87,7 +87,7 @@ def test_scores_of_new_rows_are_the_mean_of_the_fold_models(tmp_path, monkeypatc
         registry.load("xgboost", tmp_path / f"fold-{k}.ubj").predict(x).astype(float)
         for k in range(11)
     ]
-    scores = oof.predict_mean(tmp_path, "xgboost", new, product, threads=2)
+    scores = FoldMean.load(tmp_path, "xgboost", threads=2).predict(new, product)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, np.mean(each, axis=0), rtol=1e-6)
 
@@ -99,7 +99,7 @@ def test_scores_of_a_ranker_are_probabilities_of_its_products(booster, tmp_path,
     facts = fit(tmp_path, booster, data)
     scores_oof = np.load(tmp_path / "oof.npy")
     new, _, _, _ = rankable(seed=8)
-    other = oof.predict_mean(tmp_path, booster, new, product)
+    other = FoldMean.load(tmp_path, booster).predict(new, product)
     for scores in (scores_oof, other):
         assert scores.dtype == np.float32
         sums = np.add.reduceat(scores.astype(float), np.arange(0, len(product), 4))
@@ -203,9 +203,10 @@ def test_other_columns_than_those_of_the_fit_are_refused(tmp_path):
     data = learnable()
     fit(tmp_path, "lightgbm", data)
     renamed = FeatureTable(data[0][0].values, ["a", "b", "other"], [])
+    models = FoldMean.load(tmp_path, "lightgbm")
     with pytest.raises(ValueError, match="not those of the fit: c, other"):
-        oof.predict_mean(tmp_path, "lightgbm", [renamed, data[0][1]], data[3])
+        models.predict([renamed, data[0][1]], data[3])
     with pytest.raises(ValueError, match="the order"):
-        oof.predict_mean(tmp_path, "lightgbm", data[0][::-1], data[3])
+        models.predict(data[0][::-1], data[3])
     with pytest.raises(ValueError, match="799 products of 800 rows"):
-        oof.predict_mean(tmp_path, "lightgbm", data[0], data[3][:-1])
+        models.predict(data[0], data[3][:-1])

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 from lib.config.schema import Stack
 from lib.features.table import FeatureTable, Table, score_features, target_encode
 from lib.stacking import oof
+from lib.stacking.fold_mean import FoldMean
 from lib.utils.groups import group_argmax
 from tests.stacking.toy_layers import CLASSES, candidates
 
@@ -64,7 +65,7 @@ def climbed(folder, leak, seed=0):
         own.mkdir(parents=True)
         oof.fit_oof(own, booster, seen, target, fold, product, NOISE, 1)
         below[booster] = np.load(own / "oof.npy")
-        other_below[booster] = oof.predict_mean(own, booster, held, other_product)
+        other_below[booster] = FoldMean.load(own, booster).predict(held, other_product)
     measured["l2"] = below["lightgbm"], other_below["lightgbm"]
     upper: list[Table] = [
         *(target_encode(table, seen[0], product) for table in seen),
@@ -78,7 +79,7 @@ def climbed(folder, leak, seed=0):
     oof.fit_oof(folder / "l3", "lgbm_deep", upper, target, fold, product, NOISE, 1)
     measured["l3"] = (
         np.load(folder / "l3" / "oof.npy"),
-        oof.predict_mean(folder / "l3", "lgbm_deep", other_upper, other_product),
+        FoldMean.load(folder / "l3", "lgbm_deep").predict(other_upper, other_product),
     )
     result = {}
     for layer, (own, other) in measured.items():

@@ -7,8 +7,19 @@ import pytest
 
 from lib.config.model import Model
 from lib.config.schema import Config, Stack
+from lib.errors import UserError
+from lib.features.query import make_query
 from lib.inference.topk import TopK
-from lib.stages.read import Member, all_boosters, all_members, read_candidates, read_scores
+from lib.stages.read import (
+    Member,
+    Partition,
+    all_boosters,
+    all_members,
+    catalog_of_part,
+    read_candidates,
+    read_scores,
+    topks_of_partition,
+)
 from tests.stages.stored_scores import write_scores
 
 MODELS = {"a": Model(n_folds=2), "b": Model(n_folds=2)}
@@ -71,3 +82,22 @@ def test_with_a_network_trained_once_the_boosters_train_on_the_holdout_part(expe
     once, member = replace(experiment, config=config), Member("a", "l2", "xgboost")
     oof = np.load(experiment.path("stack/a/l2/xgboost") / "oof.npy")
     np.testing.assert_array_equal(read_scores(once, member, "holdout"), oof)
+
+
+@pytest.mark.parametrize(
+    ("images", "num_images", "words"),
+    [
+        (slice(0, 10), 29, "predictions of b cover 30 images, but the part has 29"),
+        (slice(1, 11), 30, "predictions of b cover 10 images, but the part has 10, or others"),
+        (slice(25, 35), 30, "predictions of b cover 5 images, but the part has 10"),
+    ],
+)
+def test_a_partition_refuses_predictions_of_other_images(experiment, images, num_images, words):
+    catalog = catalog_of_part(experiment, "test")
+    query = make_query(catalog, np.arange(10))
+    right = Partition(catalog, query, slice(0, 10), 30)
+    assert len(topks_of_partition(experiment, ["b"], "test", right)[0].image) == 10
+    with pytest.raises(UserError, match=words):
+        topks_of_partition(
+            experiment, ["b"], "test", right._replace(images=images, num_images=num_images)
+        )

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import bson
@@ -23,16 +24,20 @@ import pyarrow as pa
 import pytest
 
 from lib.data.catalog import read_splits, read_table, write_table
+from lib.features import query
+from lib.features.table import FeatureTable
 from lib.labelling.review.log import ABSENT, CLASS, ReviewLog
 from lib.output.report.label_issues import LEARNED, REPEATED, read_issues
 from lib.pipeline.artifact import ensure, status
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.manifest import MANIFEST, identity_digest, whole_digest
 from lib.stages.blends.layers import layer_answers
+from lib.stages.features import build_candidates, build_neighbors, build_source
 from lib.stages.order import declare_all
 from lib.stages.pages.early_report import write_early_report
 from lib.stages.read import all_members, catalog_of_part, read_candidates, read_scores
 from lib.stages.review.label_issues import read_task, review_label_issues
+from lib.stages.stack import score_part as score_rows
 from tests.conftest import ROOT, jpeg, product
 from tests.scripts import SCRIPTS, run_all, run_cli, run_script
 
@@ -171,6 +176,40 @@ def test_the_neighbors_of_the_ladder_are_the_nearest_images_of_each_class(finish
     row = next(r for r in records if (r["layer"], r["name"]) == ("neighbors", "a"))
     right = (np.array(best) == catalog.label[products]).mean()
     assert row["accuracy"] == pytest.approx(right, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_partitions_of_any_size_give_the_files_of_the_run(finished, tmp_path, monkeypatch, size):
+    """Stages 04 and 05: rows, columns, scores of three layers.
+
+    Cosines may differ in their last bit: BLAS multiplies a few rows in another order than many.
+    """
+    experiment, part = experiment_in(finished), "test"
+    monkeypatch.setattr(query, "PARTITION", size)
+    monkeypatch.setattr(query, "PARTITION_ROWS", 10 * size)
+    built = {
+        "features/candidates/test": partial(build_candidates, experiment, part),
+        "features/neighbors/test": partial(build_neighbors, experiment, part),
+        "features/mean/test": partial(build_source, experiment, "mean", part),
+        "features/multi/test": partial(build_source, experiment, "multi", part),
+        "scores/mean/l2/test": partial(score_rows, experiment, "mean", "l2", part),
+        "scores/mean/l3/test": partial(score_rows, experiment, "mean", "l3", part),
+        "scores/mean/l4/test": partial(score_rows, experiment, "mean", "l4", part),
+    }
+    for name, build in built.items():
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        build(folder)
+        expected = {p.name for p in experiment.path(name).iterdir()} - {MANIFEST}
+        assert {p.name for p in folder.iterdir()} == expected
+        for file in expected:
+            ours, whole = folder / file, experiment.path(name) / file
+            if file == "columns.npy" and name == "features/neighbors/test":
+                is_rank = [column.endswith("_rank") for column in FeatureTable.load(folder).names]
+                columns = [np.load(path)[:, ~np.array(is_rank)] for path in (ours, whole)]
+                np.testing.assert_allclose(*columns, rtol=1e-4, atol=1e-6)
+            else:
+                assert ours.read_bytes() == whole.read_bytes(), f"{name}/{file}"
 
 
 def test_every_class_has_its_figures_out_of_fold(finished):

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from lib.utils.npy import open_array, read_array, read_next
+from lib.utils.npy import ArrayWriter, open_array, read_array, read_next
 
 
 def saved(header, body=bytes(24)):
@@ -59,3 +59,18 @@ def test_a_whole_array(tmp_path):
     assert not isinstance(read_array(tmp_path / "a.npy"), np.memmap)
     open_array(tmp_path / "a.npy", "r+")[1] = 7
     assert read_array(tmp_path / "a.npy").tolist() == [0, 7, 2]
+
+
+@pytest.mark.parametrize("columns", [None, 3])
+@pytest.mark.parametrize("pieces", [[], [0], [1, 0, 12], [9_999_999, 1]])
+def test_rows_that_come_in_pieces_are_written_as_numpy_writes_them(tmp_path, columns, pieces):
+    pieces = pieces if columns is None else [rows % 100 for rows in pieces]
+    shape = () if columns is None else (columns,)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 9, (n, *shape)).astype(np.int8) for n in pieces]
+    with ArrayWriter(tmp_path / "a.npy", np.int8, columns) as writer:
+        for piece in rows:
+            writer.append(piece)
+    assert writer.rows == sum(pieces)
+    np.save(tmp_path / "b.npy", np.concatenate([np.empty((0, *shape), np.int8), *rows]))
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

@@ -15,6 +15,7 @@ product's whole set of images is looked up as if it were one more image.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from lib.features.hashes.key_kernels import (
     partition,
     set_keys,
 )
+from lib.utils.groups import group_index
 
 CROWD = 20  # holders of an image above which the fold of the queried product is left out
 MAX_COUNT = 2**31  # of images, and of entries in `ClassCountTable`: int32 numbers them
@@ -41,7 +43,7 @@ MAX_COUNT = 2**31  # of images, and of entries in `ClassCountTable`: int32 numbe
 
 @dataclass(frozen=True)
 class ReferenceProducts:
-    """Labelled products whose labels may count.
+    """Labelled products whose labels may count; what is made of them once serves many look-ups.
 
     catalog: the labelled catalog.
     mask: bool [P], which of its products may count; all of them have a label.
@@ -53,6 +55,21 @@ class ReferenceProducts:
     mask: np.ndarray
     fold: np.ndarray
     key: np.ndarray | None = None
+
+    @cached_property
+    def image_mask(self) -> np.ndarray:
+        """bool [I], the images that count: those of the products, equal ones of a product once."""
+        product = self.catalog.image_product
+        mask = is_first_of_product(_keys(self.catalog, self.key), product)
+        mask &= self.mask[product]
+        return mask
+
+    @cached_property
+    def set_key(self) -> np.ndarray:
+        """uint64 [P, 2]: a key of each product's set of images."""
+        catalog = self.catalog
+        num_products = len(catalog.image_count)
+        return set_keys(_keys(catalog, self.key), catalog.image_product, num_products)
 
 
 def lookup_images(
@@ -75,14 +92,11 @@ def lookup_images(
     """
     labelled = references.catalog
     reference_key = _keys(labelled, references.key)
-    product = labelled.image_product
-    mask = is_first_of_product(reference_key, product)
-    mask &= references.mask[product]
     return _lookup(
         references,
         reference_key,
-        mask,
-        product,
+        references.image_mask,
+        labelled.image_product,
         reference_key if leave_one_out else _keys(catalog, key),
         images,
         catalog.image_product[images] if leave_one_out else None,
@@ -101,20 +115,23 @@ def lookup_image_sets(
 ) -> ImageLabelCounts:
     """Count the classes of the reference products that have exactly the images of some products.
 
-    products: int64 [n], rows of the queried catalog. fold: int8 [n], of each, -1 for none.
-    The other arguments are those of `lookup_images`. Row i of the result is of the set of images of
-    products[i], in any order and each counted once; a product without images has no holders. One
-    class is listed.
+    products: int64 [n], ascending rows of the queried catalog. fold: int8 [n], of each, -1 for
+    none. The other arguments are those of `lookup_images`. Row i of the result is of the set of
+    images of products[i], in any order and each counted once; a product without images has no
+    holders. One class is listed.
     """
-    labelled = references.catalog
-    reference_key = _set_keys(labelled, references.key)
+    labelled, reference_key = references.catalog, references.set_key
+    query_key, query_rows = reference_key, products
+    if not leave_one_out:
+        query_rows = np.arange(len(products))
+        query_key = _set_keys_of(catalog, key, products)
     return _lookup(
         references,
         reference_key,
         references.mask & (labelled.image_count > 0),
         np.arange(len(reference_key), dtype=np.int32),
-        reference_key if leave_one_out else _set_keys(catalog, key),
-        products,
+        query_key,
+        query_rows,
         products if leave_one_out else None,
         fold,
         1,
@@ -125,8 +142,10 @@ def _keys(catalog: Catalog, key: np.ndarray | None) -> np.ndarray:
     return catalog.md5 if key is None else key
 
 
-def _set_keys(catalog: Catalog, key: np.ndarray | None) -> np.ndarray:
-    return set_keys(_keys(catalog, key), catalog.image_product, len(catalog.image_count))
+def _set_keys_of(catalog: Catalog, key: np.ndarray | None, products: np.ndarray) -> np.ndarray:
+    """A key of the set of images of some products: uint64 [n, 2]; reads their images alone."""
+    row = group_index(catalog.image_count[products]).astype(np.int32)
+    return set_keys(_keys(catalog, key)[catalog.images_of(products)], row, len(products))
 
 
 def _lookup(

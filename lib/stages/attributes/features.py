@@ -52,8 +52,7 @@ def build_attribute_features(experiment: Experiment, part: str, folder: Path) ->
     """Write the columns of attributes; warn of an attribute that alone tells the class."""
     import numpy as np
 
-    from lib.features.build import CHUNK
-    from lib.features.query import make_query
+    from lib.features.query import PARTITION, make_query
     from lib.features.table import write_by_chunks
     from lib.stages.read import catalog_of_part, read_candidates
 
@@ -62,7 +61,7 @@ def build_attribute_features(experiment: Experiment, part: str, folder: Path) ->
     query_row = np.searchsorted(query.products, rows.product)
     tables = read_tables(experiment, part, query)
     facts: dict[str, Any] = {"rows": len(query_row)}
-    facts["columns"] = write_by_chunks(folder, query_row, rows.class_id, tables.columns, CHUNK)
+    facts["columns"] = write_by_chunks(folder, query_row, rows.class_id, tables.columns, PARTITION)
     if part == experiment.config.stack_part:
         told = tables.told_alone(catalog.label[query.products])
         for name, right in told.items():

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.errors import UserError
+from lib.features.query import row_partitions
 from lib.pipeline.experiment import Experiment
-from lib.pipeline.reading import read_json
+from lib.pipeline.reading import map_array, read_json
 from lib.stacking import blend
 from lib.stages.read import (
     CandidateRows,
@@ -48,9 +49,16 @@ def blend_names(experiment: Experiment) -> list[str]:
 
 
 def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
-    """Scores of a blend on the rows of a part: float32 [R]."""
+    """Scores of a blend on the rows of a part: float32 [R]. The members' are read by partitions."""
+    product = map_array(experiment.path(f"features/candidates/{part}") / "product.npy")
+    pieces = [_blend_rows(experiment, name, part, rows) for rows in row_partitions(product)]
+    return np.concatenate(pieces)
+
+
+def _blend_rows(experiment: Experiment, name: str, part: str, rows: slice) -> np.ndarray:
+    """Scores of a blend on some rows of a part, whole products: float32 [r]."""
     boosters = all_boosters(experiment)
-    read = partial(read_scores, experiment, part=part)
+    read = partial(read_scores, experiment, part=part, rows=rows)
     if name == "published":
         published = blend.published_members(list(experiment.config.classifiers))
         scores = {member: read(Member(*member)) for member in published}
@@ -59,7 +67,8 @@ def scores_of_blend(experiment: Experiment, name: str, part: str) -> np.ndarray:
         weights = dict.fromkeys(boosters, 1 / len(boosters))
     else:
         weights = {m: weight for m, weight in fitted_weights(experiment).items() if weight > 0}
-    product = read_candidates(experiment, part).product
+    path = experiment.path(f"features/candidates/{part}") / "product.npy"
+    product = np.array(map_array(path)[rows])
     return blend.weighted_mean(map(read, weights), np.array(list(weights.values())), product)
 
 

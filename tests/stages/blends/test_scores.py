@@ -8,6 +8,7 @@ import pytest
 from lib.config.model import Model
 from lib.config.schema import Blend, Config, Stack
 from lib.errors import UserError
+from lib.features import query
 from lib.stages.blends.scores import (
     best_member,
     blend_names,
@@ -51,6 +52,15 @@ def test_the_simple_blend_is_the_plain_mean_of_the_shares_of_all_boosters(experi
     expected = np.mean([shares(read_scores(experiment, m, part)) for m in members], axis=0)
     scores = scores_of_blend(experiment, "simple", part)
     np.testing.assert_allclose(shares(scores), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["simple", "fitted", "published"])
+def test_partitions_do_not_change_a_blend(experiment, monkeypatch, name):
+    for part in ("fit", "test"):
+        monkeypatch.undo()
+        whole = scores_of_blend(experiment, name, part)
+        monkeypatch.setattr(query, "PARTITION_ROWS", 4)
+        assert scores_of_blend(experiment, name, part).tobytes() == whole.tobytes()
 
 
 def test_the_fitted_blend_uses_the_fitted_weights_and_no_other_member(experiment):
