@@ -9,8 +9,8 @@ other models. "pictures + words" is their geometric mean. The weight of the word
 for each fold by the accuracy of the other folds, over all products. Products have words if the
 engine read any in their pictures.
 
-The second reads pictures of several sizes, each with a word that is a tenth of it high, with
-several settings of `ocr.min_side`: how many of the words are read, and what a picture costs.
+The second reads pictures and words of several sizes with several settings of `ocr.min_side`: how
+many of the words are read, and what a picture costs.
 """
 
 import argparse
@@ -53,7 +53,8 @@ HEADER = (
 )
 
 SEED, PICTURES = 1, 20
-SIDES, MIN_SIDES = (64, 96, 112, 180), (160, 320, 480, 736)
+SIZES = ((64, 6), (180, 4), (180, 5), (180, 6), (180, 9))  # side and height of letters, in pixels
+MIN_SIDES = (160, 320, 480, 736)
 
 
 def split_models(config: Config) -> tuple[dict[str, float], str]:
@@ -101,29 +102,40 @@ def study(run: Run, has_words: np.ndarray) -> Iterator[list[str]]:
 
 
 def read_sizes(
-    sides: Sequence[int] = SIDES, min_sides: Sequence[int] = MIN_SIDES, pictures: int = PICTURES
+    sizes: Sequence[tuple[int, int]] = SIZES,
+    min_sides: Sequence[int] = MIN_SIDES,
+    pictures: int = PICTURES,
 ) -> Iterator[list[str]]:
-    """Cells of each row of the table of sizes: the side of a picture, the height of its letters,
-    and for each `min_side` the share of words that are read and the CPU seconds of a picture."""
+    """Cells of each row of the table of sizes.
+
+    sizes: the side of a picture and the height of its letters, in pixels. For each of `min_sides`
+    a row has the share of words that are read, and the CPU seconds of a picture.
+    """
     family = np.arange(pictures)
     appearances = class_appearances(family, family, SEED)
-    for side in sides:
+    for side, letters in sizes:
         cells = []
-        drawn = [_draw(appearances[number], number, side) for number in range(pictures)]
+        drawn = [_draw(appearances[n], n, side, letters) for n in range(pictures)]
         for min_side in min_sides:
             engine, start = load_engine(Ocr(min_side=min_side)), time.process_time()
             found = [written in (engine.read(image) or "").upper() for image, written in drawn]
             seconds = (time.process_time() - start) / pictures
             cells.append(f"{np.mean(found):.0%}, {seconds:.2f} s")
-        yield [f"{side}x{side}", f"{side / 10:.0f}", *cells]
+        yield [f"{side}x{side}", str(letters), *cells]
 
 
-def _draw(appearance: Appearance, number: int, side: int) -> tuple[np.ndarray, str]:
-    """A picture of a product with a word on it, uint8 RGB, and the word."""
+def _draw(appearance: Appearance, number: int, side: int, letters: int) -> tuple[np.ndarray, str]:
+    """A picture with a product with a word on it in its corner, uint8 RGB, and the word.
+
+    The word is a tenth of the product's part high.
+    """
     rngs = [np.random.default_rng([SEED, number, part]) for part in range(3)]
-    image = draw_image(appearance, rngs[0], rngs[1], 0, side, Sample().difficulty)
+    image = np.full((side, side, 3), 235, np.uint8)
+    part = min(side, 10 * letters)
+    product = draw_image(appearance, rngs[0], rngs[1], 0, part, Sample().difficulty)
     written = word(SEED, "family", number, language=1).upper()
-    draw_words(image, written, rngs[2])
+    draw_words(product, written, rngs[2])
+    image[:part, :part] = product
     encoded = np.frombuffer(encode_jpeg(image), np.uint8)
     return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), written
 

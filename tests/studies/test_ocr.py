@@ -62,7 +62,7 @@ def test_a_run_without_a_reader_is_one_line(run):
 
 def test_large_words_are_read_and_tiny_ones_are_not():
     pytest.importorskip("rapidocr", reason="requirements-ocr.txt")
-    tiny, large = module.read_sizes(sides=(24, 200), min_sides=(96,), pictures=2)
+    tiny, large = module.read_sizes(sizes=((24, 2), (200, 20)), min_sides=(96,), pictures=2)
     assert tiny[:2] == ["24x24", "2"]
     assert tiny[2].startswith("0%")
     assert large[2].startswith("100%")

@@ -1,8 +1,8 @@
 """The OCR engine: the words of a picture, by RapidOCR on ONNX Runtime
 
 Its models come with the package, and none is ever downloaded. It runs on one thread, so that the
-words of a picture depend on no number of threads. RapidOCR also has a network that turns lines that
-stand on their heads; few pictures of products have any, so it is left out.
+words of a picture depend on no number of threads. Three networks find the lines of a picture, turn
+those that stand on their heads, and read them.
 """
 
 import hashlib
@@ -74,7 +74,6 @@ def load_engine(settings: Ocr) -> Engine:
     params: dict[str, Any] = {
         "Global.log_level": "critical",  # what cannot be read is counted here
         "Global.text_score": settings.min_confidence,
-        "Global.use_cls": False,
         "Global.use_preprocess_img": False,  # `enlarge` does it
         "Det.limit_side_len": SMALLEST,
         "EngineConfig.onnxruntime.intra_op_num_threads": 1,
@@ -107,7 +106,7 @@ def _check_installed() -> None:
 
 
 def _networks(language: str) -> dict[str, Any]:
-    """The parameters of the networks that find the lines of a picture and that read them.
+    """The parameters of the networks that find the lines of a picture, turn and read them.
 
     Raises UserError for a language that the engine does not know, and for a file that is missing
     or not what it should be: the engine would download it.
@@ -121,9 +120,11 @@ def _networks(language: str) -> dict[str, Any]:
         languages = RapidOCR.list_supported_langs(TaskType.REC, release, size)
         if language in languages:
             finds = _file(TaskType.DET, OCRVersion.PPOCRV6, ModelType.SMALL, "en", language)
+            turns = _file(TaskType.CLS, OCRVersion.PPOCRV4, ModelType.MOBILE, "ch", language)
             reads = _file(TaskType.REC, release, size, language, language)
             return {
                 "Det.model_path": str(finds),
+                "Cls.model_path": str(turns),
                 "Rec.model_path": str(reads),
                 "Rec.lang_type": language,
                 "Rec.ocr_version": release,

@@ -32,6 +32,11 @@ def test_words_are_read_from_the_top(engine):
     assert engine.read(picture()) is None
 
 
+def test_turned_pictures_are_read(engine):
+    for quarters in (1, 2, 3):
+        assert engine.read(np.rot90(picture("Kettle 1500"), quarters)) == "Kettle 1500"
+
+
 def test_a_picture_of_any_shape_is_read(engine):
     small = Engine(engine._engine, Ocr(min_side=64, max_side=256))
     for height, width in ((1, 1), (1, 700), (700, 1)):

@@ -13,6 +13,7 @@ import pytest
 from lib.errors import UserError
 from lib.inference.topk import TopK
 from lib.models.text.classifier import TextClassifier
+from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, load_experiment
 from lib.pipeline.predict_target import predict_target
 from lib.stages import extract
@@ -207,3 +208,45 @@ def test_artifacts_without_texts_do_not_change(experiment):
         assert artifact.config == with_texts[path].config
         assert list(artifact.inputs) == list(with_texts[path].inputs)
         assert "text" not in artifact.config.get("train", {})
+
+
+def artifacts_of(config: str, *overrides: str) -> dict[str, Artifact]:
+    experiment = load_experiment(ROOT / "configs" / config, overrides)
+    declared = (a for stage in declare_all(experiment).values() for a in stage)
+    return {str(a.path.relative_to(experiment.folder)): a for a in declared}
+
+
+def test_words_in_pictures_change_no_artifact_but_their_own():
+    reader = ('models.read.input="text"', 'models.read.text.columns=["ocr"]', "data.test=")
+    plain, set_only, read, smaller = (
+        artifacts_of("sample.toml", *overrides)
+        for overrides in (
+            ("data.test=",),
+            ("data.test=", "ocr.min_side=64"),
+            reader,
+            (*reader, "ocr.min_side=64"),
+        )
+    )
+    assert {name: a.config for name, a in set_only.items()} == {
+        n: a.config for n, a in plain.items()
+    }
+    assert {name for name in read if name.startswith("extract")} == {
+        *(name for name in plain if name.startswith("extract")),
+        "extract/ocr/train",
+    }
+    for name in (name for name in plain if name.startswith(("extract", "cnn"))):
+        assert (plain[name].config, list(plain[name].inputs)) == (
+            read[name].config,
+            list(read[name].inputs),
+        )
+    assert [n for n in read if read[n].config != smaller[n].config] == ["extract/ocr/train"]
+    for name in ("cnn/read/fold0", "predictions/read/fit"):
+        assert "extract/ocr/train" in read[name].inputs
+        assert "extract/texts/train" not in read[name].inputs
+
+
+def test_a_column_of_a_table_may_have_the_name_of_the_words_in_pictures():
+    overrides = ('models.read.input="text"', 'data.text_columns=["ocr"]', "data.source=csv")
+    named = artifacts_of("sample.toml", *overrides, 'models.read.text.columns=["ocr"]')
+    assert "extract/texts/train" in named["cnn/read/fold0"].inputs
+    assert not [name for name in named if name.startswith("extract/ocr")]
