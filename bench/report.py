@@ -117,9 +117,9 @@ def _measure(send: Any, task: Callable[..., Any], arguments: Sequence[Any]) -> N
     workers.tune_malloc()  # as the stages do
     work = task(*arguments)
     _forget_peak()
-    cpu, wall = _cpu(), time.perf_counter()
+    cpu, wall = cpu_seconds(), time.perf_counter()
     result = work()
-    wall, cpu = time.perf_counter() - wall, _cpu() - cpu
+    wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     send.send(Measurement(wall, cpu, max(resident_mb("VmHWM"), children), result))
 
@@ -142,7 +142,7 @@ def resident_mb(field: str = "VmRSS") -> float:
     raise RuntimeError(f"no {field} in /proc/self/status")
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
     """CPU seconds of this process and of its finished child processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

@@ -32,7 +32,8 @@ from lib.features.query import Query, make_query
 from lib.inference.text_predictor import TextPredictor
 from lib.inference.topk import TopK
 from lib.inference.topk_writer import write_topk
-from lib.models.text.classifier import TextClassifier, fit
+from lib.models.text.classifier import TextClassifier
+from lib.models.text.fit import fit
 from lib.models.text.ngrams import words
 from lib.stages.read import read_topk_of_all
 from studies.command import print_report

@@ -100,6 +100,14 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """What `write_history` wrote last; empty before."""
+    if not (folder / "_times.jsonl").exists():  # the second of the two files
+        return []
+    pairs = (read_json_lines(folder / n, "epoch") for n in ("history.jsonl", "_times.jsonl"))
+    return [figures | times for figures, times in zip(*pairs, strict=False)]
+
+
 def facts(folder: Path, num_images: int) -> dict[str, Any]:
     """Figures of a finished run for the manifest."""
     history = read_json_lines(folder / "history.jsonl", "valid_accuracy")

@@ -32,6 +32,7 @@ SMALL = {
     "nearest": ["--images", "3000", "--queries", "300"],
     "openimages": ["--boxes", "20000"],
     "tars": ["--samples", "2000"],
+    "titles": ["--titles", "600", "--new", "100", "--classes", "5", "--threads", "1"],
     "full_index": ["--products", "2000", "--images", "3500"],
 }
 

@@ -7,7 +7,8 @@ from lib.config.schema import Predict
 from lib.inference import text_predictor as module
 from lib.inference.topk import TopK
 from lib.inference.topk_writer import write_topk
-from lib.models.text.classifier import TextClassifier, fit
+from lib.models.text.classifier import TextClassifier
+from lib.models.text.fit import fit
 
 TEXTS = pa.table({"title": ["red bag", "blue shoe", None, "green bag", "red shoe"]})
 IMAGE_PRODUCT = np.array([0, 0, 1, 2, 3, 4])

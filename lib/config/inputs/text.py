@@ -1,7 +1,7 @@
 """Settings of a model on the texts of products"""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from lib.config.setting import DistinctStrs, Range, setting
 
@@ -25,3 +25,10 @@ class Text:
     )
     epochs: Annotated[int, Range(min=1, max=1000)] = setting(10, "Passes over the products.")
     lr: Annotated[float, Range(above=0, max=10)] = setting(0.5, "Learning rate of AdaGrad.")
+    weights: Literal["auto", "full", "low_rank"] = setting(
+        "auto",
+        "One for each n-gram and class, or of low rank; auto: full up to 2^28 of them.",
+    )
+    rank: Annotated[int, Range(min=1, max=4096)] = setting(
+        128, "Numbers of the vector of an n-gram, for weights of low rank."
+    )

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lib.config.inputs.text import Text
 from lib.config.model import Model
 from lib.config.schema import as_dict, fold_names
 from lib.errors import UserError
@@ -23,6 +24,7 @@ from lib.stages.texts.tables import text_inputs, texts_of_side
 from lib.stages.train import train_valid_products
 
 SCRATCH = "scratch"
+ADDED = ("weights", "rank")  # settings that came later
 
 
 def text_models(experiment: Experiment) -> dict[str, Model]:
@@ -50,7 +52,7 @@ def _declare_classifier(graph: Graph, name: str, fold: str) -> Artifact:
         f"cnn/{name}/{fold}",
         partial(train_texts, graph.experiment, name, fold),
         settings={
-            "text": as_dict(model.text),
+            "text": _text_settings(model.text),
             "n_folds": model.n_folds,
             "seed": config.seed + model.seed,
         },
@@ -60,7 +62,14 @@ def _declare_classifier(graph: Graph, name: str, fold: str) -> Artifact:
             "extract/splits",
             *text_inputs(graph.experiment, model, "train"),
         ],
+        resumable=True,
     )
+
+
+def _text_settings(text: Text) -> dict[str, Any]:
+    """The settings in the manifest; new ones only where set, so that older models stay fresh."""
+    settings, defaults = as_dict(text), as_dict(Text())
+    return {k: v for k, v in settings.items() if k not in ADDED or v != defaults[k]}
 
 
 def train_texts(experiment: Experiment, name: str, fold: str, folder: Path) -> dict[str, Any]:
@@ -71,9 +80,10 @@ def train_texts(experiment: Experiment, name: str, fold: str, folder: Path) -> d
     import pyarrow as pa
 
     from lib.data.catalog import read_categories
-    from lib.models.text.classifier import fit
+    from lib.models.text.fit import fit
+    from lib.runtime.workers import num_threads
     from lib.stages.read import index_of_side
-    from lib.training.checkpoint import facts, write_history
+    from lib.training.checkpoint import facts, read_history, write_history
     from lib.training.evaluate import evenly_spaced
     from lib.training.state import MAX_VALID_ROWS
 
@@ -90,27 +100,28 @@ def train_texts(experiment: Experiment, name: str, fold: str, folder: Path) -> d
             " set data.text_columns or text.columns to others"
         )
     valid = evenly_spaced(valid, MAX_VALID_ROWS)
-    scratch, history = folder / SCRATCH, []
+    scratch, history = folder / SCRATCH, read_history(folder)
     scratch.mkdir(exist_ok=True)
+    threads = num_threads(experiment.config.run)
     seed = experiment.config.seed + model.seed
     start, cpu_start = time.monotonic(), time.process_time()
-    epochs = fit(scratch, texts.take(pa.array(train)), label[train], num_classes, model.text, seed)
-    for number, (classifier, figures) in enumerate(epochs, start=1):
+    texts_of_train = texts.take(pa.array(train))
+    epochs = fit(scratch, texts_of_train, label[train], num_classes, model.text, seed, threads)
+    for classifier, figures in epochs:
         seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
-        history.append(
-            {
-                "epoch": number,
-                "phase": "body",
-                **figures,
-                **classifier.evaluate(texts.take(pa.array(valid)), label[valid]),
-                "images_per_second": round(len(train) / max(seconds, 1e-3), 1),
-                "seconds": round(seconds, 2),
-                "cpu_seconds": round(cpu_seconds, 2),
-            }
-        )
+        line = {
+            "epoch": figures["epoch"],
+            "phase": "body",
+            **figures,
+            **classifier.evaluate(texts.take(pa.array(valid)), label[valid]),
+            "images_per_second": round(len(train) / max(seconds, 1e-3), 1),
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(cpu_seconds, 2),
+        }
+        history = [*history[: line["epoch"] - 1], line]  # of a resumed training, up to its state
+        write_history(folder, history)
         start, cpu_start = time.monotonic(), time.process_time()
     classifier.save(folder)
-    write_history(folder, history)
     shutil.rmtree(scratch)
     return facts(folder, len(train))
 

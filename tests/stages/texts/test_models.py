@@ -12,6 +12,7 @@ import pytest
 
 from lib.errors import UserError
 from lib.inference.topk import TopK
+from lib.models.text import fit
 from lib.models.text.classifier import TextClassifier
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment, load_experiment
@@ -22,6 +23,7 @@ from lib.stages.read import catalog_of_part
 from lib.stages.texts.models import predict_texts, train_texts
 from lib.stages.texts.tables import build_texts, texts_of_side
 from lib.stages.train import train_valid_products
+from lib.training.checkpoint import read_history
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -87,6 +89,14 @@ def train(experiment: Experiment, folder: Path, fold: str = "fold0") -> TextClas
     return TextClassifier.load(folder)
 
 
+def with_text(experiment: Experiment, **settings: object) -> Experiment:
+    """The same experiment with other settings of its text model."""
+    words = experiment.config.models["words"]
+    words = replace(words, text=replace(words.text, **settings))
+    models = {**experiment.config.models, "words": words}
+    return replace(experiment, config=replace(experiment.config, models=models))
+
+
 def test_texts_are_aligned_with_the_products_of_both_sides(experiment):
     model = experiment.config.models["words"]
     for side, first in (("train", 0), ("test", 60)):
@@ -103,8 +113,10 @@ def test_texts_are_aligned_with_the_products_of_both_sides(experiment):
     assert texts_of_side(experiment, only, "train").column_names == ["color"]
 
 
-def test_labels_of_a_fold_never_reach_the_rows_of_that_fold(experiment, tmp_path):
+@pytest.mark.parametrize("weights", ["full", "low_rank"])
+def test_labels_of_a_fold_never_reach_the_rows_of_that_fold(experiment, tmp_path, weights):
     """They may be wrong in any way: the classifier and its rows are the same to the last bit."""
+    experiment = with_text(experiment, weights=weights)
     model = experiment.config.models["words"]
     _, left_out = train_valid_products(experiment, model, "fold0")
     assert len(left_out) > 10
@@ -120,10 +132,12 @@ def test_labels_of_a_fold_never_reach_the_rows_of_that_fold(experiment, tmp_path
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     before, after = (
-        train(one, one.path("cnn/words") / fold, fold)
-        for one, fold in ((experiment, "fold0"), (copy, "fold0"))
+        train(one, tmp_path / name, "fold0")
+        for name, one in (("before", experiment), ("after", copy))
     )
     assert before.weight.tobytes() == after.weight.tobytes()
+    assert (before.embedding is None) == (weights == "full")
+    assert np.array_equal(before.embedding, after.embedding)
     assert before.idf.tobytes() == after.idf.tobytes()
     assert before.prior.tobytes() == after.prior.tobytes()
     other = train(copy, copy.path("cnn/words") / "fold1", "fold1")
@@ -192,6 +206,46 @@ def test_no_product_with_a_text_is_one_line(experiment, tmp_path):
         writer.write_table(empty)
     with pytest.raises(UserError, match=r"models\.words: no product to train on has a text"):
         train(copy, tmp_path / "fold0")
+
+
+def test_a_stopped_training_keeps_its_history(experiment, tmp_path, monkeypatch):
+    """As a kill after the first epoch leaves it; the second epoch follows, and the files agree."""
+    monkeypatch.setattr(fit, "SAVE_SECONDS", -1.0)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(experiment, whole)
+    evaluate, calls = TextClassifier.evaluate, []
+
+    def interrupt(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(TextClassifier, "evaluate", interrupt)
+    stopped.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train_texts(experiment, "words", "fold0", stopped)
+    assert len(read_history(stopped)) == 1
+    train_texts(experiment, "words", "fold0", stopped)
+    assert len(calls) == 3
+    names = {path.name for path in whole.iterdir()}
+    assert names == {path.name for path in stopped.iterdir()}
+    for name in names - {"_times.jsonl"}:
+        assert (whole / name).read_bytes() == (stopped / name).read_bytes(), name
+
+
+def test_settings_at_their_defaults_are_in_no_manifest(experiment):
+    """Those that came later: classifiers of earlier versions stay fresh."""
+    for settings, added in (
+        ({}, set()),
+        ({"rank": 64}, {"rank"}),
+        ({"weights": "low_rank", "rank": 128}, {"weights"}),
+    ):
+        declared = declare_all(with_text(experiment, **settings)).values()
+        path = experiment.path("cnn/words/fold0")
+        (artifact,) = (a for stage in declared for a in stage if a.path == path)
+        earlier = {"columns", "num_features", "epochs", "lr"}
+        assert set(artifact.config["text"]) == earlier | added
 
 
 def test_artifacts_without_texts_do_not_change(experiment):
