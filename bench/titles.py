@@ -166,10 +166,10 @@ def ours(size: Size) -> Callable[[], Phases]:
             texts = table.select([COLUMN])
             start = time.perf_counter()
             epochs = fit(scratch, texts, label, size.classes, size.text, 1, size.threads)
-            for number, (model, figures) in enumerate(epochs, start=1):  # noqa: B007
+            for model, figures in epochs:  # noqa: B007 (saved after the last)
                 seconds, start = time.perf_counter() - start, time.perf_counter()
-                line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-                print(f"epoch {number}: {seconds:.0f} s, {line}", file=sys.stderr, flush=True)
+                line = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                print(f"{line}, {seconds:.0f} s", file=sys.stderr, flush=True)
             model.save(size.folder)
         with phases.phase("predict"):
             new = read_table(size.folder / "new.arrow")

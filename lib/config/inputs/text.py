@@ -29,6 +29,6 @@ class Text:
         "auto",
         "One for each n-gram and class, or of low rank; auto: full up to 2^28 of them.",
     )
-    rank: Annotated[int, Range(min=1, max=4096)] = setting(
+    rank: Annotated[int, Range(min=8, max=4096)] = setting(
         128, "Numbers of the vector of an n-gram, for weights of low rank."
     )
