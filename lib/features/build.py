@@ -25,7 +25,7 @@ from lib.config.schema import Features
 from lib.features.candidates import hits_by_source, most_frequent_classes, recall_by_k
 from lib.features.id_priors import limit_window
 from lib.features.network import network_features, raw_network_features
-from lib.features.query import Query, check_topks, rows_of_products
+from lib.features.query import Query, check_topks, rows_of_products, with_imageless
 from lib.features.table import Columns, TableWriter
 from lib.features.visibility import (
     LabelVisibility,
@@ -100,10 +100,11 @@ def build_source(
         query: Query, topks: Sequence[TopK], rows: np.ndarray, classes: np.ndarray
     ) -> Columns:
         columns: Columns = {}
-        for topk, name in zip(topks, names, strict=True):
-            columns |= network_features(query, topk, name, rows, classes, num_classes)
+        for predictions, name in zip(topks, names, strict=True):
+            own, topk = with_imageless(query, predictions)
+            columns |= network_features(own, topk, name, rows, classes, num_classes)
             if features.use_raw_topk:
-                columns |= raw_network_features(query, topk, name, rows, features.top_k)
+                columns |= raw_network_features(own, topk, name, rows, features.top_k)
         return columns
 
     num_rows = 0
@@ -143,7 +144,11 @@ def recall_table(inputs: PartInputs, max_k: int = 10) -> list[dict[str, Any]]:
     inputs = replace(inputs, features=wide)
     visibility = build_visibility(inputs, visible_labels(inputs))
     proposals = visibility.proposals(wide, inputs.topks, ())
-    configured_k = {"networks": features.top_k, "ids": features.id_neighbors}
+    configured_k = {
+        "networks": features.top_k,
+        "texts": features.top_k,
+        "ids": features.id_neighbors,
+    }
     used = visibility.proposals(
         replace(wide, id_neighbors=0), [], inputs.knn_classes, inputs.attribute_classes
     )

@@ -5,7 +5,8 @@ listed. Without that floor a geometric mean would be zero for any class that one
 
 Feature functions take rows as (query_row int64 [R] ascending, class_id int16 [R]) and return named
 columns [R]. A column whose name ends in a position 0-3 is of one image, the others are of all
-images of the product. NaN: no image; -1: no class.
+images of the product. NaN: no image; -1: no class. A product without images has the prediction of
+its texts, if a model reads them, as if it had one image.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lib.features.candidates import unique_candidates
-from lib.features.query import Query, check_topks
+from lib.features.query import Query, check_topks, with_imageless
 from lib.features.table import Columns, scatter
 from lib.inference.topk import TopK
 from lib.utils.chunks import chunks
@@ -42,6 +43,7 @@ def network_features(
     query_row: int64 [R], ascending; class_id: int16 [R], ascending within a product.
     """
     columns: Columns = {}
+    query, topk = with_imageless(query, topk)
     row, image = query.row_image_pairs(query_row)
     probs = lookup_probs(topk, image, class_id[row], num_classes)
     count = query.image_count[query_row]
@@ -69,6 +71,7 @@ def geometric_mean(
 
     query_row: int64 [R], ascending; class_id: int16 [R], ascending within a product.
     """
+    query, topk = with_imageless(query, topk)
     mean = np.empty(len(query_row), np.float32)
     for rows in chunks(len(query_row), CHUNK):
         of_chunk, image = query.row_image_pairs(query_row[rows])
@@ -87,6 +90,7 @@ def raw_network_features(
     query_row: int64 [R]. Source: Cdiscount 5th-place write-up, half of its 80 raw columns.
     """
     columns: Columns = {}
+    query, topk = with_imageless(query, topk)
     k = topk.classes.shape[1]  # fewer than top_k if there are fewer classes
     for position in range(POSITIONS):
         image = query.image_at(query_row, position)
@@ -115,7 +119,8 @@ def weighted_mean(topks: Sequence[TopK], weights: Sequence[float], num_classes: 
 
     weights: one for each model, at least 0. A class that a model does not list has that model's
     floor. The result has the k best classes of the union of the lists, where k is the largest of
-    the models'; of equal probabilities the smaller class comes first.
+    the models'; of equal probabilities the smaller class comes first. Products without images have
+    the mean of the models that predict them.
     """
     first = topks[0]
     assert all(np.array_equal(first.image, topk.image) for topk in topks), "different images"
@@ -137,7 +142,20 @@ def weighted_mean(topks: Sequence[TopK], weights: Sequence[float], num_classes: 
             classes[rows],
             probs[rows],
         )
-    return TopK(first.image, classes, probs, np.maximum(0, 1 - probs.sum(axis=1)))
+    rest = np.maximum(0, 1 - probs.sum(axis=1))
+    return TopK(first.image, classes, probs, rest, _mean_of_imageless(topks, weights, num_classes))
+
+
+def _mean_of_imageless(
+    topks: Sequence[TopK], weights: Sequence[float], num_classes: int
+) -> TopK | None:
+    pairs = zip(topks, weights, strict=True)
+    some = [
+        (topk.imageless, weight) for topk, weight in pairs if topk.imageless is not None and weight
+    ]
+    if not some:
+        return None
+    return weighted_mean([topk for topk, _ in some], [weight for _, weight in some], num_classes)
 
 
 def best_classes(
@@ -151,7 +169,8 @@ def best_classes(
 
     weights: one for each model, at least 0; mean: "arithmetic" or "geometric". All images of a
     product have the same weight, and all classes that any model lists for any of them compete; of
-    equal scores the smaller class is returned. -1 for a product without images.
+    equal scores the smaller class is returned. A product without images has the best class of the
+    models that predict it by its texts, -1 if there is none.
     Raises UserError if a model has predictions of other images.
     """
     check_topks(query, topks, [str(number) for number in range(len(topks))])
@@ -169,6 +188,10 @@ def best_classes(
         order = np.lexsort((class_id[rows], -score, query_row[rows]))
         first = order[group_starts(query_row[rows][order])]
         best[query_row[rows][first]] = class_id[rows][first]
+    imageless = _mean_of_imageless(topks, weights, num_classes)
+    if imageless is not None:
+        query_row = np.searchsorted(query.products, imageless.image)
+        best[query_row] = imageless.classes[:, 0]
     return best
 
 

@@ -95,6 +95,37 @@ def row_partitions(product: np.ndarray) -> Iterator[slice]:
         yield slice(0, 0)
 
 
+def with_imageless(query: Query, topk: TopK) -> tuple[Query, TopK]:
+    """Give each product without images one row of `topk`, if the model predicts such products.
+
+    Returns a query whose indexes of images are those of the new `topk` alone: the rows that were
+    added belong to no image of the catalog.
+    """
+    if topk.imageless is None:
+        return query, topk
+    row = np.minimum(
+        np.searchsorted(topk.imageless.image, query.products), len(topk.imageless.image) - 1
+    )
+    is_added = (query.image_count == 0) & (topk.imageless.image[row] == query.products)
+    count = np.where(is_added, 1, query.image_count)
+    start = np.cumsum(count) - count
+    is_new = np.zeros(int(count.sum()), bool)
+    is_new[start[is_added]] = True
+
+    def merge(values: np.ndarray, added: np.ndarray) -> np.ndarray:
+        merged = np.empty((len(is_new), *values.shape[1:]), values.dtype)
+        merged[~is_new], merged[is_new] = values, added[row[is_added]]
+        return merged
+
+    merged = TopK(
+        merge(topk.image, np.full(len(topk.imageless.image), -1)),
+        merge(topk.classes, topk.imageless.classes),
+        merge(topk.probs, topk.imageless.probs),
+        merge(topk.rest, topk.imageless.rest),
+    )
+    return Query(query.products, merged.image, start, count), merged
+
+
 def make_query(catalog: Catalog, products: np.ndarray) -> Query:
     """Query some products of a catalog.
 

@@ -27,6 +27,7 @@ from lib.features.candidates import Proposals
 from lib.features.hashes.hash_features import HashFeatures, lookup_hash_features
 from lib.features.hashes.hash_lookup import ReferenceProducts
 from lib.features.id_priors import IdIndex, build_id_index, global_prior
+from lib.features.network import weighted_mean
 from lib.features.query import Query
 from lib.inference.topk import TopK
 
@@ -119,13 +120,20 @@ class LabelVisibility:
         attribute_classes: np.ndarray | None = None,
     ) -> Proposals:
         """Classes proposed by networks, copies of the images, similar images, nearest ids and
-        attributes."""
+        attributes, and by the texts of products without images."""
         by_image = {"networks": [topk.classes[:, : features.top_k] for topk in topks]}
         for hashes in self.hashes:
             by_image[hashes.prefix] = [hashes.images.classes]
         if knn_classes:
             by_image["neighbors"] = list(knn_classes)
         by_product = {}
+        texts = [topk.imageless for topk in topks if topk.imageless is not None]
+        if texts:
+            mean = weighted_mean(texts, [1.0] * len(texts), len(self.prior[0]))
+            classes = np.full((len(self.ids), min(features.top_k, mean.classes.shape[1])), -1)
+            row = np.searchsorted(self.query.products, mean.image)
+            classes[row] = mean.classes[:, : features.top_k]
+            by_product["texts"] = classes.astype(np.int16)
         if features.id_neighbors:
             nearest = np.empty((len(self.ids), features.id_neighbors), np.int16)
             for rows, index, reference_row in self.id_indexes(np.arange(len(nearest))):

@@ -10,7 +10,7 @@ topk_writer.py fills these files from a predictor.
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from lib.pipeline.reading import map_array, reading
 
 DTYPES: dict[str, Any] = {"class": np.int16, "prob": np.float16, "rest": np.float16}  # on disk
+IMAGELESS = "imageless"  # folder of the products without any image
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,35 @@ class TopK:
     probs: float32 [n, k] (float16 on disk).
     rest: float32 [n], probability outside the k classes, at least 0; their sum if a product has a
         set of classes.
+    imageless: of a model of texts: the same of the products without any image, whose rows in the
+        catalog's `products` table stand in `image`; None if there are none.
     """
 
     image: np.ndarray
     classes: np.ndarray
     probs: np.ndarray
     rest: np.ndarray
+    imageless: "TopK | None" = None
+
+    def for_products(self, products: np.ndarray) -> "TopK":
+        """The same with the products without images that are among `products` alone.
+
+        products: int64 [Q], ascending.
+        """
+        if self.imageless is None:
+            return self
+        of = self.imageless
+        row = np.flatnonzero(np.isin(of.image, products))
+        some = TopK(of.image[row], of.classes[row], of.probs[row], of.rest[row])
+        return replace(self, imageless=some if len(row) else None)
 
     def save(self, folder: Path, prefix: str = "tta") -> None:
         """Write `image.npy` and `<prefix>_{class,prob,rest}.npy` into `folder`."""
         chunk = {"class": self.classes, "prob": self.probs, "rest": self.rest}
         write_chunks(folder, prefix, self.image, self.classes.shape[1], [chunk])
+        if self.imageless is not None:
+            (folder / IMAGELESS).mkdir(exist_ok=True)
+            self.imageless.save(folder / IMAGELESS)
 
     @classmethod
     def load(cls, folder: Path, prefix: str = "tta", rows: slice = slice(None)) -> "TopK":
@@ -58,7 +77,9 @@ class TopK:
                     raise ValueError(f"{values.dtype} {list(values.shape)} of {len(image)} images")
                 arrays[name] = np.array(values[rows])
         probs, rest = arrays["prob"].astype(np.float32), arrays["rest"].astype(np.float32)
-        return cls(np.array(image[rows]), arrays["class"], probs, rest)
+        inner = folder / IMAGELESS
+        imageless = cls.load(inner) if inner.is_dir() else None
+        return cls(np.array(image[rows]), arrays["class"], probs, rest, imageless)
 
 
 def dense_probs(topk: TopK, num_classes: int) -> np.ndarray:

@@ -12,7 +12,7 @@ chosen, and these are the ones that the second-round network excludes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,8 @@ def predict_classes(
     Returns class ids int16 [Q], and the mean of their probabilities over networks and images
     float32 [Q]; -1 and 0 for a product without images.
     """
-    class_id = network.best_classes(query, topks, weights, num_classes, "arithmetic")
+    pictures = [replace(topk, imageless=None) for topk in topks]  # labels are for pictures alone
+    class_id = network.best_classes(query, pictures, weights, num_classes, "arithmetic")
     query_row = query.query_row_of_image()
     share = np.asarray(weights) / np.sum(weights)
     total = np.zeros(len(query.products))

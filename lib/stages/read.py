@@ -277,7 +277,7 @@ def topks_of_partition(
     topks = []
     for model in models:
         folder = experiment.path(f"predictions/{model}/{part}")
-        topk = TopK.load(folder, rows=some.images)
+        topk = TopK.load(folder, rows=some.images).for_products(some.query.products)
         check_topks(some.query, [topk], [model])
         topks.append(topk)
         num_images = len(map_array(folder / "image.npy"))

@@ -1,5 +1,7 @@
 """Probabilities, means over models and images, and features against dense arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,50 @@ def test_the_mean_of_short_lists_has_the_best_of_the_union(seed: int, k: int) ->
         np.testing.assert_allclose(found.probs[row], best, rtol=1e-5)
         np.testing.assert_allclose(dense[row, found.classes[row]], best, rtol=1e-5)
         assert found.rest[row] == pytest.approx(1 - sum(best), abs=1e-5)
+
+
+def test_texts_stand_for_an_image_of_products_without_any() -> None:
+    """As if these products had one image, which only the model of texts has seen."""
+    rng = np.random.default_rng(0)
+    catalog = random_catalog(rng, 40, 60)
+    query = make_query(catalog, np.arange(40))
+    alone = np.flatnonzero(query.image_count == 0)
+    assert len(alone) > 3
+    pictures, texts = (random_topk(rng, query.images)[0] for _ in range(2))
+    texts = replace(texts, imageless=random_topk(rng, alone)[0])
+    rows, classes = np.divmod(np.arange(40 * CLASSES), CLASSES)
+    found = network_features(query, texts, "a", rows, classes.astype(np.int16), CLASSES)
+    before = network_features(query, pictures, "a", rows, classes.astype(np.int16), CLASSES)
+    dense = dense_from(texts.imageless)
+    for name in ("a_prob_0", "a_mean", "a_max", "a_geometric"):
+        np.testing.assert_allclose(found[name][np.isin(rows, alone)], dense.ravel(), rtol=1e-5)
+        assert np.isnan(before[name][np.isin(rows, alone)]).all()
+    assert np.isnan(found["a_prob_1"][np.isin(rows, alone)]).all()
+    plain = network_features(
+        query, replace(texts, imageless=None), "a", rows, classes.astype(np.int16), CLASSES
+    )
+    for name, values in plain.items():  # others are as they were
+        np.testing.assert_array_equal(
+            values[~np.isin(rows, alone)], found[name][~np.isin(rows, alone)]
+        )
+    both, weights = [pictures, texts], [0.7, 0.3]
+    mean = weighted_mean(both, weights, CLASSES)
+    np.testing.assert_allclose(mean.imageless.probs, texts.imageless.probs, rtol=1e-6)
+    for how in ("arithmetic", "geometric"):
+        best = best_classes(query, both, weights, CLASSES, how)
+        np.testing.assert_array_equal(best[alone], texts.imageless.classes[:, 0])
+        without = best_classes(
+            query, [pictures, replace(texts, imageless=None)], weights, CLASSES, how
+        )
+        assert (without[alone] == -1).all()
+        np.testing.assert_array_equal(np.delete(best, alone), np.delete(without, alone))
+    raw = network.raw_network_features(query, texts, "a", rows, 2)
+    np.testing.assert_array_equal(
+        raw["a_top_class_0_1"][np.isin(rows, alone)],
+        np.repeat(texts.imageless.classes[:, 1], CLASSES),
+    )
+    score = network.geometric_mean(query, texts, rows, classes.astype(np.int16), CLASSES)
+    np.testing.assert_allclose(score[np.isin(rows, alone)], dense.ravel(), rtol=1e-5)
 
 
 def test_the_mean_of_one_model_is_that_model() -> None:

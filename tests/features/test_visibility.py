@@ -13,6 +13,7 @@ from lib.features.visibility import (
     build_visibility,
     visible_labels,
 )
+from tests.features.toy_catalog import random_topk
 from tests.features.toy_features import SETTINGS, small_data
 
 PARTS = {"fit": 0, "holdout": 1, "locked": 2}
@@ -104,6 +105,22 @@ def test_sources_propose_under_their_names() -> None:
         visibility.hashes[0].images[:-1], visibility.hashes[1].images[:-1], strict=True
     ):
         np.testing.assert_array_equal(by_md5, by_phash)
+
+
+def test_texts_propose_classes_of_products_without_images() -> None:
+    data = small_data(3)
+    inputs = data.inputs("fit")
+    visibility = visibility_of(inputs)
+    alone = np.flatnonzero(visibility.query.image_count == 0)
+    rng = np.random.default_rng(0)
+    texts, _ = random_topk(rng, visibility.query.products[alone], 3)
+    topks = [inputs.topks[0], replace(inputs.topks[1], imageless=texts)]
+    proposed = visibility.proposals(SETTINGS, topks, ()).by_product["texts"]
+    kept = min(3, SETTINGS.top_k)
+    np.testing.assert_array_equal(proposed[alone, :kept], texts.classes[:, :kept])
+    assert (np.delete(proposed, alone, axis=0) == -1).all()
+    assert len(alone) > 0
+    assert "texts" not in visibility.proposals(SETTINGS, inputs.topks, ()).by_product
 
 
 def test_a_name_among_numbers_is_near_no_other_id() -> None:

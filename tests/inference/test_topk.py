@@ -48,6 +48,24 @@ def test_load_returns_what_save_wrote(tmp_path, n):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
 
 
+def test_products_without_images_stand_in_a_folder_of_their_own(tmp_path):
+    first, second = (
+        TopK(np.arange(n), *(make_arrays(n)[name] for name in ("class", "prob", "rest")))
+        for n in (7, 2)
+    )
+    TopK(first.image, first.classes, first.probs, first.rest, second).save(tmp_path)
+    loaded = TopK.load(tmp_path)
+    np.testing.assert_array_equal(loaded.classes, first.classes)
+    assert loaded.imageless is not None
+    np.testing.assert_array_equal(loaded.imageless.classes, second.classes)
+    assert loaded.imageless.imageless is None
+    some = loaded.for_products(np.array([1, 5])).imageless  # a partition has its own alone
+    assert some is not None
+    assert some.image.tolist() == [1]
+    np.testing.assert_array_equal(some.probs, loaded.imageless.probs[1:])
+    assert loaded.for_products(np.array([5])).imageless is None
+
+
 def test_missing_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="4 rows for 5 images"):
         write_chunks(tmp_path, "tta", np.arange(5), 3, [make_arrays(3), make_arrays(1)])

@@ -127,8 +127,14 @@ def train_texts(experiment: Experiment, name: str, fold: str, folder: Path) -> d
 
 
 def predict_texts(experiment: Experiment, name: str, part: str, folder: Path) -> dict[str, Any]:
-    """Score the products of a part by their texts; all images of a product score alike."""
+    """Score the products of a part by their texts; all images of a product score alike.
+
+    Products without any image are scored in a folder of their own, if there are such.
+    """
+    import numpy as np
+
     from lib.inference.text_predictor import TextPredictor
+    from lib.inference.topk import IMAGELESS
     from lib.inference.topk_writer import write_topk
     from lib.models.text.classifier import TextClassifier
     from lib.runtime.distributed import current
@@ -138,14 +144,36 @@ def predict_texts(experiment: Experiment, name: str, part: str, folder: Path) ->
     catalog = catalog_of_part(experiment, part)
     images, fold_of_image = images_to_score(experiment, model, part, catalog)
     folders = [experiment.path(f"cnn/{name}/{fold}") for fold in fold_names(model)]
-    predictor = TextPredictor(
-        [TextClassifier.load(folder) for folder in folders],
-        texts_of_side(experiment, model, side_of(part)),
-        catalog.image_product,
-    )
+    classifiers = [TextClassifier.load(folder) for folder in folders]
+    texts = texts_of_side(experiment, model, side_of(part))
+    predictor = TextPredictor(classifiers, texts, catalog.image_product)
     settings = experiment.config.predict
     write_topk(folder, predictor, settings, images, fold_of_image, part != "test", current())
-    return {"images": len(images)}
+    products, fold = _imageless_products(experiment, model, part, catalog)
+    if len(products) == 0:
+        return {"images": len(images)}
+    inner = folder / IMAGELESS
+    inner.mkdir(exist_ok=True)
+    predictor = TextPredictor(classifiers, texts, np.arange(len(catalog.product_id)))
+    write_topk(inner, predictor, settings, products, fold, False, current())
+    return {"images": len(images), "imageless_products": len(products)}
+
+
+def _imageless_products(experiment: Experiment, model: Model, part: str, catalog: Any) -> Any:
+    """Products of a part without images, int64 ascending, and the model that scores each, or None.
+
+    Folds are those of `images_to_score`.
+    """
+    import numpy as np
+
+    from lib.data.catalog import read_splits
+
+    if part == "test":
+        return np.flatnonzero(catalog.image_count == 0), None
+    splits = read_splits(experiment.path("extract/splits"))
+    products = splits.products(part)
+    products = products[catalog.image_count[products] == 0]
+    return products, splits.fold_of_product(model.n_folds)[products] if part == "fit" else None
 
 
 def _has_text(texts: Any) -> Any:

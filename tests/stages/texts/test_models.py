@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lib.data.catalog import read_splits
 from lib.errors import UserError
+from lib.features.query import Query, make_query, with_imageless
 from lib.inference.topk import TopK
 from lib.models.text import fit
 from lib.models.text.classifier import TextClassifier
@@ -57,7 +59,10 @@ CLASSES = ("Bags", "Shoes", "Watches")
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory) -> Experiment:
-    """Stage 01 of 60 labelled and 6 other products; read only. A third has no title."""
+    """Stage 01 of 60 labelled and 6 other products; read only. A third has no title.
+
+    Labelled products 50 to 59 and the last one have no image.
+    """
     folder = tmp_path_factory.mktemp("texts")
     (folder / "images").mkdir()
     rng = np.random.default_rng(0)
@@ -66,6 +71,7 @@ def experiment(tmp_path_factory) -> Experiment:
         of_class = CLASSES[number % 3]
         name = f"{number}.png"
         cv2.imwrite(str(folder / "images" / name), rng.integers(0, 255, (24, 24, 3), np.uint8))
+        name = "" if 50 <= number < 60 or number == 65 else name
         title = f"nice {of_class} {rng.integers(9)}" if number % 9 < 6 else ""
         rows.append([str(number), of_class, name, title])
     header = ["product", "category", "images", "title"]
@@ -76,6 +82,11 @@ def experiment(tmp_path_factory) -> Experiment:
     experiment = load_experiment(folder / "texts.toml", [f"work={folder}"])
     build_stage(extract, experiment, False)
     return experiment
+
+
+def query_of(experiment: Experiment, part: str) -> Query:
+    catalog = catalog_of_part(experiment, part)
+    return make_query(catalog, np.arange(len(catalog.product_id)))
 
 
 def write(path: Path, rows: list[list[str]]) -> None:
@@ -163,8 +174,10 @@ def test_all_images_of_a_product_have_the_prediction_of_its_texts(experiment, tm
     texts = texts_of_side(copy, copy.config.models["words"], "test")
     folder = tmp_path / "test"
     folder.mkdir()
-    assert predict_texts(copy, "words", "test", folder) == {"images": 6}
-    topk = TopK.load(folder)
+    facts = predict_texts(copy, "words", "test", folder)
+    assert facts == {"images": 5, "imageless_products": 1}
+    _, topk = with_imageless(query_of(copy, "test"), TopK.load(folder))
+    assert topk.image.tolist() == [*range(5), -1]
     label = np.arange(60, 66) % 3
     for row, (title, color) in enumerate(zip(*texts.to_pydict().values(), strict=True)):
         if title:
@@ -174,7 +187,35 @@ def test_all_images_of_a_product_have_the_prediction_of_its_texts(experiment, tm
     fit = tmp_path / "fit"
     fit.mkdir()
     predict_texts(copy, "words", "fit", fit)
-    assert len(TopK.load(fit, "center").image) == 48
+    assert (
+        len(TopK.load(fit, "center").image)
+        == catalog_of_part(copy, "train")
+        .image_count[read_splits(copy.path("extract/splits")).products("fit")]
+        .sum()
+    )
+
+
+def test_a_product_without_images_is_scored_by_the_model_that_left_out_its_fold(
+    experiment, tmp_path
+):
+    copy = replace(experiment, config=replace(experiment.config, work=str(tmp_path / "copy")))
+    shutil.copytree(experiment.folder, copy.folder)
+    models = []
+    for fold in ("fold0", "fold1"):
+        folder = copy.path(f"cnn/words/{fold}")
+        shutil.rmtree(folder, ignore_errors=True)
+        models.append(train(copy, folder, fold))
+    folder = tmp_path / "fit"
+    folder.mkdir()
+    predict_texts(copy, "words", "fit", folder)
+    topk = TopK.load(folder).imageless
+    fold = read_splits(copy.path("extract/splits")).fold_of_product(2)[topk.image]
+    assert (topk.image >= 50).all()
+    assert set(fold.tolist()) == {0, 1}
+    texts = texts_of_side(copy, copy.config.models["words"], "train").take(pa.array(topk.image))
+    for number, model in enumerate(models):
+        probs = model.predict(texts)[fold == number].max(axis=1)
+        np.testing.assert_allclose(topk.probs[fold == number, 0], probs, atol=1e-3)
 
 
 def test_new_products_may_have_no_texts(experiment, tmp_path, caplog):

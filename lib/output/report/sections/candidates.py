@@ -17,6 +17,7 @@ PROPOSERS = {
     "recall_neighbors": "nearest images",
     "recall_ids": "nearest ids",
     "recall_attributes": "brands and the like",
+    "recall_texts": "texts, without an image",
     "recall_without_cap": "all together",
     "recall": "the candidates",
 }
