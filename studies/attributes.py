@@ -1,23 +1,25 @@
 """What attributes of products, such as brand and price, add to pictures and titles, out-of-fold.
 
+    python -m studies.attributes --config configs/sample_text.toml
     python -m studies.attributes --config configs/fashion_small.toml --probe --title title \
         --texts ../shared/data/fashion/train_titles.csv.gz \
         --categorical gender,base_colour,season,usage --numeric year
 
-Reads the parts and folds of stage 01, the out-of-fold predictions of stage 03, and a table of
-attributes; the config need not name any. `--probe` needs no stage but the first: in place of the
-networks there is a logistic regression on its embeddings, those of a frozen network. For each row
-one booster is fitted out-of-fold on the rows of `fit`, with the columns of the networks (but the
-raw ones, which take time), hashes and ids, and those of the attributes. Rows with a title also have
-those of a text model, trained over four folds of the same split. "alone" is how often the class
-that is most frequent with a value in other folds is right.
+Reads the parts and folds of stage 01, the out-of-fold predictions of stage 03, and the titles and
+attributes of the config, or those of a table; then the config need not name any. `--probe` needs no
+stage but the first: in place of the networks there is a logistic regression on its embeddings,
+those of a frozen network. For each row one booster is fitted out-of-fold on the rows of `fit`, with
+the columns of the networks (but the raw ones, which take time), hashes and ids, and those of the
+attributes. Rows with a title also have those of a text model, trained over four folds of the same
+split; in some only a share of the products keeps its title. "alone" is how often the text model
+alone is right, or the class that is most frequent with a value in other folds.
 """
 
 import argparse
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,16 +31,14 @@ from sklearn.linear_model import LogisticRegression
 from lib.config.inputs.text import Text
 from lib.config.load import load
 from lib.config.schema import BoosterName
-from lib.data.attributes.join import category_codes, join_attributes, read_attributes, value_codes
+from lib.data.attributes.join import category_codes, value_codes
 from lib.data.catalog import read_categories, read_splits
-from lib.data.sources.text_table import TableFormat
-from lib.data.texts.join import join_texts, read_texts
-from lib.data.texts.tables import csv_texts
 from lib.errors import UserError
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
 from lib.features.attributes.columns import Attributes, AttributeTables, look_up_attributes
 from lib.features.build import build_candidates, build_source
+from lib.features.network import best_classes
 from lib.features.query import PARTITION, make_query
 from lib.features.table import FeatureTable, write_by_chunks
 from lib.features.visibility import PartInputs, fold_of_queries, reference_products
@@ -47,26 +47,33 @@ from lib.pipeline.experiment import Experiment
 from lib.pipeline.reading import map_array
 from lib.runtime.workers import num_threads
 from lib.stacking.oof import fit_oof
-from lib.stages.read import catalog_of_part, read_topk_of_all
+from lib.stages.read import catalog_of_part
 from lib.utils.groups import group_argmax
+from studies.beside import Beside, read_beside
 from studies.command import config_parser, print_report
 from studies.compare import Run
 from studies.tables import points
-from studies.text import FOLDS, mask_class_words, predict_out_of_fold
+from studies.text import (
+    FOLDS,
+    SHARES,
+    keep_share,
+    mask_class_words,
+    num_words,
+    predict_out_of_fold,
+    read_pictures,
+)
 
 PART = "fit"
 PROBE_STEPS = 30  # of L-BFGS; stopped early, it is regularized
 BOOSTER: BoosterName = "xgboost"
-HEADER = ("columns", "alone", "accuracy", "over the same without attributes")
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What a table has beside the pictures: values of all labelled products, and titles."""
-
-    category: dict[str, pa.ChunkedArray]
-    number: dict[str, pa.ChunkedArray]
-    title: pa.Table | None
+HEADER = (
+    "columns",
+    "alone",
+    "accuracy",
+    "over the same without attributes",
+    "over pictures",
+    "over the title",
+)
 
 
 def probe_pictures(run: Run) -> TopK:
@@ -183,12 +190,9 @@ def study(run: Run, beside: Beside, pictures: dict[str, TopK], epochs: int) -> I
     config = run.experiment.config
     names = [*beside.category, *beside.number]
     every = ["all attributes", *(names if len(names) > 1 else [])]
-    yield from _rows(run, beside, "pictures", pictures, every)
-    if beside.title is None:
-        return
-    name = beside.title.column_names[0]
-    masked = mask_class_words(beside.title, run.categories)
-    for what, texts in ((f"{name} without words of class names", masked), (name, beside.title)):
+    right = _fit(run, pictures, None)
+    yield from _rows(run, beside, "pictures", pictures, every, right, None)
+    for what, texts in () if beside.title is None else titles(run, beside.title):
         with TemporaryDirectory() as folder:
             topk = predict_out_of_fold(
                 Path(folder),
@@ -199,65 +203,76 @@ def study(run: Run, beside: Beside, pictures: dict[str, TopK], epochs: int) -> I
                 Text(epochs=epochs),
                 config.seed,
             )
-        both = {**pictures, "text": topk}
-        yield from _rows(run, beside, f"pictures, {what}", both, every[:1])
+        yield from _title_rows(run, beside, what, topk, pictures, right)
+
+
+def _title_rows(
+    run: Run, beside: Beside, what: str, topk: TopK, pictures: dict[str, TopK], right: np.ndarray
+) -> Iterator[list[str]]:
+    """The rows of pictures and a title. right: bool [Q], of the booster on pictures alone."""
+    products = run.splits.products(PART)
+    query = make_query(run.catalog, products)
+    best = best_classes(query, [topk], [1.0], len(run.categories))
+    title = best == run.catalog.label[products]
+    both = {**pictures, "text": topk}
+    yield from _rows(run, beside, f"pictures, {what}", both, ["all attributes"], right, title)
+
+
+def titles(run: Run, title: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Name and titles: without words of class names, if there are any; all; of some products."""
+    name = title.column_names[0]
+    masked = mask_class_words(title, run.categories)
+    if num_words(masked) < num_words(title):
+        yield f"{name} without words of class names", masked
+    yield name, title
+    for share in SHARES:
+        some = keep_share(title, share, run.experiment.config.seed)
+        yield f"{name} of {share:.0%} of the products", some
+
+
+def _fit(run: Run, topks: dict[str, TopK], tables: AttributeTables | None) -> np.ndarray:
+    with TemporaryDirectory() as folder:
+        return fit_rows(Path(folder), run, topks, tables)
 
 
 def _rows(
-    run: Run, beside: Beside, what: str, topks: dict[str, TopK], attributes: Sequence[str]
+    run: Run,
+    beside: Beside,
+    what: str,
+    topks: dict[str, TopK],
+    attributes: Sequence[str],
+    pictures: np.ndarray,
+    title: np.ndarray | None,
 ) -> Iterator[list[str]]:
-    """A row without attributes, and one with each of them."""
+    """A row without attributes, and one with each of them.
+
+    pictures, title: bool [Q], whether the booster on pictures alone, and the text model alone, are
+    right; title is None for rows without titles.
+    """
     products = run.splits.products(PART)
     group = None if run.catalog.group is None else run.catalog.group[products]
-    with TemporaryDirectory() as folder:
-        before = fit_rows(Path(folder), run, topks, None)
-    yield [what, "", str(accuracy(before, group=group)), ""]
+    before = pictures if title is None else _fit(run, topks, None)
+    yield [
+        what,
+        "" if title is None else f"{title.mean():.1%}",
+        str(accuracy(before, group=group)),
+        "",
+        "" if title is None else points(gain(before, pictures, group=group)),
+        "" if title is None else points(gain(before, title, group=group)),
+    ]
     for name in attributes:
         every = name == attributes[0]
         names = [*beside.category, *beside.number] if every else [name]
         tables = look_up(run, beside, names)
-        with TemporaryDirectory() as folder:
-            after = fit_rows(Path(folder), run, topks, tables)
+        after = _fit(run, topks, tables)
         yield [
             f"{what}, {name}",
             "" if every else f"{alone(run, tables):.1%}",
             str(accuracy(after, group=group)),
             points(gain(after, before, group=group)),
+            points(gain(after, pictures, group=group)),
+            "" if title is None else points(gain(after, title, group=group)),
         ]
-
-
-def read_beside(run: Run, arguments: argparse.Namespace) -> Beside:
-    """The attributes and titles of a table. Raises UserError as stage 01 does."""
-    data = run.experiment.config.data
-    form = TableFormat(data.encoding, data.separator)
-    path, bad = Path(arguments.texts), data.max_bad_fraction
-    categorical, numeric = (
-        [name for name in names.split(",") if name]
-        for names in (arguments.categorical, arguments.numeric)
-    )
-    if not categorical and not numeric:
-        raise UserError("name columns of the table by --categorical or --numeric")
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        tables = [csv_texts(path, data.id_column, form)]
-        join_attributes(folder, run.catalog, tables, categorical, numeric, bad)
-        values = read_attributes(folder, [*categorical, *numeric])
-        title = None
-        if arguments.title:
-            columns = [arguments.title]
-            join_texts(folder, run.catalog, [path], columns, data.id_column, form, bad)
-            title = read_texts(folder, columns).combine_chunks()
-        return Beside({c: values[c] for c in categorical}, {c: values[c] for c in numeric}, title)
-
-
-def read_pictures(run: Run) -> dict[str, TopK]:
-    """Predictions of the networks. Raises UserError if stage 03 has not run."""
-    models = run.experiment.config.classifiers
-    for name in models:
-        folder = run.experiment.path(f"predictions/{name}/{PART}")
-        if not folder.is_dir():
-            raise UserError(f"{folder} is missing; run 03_predict_tta.py, or pass --probe")
-    return dict(zip(models, read_topk_of_all(run.experiment, PART), strict=True))
 
 
 def report(arguments: argparse.Namespace) -> str:
@@ -274,7 +289,9 @@ def report(arguments: argparse.Namespace) -> str:
         read_splits(experiment.path("extract/splits")),
     )
     rows, beside = [], read_beside(run, arguments)
-    pictures = {"probe": probe_pictures(run)} if arguments.probe else read_pictures(run)
+    pictures = (
+        {"probe": probe_pictures(run)} if arguments.probe else read_pictures(run.experiment, PART)
+    )
     for row in study(run, beside, pictures, arguments.epochs):
         print(" | ".join(row), file=sys.stderr, flush=True)
         rows.append(row)
@@ -288,7 +305,9 @@ def main() -> int:
         "Accuracy of pictures, and of pictures and titles, without and with attributes.",
         "configs/fashion_small.toml",
     )
-    parser.add_argument("--texts", required=True, metavar="FILE", help="CSV of ids and attributes")
+    parser.add_argument(
+        "--texts", default="", metavar="FILE", help="CSV of ids and attributes; else the config's"
+    )
     parser.add_argument("--categorical", default="", help="names of its columns, as brand,color")
     parser.add_argument("--numeric", default="", help="names of columns of numbers, as price")
     parser.add_argument("--title", default="", help="its column of titles")

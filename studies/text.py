@@ -1,14 +1,15 @@
 """What the texts of products tell beside their pictures, out-of-fold.
 
+    python -m studies.text work/sample_text
     python -m studies.text work/fashion --texts ../input/train_titles.csv.gz \
         --columns title,gender,base_colour,season,year,usage
 
-Reads the parts, folds and out-of-fold predictions that a finished run left, and a table of texts;
-it need not have texts itself. A text model is trained over four folds of the same split for each
-row of the table: all columns, the first alone, the first without the words of the names of classes,
-and the first of a share of the products, which are drawn by seed. "with pictures" is the geometric
-mean with the networks of the run. The weight of the text model in it is chosen for each fold by the
-accuracy of the other folds.
+Reads the parts, folds and out-of-fold predictions that a finished run left, and its texts, or a
+table of texts if it has none itself. A text model is trained over four folds of the same split for
+each row of the table: all columns, the first alone, the first without the words of the names of
+classes if it has any, and the first of a share of the products, which are drawn by seed. "with
+pictures" is the geometric mean with the networks of the run; its text models have no part in it.
+The weight of the text model in it is chosen for each fold by the accuracy of the other folds.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from lib.config.inputs.text import Text
 from lib.data.catalog import Catalog, Categories, Splits
 from lib.data.sources.text_table import TableFormat
 from lib.data.texts.join import join_texts, read_texts
+from lib.errors import UserError
 from lib.evaluation.markdown import table
 from lib.evaluation.metrics import accuracy, gain
 from lib.features.network import best_classes
@@ -35,7 +37,8 @@ from lib.inference.topk_writer import write_topk
 from lib.models.text.classifier import TextClassifier
 from lib.models.text.fit import fit
 from lib.models.text.ngrams import words
-from lib.stages.read import read_topk_of_all
+from lib.pipeline.experiment import Experiment
+from lib.stages.read import read_topk
 from studies.command import print_report
 from studies.compare import Run, open_run
 from studies.tables import points
@@ -58,6 +61,25 @@ def mask_class_words(texts: pa.Table, categories: Categories) -> pa.Table:
         ]
         columns[column] = pa.array([text or None for text in kept], pa.string())
     return pa.table(columns)
+
+
+def num_words(texts: pa.Table) -> int:
+    """The words of all texts."""
+    values = (text for column in texts.columns for text in column.to_pylist())
+    return sum(len(words(text)) for text in values if text is not None)
+
+
+def read_pictures(experiment: Experiment, part: str) -> dict[str, TopK]:
+    """Predictions of the models of a run that see pictures, by name.
+
+    Raises UserError if stage 03 has not run.
+    """
+    names = [n for n, model in experiment.config.classifiers.items() if model.input != "text"]
+    for name in names:
+        folder = experiment.path(f"predictions/{name}/{part}")
+        if not folder.is_dir():
+            raise UserError(f"{folder} is missing; run 03_predict_tta.py first")
+    return {name: read_topk(experiment, name, part) for name in names}
 
 
 def _stem(word: str) -> str:
@@ -116,7 +138,9 @@ def variants(texts: pa.Table, categories: Categories, seed: int) -> Iterator[tup
     yield f"{name} alone", first
     if texts.num_columns > 1:
         yield f"all {texts.num_columns} columns", texts
-    yield f"{name} without words of class names", mask_class_words(first, categories)
+    masked = mask_class_words(first, categories)
+    if num_words(masked) < num_words(first):
+        yield f"{name} without words of class names", masked
     for share in SHARES:
         yield f"{name} of {share:.0%} of the products", keep_share(first, share, seed)
 
@@ -129,8 +153,8 @@ def study(run: Run, texts: pa.Table, settings: Text) -> Iterator[list[str]]:
     label, num_classes = catalog.label[fit_products], len(run.categories)
     fold = splits.fold_of_product(FOLDS)[fit_products]
     group = None if catalog.group is None else catalog.group[fit_products]
-    pictures = read_topk_of_all(run.experiment, "fit")
-    weights = list(config.model_weights.values())
+    of_model = read_pictures(run.experiment, "fit")
+    pictures, weights = list(of_model.values()), [config.model_weights[name] for name in of_model]
     before = best_classes(query, pictures, weights, num_classes) == label
     yield ["pictures alone", "", "", str(accuracy(before, group=group)), "", ""]
     for name, some in variants(texts, run.categories, config.seed):
@@ -176,14 +200,23 @@ def with_pictures(
     return np.array(correct)[np.array(chosen)[fold], np.arange(len(label))]
 
 
-def report(arguments: argparse.Namespace) -> str:
-    """The table in Markdown."""
-    run = open_run(arguments.run)
-    columns: Sequence[str] = arguments.columns.split(",")
+def read_run_texts(run: Run, arguments: argparse.Namespace) -> pa.Table:
+    """The texts of the labelled products: of a table, or those that the run itself has.
+
+    Raises UserError if there are none.
+    """
     data = run.experiment.config.data
-    with TemporaryDirectory() as folder:
+    columns: Sequence[str] = arguments.columns.split(",") if arguments.columns else ()
+    if not arguments.texts:
+        if not data.text_columns:
+            raise UserError(f"{run.name}: the run has no texts; name a table by --texts")
+        folder = run.experiment.path("extract/texts/train")
+        return read_texts(folder, columns or data.text_columns).combine_chunks()
+    if not columns:
+        raise UserError("name the columns of --texts by --columns")
+    with TemporaryDirectory() as name:
         join_texts(
-            Path(folder),
+            Path(name),
             run.catalog,
             [Path(arguments.texts)],
             columns,
@@ -191,7 +224,13 @@ def report(arguments: argparse.Namespace) -> str:
             TableFormat(data.encoding, data.separator),
             data.max_bad_fraction,
         )
-        texts = read_texts(Path(folder), columns).combine_chunks()
+        return read_texts(Path(name), columns).combine_chunks()
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """The table in Markdown."""
+    run = open_run(arguments.run)
+    texts = read_run_texts(run, arguments)
     header = (
         "texts",
         "present",
@@ -215,8 +254,10 @@ def main() -> int:
         epilog="example: python -m studies.text work/mine --texts titles.csv --columns title",
     )
     parser.add_argument("run", help="folder of a finished run, as work/fashion")
-    parser.add_argument("--texts", required=True, metavar="FILE", help="CSV of ids and texts")
-    parser.add_argument("--columns", required=True, help="names of its columns, as title,brand")
+    parser.add_argument(
+        "--texts", default="", metavar="FILE", help="CSV of ids and texts; else those of the run"
+    )
+    parser.add_argument("--columns", default="", help="names of its columns, as title,brand")
     parser.add_argument("--epochs", type=int, default=Text().epochs, help="(%(default)s)")
     return print_report(parser.parse_args(), report)
 

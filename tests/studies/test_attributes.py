@@ -29,19 +29,32 @@ def run(tmp_path_factory) -> Run:
     return Run("toy", experiment, catalog, names, parts)
 
 
-def test_a_brand_that_tells_the_class_is_a_gain(run):
+def test_a_brand_and_a_title_that_tell_the_class_are_gains(run, monkeypatch):
+    monkeypatch.setattr(module, "SHARES", (0.5,))
     rng = np.random.default_rng(1)
     brand = np.where(rng.random(300) < 0.7, run.catalog.label, rng.integers(0, CLASSES, 300))
     beside = module.Beside(
         {"brand": pa.chunked_array([pa.array([f"b{b}" for b in brand]).dictionary_encode()])},
         {},
-        None,
+        pa.table({"title": [f"kind{c} nice" if c else "nice" for c in run.catalog.label]}),
     )
-    rows = list(module.study(run, beside, module.read_pictures(run), epochs=1))
-    assert [row[0] for row in rows] == ["pictures", "pictures, all attributes"]
+    rows = list(
+        module.study(run, beside, module.read_pictures(run.experiment, module.PART), epochs=1)
+    )
+    texts = ("title", "title of 50% of the products")
+    assert [row[0] for row in rows] == [
+        "pictures",
+        "pictures, all attributes",
+        *(f"pictures, {what}{more}" for what in texts for more in ("", ", all attributes")),
+    ]
     assert module.alone(run, module.look_up(run, beside, ["brand"])) > 0.6
     assert rows[1][3].startswith("+")
     assert "none" not in rows[1][3]
+    assert rows[1][3] == rows[1][4]
+    assert rows[2][4].startswith("+")
+    assert float(rows[2][1].rstrip("%")) > 80 > float(rows[4][1].rstrip("%"))
+    assert rows[0][5] == rows[1][5] == ""
+    assert rows[4][5].startswith("+")  # half of the titles tell less than these with pictures
 
 
 def test_a_probe_predicts_each_image_without_its_fold(run):

@@ -1,13 +1,17 @@
 """What texts earn beside pictures, on a small catalog whose titles tell the class."""
 
+import shutil
+from argparse import Namespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from lib.config.inputs.text import Text
 from lib.config.load import load
-from lib.data.catalog import Categories
-from lib.pipeline.experiment import Experiment
+from lib.data.catalog import Categories, write_table
+from lib.errors import UserError
+from lib.pipeline.experiment import Experiment, load_experiment
 from studies import text as module
 from studies.compare import Run
 from tests.features.toy_catalog import CLASSES, random_catalog, random_topk, splits
@@ -36,7 +40,7 @@ def titles(run: Run) -> pa.Table:
     """A word for each class, and one that says nothing."""
     return pa.table(
         {
-            "title": [f"kind{c} nice" for c in run.catalog.label],
+            "title": [f"kind{c} nice shoe" for c in run.catalog.label],
             "brand": ["x"] * len(run.catalog.label),
         }
     )
@@ -57,6 +61,28 @@ def test_texts_that_tell_the_class_are_right_alone_and_with_pictures(run):
     for row in rows[:2]:
         assert row[3] > first[3]
         assert row[4].startswith("+")
+
+
+def test_a_run_has_its_own_texts_and_its_text_models_are_no_pictures(run, tmp_path):
+    experiment = load_experiment("configs/sample_text.toml", [f"work={tmp_path}", "name=own"])
+    own = run._replace(experiment=experiment)
+    texts, arguments = titles(run), Namespace(texts="", columns="")
+    folder = experiment.path("extract/texts/train")
+    folder.mkdir(parents=True)
+    write_table(folder / "texts.arrow", {name: texts[name] for name in texts.column_names})
+    assert module.read_run_texts(own, arguments).to_pydict() == {
+        "title": texts["title"].to_pylist()
+    }
+    with pytest.raises(UserError, match="small/fit is missing; run 03_predict"):
+        module.read_pictures(experiment, "fit")
+    for name in ("small", "lite0"):
+        shutil.copytree(
+            run.experiment.path(f"predictions/{name}/fit"),
+            experiment.path(f"predictions/{name}/fit"),
+        )
+    assert list(module.read_pictures(experiment, "fit")) == ["small", "lite0"]
+    with pytest.raises(UserError, match="the run has no texts; name a table by --texts"):
+        module.read_run_texts(run, arguments)
 
 
 def test_words_of_class_names_are_masked_in_singular_and_plural():
