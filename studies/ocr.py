@@ -25,6 +25,7 @@ from lib.config.data import Sample
 from lib.config.inputs.ocr import OCR_COLUMN, Ocr
 from lib.config.schema import Config
 from lib.data.catalog import read_categories, read_splits
+from lib.data.decoding.decode import decode_image
 from lib.data.synthetic.images import (
     Appearance,
     class_appearances,
@@ -136,8 +137,7 @@ def _draw(appearance: Appearance, number: int, side: int, letters: int) -> tuple
     written = word(SEED, "family", number, language=1).upper()
     draw_words(product, written, rngs[2])
     image[:part, :part] = product
-    encoded = np.frombuffer(encode_jpeg(image), np.uint8)
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), written
+    return decode_image(encode_jpeg(image)), written
 
 
 def report(arguments: argparse.Namespace) -> str:
