@@ -211,7 +211,7 @@ class Run:
     )
     quality: Literal["fast", "good", "best"] = setting(
         "best",
-        "Plan of --data: of five minutes, the shortest that is nearly the best, or the best.",
+        "Plan of --data: of ten minutes, the shortest that is nearly the best, or the best.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Reduce the plan of a run that is late: fewer epochs, views, embeddings or boosters
+"""Reduce the plan of a run that is late: a small probe, fewer epochs, views, embeddings, boosters
 
 Before each stage of a run with a time limit, the rest of its plan is compared with the time left. A
 machine that turned out slower for the finished stages is taken to stay so. Settings of finished
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 NAMES = [stage.NAME for stage in STAGES]
 FOLDERS = {"train": "cnn", "predict": "predictions", "stack": "stack"}  # of what stages build
+SMALL_PROBE = 0.05  # points: less than anything else that is given up
 TRUSTED = 20.0  # seconds of finished stages that tell how slow the machine is
 
 
@@ -94,16 +95,21 @@ def options(config: Config, facts: Facts, begun: Set[str]) -> Iterator[Option]:
     """The config as it is, and all with less work in stages that have not begun."""
     as_is = [(0.0, "")]
     epochs = {} if "train" in begun else _fewer_epochs(config, facts)
-    views = embeddings = boosters = as_is
+    views = embeddings = boosters = probes = as_is
+    if "predict" not in begun and _with_small_probe(config) != config:
+        probes = [*as_is, (SMALL_PROBE, "a small probe")]
     if "predict" not in begun and config.predict.tta_views > 1:
         views = [*as_is, (VIEWS[2] - VIEWS[1], "one view")]
     if "predict" not in begun and config.predict.embed_models:
         embeddings = [*as_is, (EMBEDDINGS[True] - EMBEDDINGS[False], "no neighbors of the network")]
     if "stack" not in begun and set(config.stack.l2) > set(L2_FEW):
         boosters = [*as_is, (BOOSTERS["all"] - BOOSTERS["few"], "fewer boosters")]
-    for fewer, view, embedding, booster in product([None, *epochs], views, embeddings, boosters):
-        changed, lost = config, view[0] + embedding[0] + booster[0]
-        without = [name for _, name in (view, embedding, booster) if name]
+    for fewer, *others in product([None, *epochs], probes, views, embeddings, boosters):
+        probe, view, embedding, booster = others
+        changed, lost = config, sum(points for points, _ in others)
+        without = [name for _, name in others if name]
+        if probe[1]:
+            changed = _with_small_probe(changed)
         if fewer is not None:
             changed, lost = _with_epochs(changed, fewer), lost + epochs[fewer]
             without = [f"{fewer} epochs", *without]
@@ -125,6 +131,17 @@ def _fewer_epochs(config: Config, facts: Facts) -> dict[int, float]:
     now, full = config.models["network"].epochs, full_epochs(facts.images["train"])
     points = {max(FEWEST_EPOCHS, round(f * full)): p for f, p in sorted(EPOCHS.items())}
     return {e: points[now] - p for e, p in points.items() if e < now} if now in points else {}
+
+
+def _with_small_probe(config: Config) -> Config:
+    """The plan whose probe reads one network, at the size of the one that trains, if one does."""
+    models, backbones = config.models, config.backbones
+    if not {"network", "probe"} <= models.keys():
+        return config
+    name, network = models["probe"].fusion.inputs[0], models["network"]
+    small = replace(backbones[name], resize=network.resize, crop=network.crop)
+    probe = replace(models["probe"], fusion=replace(models["probe"].fusion, inputs=(name,)))
+    return replace(config, backbones={name: small}, models={**models, "probe": probe})
 
 
 def _with_epochs(config: Config, epochs: int) -> Config:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lib.config.model import Model
 from lib.config.schema import Config
 from lib.planning.catalog import Facts
+from lib.planning.presets import SLOWER
 from lib.planning.rates import Rates
 from lib.stages.near_twins import BACKBONE
 from lib.stages.rehearsal.estimate import network_seconds
@@ -99,7 +100,8 @@ def _prediction(config: Config, facts: Facts, speed: Speed) -> float:
             passes += facts.all_images * model.n_folds
         seconds += passes / speed.forward(_area(model.crop))
     for backbone in config.backbones.values():
-        seconds += facts.all_images / speed.forward(_area(backbone.crop))
+        slower = SLOWER.get(backbone.arch, 1.0)
+        seconds += slower * facts.all_images / speed.forward(_area(backbone.crop))
     return seconds
 
 

@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--quality",
         choices=("fast", "good", "best"),
-        help="with --data: a plan of five minutes, one nearly as good as the best, or the best in"
+        help="with --data: a plan of ten minutes, one nearly as good as the best, or the best in"
         " time (best)",
     )
     add("--time-limit", metavar="TIME", help="with --data: such as 20m or 1h, in which all ends")

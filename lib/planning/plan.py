@@ -10,13 +10,13 @@ from lib.config.schema import Config
 from lib.config.setting import settings_of
 from lib.planning.catalog import Facts
 from lib.planning.costs import Speed, stage_seconds
-from lib.planning.presets import MOST_TIMED, Plan, add_text_model, crop_of, plans, settings
+from lib.planning.presets import Plan, add_text_model, crop_of, plans, settings
 from lib.planning.request import Request
 from lib.stages.rehearsal.estimate import duration
 
 NEARLY = 1.0  # points that quality "good" may be below the best plan in time
 LONG = 2 * 3600  # seconds of a plan that nobody has limited
-FAST = 5 * 60  # seconds of a plan of quality "fast"
+FAST = 10 * 60  # seconds of a plan of quality "fast"
 ROUNDING = 1e-6  # of sums of points
 MARGIN = 0.85  # of the time that is planned for: machines have other work too
 
@@ -43,26 +43,33 @@ def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent:
     """The plan with most points that ends in time; of equal points, the one that ends first.
 
     For `run.quality` "good" the points need not be the most by NEARLY. "fast" trains no network on
-    images, and ends within FAST.
+    images if there are weights, and ends within FAST.
     speed_of: the measured speed of a plan's network. spent: seconds since the call. Without a time
-    limit every plan is in time, but large inputs only if all ends within LONG: nobody has asked to
-    wait for days. Where no plan is in time, the shortest.
+    limit every plan is in time, but those that are not frugal only if all ends within LONG: nobody
+    has asked to wait for days. Where no plan is in time, the shortest.
     """
     limit, quality = request.base.run.time_limit, request.base.run.quality
-    choices = [
-        _evaluate(plan, request, data, facts, speed_of(plan), spent) for plan in plans(facts)
-    ]
-    in_time = [choice for choice in choices if choice.total <= MARGIN * limit]
-    if not limit:
-        in_time = [c for c in choices if c.plan.area <= MOST_TIMED or c.total <= LONG]
+    nearly = NEARLY if quality == "good" else 0.0
+    every = list(plans(facts))
     if quality == "fast":
-        in_time = [c for c in in_time if not c.plan.is_trained and c.total <= FAST]
-    if not in_time:
-        return min(choices, key=lambda choice: choice.total)
-    most = max(choice.plan.points for choice in in_time)
-    least = most - (NEARLY if quality == "good" else 0) - ROUNDING
-    enough = [choice for choice in in_time if choice.plan.points >= least]
-    return min(enough, key=lambda choice: choice.total)
+        every = [plan for plan in every if not plan.is_trained] or every
+    evaluated, in_time = [], []
+    for plan in sorted(every, key=lambda plan: -plan.points):
+        if in_time and plan.points < in_time[0].plan.points - nearly - ROUNDING:
+            break  # all that follow have fewer points
+        choice = _evaluate(plan, request, data, facts, speed_of(plan), spent)
+        evaluated.append(choice)
+        if _is_in_time(choice, limit, quality):
+            in_time.append(choice)
+    return min(in_time or evaluated, key=lambda choice: choice.total)
+
+
+def _is_in_time(choice: Choice, limit: int, quality: str) -> bool:
+    if quality == "fast" and choice.total > FAST:
+        return False
+    if limit:
+        return choice.total <= MARGIN * limit
+    return choice.plan.is_frugal or choice.total <= LONG
 
 
 def _evaluate(
@@ -98,9 +105,11 @@ def lines(choice: Choice, facts: Facts, limit: int) -> Sequence[str]:
     what = (
         f"{plan.arch} at {height}x{width} pixels, {plan.folds} folds of {plan.epochs} epochs,"
         f" {plan.views} view{'s' if plan.views > 1 else ''}"
-        if plan.is_trained
-        else f"{plan.arch} at {height}x{width} pixels, frozen, under a linear probe"
     )
+    if backbones := choice.config.backbones.values():
+        seen = [f"{b.arch} at {b.crop[0]}x{b.crop[1]}" for b in backbones]
+        frozen = f"a linear probe on {', '.join(seen)} pixels, frozen"
+        what = f"{what}, and {frozen}" if plan.is_trained else frozen
     found = [f"plan: {what}; boosters: {plan.boosters}"]
     end = choice.spent
     for stage, seconds in choice.seconds.items():

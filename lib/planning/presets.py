@@ -30,6 +30,16 @@ AREAS = {2_700: 0.0, 6_100: 2.0, 12_000: 3.1, 25_600: 5.9, 50_176: 7.4}
 # Of a network that is only frozen, which needs the size that it was trained at. Luma, two seeds:
 # 110x110 to 160x160 is +7.8, to 224x224 +12.3, which is 1.7 above the network trained at 112x112.
 FROZEN_AREAS = {2_700: 0.0, 6_100: 2.0, 12_000: 3.1, 25_600: 4.5, 50_176: 7.3}
+# Networks that a probe reads side by side. Over lite0 alone at 224x224: with lite2, and with both,
+# on luma +4.0 and +4.4, on photographs of vehicles +4.6 and +5.4 (docs/own_data.md); on fashion
+# lite1 beside lite0 is +1.4 (docs/fashion.md). The means of the three are taken.
+LITE0, LITE1, LITE2 = PACKAGES
+TRUNKS = {(LITE0,): 0.0, (LITE0, LITE2): 3.3, (LITE0, LITE1, LITE2): 3.7}
+# Of what a better probe earns alone, beside a network that trains: not measured, so it gets only
+# the time that nothing else can use.
+BESIDE = 0.01
+LARGER = {LITE1: 1.15, LITE2: 1.35}  # inputs that they were trained at, in pixels against lite0
+SLOWER = {LITE1: 1.4, LITE2: 1.7}  # seconds of a pixel of a frozen network, against lite0
 MOST_TIMED = 12_000  # pixels at which a rate is measured; a larger input takes longer in proportion
 MAX_ENLARGED = 1.5  # of a side: 60x80 pixels as 90x120 (configs/fashion.toml)
 MIN_AREA = 64 * 64  # of tiny images; a network halves the sides five times
@@ -66,12 +76,23 @@ PROBE = {"lr": 0.003, "weight_decay": 5.0, "head_only_epochs": 0}
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A linear layer on frozen networks, side by side. area: pixels that lite0 sees, others in
+    proportion (LARGER); points: what it earns alone."""
+
+    archs: tuple[str, ...]
+    area: int
+    points: float
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A choice from the table. area: pixels of the input; epochs: of the body, 0 for a network that
-    is only frozen, under a linear probe."""
+    """A choice from the table. area: pixels of the input; epochs: of the body, 0 for networks that
+    are only frozen, under a linear probe. probe: None without pretrained weights."""
 
     arch: str
     area: int
+    probe: Probe | None
     epochs: int
     folds: int
     views: int
@@ -83,6 +104,13 @@ class Plan:
     def is_trained(self) -> bool:
         """Whether the network trains, and is not only read by the probe."""
         return self.epochs > 0
+
+    @property
+    def is_frugal(self) -> bool:
+        """Whether its inputs are small, and read by no more networks than one."""
+        probe = self.probe
+        small = probe is None or (probe.area <= MOST_TIMED and len(probe.archs) == 1)
+        return small and self.area <= MOST_TIMED
 
 
 def networks() -> list[str]:
@@ -97,17 +125,46 @@ def plans(facts: Facts) -> Iterator[Plan]:
     A network without pretrained weights has nothing to read before it is trained.
     """
     arch, full = networks()[0], full_epochs(facts.images["train"])
-    frozen = areas(facts, FROZEN_AREAS)
-    for area, points in areas(facts, AREAS).items():
-        usable = [folds for folds in FOLDS if num_folds(facts) % folds == 0]
-        for folds, views, boosters in product(usable, VIEWS, BOOSTERS):
-            shared = FOLDS[folds] + BOOSTERS[boosters]
-            if arch != "small":
-                yield Plan(arch, area, 0, folds, 1, False, boosters, frozen[area] + shared)
-            for (fraction, more), embeddings in product(EPOCHS.items(), EMBEDDINGS):
-                epochs = max(FEWEST_EPOCHS, round(fraction * full))
-                earned = points + shared + VIEWS[views] + TRAINED + more + EMBEDDINGS[embeddings]
-                yield Plan(arch, area, epochs, folds, views, embeddings, boosters, earned)
+    probes = list(_probes(facts))
+    usable = [folds for folds in FOLDS if num_folds(facts) % folds == 0]
+    for folds, boosters in product(usable, BOOSTERS):
+        shared = FOLDS[folds] + BOOSTERS[boosters]
+        for probe in probes:
+            earned = probe.points + shared
+            yield Plan(arch, probe.area, probe, 0, folds, 1, False, boosters, earned)
+        for (area, points), views, (fraction, more), embeddings in product(
+            areas(facts, AREAS).items(), VIEWS, EPOCHS.items(), EMBEDDINGS
+        ):
+            epochs = max(FEWEST_EPOCHS, round(fraction * full))
+            earned = points + shared + VIEWS[views] + TRAINED + more + EMBEDDINGS[embeddings]
+            for beside, gain in _beside(probes, area):
+                yield Plan(
+                    arch, area, beside, epochs, folds, views, embeddings, boosters, earned + gain
+                )
+
+
+def _probes(facts: Facts) -> Iterator[Probe]:
+    """The probes that make sense for the catalog's images; none without pretrained weights."""
+    names = networks()
+    if names == ["small"]:
+        return
+    found = {archs: points for archs, points in TRUNKS.items() if set(archs) <= set(names)}
+    trunks = found or {(names[0],): 0.0}
+    for (area, points), (archs, more) in product(
+        areas(facts, FROZEN_AREAS).items(), trunks.items()
+    ):
+        yield Probe(archs, area, points + more)
+
+
+def _beside(probes: Sequence[Probe], area: int) -> list[tuple[Probe | None, float]]:
+    """The probes beside a network that trains at `area` pixels, with the points that each earns
+    there: on one network at its own size, and on one and on all networks at the largest."""
+    if not probes:
+        return [(None, 0.0)]
+    own = next(p for p in probes if p.area == area and len(p.archs) == 1)
+    most, trunks = max(p.area for p in probes), max(len(p.archs) for p in probes)
+    larger = [p for p in probes if p.area == most and len(p.archs) in (1, trunks) and p != own]
+    return [(own, 0.0), *((p, BESIDE * (p.points - own.points)) for p in larger)]
 
 
 def full_epochs(num_images: int) -> int:
@@ -128,7 +185,7 @@ def areas(facts: Facts, points_of: dict[int, float]) -> dict[int, float]:
     return fitting
 
 
-def crop_of(facts: Facts, area: int) -> tuple[int, int]:
+def crop_of(facts: Facts, area: float) -> tuple[int, int]:
     """Height and width of an input of about `area` pixels, in the aspect ratio of the images."""
     aspect = facts.height / facts.width if facts.width else 1.0
     aspect = min(max(aspect, 1 / MAX_ASPECT), MAX_ASPECT)
@@ -142,9 +199,6 @@ def _even(side: float) -> int:
 
 def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
     """The settings of a plan, as a tree of TOML values."""
-    crop = crop_of(facts, plan.area)
-    resize = [_even(side / CROPPED) for side in crop]
-    size = {"resize": resize, "crop": list(crop)}
     weights = "none" if plan.arch == "small" else "imagenet"
     few = facts.images["train"] <= SMALL
     models: dict[str, Any] = {}
@@ -157,7 +211,7 @@ def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
             "epochs": plan.epochs,
             "batch_size": 32 if few else 64,
             "loss": {"label_smoothing": 0.1},
-            **size,
+            **_size(facts, plan.area),
         }
     tree: dict[str, Any] = {
         "split": {"locked": 0.2 if facts.labelled < SMALL else 0.1, "n_folds": num_folds(facts)},
@@ -176,10 +230,21 @@ def settings(plan: Plan, facts: Facts) -> dict[str, Any]:
         "stack": _stack(plan, facts),
         "blend": {"method": "shrunk"},
     }
-    if plan.arch != "small":
-        tree["backbones"] = {"frozen": {"arch": plan.arch, **size}}
-        models["probe"] = _probe(few)
+    if plan.probe is not None:
+        area, archs = plan.probe.area, plan.probe.archs
+        names = [f"frozen{n or ''}" for n in range(len(archs))]
+        tree["backbones"] = {
+            name: {"arch": arch, **_size(facts, area * LARGER.get(arch, 1.0))}
+            for name, arch in zip(names, archs, strict=True)
+        }
+        models["probe"] = _probe(names, few)
     return tree
+
+
+def _size(facts: Facts, area: float) -> dict[str, list[int]]:
+    """Settings of the input of a network."""
+    crop = crop_of(facts, area)
+    return {"resize": [_even(side / CROPPED) for side in crop], "crop": list(crop)}
 
 
 def add_text_model(tree: dict[str, Any], plan: Plan) -> None:
@@ -193,12 +258,12 @@ def num_folds(facts: Facts) -> int:
     return 2 if 0 < facts.folds < NUM_FOLDS else NUM_FOLDS
 
 
-def _probe(few: bool) -> dict[str, Any]:
+def _probe(inputs: Sequence[str], few: bool) -> dict[str, Any]:
     """A linear layer on frozen embeddings: what everything else has to beat."""
     return {
         "input": "embedding",
         "fusion": {
-            "inputs": ["frozen"],
+            "inputs": list(inputs),
             "hidden_sizes": [],
             "squeeze_excitation": False,
         },

@@ -47,7 +47,9 @@ def test_a_run_that_is_in_time_keeps_its_plan(planned, stage):
     assert (planned[0].folder / CONFIG).read_text() == text
 
 
-@pytest.mark.parametrize(("slower", "views", "embedded"), [(1.64, 1, True), (1.7, 2, False)])
+@pytest.mark.parametrize(
+    ("slower", "views", "embedded"), [(1.5, 2, True), (1.64, 1, True), (1.7, 2, False)]
+)
 def test_a_late_run_gives_up_what_costs_least_points_and_ends_in_time(
     planned, fashion, caplog, slower, views, embedded
 ):
@@ -57,7 +59,9 @@ def test_a_late_run_gives_up_what_costs_least_points_and_ends_in_time(
     assert late
     assert (before.predict.tta_views, before.predict.embed_models) == (2, ("network",))
     assert (after.predict.tta_views, bool(after.predict.embed_models)) == (views, embedded)
-    assert after.models == before.models  # they are trained
+    assert after.models["network"] == before.models["network"]  # it is trained
+    assert (len(before.backbones), len(after.backbones)) == (3, 1)
+    assert after.models["probe"].fusion.inputs == tuple(after.backbones)
     height, width = before.models["network"].crop
     left = stage_seconds(after, fashion, speed_of(height * width))
     spent = 30 + slower * (expected["extract"] + expected["train"])

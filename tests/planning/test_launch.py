@@ -47,7 +47,7 @@ def test_a_plan_is_said_and_written_and_found_again(tmp_path, folder_of_classes,
         assert line in planned.stderr
     folder = tmp_path / "work" / "shop-train"
     config = load(folder / "config.toml")
-    assert config.models["probe"].fusion.inputs == ("frozen",)
+    assert config.models["probe"].fusion.inputs == tuple(config.backbones)
     expected = read_plan(folder)["expected_seconds"]
     assert list(expected) == ["plan", "extract", "train", "predict", "features", "stack", "submit"]
 

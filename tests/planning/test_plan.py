@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from lib.config.data import Data
-from lib.planning.plan import LONG, MARGIN, NEARLY, choose, lines
-from lib.planning.presets import crop_of
+from lib.planning.plan import FAST, LONG, MARGIN, NEARLY, choose, lines
+from lib.planning.presets import crop_of, plans
 from lib.planning.request import make_request
 from tests.planning.conftest import speed_of
 
@@ -51,7 +51,8 @@ def test_without_a_limit_large_inputs_are_for_runs_of_hours_and_not_of_days(
     assert many.total <= LONG
     assert many.plan.area >= 12_000
     millions = replace(photographs, images={"train": 3_000_000}, products={"train": 2_000_000})
-    assert choice_of(tmp_path, millions).plan.area == 12_000
+    plan = choice_of(tmp_path, millions).plan
+    assert (plan.area, plan.probe.area, len(plan.probe.archs)) == (12_000, 12_000, 1)
     assert choice_of(tmp_path, photographs, "40h").plan.area == 50_176
 
 
@@ -88,6 +89,8 @@ def test_quality_is_bought_with_time(tmp_path, fashion):
     )
     assert best.plan == choice_of(tmp_path, fashion).plan
     assert not fast.plan.is_trained
+    assert fast.total <= FAST
+    assert fast.plan.points > min(p.points for p in plans(fashion))
     assert best.plan.points - NEARLY <= good.plan.points < best.plan.points
     assert fast.total < good.total < 0.75 * best.total
     limited = choice_of(tmp_path, fashion, "20m", 'run.quality="good"')

@@ -32,6 +32,25 @@ def test_every_plan_is_a_config_with_a_probe(fashion, luma):
             assert config.split.n_folds % plan.folds == 0
 
 
+def test_a_probe_reads_several_networks_at_the_largest_size_or_one_at_that_of_the_network(luma):
+    best = max(plans(luma), key=lambda plan: plan.points)
+    config = from_tree(settings(best, luma), [], "plan")
+    trunks = [backbone.arch for backbone in config.backbones.values()]
+    assert trunks == [f"efficientnet_lite{n}" for n in range(3)]
+    assert list(config.models["probe"].fusion.inputs) == list(config.backbones)
+    sides = [backbone.crop[0] for backbone in config.backbones.values()]
+    assert sides == [224, 240, 260]  # those that they were trained at
+    beside = [plan.probe for plan in plans(luma) if plan.is_trained and plan.area == 12_000]
+    sizes = {(probe.area, len(probe.archs)) for probe in beside if probe is not None}
+    assert sizes == {(12_000, 1), (50_176, 1), (50_176, 3)}
+
+
+def test_without_lite0_the_probe_reads_the_network_that_is_here(luma, monkeypatch):
+    monkeypatch.setattr(presets, "networks", lambda: ["efficientnet_lite1"])
+    trunks = {plan.probe.archs for plan in plans(luma) if plan.probe is not None}
+    assert trunks == {("efficientnet_lite1",)}
+
+
 def test_few_products_get_no_third_layer_and_small_trees(luma):
     best = max(plans(luma), key=lambda plan: plan.points)
     stack = from_tree(settings(best, luma), [], "plan").stack
