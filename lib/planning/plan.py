@@ -53,7 +53,8 @@ def choose(request: Request, data: Data, facts: Facts, speed_of: SpeedOf, spent:
     every = list(plans(facts))
     if quality == "fast":
         every = [plan for plan in every if not plan.is_trained] or every
-    evaluated, in_time = [], []
+    evaluated: list[Choice] = []
+    in_time: list[Choice] = []
     for plan in sorted(every, key=lambda plan: -plan.points):
         if in_time and plan.points < in_time[0].plan.points - nearly - ROUNDING:
             break  # all that follow have fewer points
