@@ -11,7 +11,7 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -155,20 +155,21 @@ class Setting:
     meaning: str
 
 
-def settings_of(table: type) -> dict[str, Setting]:
+def settings_of(table: type) -> Mapping[str, Setting]:
     """The settings of a dataclass by name, in the order of their declaration."""
-    hints = _type_hints(table)
-    return {
-        field.name: Setting(
-            field.name, hints[field.name], _default(field), field.metadata.get("meaning", "")
-        )
-        for field in dataclasses.fields(table)
-    }
+    return _settings_of(table)
 
 
 @functools.cache
-def _type_hints(table: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(table, include_extras=True)
+def _settings_of(table: Hashable) -> Mapping[str, Setting]:
+    hints = typing.get_type_hints(table, include_extras=True)
+    found = {
+        field.name: Setting(
+            field.name, hints[field.name], _default(field), field.metadata.get("meaning", "")
+        )
+        for field in dataclasses.fields(table)  # type: ignore[arg-type]
+    }
+    return types.MappingProxyType(found)
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
