@@ -14,7 +14,6 @@ import argparse
 import ctypes
 import importlib
 import json
-import multiprocessing
 import os
 import platform
 import resource
@@ -23,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
 
 def measure(task: Callable[..., Any], *arguments: Any) -> Measurement:
     """Run `task` in a fresh process and measure the function that it returns."""
-    context = multiprocessing.get_context("spawn")
+    context = get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(send, task, arguments))
     process.start()

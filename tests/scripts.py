@@ -48,10 +48,11 @@ class _Workers(ForkServerContext):
 
 def fork_workers(patch: pytest.MonkeyPatch) -> None:
     """Fork the worker processes of the pipeline in the same way, instead of fresh interpreters."""
-    patch.setattr(workers, "get_context", _forking_or)
+    patch.setattr(workers, "get_context", forking_or)
 
 
-def _forking_or(method: str) -> multiprocessing.context.BaseContext:
+def forking_or(method: str) -> multiprocessing.context.BaseContext:
+    """A context that forks where fresh interpreters are asked for; else as `get_context`."""
     return _Workers() if method == "spawn" else multiprocessing.get_context(method)
 
 
