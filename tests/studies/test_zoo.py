@@ -9,6 +9,7 @@ import torch
 
 from lib.models import factory
 from studies import zoo as study
+from tests import scripts
 
 
 @pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "squeezenet1_1", "test_vit"])
@@ -45,6 +46,7 @@ def dies_at_64(network, sizes, images):
 
 def test_a_crash_loses_neither_other_sizes_nor_other_networks(monkeypatch):
     monkeypatch.setattr(study, "check_network", dies_at_64)
+    monkeypatch.setattr(study, "SPAWN", scripts.forking_or("spawn"))
     rows = list(study.check_networks(["a", "b"], (64, 96)))
     assert [row.network for row in rows] == ["a", "b"]
     assert all(row.results == ("failed: the process died", "ok") for row in rows)
