@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lib import cli
 from lib.cli import run_all as cli_run_all
 from lib.cli import run_stage
 from lib.runtime import workers
@@ -58,12 +59,17 @@ def forking_or(method: str) -> multiprocessing.context.BaseContext:
 
 def run_all(*arguments: str, stages: Sequence[str] = tuple(SCRIPTS)) -> subprocess.CompletedProcess:
     """These stages in order until one fails, in one process. One thread, whatever the config."""
-    with TemporaryDirectory() as folder:
-        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = fork(outputs, _run_stages, stages, arguments)
-        process.join()
-        texts = [output.read_text() for output in outputs]
-        return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+    return call_in_fork(_run_stages, stages, arguments)
+
+
+def fork_run(*arguments: str) -> subprocess.CompletedProcess:
+    """`run_cli` in a fork, which forks its scripts too."""
+    return call_in_fork(_run_cli, arguments)
+
+
+def fork_stage(outputs: Sequence[Path], stage: str, *arguments: str) -> ForkServerProcess:
+    """Start a numbered script in a fork; its stdout and stderr go to two files."""
+    return fork(outputs, _run_stages, [stage], arguments)
 
 
 def fork_cli(arguments: Sequence[str], outputs: Sequence[Path]) -> ForkServerProcess:
@@ -80,6 +86,17 @@ def fork(outputs: Sequence[Path], call: Callable[..., int], *arguments: Any) -> 
     process = FORKING.Process(target=_in_fork, args=(address, outputs, call, arguments))
     process.start()
     return process
+
+
+def call_in_fork(call: Callable[..., int], *arguments: Any) -> subprocess.CompletedProcess:
+    """Call a function in a fork until its end; the last argument is that of a shell."""
+    with TemporaryDirectory() as folder:
+        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
+        process = fork(outputs, call, *arguments)
+        process.join()
+        texts = [output.read_text() for output in outputs]
+        assert process.exitcode is not None
+        return subprocess.CompletedProcess(arguments[-1], process.exitcode, *texts)
 
 
 def _in_fork(
@@ -99,6 +116,20 @@ def _redirect(outputs: Sequence[Path]) -> None:
     """Append stdout and stderr of this process to two files."""
     for number, output in enumerate(outputs, start=1):
         os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), number)
+
+
+def _run_cli(arguments: Sequence[str]) -> int:
+    pytest.MonkeyPatch().setattr(cli, "run_script", _fork_script)
+    return cli_run_all(arguments)
+
+
+def _fork_script(command: Sequence[str]) -> int:
+    """In place of `lib.runtime.scripts.run_script`."""
+    (stage,) = [name for name, script in SCRIPTS.items() if script == command[1]]
+    process = fork_stage(_outputs, stage, *command[2:])
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def _run_stages(stages: Sequence[str], arguments: Sequence[str]) -> int:

@@ -6,19 +6,23 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from tests import scripts
 from tests.conftest import ROOT
 
 STUDY = [sys.executable, "-m", "studies.human_label"]
 
 
 def run_study(*arguments: str) -> subprocess.CompletedProcess:
-    """Run the study until it ends by itself."""
+    """Run the study in a fresh interpreter until it ends by itself."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*STUDY, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -26,10 +30,10 @@ def run_study(*arguments: str) -> subprocess.CompletedProcess:
 
 
 class RunningPage:
-    """A running study: its process and the address of its page."""
+    """A running study: its process, the address of its page, and the file of its stdout."""
 
-    def __init__(self, process: subprocess.Popen, url: str) -> None:
-        self.process, self.url = process, url
+    def __init__(self, process: ForkServerProcess, url: str, output: Path) -> None:
+        self.process, self.url, self.output = process, url, output
         self.port = int(re.findall(r":(\d+)/", url)[0])
 
     def request(self, path: str, body: Any = None) -> dict[str, Any]:
@@ -42,29 +46,41 @@ class RunningPage:
 
     def interrupt(self) -> str:
         """Stop the study by Ctrl-C; returns what it printed."""
-        self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate(timeout=120)
-        assert self.process.returncode == 0
-        return output
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGINT)
+        self.process.join()
+        assert self.process.exitcode == 0
+        return self.output.read_text()
+
+    def kill(self) -> None:
+        """Kill the study, which has no time for anything."""
+        self.process.kill()
+        self.process.join()
 
 
 @contextmanager
 def running_page(config: Path, data: Path, *arguments: str) -> Iterator[RunningPage]:
-    command = [*STUDY, "--config", str(config), "--data", str(data), *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            address = re.search(r"open (http://\S+)", line)
-            if address:
-                yield RunningPage(process, address[1])
-                break
-        else:
-            raise AssertionError(f"ended with status {process.wait()}")
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    """The study in a fork that has the libraries, once its page answers."""
+    command = ["--config", str(config), "--data", str(data), *arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
+        process = scripts.fork(outputs, _run, command)
+        page = None
+        try:
+            while page is None:
+                ended = not process.is_alive()
+                if address := re.search(r"open (http://\S+)\n", outputs[0].read_text()):
+                    page = RunningPage(process, address[1], outputs[0])
+                assert page or not ended, outputs[1].read_text()
+                time.sleep(0.05)
+            yield page
+        finally:
+            process.kill()
+            process.join()
+
+
+def _run(arguments: list[str]) -> int:
+    from studies import human_label
+
+    sys.argv = ["human_label", *arguments]
+    return human_label.main()

@@ -79,8 +79,7 @@ def test_twenty_products_are_labelled_by_keys(four_classes, tmp_path, chromium):
         person.expect_position(6)
         for position in range(6, 12):
             person.press(keys[position], position + 1)
-        server.process.kill()
-        server.process.wait()
+        server.kill()
         person.page.keyboard.press(keys[12])
         message = person.page.locator("#message")
         sync_api.expect(message).to_contain_text("does not respond", timeout=TIMEOUT)

@@ -2,19 +2,22 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from lib.config.load import load
-from lib.planning.request import read_plan
-from tests.conftest import ROOT
-
-PLAN = """
 from lib.planning import rates
 from lib.planning.__main__ import main
-rates.SECONDS = 0.1
-raise SystemExit(main())
-"""
+from lib.planning.request import read_plan
+from tests import scripts
+from tests.conftest import ROOT
+
+
+def make_plan(arguments: Sequence[str]) -> int:
+    """`python -m lib.planning` with short measurements."""
+    rates.SECONDS = 0.1
+    return main(arguments)
 
 
 def call(tmp_path, *arguments):
@@ -30,10 +33,9 @@ def call(tmp_path, *arguments):
 @pytest.fixture
 def planned(tmp_path, folder_of_classes):
     """A plan of the folder of classes, and what its command line printed; no stage is run."""
-    command = [sys.executable, "-c", PLAN, "--data", str(folder_of_classes)]
-    command += ["--test", str(folder_of_classes.parent / "new")]
-    command += ["--set", f"work={tmp_path}/work", "--set", "run.threads=1"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    options = ["--data", str(folder_of_classes), "--test", str(folder_of_classes.parent / "new")]
+    options += ["--set", f"work={tmp_path}/work", "--set", "run.threads=1"]
+    return scripts.call_in_fork(make_plan, options)
 
 
 def test_a_plan_is_said_and_written_and_found_again(tmp_path, folder_of_classes, planned):

@@ -1,8 +1,8 @@
 """The labelling study as a process: killed, used by two people at once, and from other machines."""
 
 import json
-import signal
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,8 +35,7 @@ def test_labels_survive_a_kill_and_two_people_at_once(four_classes, tmp_path):
                 "person/1/answer", {"position": position, "class_id": labels[1][position]}
             )
         assert state["position"] == 4
-        page.process.send_signal(signal.SIGKILL)  # right after the last answer
-        page.process.wait()
+        page.kill()  # right after the last answer
 
     def label_the_rest(person):
         position = first = page.request(f"person/{person}/state")["position"]
@@ -68,7 +67,7 @@ def test_labels_survive_a_kill_and_two_people_at_once(four_classes, tmp_path):
     assert (tmp_path / "r.png").stat().st_size > 1000
 
 
-def test_no_other_machine_can_reach_the_page(four_classes, tmp_path):
+def test_no_other_machine_can_reach_the_page(four_classes, tmp_path, monkeypatch, capsys):
     """The server listens on 127.0.0.1 and on no other address, not even of the loopback."""
     with running_page(four_classes[0], tmp_path / "labels.sqlite", "--items", "3") as page:
         others = {"127.0.0.2", "::1", *_own_addresses()}
@@ -78,13 +77,12 @@ def test_no_other_machine_can_reach_the_page(four_classes, tmp_path):
         socket.create_connection(("127.0.0.1", page.port), timeout=5).close()
         listening = _listening(page.port)
         assert listening == {"0100007F"}
-        second = run_study(
-            *("--config", str(four_classes[0]), "--data", str(tmp_path / "labels.sqlite")),
-            *("--port", str(page.port)),
-        )
-    assert second.returncode == 2
-    assert second.stderr.startswith(f"error: --port {page.port}: Address already in use")
-    assert second.stderr.count("\n") == 1
+        options = ["--config", str(four_classes[0]), "--data", str(tmp_path / "labels.sqlite")]
+        monkeypatch.setattr(sys, "argv", ["human_label", *options, "--port", str(page.port)])
+        assert human_label.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --port {page.port}: Address already in use")
+    assert error.count("\n") == 1
 
 
 def _own_addresses():
