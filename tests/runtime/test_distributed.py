@@ -1,7 +1,7 @@
-"""Two processes that train together, started as torchrun does, against a single process.
+"""Two processes that train together, with the environment of torchrun, against a single process.
 
-As a script, this module trains all CONFIGS and BATCH_NORM_CONFIGS in both processes. The tests look
-at the files that it writes.
+`main` trains all CONFIGS and BATCH_NORM_CONFIGS in both processes. The tests look at the files that
+it writes. One test runs the scripts under torchrun itself.
 """
 
 import json
@@ -42,6 +42,7 @@ from lib.training.dataset import TrainingSet
 from lib.training.loaders.embedding_loader import EmbeddingLoader, embedding_mean_std
 from lib.training.loaders.image_loader import ImageLoader
 from lib.training.trainer import train_model
+from tests import scripts
 from tests.conftest import ROOT
 from tests.image_catalog import clustered_reader
 from tests.training.training_runs import Stop, stop_after
@@ -148,8 +149,9 @@ def save_often():
     schedule.CHUNK_STEPS, state.SAVE_SECONDS = 2, -1.0
 
 
-def main(catalog_folder: Path, base: Path) -> None:
+def main(catalog_folder: Path, base: Path, environment: dict[str, str]) -> int:
     """In each rank: train all, resume some, and fail at a loss that is not finite."""
+    os.environ.update(environment)
     save_often()
     catalog = read_catalog(catalog_folder, catalog_folder / "train.bson")
     with (
@@ -175,16 +177,7 @@ def main(catalog_folder: Path, base: Path) -> None:
         with pytest.raises(UserError) as caught:
             train(base, "not_finite", reader, FUSION, poison)
         (base / f"error{group.rank}").write_text(str(caught.value))
-
-
-def start(command, **environment):
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return 0
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +188,15 @@ def two_ranks(catalog, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    command = ["-m", "tests.runtime.test_distributed", str(catalog.path.parent), str(folder)]
-    both = [start(command, **meeting, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
+    both = []
+    for rank in "01":
+        outputs = [folder / f"{name}{rank}" for name in ("stdout", "stderr")]
+        environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
+        both.append(scripts.fork(outputs, main, catalog.path.parent, folder, environment))
     try:
-        for one in both:
-            said = one.communicate()[1]
-            assert one.returncode == 0, said
+        for rank, one in enumerate(both):
+            one.join()
+            assert one.exitcode == 0, (folder / f"stderr{rank}").read_text()
     finally:
         for one in both:
             one.kill()
@@ -366,12 +362,14 @@ def test_torchrun_runs_the_scripts_on_two_ranks(tmp_path):
 def torchrun(folder, script, summary):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = [script, "--config", str(folder / "tiny.toml"), "--set", f"work={folder}"]
-    process = start([*launcher, *arguments])
-    log = process.communicate()[1]
+    process = subprocess.run(
+        [sys.executable, *launcher, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = process.stderr
     assert process.returncode == 0, log
     assert log.count(summary) == 1, log
     assert log.count("built in") == int(summary.split()[1]), log
-
-
-if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
