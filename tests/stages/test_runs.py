@@ -11,11 +11,11 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import bson
@@ -39,7 +39,7 @@ from lib.stages.read import all_members, catalog_of_part, read_candidates, read_
 from lib.stages.review.label_issues import read_task, review_label_issues
 from lib.stages.stack import score_part as score_rows
 from tests.conftest import ROOT, jpeg, product
-from tests.scripts import SCRIPTS, run_all, run_cli, run_script
+from tests.scripts import SCRIPTS, fork_run, fork_stage, run_all, run_cli
 
 TINY = """
 name = "tiny"
@@ -79,15 +79,14 @@ threads = 1
 
 
 def run(folder: Path, *stages: str, extra: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Run the scripts of these stages until one fails, or all that have work; the last result."""
+    """Run the scripts of these stages until one fails, or all that have work.
+
+    In forks: `finished` is what fresh interpreters write, and the files here are compared with it.
+    """
     config, *more = options(folder, *extra)
     if not stages:
-        return run_cli(config, *more)
-    for stage in stages:
-        result = run_script(SCRIPTS[stage], "--config", config, *more)
-        if result.returncode:
-            break
-    return result
+        return fork_run(config, *more)
+    return run_all("--config", config, *more, stages=stages)
 
 
 def run_in_one_process(folder: Path, *extra: str) -> subprocess.CompletedProcess:
@@ -115,10 +114,10 @@ def experiment_in(folder: Path) -> Experiment:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A whole run; read only."""
+    """A whole run, each script in a fresh interpreter as a user's shell starts it; read only."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(TINY)
-    result = run(folder)
+    result = run_cli(*options(folder, "--set", "run.workers=1"))
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -316,8 +315,7 @@ def test_after_the_last_stage_it_is_the_report_itself(copied):
     submit = copied / "tiny" / "submit"
     before = (submit / "report.html").read_bytes()
     (submit / "report.html").unlink()
-    options_of_run = options(copied, "--set", "run.report=false", "--report")
-    result = run_script("06_submit.py", "--config", *options_of_run)
+    result = run(copied, "submit", extra=("--set", "run.report=false", "--report"))
     assert result.stdout == f"report: {submit / 'report.html'}\n", result.stderr
     assert len((submit / "report.html").read_bytes()) == pytest.approx(len(before), rel=0.01)
 
@@ -371,7 +369,7 @@ def test_only_a_stage_with_work_is_started_with_the_options_of_the_run(copied):
     expected = (copied / "tiny" / "submit" / "submission.csv.gz").read_bytes()
     shutil.rmtree(copied / "tiny" / "submit")
     logs = log_files(copied)
-    result = run(copied, extra=("--set", "run.threads=2", "--verbose"))
+    result = run_cli(*options(copied, "--set", "run.threads=2", "--verbose"))
     assert result.returncode == 0, result.stderr
     (log,) = log_files(copied) - logs
     assert log.name.endswith("-submit.log")
@@ -535,6 +533,30 @@ def test_labels_of_the_locked_part_reach_no_fit(copied):
     assert [name for name in before if before[name] != after[name]] == []
 
 
+def kill_when_it_builds(folder: Path, stage: str, *arguments: str) -> None:
+    """Kill a script in its work; outputs go to the folder.
+
+    A script of worker processes is a fresh interpreter, as they must die with their parent, and
+    forks have another one.
+    """
+    outputs = [folder / name for name in ("stdout", "stderr")]
+    process: subprocess.Popen | ForkServerProcess
+    if stage in ("train", "predict"):
+        command = [sys.executable, SCRIPTS[stage], "--config", *arguments]
+        with outputs[1].open("w") as errors:
+            process = subprocess.Popen(command, cwd=ROOT, stderr=errors)
+        longest = 2.5  # its imports are part of its work
+    else:
+        process, longest = fork_stage(outputs, stage, "--config", *arguments), 0.5
+    for _ in range(6000):
+        if "building" in outputs[1].read_text():
+            break
+        time.sleep(0.02)
+    time.sleep(random.Random(stage).uniform(0.2, longest))
+    process.kill()
+    process.wait() if isinstance(process, subprocess.Popen) else process.join()
+
+
 @pytest.mark.parametrize("stage", SCRIPTS)
 def test_kill_9_then_a_second_call_gives_the_same_files(finished, tmp_path, stage):
     folder = shutil.copytree(finished, tmp_path / "copy")
@@ -542,21 +564,7 @@ def test_kill_9_then_a_second_call_gives_the_same_files(finished, tmp_path, stag
     expected = file_contents(built)
     for path in built:
         shutil.rmtree(path)
-    process = subprocess.Popen(
-        # In parallel where a stage can: worker processes must die with their parent.
-        [sys.executable, SCRIPTS[stage], "--config", *options(folder, "--set", "run.workers=2")],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "building" in line:
-            time.sleep(random.Random(stage).uniform(0.2, 2.5))
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    kill_when_it_builds(tmp_path, stage, *options(folder, "--set", "run.workers=2"))
     result = run(folder, stage)
     assert result.returncode == 0, result.stderr
     assert file_contents(built) == expected
@@ -639,6 +647,7 @@ def test_corrupt_images_are_counted_and_the_run_continues(copied):
             records[2]["category_id"] = 7
         (root / name).write_bytes(b"".join(bson.encode(record) for record in records))
     extra = ("--set", "name=odd", "--set", "data.source=bson", "--set", f"data.root={root}")
+    extra += ("--set", "stack.sources=['mean']")  # every kind of booster once
     result = run_in_one_process(copied, *extra)
     assert result.returncode == 0, result.stderr
     packed = (copied / "odd" / "submit" / "submission.csv.gz").read_bytes()

@@ -266,8 +266,7 @@ def test_a_new_image_makes_the_index_of_its_folder_stale(tmp_path):
         write_image(tmp_path / "train" / f"class {number % 3}" / f"{number}.png", 60, number)
         write_image(tmp_path / "new" / f"{number}.png", 60, 100 + number)
     config = write_config(tmp_path, source="folders", train="train", test="new")
-    script = ["01_extract.py", "--config", str(tmp_path / "tiny.toml")]
-    first = scripts.run_script(*script, "--strict")
+    first = scripts.run_all("--config", str(config), "--strict", stages=["extract"])
     assert first.returncode == 0, first.stderr
     write_image(tmp_path / "train" / "class 0" / "more.png", 60, 1)
     states = {
@@ -294,7 +293,8 @@ def test_a_new_image_makes_the_index_of_its_folder_stale(tmp_path):
 )
 def test_a_wrong_path_is_one_line(tmp_path, data, message):
     (tmp_path / "photos").mkdir()
-    result = scripts.run_script("01_extract.py", "--config", str(write_config(tmp_path, **data)))
+    config = write_config(tmp_path, **data)
+    result = scripts.run_all("--config", str(config), stages=["extract"])
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
