@@ -111,8 +111,8 @@ def run_all(folder: Path, *extra: str) -> subprocess.CompletedProcess:
     return scripts.run_all(*options(folder), *extra)
 
 
-def run(script: str, folder: Path, *extra: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return scripts.run_script(script, *options(folder), *extra, cwd=cwd)
+def run(stage: str, folder: Path, *extra: str) -> subprocess.CompletedProcess:
+    return scripts.run_all(*options(folder), *extra, stages=[stage])
 
 
 def overrides(folder: Path) -> list[str]:
@@ -312,7 +312,7 @@ def test_a_folder_of_images_with_models_of_a_bson_catalog(trained, tmp_path):
         assert cv2.imwrite(str(tmp_path / "fresh" / inside / f"{key}.png"), image)
     (tmp_path / "fresh" / "rotten.jpg").write_bytes(b"rotten")
     # Relative to the caller's folder, one script after the other.
-    first = run("01_extract.py", trained, "--new", "fresh", cwd=tmp_path)
+    first = scripts.run_script("01_extract.py", *options(trained), "--new", "fresh", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     result = run_all(trained, "--new", str(tmp_path / "fresh"))
     assert result.returncode == 0, result.stderr
@@ -457,7 +457,7 @@ def test_similar_products_of_a_photo_are_those_of_the_product_that_has_it(copied
     record = next(record for record in records if len(record["imgs"]) == 1)
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(record["imgs"][0]["picture"])
-    result = scripts.run_cli(*options(copied)[1:], "--similar", str(photo))
+    result = scripts.fork_run(*options(copied)[1:], "--similar", str(photo))
     assert result.returncode == 0, result.stderr
     lines = similar(experiment, str(record["_id"]))
     assert result.stdout.splitlines()[:10] == lines[:10]
@@ -578,7 +578,7 @@ def test_people_decide_what_is_not_accepted(copied):
     # What the run made is as it was, and the answers are exported again without the page.
     after = {name: stamp for name, stamp in file_times(copied).items() if "/reviewed/" not in name}
     assert after == before
-    assert scripts.run_cli(*options(copied)[1:], *strict, "--verify").returncode == 0
+    assert scripts.fork_run(*options(copied)[1:], *strict, "--verify").returncode == 0
     (reviewed / "predictions.csv").unlink()
     again = run_review(copied, *strict, "--export")
     assert again.returncode == 0, again.stderr
@@ -631,7 +631,7 @@ def run_here(experiment: Experiment, arguments: argparse.Namespace) -> int:
 
 
 def run_review(folder: Path, *extra: str) -> subprocess.CompletedProcess:
-    return scripts.run_cli(*options(folder)[1:], "--review", *extra)
+    return scripts.fork_run(*options(folder)[1:], "--review", *extra)
 
 
 @pytest.mark.parametrize(
@@ -668,7 +668,7 @@ def cli_arguments(*arguments: str) -> argparse.Namespace:
 def test_a_product_of_an_array_is_one_row(trained, tmp_path):
     path = tmp_path / "new.npy"
     np.save(path, np.zeros((4, 400), np.uint8))
-    result = run("01_extract.py", trained, "--new", str(path))
+    result = run("extract", trained, "--new", str(path))
     assert result.returncode == 0, result.stderr
     index = read_catalog(target_folder(trained, path) / "extract" / "test", tmp_path)
     assert [index.key(row) for row in range(4)] == [f"new.npy:{row}" for row in range(4)]
@@ -718,17 +718,17 @@ def test_dry_run_shows_artifacts_of_the_new_products_and_builds_nothing(copied):
 
 def test_an_artifact_that_is_not_trained_is_named_and_left_alone(copied):
     ask = ("--new", str(copied / "test.bson"))
-    stale = run("01_extract.py", copied, *ask, "--set", "stack.n_estimators=9", "--rebuild")
+    stale = run("extract", copied, *ask, "--set", "stack.n_estimators=9", "--rebuild")
     assert stale.returncode == 2
     last = stale.stderr.splitlines()[-1]
     assert "stack.n_estimators 8 -> 9); train first with ./run_all.sh" in last
     assert last.endswith("--set stack.n_estimators=9 --rebuild")
-    dry = run("05_stack.py", copied, *ask, "--set", "stack.n_estimators=9", "--dry-run")
+    dry = run("stack", copied, *ask, "--set", "stack.n_estimators=9", "--dry-run")
     assert "not built by this command; train first" in dry.stdout
 
     shutil.rmtree(copied / "tiny" / "cnn" / "a" / "fold1")
     before = file_times(copied)
-    missing = run("02_train_cnn.py", copied, *ask)
+    missing = run("train", copied, *ask)
     assert missing.returncode == 2
     assert "fold1 is missing; train first with ./run_all.sh" in missing.stderr.splitlines()[-1]
     assert file_times(copied) == before
@@ -776,7 +776,7 @@ def test_a_wrong_file_is_one_line(copied, tmp_path, name, message):
     (tmp_path / "head.csv").write_text("product,images\n")
     (tmp_path / "noise.bson").write_bytes(b"no products at all" * 9)
     path = str(tmp_path / name) if name else ""
-    result = run("01_extract.py", copied, "--new", path)
+    result = run("extract", copied, "--new", path)
     assert result.returncode == 2, result.stderr
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: ")
