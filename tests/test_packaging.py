@@ -18,6 +18,7 @@ DISTRIBUTIONS = packages_distributions()  # slow: it reads the file list of ever
 OWN = {"lib", "studies", "bench", "tests"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+OPTIONAL = ("cluster", "ocr", "text")  # extras that have a requirements file
 
 
 # The CUDA build that requirements.txt names for a machine with a GPU.
@@ -59,7 +60,7 @@ def third_party(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "files"),
     [
-        ("lib", ["requirements.txt", "requirements-cluster.txt", "requirements-ocr.txt"]),
+        ("lib", ["requirements.txt", *(f"requirements-{extra}.txt" for extra in OPTIONAL)]),
         ("studies", ["requirements.txt"]),
         ("bench", ["requirements.txt", "requirements-dev.txt"]),
         ("tests", ["requirements.txt", "requirements-dev.txt"]),
@@ -76,7 +77,7 @@ def test_every_imported_package_is_pinned(folder, files):
 def test_every_requirement_has_one_exact_version():
     for file in (
         *("requirements.txt", "requirements-dev.txt"),
-        *("requirements-cluster.txt", "requirements-ocr.txt"),
+        *(f"requirements-{extra}.txt" for extra in OPTIONAL),
     ):
         for line in pins(file).values():
             assert re.fullmatch(r"[\w.-]+==[\w.]+", line), f"{file}: {line}"
@@ -87,9 +88,9 @@ def test_dependencies_and_extras_are_the_requirement_files():
     assert not optional & set(PROJECT["dependencies"])
     assert {*PROJECT["dependencies"], *optional} == set(pins("requirements.txt").values())
     assert EXTRAS["tensorboard"] == [PACKAGE]  # nothing else needs it, so no file has it
-    assert set(EXTRAS["cluster"]) == set(pins("requirements-cluster.txt").values())
-    assert set(EXTRAS["ocr"]) == set(pins("requirements-ocr.txt").values())
-    assert set(EXTRAS["dev"]) >= {*EXTRAS["cluster"], *EXTRAS["ocr"]}
+    for extra in OPTIONAL:
+        assert set(EXTRAS[extra]) == set(pins(f"requirements-{extra}.txt").values())
+        assert set(EXTRAS["dev"]) >= set(EXTRAS[extra])
     assert set(EXTRAS["dev"]) == set(pins("requirements-dev.txt").values())
 
 
@@ -100,7 +101,7 @@ def test_the_engine_that_reads_words_is_the_pinned_one():
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("studies", ["studies"]), ("lib", ["labelling", "cluster", "ocr"])]
+    ("folder", "extras"), [("studies", ["studies"]), ("lib", ["labelling", *OPTIONAL])]
 )
 def test_extras_hold_what_their_folder_needs_beyond_the_dependencies(folder, extras):
     core = {normalized(line.split("==")[0]) for line in PROJECT["dependencies"]}

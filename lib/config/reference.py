@@ -14,6 +14,8 @@ from lib.config.setting import Setting, base_of, choices_of, constraint_of, item
 from lib.config.write import to_toml_value
 from lib.errors import UserError
 
+NAMED = ("backbones", "text_encoders")  # tables of tables that the user names
+
 INTRODUCTION = """\
 # Settings
 
@@ -58,7 +60,7 @@ def _tables(key: str, kind: type) -> Iterator[Table]:
     yield Table(key, kind, tuple(s for s in settings if inner[s.name] is None))
     for name, table in inner.items():
         if table is not None and name != "models":
-            named = f"{name}.NAME" if name == "backbones" else name
+            named = f"{name}.NAME" if name in NAMED else name
             yield from _tables(f"{key}.{named}" if key else named, table)
 
 
@@ -107,7 +109,7 @@ def _general(key: str) -> str:
     first, *rest = key.split(".")
     if first == "models":
         return ".".join(["train", *rest[1:]])
-    return ".".join(["backbones", "NAME", *rest[1:]]) if first == "backbones" else key
+    return ".".join([first, "NAME", *rest[1:]]) if first in NAMED else key
 
 
 def _setting_lines(table: Table, setting: Setting) -> list[str]:

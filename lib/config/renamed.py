@@ -196,7 +196,7 @@ def new_path(path: Path) -> tuple[Path, str]:
     """
     top = RENAMED_TABLES.get(path[0], path[0])
     table = {"train": "model", "models": "model", "backbones": "backbone"}.get(top, top)
-    named = 2 if top in ("models", "backbones") else 1
+    named = 2 if top in ("models", "backbones", "text_encoders") else 1
     new, setting = [top, *path[1:named]], table
     for name in path[named:]:
         name = RENAMED_KEYS.get(table, {}).get(name, name)

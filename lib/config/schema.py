@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from lib.config.clusters import Clusters
 from lib.config.data import Data, Sample
 from lib.config.inputs.ocr import Ocr
+from lib.config.inputs.text import TextEncoder
 from lib.config.model import Backbone, Model
 from lib.config.scenes import Scenes
 from lib.config.setting import (
@@ -231,6 +232,7 @@ class Config:
     pseudo_label: PseudoLabelling = field(default_factory=PseudoLabelling)
     train: Model = field(default_factory=Model)
     backbones: dict[str, Backbone] = field(default_factory=dict)
+    text_encoders: dict[str, TextEncoder] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     predict: Predict = field(default_factory=Predict)
     features: Features = field(default_factory=Features)
@@ -273,14 +275,13 @@ class Config:
 
     @property
     def fusion_inputs(self) -> set[str]:
-        """The models and backbones whose embeddings a fusion reads."""
+        """The models, backbones and text encoders whose embeddings a fusion reads."""
         return {name for model in self.models.values() for name in model.fusion.inputs}
 
     @property
     def mirrored_inputs(self) -> set[str]:
         """Those of them whose embeddings of mirrored images a fusion reads too."""
-        fusions = [model.fusion for model in self.models.values() if model.fusion.flip]
-        return {name for fusion in fusions for name in fusion.inputs}
+        return {n for m in self.models.values() if m.fusion.flip for n in m.fusion.inputs}
 
     @property
     def embedding_models(self) -> list[str]:
@@ -289,7 +290,7 @@ class Config:
         return [name for name in (*self.backbones, *self.models) if name in names]
 
     def network_names_of(self, name: str) -> list[str]:
-        """Folder names of the networks of a model, or of the one network of a backbone."""
+        """Folder names of the networks of a model, or of the one network of anything else."""
         return network_names(self.models[name]) if name in self.models else ["frozen"]
 
     @property
@@ -316,8 +317,7 @@ class Config:
 
         It is the same for all sources, because the blend needs rows that every member scored.
         """
-        has_folds = all(model.n_folds > 1 for model in self.classifiers.values())
-        return "fit" if has_folds else "holdout"
+        return "fit" if all(m.n_folds > 1 for m in self.classifiers.values()) else "holdout"
 
 
 def fold_names(model: Model) -> list[str]:

@@ -33,6 +33,11 @@ def _problems(config: Config) -> Iterator[str]:
         if name in config.models:
             yield f"backbones.{name}: models.{name} has the same name"
         yield from _size_problems(f"backbones.{name}", backbone)
+    for name in config.text_encoders:
+        yield from _name_problems("text_encoders", name)
+        for table in ("models", "backbones"):
+            if name in getattr(config, table):
+                yield f"text_encoders.{name}: {table}.{name} has the same name"
     yield from _sample_problems(config.sample)
     yield from text_problems(config)
     yield from _embedding_problems(config)
@@ -177,9 +182,9 @@ def _mosaic_problems(key: str, model: Model) -> Iterator[str]:
 
 
 def _embedding_problems(config: Config) -> Iterator[str]:
-    """Models that read embeddings, and k-NN features, need models and backbones that exist."""
+    """Models that read embeddings, and k-NN features, need inputs that exist."""
     models = [name for name, model in config.classifiers.items() if model.input == "image"]
-    inputs = [*models, *config.backbones]
+    inputs = [*models, *config.backbones, *config.text_encoders]
     for name, model in config.models.items():
         for embedded in model.fusion.inputs:
             if embedded not in inputs:

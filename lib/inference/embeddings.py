@@ -66,13 +66,13 @@ def write_embeddings(
     progress = folder / PROGRESS
     with reading(progress):
         done = int(progress.read_text()) if progress.exists() else 0
-    embeddings = _open_rows(folder / "embeddings.npy", (num_images, dims), done)
-    decoded = _open_rows(folder / "decoded.npy", (num_images,), done, np.bool_)
+    embeddings = open_rows(folder / "embeddings.npy", (num_images, dims), done)
+    decoded = open_rows(folder / "decoded.npy", (num_images,), done, np.bool_)
     features = mirrored = None
     if keep_features:
-        features = _open_rows(folder / "features.npy", (num_images, width), done)
+        features = open_rows(folder / "features.npy", (num_images, width), done)
     if keep_mirrored:
-        mirrored = _open_rows(folder / "mirrored.npy", (num_images, width), done)
+        mirrored = open_rows(folder / "mirrored.npy", (num_images, width), done)
     with tqdm(
         total=num_images, initial=done, unit=" images", desc=_title(folder), disable=None
     ) as bar:
@@ -102,7 +102,7 @@ def to_float16(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
 
 
-def _open_rows(
+def open_rows(
     path: Path, shape: tuple[int, ...], done: int, dtype: type[np.generic] = np.float16
 ) -> np.memmap:
     """An array on disk; the existing file if some rows are done."""

@@ -1,4 +1,4 @@
-"""Stage 03, models with input = "embedding": networks on the embeddings of a product's images.
+"""Stage 03, models with input = "embedding": networks on embeddings of a product's images, texts.
 
 Idea: the gated fusion of the 2nd-place Cdiscount team.
 """
@@ -119,7 +119,15 @@ def _loader(
     from lib.training.loaders.embedding_loader import EmbeddingLoader
 
     model = experiment.config.models[name]
-    folders = [experiment.path(n) for n in _embedding_names(experiment, model, fold, side)]
-    sources = [map_array(folder / "features.npy") for folder in folders]
-    mirrored = [map_array(folder / "mirrored.npy") for folder in folders if model.fusion.flip]
-    return EmbeddingLoader(sources, catalog.first_image, catalog.image_count, mirrored=mirrored)
+    names = _embedding_names(experiment, model, fold, side)
+    of_input = dict(zip(model.fusion.inputs, map(experiment.path, names), strict=True))
+    encoders = experiment.config.text_encoders
+    of_images = [folder for name, folder in of_input.items() if name not in encoders]
+    of_products = [folder for name, folder in of_input.items() if name in encoders]
+    return EmbeddingLoader(
+        [map_array(folder / "features.npy") for folder in of_images],
+        catalog.first_image,
+        catalog.image_count,
+        mirrored=[map_array(folder / "mirrored.npy") for folder in of_images if model.fusion.flip],
+        of_products=[map_array(folder / "features.npy") for folder in of_products],
+    )

@@ -14,6 +14,7 @@ from lib.pipeline.graph import Graph
 from lib.stages import extract, features, predict, pseudo_label, stack, submit, train
 from lib.stages.cascade.networks import declare_segmenters
 from lib.stages.review import labels as reviewed
+from lib.stages.texts.encoders import check_encoders
 from lib.stages.texts.ocr import has_ocr
 from lib.stages.train import image_models
 
@@ -60,6 +61,7 @@ def check_networks(experiment: Experiment) -> None:
     check_tensorboard(config.run)
     if has_ocr(experiment):
         check_engine(config.ocr)
+    check_encoders(experiment)
     tables: dict[str, Model | Backbone] = {
         **{f"backbones.{name}": backbone for name, backbone in config.backbones.items()},
         **{f"models.{name}": model for name, model in image_models(experiment).items()},

@@ -2,6 +2,7 @@
 
 work/<name>/predictions/<model>/<part>         top-k classes and probabilities of every image
 work/<name>/embeddings/<model>/<fold>/<side>   for neighbors and fusion models
+work/<name>/embeddings/<encoder>/frozen/<side> of texts: `lib/stages/texts/encoders.py`
 work/<name>/cnn/<fusion>/<fold>                fusion models: `lib/stages/fusion.py`
 work/<name>/cnn/<text>/<fold>                  text models: `lib/stages/texts/models.py`
 work/<name>/masks/<model>/<part>               masks and boxes: `lib/stages/cascade/boxes.py`
@@ -24,6 +25,7 @@ from lib.stages.scoring import (
     images_to_score,
     score_images,
 )
+from lib.stages.texts.encoders import declare_text_encoders
 from lib.stages.texts.models import declare_text_models
 from lib.stages.train import image_models, weights_file
 
@@ -47,8 +49,8 @@ def declare(graph: Graph) -> list[Artifact]:
         for name in experiment.config.embedding_models:
             for fold in experiment.config.network_names_of(name):
                 artifacts.append(_declare_embeddings(graph, name, fold, side))
-    texts = declare_text_models(graph)
-    return [*artifacts, *declare_fusion(graph), *texts, *declare_cascade(graph)]
+    texts = [*declare_text_models(graph), *declare_text_encoders(graph)]
+    return [*artifacts, *texts, *declare_fusion(graph), *declare_cascade(graph)]
 
 
 def _declare_embeddings(graph: Graph, name: str, fold: str, side: str) -> Artifact:

@@ -217,6 +217,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "data.train_texts": [""],
         "data.test_texts": [""],
         "train.text.columns": [[]],
+        "text_encoders.NAME.columns": [[]],
         "scenes.pictures": ["", LONG],
         "data.group_by": [""],
         "data.id_column": ["", LONG],
@@ -252,6 +253,7 @@ ALLOWED: dict[str, dict[str, list[Any]]] = {
         "train.warm_start": ["", LONG],
         "backbones.NAME.arch": [LONG],
         "backbones.NAME.weights": [LONG],
+        "text_encoders.NAME.weights": [LONG],
     },
 }
 

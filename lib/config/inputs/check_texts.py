@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lib.config.data import WITH_COLUMNS, Data, Sample
 from lib.config.inputs.ocr import OCR_COLUMN
+from lib.config.inputs.text import Text, TextEncoder
 from lib.config.schema import Config
 
 COLUMNS = ("text_columns", "categorical_columns", "numeric_columns")
@@ -27,23 +28,31 @@ def text_problems(config: Config) -> Iterator[str]:
     if data.attribute_columns:
         yield from _attribute_problems(config)
     for name, model in config.models.items():
-        columns = model.text.columns
-        if model.input != "text":
-            if columns:
-                yield f'models.{name}.text.columns is for a model with input = "text"'
-        elif not (columns or data.text_columns):
-            yield (
-                f'models.{name}: input = "text" needs data.text_columns, or text.columns ='
-                f' ["{OCR_COLUMN}"], the words in the pictures'
-            )
-        elif unknown := [c for c in columns if c not in (*data.text_columns, OCR_COLUMN)]:
-            known = ", ".join((*data.text_columns, OCR_COLUMN))
-            yield (
-                f"models.{name}.text.columns = {unknown[0]!r}; choose of {known}, or name it in"
-                " data.text_columns"
-            )
+        if model.input == "text":
+            yield from _reader_problems(config, f"models.{name}", "text.columns", model.text)
+        elif model.text.columns:
+            yield f'models.{name}.text.columns is for a model with input = "text"'
+    for name, encoder in config.text_encoders.items():
+        yield from _reader_problems(config, f"text_encoders.{name}", "columns", encoder)
     if config.ocr.min_side > config.ocr.max_side:
         yield f"ocr.min_side {config.ocr.min_side} is above ocr.max_side {config.ocr.max_side}"
+
+
+def _reader_problems(
+    config: Config, table: str, key: str, reader: Text | TextEncoder
+) -> Iterator[str]:
+    """What is wrong with the columns that a text model or an encoder reads."""
+    known = (*config.data.text_columns, OCR_COLUMN)
+    if not (reader.columns or config.data.text_columns):
+        yield (
+            f'{table} reads texts: it needs data.text_columns, or {key} = ["{OCR_COLUMN}"], the'
+            " words in the pictures"
+        )
+    elif unknown := [column for column in reader.columns if column not in known]:
+        yield (
+            f"{table}.{key} = {unknown[0]!r}; choose of {', '.join(known)}, or name it in"
+            " data.text_columns"
+        )
 
 
 def _attribute_problems(config: Config) -> Iterator[str]:

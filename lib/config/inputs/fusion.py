@@ -15,7 +15,9 @@ class Fusion:
     pseudo-labels.
     """
 
-    inputs: DistinctStrs = setting((), "Models and backbones whose embeddings are concatenated.")
+    inputs: DistinctStrs = setting(
+        (), "Models, backbones and text encoders whose embeddings are concatenated."
+    )
     hidden_sizes: tuple[Annotated[int, Range(min=1, max=100_000)], ...] = setting(
         (1024, 512), "Sizes of the hidden layers; empty = none."
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from lib.config.data import Data
-from lib.config.inputs.text import Text
+from lib.config.inputs.text import Text, TextEncoder
 from lib.config.setting import BelowOne, Pattern, Range, setting
 
 OCR_COLUMN = "ocr"  # in `text.columns` it names the words in the pictures
@@ -32,12 +32,12 @@ class Ocr:
     )
 
 
-def reads_pictures(text: Text, data: Data) -> bool:
+def reads_pictures(text: Text | TextEncoder, data: Data) -> bool:
     """Whether a model reads the words in the pictures; a column of that name is a title's equal."""
     return OCR_COLUMN in text.columns and OCR_COLUMN not in data.text_columns
 
 
-def columns_of_tables(text: Text, data: Data) -> tuple[str, ...]:
+def columns_of_tables(text: Text | TextEncoder, data: Data) -> tuple[str, ...]:
     """The columns of `data.text_columns` that a model reads."""
     columns = text.columns or data.text_columns
     return tuple(column for column in columns if column in data.text_columns)

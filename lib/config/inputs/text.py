@@ -1,9 +1,9 @@
-"""Settings of a model on the texts of products"""
+"""Settings of models on the texts of products, and of encoders that embed texts"""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from lib.config.setting import DistinctStrs, Range, setting
+from lib.config.setting import DistinctStrs, NonEmptyStr, Range, setting
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,19 @@ class Text:
     rank: Annotated[int, Range(min=8, max=4096)] = setting(
         128, "Numbers of the vector of an n-gram, for weights of low rank."
     )
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A pretrained network that embeds texts; `fusion.inputs` names it beside those of images.
+
+    It is never trained. The columns are joined to one text; a product without any has zeros.
+    """
+
+    library: Literal["model2vec", "sentence_transformers"] = setting(
+        "model2vec", "Package that reads the weights: static vectors of tokens, or a transformer."
+    )
+    weights: NonEmptyStr = setting(
+        "minishlab/potion-base-8M", "Folder, or name on the Hugging Face hub."
+    )
+    columns: DistinctStrs = setting((), "Columns that it reads, as text.columns of a model.")

@@ -245,7 +245,8 @@ def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) 
         views = config.predict.tta_views / drawn.predict.tta_views if sees_views else 1
         return _work(f"{top}/{name[1]}", last, sizes.products, sizes, folds, views)
     if top == "embeddings":
-        return _work(f"{top}/{name[1]}", last, sizes.images, sizes)
+        rows = sizes.products if name[1] in config.text_encoders else sizes.images
+        return _work(f"{top}/{name[1]}", last, rows, sizes)
     if top in ("features", "cascade"):
         return _work(f"{top}/{name[1]}", last, sizes.products, sizes)
     if top in ("stack", "scores"):

@@ -40,7 +40,7 @@ def declare_text_models(graph: Graph) -> list[Artifact]:
         for fold in fold_names(model):
             artifacts.append(_declare_classifier(graph, name, fold))
         for part in experiment.parts:
-            inputs = text_inputs(experiment, model, side_of(part))
+            inputs = text_inputs(experiment, model.text, side_of(part))
             artifacts.append(declare_predictions(graph, name, part, predict_texts, inputs))
     return artifacts
 
@@ -60,7 +60,7 @@ def _declare_classifier(graph: Graph, name: str, fold: str) -> Artifact:
             "extract/train",
             "extract/categories",
             "extract/splits",
-            *text_inputs(graph.experiment, model, "train"),
+            *text_inputs(graph.experiment, model.text, "train"),
         ],
         resumable=True,
     )
@@ -89,7 +89,7 @@ def train_texts(experiment: Experiment, name: str, fold: str, folder: Path) -> d
 
     model, label = experiment.config.models[name], index_of_side(experiment, "train").label
     num_classes = len(read_categories(experiment.path("extract/categories")))
-    texts = texts_of_side(experiment, model, "train")
+    texts = texts_of_side(experiment, model.text, "train")
     train, valid = (
         products[_has_text(texts)[products]]
         for products in train_valid_products(experiment, model, fold)
@@ -145,7 +145,7 @@ def predict_texts(experiment: Experiment, name: str, part: str, folder: Path) ->
     images, fold_of_image = images_to_score(experiment, model, part, catalog)
     folders = [experiment.path(f"cnn/{name}/{fold}") for fold in fold_names(model)]
     classifiers = [TextClassifier.load(folder) for folder in folders]
-    texts = texts_of_side(experiment, model, side_of(part))
+    texts = texts_of_side(experiment, model.text, side_of(part))
     predictor = TextPredictor(classifiers, texts, catalog.image_product)
     settings = experiment.config.predict
     write_topk(folder, predictor, settings, images, fold_of_image, part != "test", current())

@@ -1,4 +1,4 @@
-"""Stage 01, models whose `text.columns` name "ocr": the words in the pictures of each side
+"""Stage 01, models and encoders of texts whose columns name "ocr": the words in the pictures
 
 work/<name>/extract/ocr/<side>   words.arrow; a row is an image of extract/<side>
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.inputs.ocr import ENGINE, reads_pictures
+from lib.config.inputs.text import Text, TextEncoder
 from lib.config.schema import as_dict
 from lib.pipeline.artifact import Artifact
 from lib.pipeline.experiment import Experiment
@@ -18,10 +19,11 @@ from lib.runtime.workers import num_threads
 
 
 def has_ocr(experiment: Experiment) -> bool:
-    """Whether a model of the experiment reads the words in the pictures."""
+    """Whether a model or an encoder of texts reads the words in the pictures."""
     config = experiment.config
-    models = config.classifiers.values()
-    return any(m.input == "text" and reads_pictures(m.text, config.data) for m in models)
+    readers: list[Text | TextEncoder] = list(config.text_encoders.values())
+    readers += [model.text for model in config.classifiers.values() if model.input == "text"]
+    return any(reads_pictures(reader, config.data) for reader in readers)
 
 
 def declare_ocr(graph: Graph) -> list[Artifact]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.config.inputs.ocr import OCR_COLUMN, columns_of_tables, reads_pictures
-from lib.config.model import Model
+from lib.config.inputs.text import Text, TextEncoder
 from lib.data.sources.source_files import (
     checked_shards,
     data_of_side,
@@ -145,18 +145,18 @@ def own_texts(experiment: Experiment, side: str, columns: Sequence[str]) -> "Tex
     return sample_texts(path, paths, data.id_column, columns)
 
 
-def text_inputs(experiment: Experiment, model: Model, side: str) -> list[str]:
-    """The artifacts that the texts of a model come from."""
+def text_inputs(experiment: Experiment, reader: Text | TextEncoder, side: str) -> list[str]:
+    """The artifacts that the texts of a model or an encoder come from."""
     data, inputs = experiment.config.data, []
-    if columns_of_tables(model.text, data):
+    if columns_of_tables(reader, data):
         inputs.append(f"extract/texts/{side}")
-    if reads_pictures(model.text, data):
+    if reads_pictures(reader, data):
         inputs.append(f"extract/ocr/{side}")
     return inputs
 
 
-def texts_of_side(experiment: Experiment, model: Model, side: str) -> "pa.Table":
-    """The texts that a model reads: string columns, null where missing; a row is a product."""
+def texts_of_side(experiment: Experiment, reader: Text | TextEncoder, side: str) -> "pa.Table":
+    """What a model or an encoder reads: string columns, null where missing; a row is a product."""
     import pyarrow as pa
 
     from lib.data.texts.join import read_texts
@@ -165,10 +165,10 @@ def texts_of_side(experiment: Experiment, model: Model, side: str) -> "pa.Table"
 
     data = experiment.config.data
     columns = {}
-    if names := columns_of_tables(model.text, data):
+    if names := columns_of_tables(reader, data):
         table = read_texts(experiment.path(f"extract/texts/{side}"), names)
         columns = {name: table[name] for name in names}
-    if reads_pictures(model.text, data):
+    if reads_pictures(reader, data):
         folder = experiment.path(f"extract/ocr/{side}")
         columns[OCR_COLUMN] = words_of_products(folder, index_of_side(experiment, side))
     return pa.table(columns)

@@ -1,4 +1,4 @@
-"""Batches of the embeddings of a product's images, from any number of networks side by side.
+"""Batches of the embeddings of a product's images and texts, from any number of networks.
 
 A row is a product. The embeddings are memory maps that may be larger than the memory: 7M products
 with 2,048 values per image and network are 50 GB. The kernel is told which stretches of the files
@@ -32,6 +32,7 @@ class EmbeddingLoader:
     views: images of a product per batch. If a product has more, `eval_batches` gives the first
         ones and `train_batches` random ones.
     mirrored: the same of the mirrored images, which half of the training images are; or empty.
+    of_products: float16 [P, width_s] of each encoder of texts; every image of a product has them.
 
     Raises ValueError for a source of another type or of too few images. The values stay float16
     as they are stored: that is half the bytes to copy, and the network converts them.
@@ -44,19 +45,23 @@ class EmbeddingLoader:
         image_count: np.ndarray,
         views: int = MAX_VIEWS,
         mirrored: Sequence[np.ndarray] = (),
+        of_products: Sequence[np.ndarray] = (),
     ) -> None:
         num_images = int((first_image.astype(np.int64) + image_count).max(initial=0))
-        for number, source in enumerate([*sources, *mirrored]):
-            if source.dtype != np.float16 or source.ndim != 2 or len(source) < num_images:
+        images = [*sources, *mirrored]
+        num_rows = [num_images] * len(images) + [len(image_count)] * len(of_products)
+        for number, source in enumerate([*images, *of_products]):
+            if source.dtype != np.float16 or source.ndim != 2 or len(source) < num_rows[number]:
                 raise ValueError(
                     f"source {number} is {source.dtype} {source.shape};"
-                    f" float16 with {num_images} rows or more is needed"
+                    f" float16 with {num_rows[number]} rows or more is needed"
                 )
         self.sources, self.mirrored = list(sources), list(mirrored)
+        self.of_products = list(of_products)
         self.first_image = first_image.astype(np.int64)
         self.image_count = image_count.astype(np.int64)
         self.views = views
-        self.width = sum(source.shape[1] for source in sources)
+        self.width = sum(source.shape[1] for source in [*sources, *of_products])
 
     def train_batches(
         self,
@@ -107,12 +112,16 @@ class EmbeddingLoader:
         count = self.image_count[rows, None]
         order = np.arange(self.views) if draws is None else _random_order(count[:, 0], draws)
         present = np.arange(self.views) < count
-        images = (self.first_image[rows, None] + order)[present]
+        images = self.first_image[rows, None] + order
+        products = np.broadcast_to(rows[:, None], images.shape)
         inputs = np.full((len(rows), self.views, self.width), np.nan, np.float16)
-        inputs[present] = _side_by_side(self.sources, images)
+        views = [(self.sources, present)]
         if mirror is not None:
-            mirrored = mirror & present
-            inputs[mirrored] = _side_by_side(self.mirrored, images[mirror[present]])
+            views.append((self.mirrored, mirror & present))
+        for sources, chosen in views:
+            taken = [np.take(source, images[chosen], axis=0) for source in sources]
+            taken += [np.take(source, products[chosen], axis=0) for source in self.of_products]
+            inputs[chosen] = np.concatenate(taken, axis=1)
         return inputs
 
     def _fetch_ahead(self, rows: np.ndarray) -> None:
@@ -157,11 +166,6 @@ def _present_embeddings(loader: EmbeddingLoader, rows: np.ndarray) -> Iterator[n
     """Embeddings float64 [images, width] of the images that exist, by batches of products."""
     for _, embeddings in loader.eval_batches(rows, STATS_BATCH):
         yield embeddings[~np.isnan(embeddings).any(2)].astype(np.float64)
-
-
-def _side_by_side(sources: Sequence[np.ndarray], images: np.ndarray) -> np.ndarray:
-    """The embeddings of images int64 [n] by all networks: float16 [n, width]."""
-    return np.concatenate([np.take(source, images, axis=0) for source in sources], axis=1)
 
 
 def _random_order(count: np.ndarray, draws: np.ndarray) -> np.ndarray:

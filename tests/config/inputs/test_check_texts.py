@@ -25,7 +25,7 @@ def problem(folder, *overrides: str) -> str:
     [
         ([*CSV, *TEXT], ""),
         ([*CSV, *TEXT, 'models.a.text.columns=["title"]'], ""),
-        (TEXT, 'models.a: input = "text" needs data.text_columns'),
+        (TEXT, "models.a reads texts: it needs data.text_columns"),
         (
             [*CSV, *TEXT, 'models.a.text.columns=["brand"]'],
             "models.a.text.columns = 'brand'; choose of title, ocr, or name it",

@@ -102,7 +102,7 @@ def test_patterns_of_files_are_indexed_and_their_changes_noticed(tmp_path, kind)
     for side, numbers in SIDES.items():
         order = [*numbers[::2], *numbers[1::2]]
         assert images(experiment, side) == [jpeg(n, 8, 8) for n in order]
-        texts = texts_of_side(experiment, experiment.config.models["words"], side)
+        texts = texts_of_side(experiment, experiment.config.models["words"].text, side)
         assert texts["title"].to_pylist() == [f"Tee {n}" for n in order]
     catalog = index_of_side(experiment, "train")
     assert catalog.label.tolist() == [n % 3 for n in (0, 2, 4, 6, 1, 3, 5, 7)]

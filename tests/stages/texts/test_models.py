@@ -111,7 +111,7 @@ def with_text(experiment: Experiment, **settings: object) -> Experiment:
 def test_texts_are_aligned_with_the_products_of_both_sides(experiment):
     model = experiment.config.models["words"]
     for side, first in (("train", 0), ("test", 60)):
-        texts = texts_of_side(experiment, model, side)
+        texts = texts_of_side(experiment, model.text, side)
         keys = catalog_of_part(experiment, side).product_id.tolist()
         assert keys[0] == first
         assert [color == "red" for color in texts["color"].to_pylist()] == [
@@ -121,7 +121,7 @@ def test_texts_are_aligned_with_the_products_of_both_sides(experiment):
             assert (title is None) == (key % 9 >= 6)
             assert title is None or CLASSES[key % 3] in title
     only = replace(model, text=replace(model.text, columns=("color",)))
-    assert texts_of_side(experiment, only, "train").column_names == ["color"]
+    assert texts_of_side(experiment, only.text, "train").column_names == ["color"]
 
 
 @pytest.mark.parametrize("weights", ["full", "low_rank"])
@@ -158,7 +158,7 @@ def test_labels_of_a_fold_never_reach_the_rows_of_that_fold(experiment, tmp_path
 def test_words_of_a_fold_do_not_count_in_its_own_idf(experiment, tmp_path):
     model = experiment.config.models["words"]
     train_products, _ = train_valid_products(experiment, model, "fold1")
-    texts = texts_of_side(experiment, model, "train").take(pa.array(train_products))
+    texts = texts_of_side(experiment, model.text, "train").take(pa.array(train_products))
     with_text = sum(any(row) for row in zip(*texts.to_pydict().values(), strict=True))
     classifier = train(experiment, tmp_path / "fold1", "fold1")
     assert classifier.idf.max() <= np.log((1 + with_text) / 2) + 1 + 1e-6
@@ -171,7 +171,7 @@ def test_all_images_of_a_product_have_the_prediction_of_its_texts(experiment, tm
         folder = copy.path(f"cnn/words/{fold}")
         shutil.rmtree(folder, ignore_errors=True)
         train(copy, folder, fold)
-    texts = texts_of_side(copy, copy.config.models["words"], "test")
+    texts = texts_of_side(copy, copy.config.models["words"].text, "test")
     folder = tmp_path / "test"
     folder.mkdir()
     facts = predict_texts(copy, "words", "test", folder)
@@ -212,7 +212,9 @@ def test_a_product_without_images_is_scored_by_the_model_that_left_out_its_fold(
     fold = read_splits(copy.path("extract/splits")).fold_of_product(2)[topk.image]
     assert (topk.image >= 50).all()
     assert set(fold.tolist()) == {0, 1}
-    texts = texts_of_side(copy, copy.config.models["words"], "train").take(pa.array(topk.image))
+    texts = texts_of_side(copy, copy.config.models["words"].text, "train").take(
+        pa.array(topk.image)
+    )
     for number, model in enumerate(models):
         probs = model.predict(texts)[fold == number].max(axis=1)
         np.testing.assert_allclose(topk.probs[fold == number, 0], probs, atol=1e-3)

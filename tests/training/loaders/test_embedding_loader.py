@@ -161,3 +161,37 @@ def test_mean_and_deviation_are_those_of_the_images_of_the_products():
     expected[2] = 1
     np.testing.assert_allclose(mean, images.mean(0, dtype=np.float64), rtol=1e-9)
     np.testing.assert_allclose(std, expected, rtol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(COUNTS, st.integers(1, 7), st.integers(0, 100))
+def test_every_image_of_a_product_has_the_embedding_of_its_texts(counts, batch, seed):
+    rng = np.random.default_rng(seed)
+    images, mirrored = sources_of(counts, (3,)), sources_of(counts, (3,), seed=1)
+    texts = rng.normal(size=(len(counts), 2)).astype(np.float16)
+    counts_array = np.array(counts, np.int16)
+    first = np.cumsum(counts_array, dtype=np.int64) - counts_array
+    loader = EmbeddingLoader(images, first, counts_array, 4, mirrored, [texts])
+    without = EmbeddingLoader(images, first, counts_array, 4, mirrored)
+    alone = EmbeddingLoader([], first, counts_array, 4, of_products=[texts])
+    rows = np.arange(len(counts))
+    assert (loader.width, alone.width) == (5, 2)
+    for shown, of_images in (
+        (train_inputs(loader, rows, batch, seed), train_inputs(without, rows, batch, seed)),
+        *((all_of(x.eval_batches(rows, batch, m)) for x in (loader, without)) for m in (0, 1)),
+    ):
+        np.testing.assert_array_equal(shown[1][..., :3], of_images[1])
+        present = ~np.isnan(of_images[1]).any(2)
+        expected = np.where(present[..., None], texts[:, None], np.float16(np.nan))
+        np.testing.assert_array_equal(shown[1][..., 3:], expected)
+    np.testing.assert_array_equal(all_of(alone.eval_batches(rows, batch))[1], expected)
+
+
+def test_texts_of_too_few_products_are_refused():
+    with pytest.raises(ValueError, match=r"source 1 .* 3 rows or more"):
+        EmbeddingLoader(
+            sources_of([1, 1, 1], (3,)),
+            np.arange(3),
+            np.ones(3, np.int16),
+            of_products=[np.zeros((2, 2), np.float16)],
+        )
