@@ -60,3 +60,10 @@ def test_weights_of_the_same_folder_are_read_anew(tmp_path):
     np.testing.assert_array_equal(
         load_encoder(TextEncoder("model2vec", str(folder)), CPU)(["red"]), first
     )
+
+
+@pytest.mark.parametrize("library", SAVE)
+def test_a_package_that_is_not_installed_is_one_line(library, monkeypatch, tmp_path):
+    monkeypatch.setattr("lib.models.text.encoder.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"is not installed; .* -r requirements-text\.txt"):
+        load_encoder(TextEncoder(library, str(tmp_path)), CPU)
