@@ -24,7 +24,7 @@ def save_transformer(folder: Path) -> Path:
     """A BERT of one small layer, whose tokens are averaged."""
     import_torchvision()
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     inner = folder / "bert"

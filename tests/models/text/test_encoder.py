@@ -1,5 +1,6 @@
 """The real packages, on encoders with random weights."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,15 @@ CPU = torch.device("cpu")
 SAVE = {"model2vec": save_model2vec, "sentence_transformers": save_transformer}
 
 
+def skip_without(library: str) -> None:
+    """Nothing is imported here: sentence-transformers needs `import_torchvision` before it."""
+    if find_spec(library) is None:
+        pytest.skip("requirements-text.txt")
+
+
 @pytest.fixture(scope="module", params=SAVE)
 def encode(request, tmp_path_factory) -> Encode:
-    pytest.importorskip(request.param, reason="requirements-text.txt")
+    skip_without(request.param)
     folder = SAVE[request.param](tmp_path_factory.mktemp("encoder"))
     return load_encoder(TextEncoder(request.param, str(folder)), CPU)
 
@@ -35,7 +42,7 @@ def test_a_text_has_one_vector_whatever_stands_beside_it(encode):
 
 @pytest.mark.parametrize("library", SAVE)
 def test_weights_that_cannot_be_read_are_one_line(library, tmp_path):
-    pytest.importorskip(library, reason="requirements-text.txt")
+    skip_without(library)
     empty = tmp_path / "empty"
     empty.mkdir()
     for weights, reason in (
@@ -54,7 +61,7 @@ def test_columns_are_joined_and_missing_ones_left_out():
 
 
 def test_weights_of_the_same_folder_are_read_anew(tmp_path):
-    pytest.importorskip("model2vec", reason="requirements-text.txt")
+    skip_without("model2vec")
     folder = save_model2vec(Path(tmp_path))
     first = load_encoder(TextEncoder("model2vec", str(folder)), CPU)(["red"])
     np.testing.assert_array_equal(
