@@ -22,6 +22,7 @@ from lib.errors import UserError
 
 Tree = dict[str, Any]
 
+OF_BACKBONES = ("freeze_until", "unfreeze_schedule", "aspect")  # settings of [train]
 MAX_DOTS = 100  # of a key; tomllib takes the square of their number
 NO_KEY = re.compile(r"[=,\n{\[]")  # ends what may be a key
 
@@ -139,13 +140,22 @@ def _parse_value(text: str) -> Any:
 
 
 def _model_tables(tree: Tree, origin: str) -> Tree:
-    """The `[models.NAME]` tables over the defaults in `[train]`."""
+    """The `[models.NAME]` tables over the defaults in `[train]`.
+
+    A model that sees no images takes over nothing that is for backbones alone.
+    """
     models, defaults = tree.get("models", {}), tree.get("train", {})
     if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
         raise UserError(f"{origin}: models: write one table for each model, [models.NAME]")
     if not isinstance(defaults, dict):
         return models
-    return {name: _merge(defaults, model) for name, model in models.items()}
+    others = {key: value for key, value in defaults.items() if key not in OF_BACKBONES}
+
+    def with_defaults(model: Tree) -> Tree:
+        sees_images = model.get("input", defaults.get("input")) not in ("embedding", "text")
+        return _merge(defaults if sees_images else others, model)
+
+    return {name: with_defaults(model) for name, model in models.items()}
 
 
 def _merge(below: Tree, above: Tree) -> Tree:

@@ -97,6 +97,8 @@ def _model_problems(key: str, model: Model) -> Iterator[str]:
         yield (
             f'{key}.aspect.num_clusters is for a model with input = "image" that classifies; set 0'
         )
+    if model.input in ("embedding", "text") and model.lowest_trainable_unit:
+        yield f"{key}: freeze_until and unfreeze_schedule are for models that see images; set 0"
     if model.input == "embedding" and not model.fusion.inputs:
         yield f'{key}: input = "embedding" needs fusion.inputs'
     if model.input != "embedding" and model.fusion.inputs:

@@ -112,6 +112,26 @@ def test_extends_takes_over_what_the_file_does_not_set(tmp_path):
     assert config.data.sha256 == {"one": "11", "two": "22"}
 
 
+@pytest.mark.parametrize("own", ['input = "embedding"\nfusion.inputs = ["a"]', 'input = "text"'])
+def test_a_model_without_images_takes_over_no_defaults_of_backbones(tmp_path, own):
+    text = f"""
+    [data]
+    text_columns = ["title"]
+    [train]
+    epochs = 3
+    freeze_until = 8
+    unfreeze_schedule = [8, 4]
+    aspect.num_clusters = 3
+    [models.a]
+    [models.b]
+    {own}
+    """
+    config = load(write(tmp_path, base=text))
+    assert config.models["a"].lowest_trainable_unit == 4
+    b = config.models["b"]
+    assert (b.epochs, b.lowest_trainable_unit, b.aspect.num_clusters) == (3, 0, 0)
+
+
 def test_a_file_can_extend_one_that_extends_another(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "middle.toml").write_text('extends = "../base.toml"\nseed = 5')

@@ -161,6 +161,14 @@ def test_a_fusion_needs_inputs_that_exist_and_have_its_folds(config_file):
     assert "models.c.n_folds = 2 and models.a.n_folds = 4" in folds
 
 
+@pytest.mark.parametrize("key", ["freeze_until=2", "unfreeze_schedule=[4, 2]"])
+def test_a_fusion_has_no_units_to_freeze(config_file, key):
+    fusion = ["models.c.input=embedding", 'models.c.fusion.inputs=["a"]', f"models.c.{key}"]
+    assert "models.c: freeze_until and unfreeze_schedule are for models" in message(
+        config_file, *fusion
+    )
+
+
 def test_a_fusion_may_read_a_backbone_whatever_its_folds(config_file):
     overrides = ["models.c.input=embedding", "models.c.n_folds=2", "backbones.d.arch=small"]
     assert load(config_file, [*overrides, 'models.c.fusion.inputs=["d"]']).models["c"].n_folds == 2
