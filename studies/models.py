@@ -64,9 +64,9 @@ def read_neighbors(experiment: Experiment) -> dict[str, np.ndarray]:
 
 def training_minutes(experiment: Experiment, model: str) -> float:
     """Minutes that the training of all networks of a model took, as their manifests have them."""
-    networks = declare_all(experiment)["train"]
+    declared = [artifact for stage in declare_all(experiment).values() for artifact in stage]
     folder = experiment.path(f"cnn/{model}")
-    manifests = [read_manifest(a.path) for a in networks if a.path.is_relative_to(folder)]
+    manifests = [read_manifest(a.path) for a in declared if a.path.is_relative_to(folder)]
     return sum(manifest["seconds"] for manifest in manifests if manifest) / 60
 
 

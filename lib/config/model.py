@@ -252,6 +252,11 @@ class Model:
     text: Text = field(default_factory=Text)
 
     @property
+    def lowest_trainable_unit(self) -> int:
+        """The first unit of the body that trains in any epoch; those before it never change."""
+        return min(self.unfreeze_schedule, default=self.freeze_until)
+
+    @property
     def is_watched(self) -> bool:
         """Whether figures of an epoch decide something about the network.
 

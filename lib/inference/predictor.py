@@ -99,6 +99,8 @@ class ImagePredictor:
         ]
         self.views = max(self._views, key=len)  # the same number for every shape, but tiny ones
         self._nets = [load_classifier(path, model, self.device) for path in checkpoints]
+        first, *others = self._nets
+        self._prefix_is_shared = all(net.has_prefix_of(first) for net in others)
         self.num_models = len(self._nets) // len(model.mosaic.groups)
         self.num_classes = self._nets[0].num_classes
 
@@ -123,16 +125,28 @@ class ImagePredictor:
         views, crop_size = self._views[shape], self.shapes[shape].crop
         tta: torch.Tensor | float = 0.0
         center: torch.Tensor | float = 0.0
-        for net in (self._nets[i] for i in models):
-            for i, box in enumerate(views):
-                with devices.autocast(self.model, self.device):
-                    logits = net(net.normalise(crop(images, box, crop_size)))
+        for i, box in enumerate(views):
+            for logits in self._logits(crop(images, box, crop_size), models):
                 scores = _scores(logits, self.geometric, self.multi_label)
                 tta = tta + scores / (len(models) * len(views))
                 if i == 0:
                     center = center + scores / len(models)
         probs = (_probs(mean, self.geometric, self.multi_label) for mean in (tta, center))
         return BatchProbs(*probs)
+
+    def _logits(self, images: torch.Tensor, models: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Images uint8 [b, 3, h, w] -> logits float32 [b, num_classes] of each fold model.
+
+        What the fold models have in common is computed once.
+        """
+        shared = None
+        for net in (self._nets[i] for i in models):
+            with devices.autocast(self.model, self.device):
+                maps = net.prefix(net.normalise(images)) if shared is None else shared
+                if self._prefix_is_shared and len(models) > 1:
+                    shared, maps = maps, maps.clone()  # `classify` may overwrite it
+                logits = net.classify(maps)
+            yield logits
 
 
 class FusionPredictor:

@@ -95,7 +95,8 @@ class ImageClassifier(Classifier):
         self._bgr = backbone.stats.bgr
         self._num_frozen_units = 0
         self._body_frozen = False
-        self._fused: list[nn.Module] = []  # the frozen layers; in a list so as not to be registered
+        # The frozen layers, by first unit; in a dict so as not to be registered.
+        self._fused: dict[int, nn.Module] = {}
         self.register_load_state_dict_post_hook(_drop_fused)
         for key in ("mean", "std"):
             values = torch.tensor(getattr(backbone.stats, key), dtype=torch.float32)
@@ -103,12 +104,38 @@ class ImageClassifier(Classifier):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images float [n, 3, h, w] -> logits float32 [n, num_classes]."""
-        features = self._features(images)
+        return self.classify(self.prefix(images))
+
+    def prefix(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images float [n, 3, h, w] -> what `classify` takes.
+
+        The maps after the units that `freeze_until` froze; the padded images if none are frozen
+        or the units do not run in turn.
+        """
+        return self._run_units(self._padded(images), 0, self._split)
+
+    def classify(self, maps: torch.Tensor) -> torch.Tensor:
+        """The output of `prefix`, which may be overwritten -> logits float32 [n, num_classes]."""
+        features = self._features(maps)
         return self.head(features if self._head_takes_map else self._pool(self.body, features))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images float [n, 3, h, w] -> pooled features float [n, num_features]."""
-        return self._pool(self.body, self._features(images))
+        return self._pool(self.body, self._features(self.prefix(images)))
+
+    def has_prefix_of(self, other: "ImageClassifier") -> bool:
+        """Whether units are frozen, the same ones and with equal weights as in the other network.
+
+        `prefix` of both is then the same. The networks have the same backbone.
+        """
+        if not self._split or self._split != other._split:
+            return False
+        mine, theirs = (
+            nn.ModuleList(module for unit in net.units[: net._split] for module in unit)
+            for net in (self, other)
+        )
+        pairs = zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True)
+        return all(torch.equal(a, b) for a, b in pairs)
 
     def normalise(self, inputs: torch.Tensor) -> torch.Tensor:
         """RGB images uint8 [n, 3, h, w] -> float32 [n, 3, h, w], channels last in memory."""
@@ -152,40 +179,47 @@ class ImageClassifier(Classifier):
         self._fused.clear()  # the copy would keep the old device and dtype
         return super()._apply(*args, **kwargs)
 
-    def _features(self, images: torch.Tensor) -> Any:
-        images = self._padded(images)
+    @property
+    def _split(self) -> int:
+        """Where `prefix` ends, in units."""
+        return 0 if self._forward_features else self._num_frozen_units
+
+    def _features(self, maps: torch.Tensor) -> Any:
         if self._forward_features:
-            return self._run_whole(self._forward_features, images)
-        return self._run_units(images)
+            return self._run_whole(self._forward_features, maps)
+        return self._run_units(maps, self._split, len(self.units))
 
     def _run_whole(self, forward_features: Callable, images: torch.Tensor) -> Any:
         if self._frozen_count() < len(self.units):
             return forward_features(self.body, images)
         with torch.no_grad():
-            return self._fused_layers(_WholeBody(self.body, forward_features), images)(images)
+            body = _WholeBody(self.body, forward_features)
+            return self._fused_layers(0, body, images)(images)
 
-    def _run_units(self, maps: torch.Tensor) -> torch.Tensor:
-        frozen = self._frozen_count()
-        if frozen:
+    def _run_units(self, maps: torch.Tensor, first: int, end: int) -> torch.Tensor:
+        """The units from `first` to `end`, all of which are frozen or none."""
+        if first == end:
+            return maps
+        if end <= self._frozen_count():
             with torch.no_grad():
-                units = (nn.Sequential(*unit) for unit in self.units[:frozen])
-                maps = self._fused_layers(nn.Sequential(*units), maps)(maps)
-        for unit in self.units[frozen:]:
+                layers = nn.Sequential(*(nn.Sequential(*unit) for unit in self.units[first:end]))
+                return self._fused_layers(first, layers, maps)(maps)
+        for unit in self.units[first:end]:
             for module in unit:
                 maps = module(maps)
         return maps
 
-    def _fused_layers(self, layers: nn.Module, images: torch.Tensor) -> nn.Module:
+    def _fused_layers(self, first: int, layers: nn.Module, inputs: torch.Tensor) -> nn.Module:
         if torch.compiler.is_compiling():
             # Hooks of the fusion would break the graph at every layer. `disable` is not called
             # before, because it imports torch._dynamo, which takes as long as torch.
-            return torch.compiler.disable(self._fuse_once)(layers, images)
-        return self._fuse_once(layers, images)
+            return torch.compiler.disable(self._fuse_once)(first, layers, inputs)
+        return self._fuse_once(first, layers, inputs)
 
-    def _fuse_once(self, layers: nn.Module, images: torch.Tensor) -> nn.Module:
-        if not self._fused:
-            self._fused.append(fuse_bn.fuse_conv_bn(layers, images[:1]))
-        return self._fused[0]
+    def _fuse_once(self, first: int, layers: nn.Module, inputs: torch.Tensor) -> nn.Module:
+        if first not in self._fused:
+            self._fused[first] = fuse_bn.fuse_conv_bn(layers, inputs[:1])
+        return self._fused[first]
 
     def _frozen_count(self) -> int:
         return len(self.units) if self._body_frozen else self._num_frozen_units
@@ -225,7 +259,7 @@ class ProductClassifier(ImageClassifier):
 
     def forward(self, inputs: Any) -> torch.Tensor:
         """Normalised `ProductImages` of n products -> logits float32 [n, num_classes]."""
-        features = self._features(inputs.images)
+        features = self._features(self.prefix(inputs.images))
         if not self._head_takes_map:
             features = self._pool(self.body, features)
         return self.head(pool_images(features, inputs.count, self.pooling))

@@ -75,12 +75,12 @@ class Segmenter(ImageClassifier):
             if frozen < len(self.units):
                 return whole(images)
             with torch.no_grad():
-                return self._fused_layers(whole, images)(images)
+                return self._fused_layers(0, whole, images)(images)
         maps: list[torch.Tensor] = []
         if frozen:
             prefix = _TappedUnits(self.units[:frozen], self._taps)
             with torch.no_grad():
-                images, maps = self._fused_layers(prefix, images)(images)
+                images, maps = self._fused_layers(0, prefix, images)(images)
         for number, unit in enumerate(self.units[frozen:], frozen):
             for module in unit:
                 images = module(images)

@@ -20,6 +20,7 @@ START = 6.0  # of a script: imports
 NEAREST = 2.5e-4  # for an image: nearest images and twins
 PROBE = 2.5e-5  # for a product, an epoch and a network
 TEXT = 7.5e-5  # the same of a text model
+SHARED = 0.6  # of a forward pass: the frozen units, which run once for all fold models
 FEATURES = 9e-4  # for a product and a source
 BOOSTER = 7.5e-4, 1.0  # for a product at 200 trees; for a booster
 REPORT = 8e-4, 10.0  # for a product: scores, calibration, report; for a run
@@ -94,7 +95,7 @@ def _prediction(config: Config, facts: Facts, speed: Speed) -> float:
         if model.input == "text":
             seconds += TEXT * facts.labelled * model.n_folds * model.text.epochs * speed.slowness
             continue
-        passes = facts.images["train"] * (1 - locked) + scored * model.n_folds
+        passes = facts.images["train"] * (1 - locked) + scored * _passes(model)
         passes *= config.predict.tta_views
         if name in config.predict.embed_models:
             passes += facts.all_images * model.n_folds
@@ -103,6 +104,12 @@ def _prediction(config: Config, facts: Facts, speed: Speed) -> float:
         slower = SLOWER.get(backbone.arch, 1.0)
         seconds += slower * facts.all_images / speed.forward(_area(backbone.crop))
     return seconds
+
+
+def _passes(model: Model) -> float:
+    """Forward passes, of an image that all fold models predict."""
+    own = 1 - SHARED if model.lowest_trainable_unit else 1.0
+    return 1 + (model.n_folds - 1) * own
 
 
 def _boosting(config: Config, facts: Facts) -> float:

@@ -135,6 +135,7 @@ def load_classifier(path: Path, model_cfg: Model, device: torch.device) -> Image
     model = factory.create_from_config(model_cfg, checkpoint["classes"], "none")
     with reading(path):
         model.load_state_dict(checkpoint["model"])
+    model.freeze_until(model_cfg.lowest_trainable_unit)
     return prepare_for_inference(model, device)
 
 

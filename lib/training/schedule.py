@@ -66,11 +66,6 @@ class Schedule:
             return self.model_cfg.freeze_until
         return unfreeze[min(body_epoch, len(unfreeze) - 1)]
 
-    @property
-    def lowest_trainable_unit(self) -> int:
-        """The first unit of the body that trains in any epoch."""
-        return min(self.model_cfg.unfreeze_schedule, default=self.model_cfg.freeze_until)
-
     def lr_and_momentum(
         self, epoch: int, step: int, losses: Sequence[float]
     ) -> tuple[float, float]:

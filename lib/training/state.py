@@ -179,7 +179,7 @@ def start_or_resume(setup: TrainSetup) -> TrainState:
 def begin_phase(setup: TrainSetup, model: Classifier, epoch: int) -> OptimizerStep:
     """A new optimizer for the head, or for every unit that trains in some epoch of the body."""
     head_only = setup.schedule.is_head_only(epoch)
-    model.freeze_until(setup.schedule.lowest_trainable_unit)
+    model.freeze_until(setup.model_cfg.lowest_trainable_unit)
     model.freeze_body(head_only)
     return OptimizerStep(model, setup.model_cfg, head_only)
 

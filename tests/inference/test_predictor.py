@@ -1,5 +1,7 @@
 """Real networks against the definition: one row, one view, one network at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from lib.data.sources.bson_file import index_bson
 from lib.inference.predictor import FusionPredictor, ImagePredictor
 from lib.inference.topk import TopK, dense_probs
 from lib.inference.topk_writer import write_topk
+from lib.models.classifier import ImageClassifier
 from lib.models.fusion import FusionModel
 from lib.training.checkpoint import load_classifier, load_fusion_model
 from lib.training.loaders.embedding_loader import EmbeddingLoader
@@ -92,6 +95,56 @@ def test_views_and_models_are_averaged_before_the_top_k(tmp_path, model, checkpo
             each = [mean_over_views(c, model, reader, IMAGES, views, logs) for c in checkpoints]
             expected = normalised(sum(each) / 2)
         assert_topk(TopK.load(tmp_path, prefix), IMAGES, expected)
+
+
+def with_equal_prefix(checkpoints, num_units):
+    """The second network gets the first units of the first one, as frozen ones have them."""
+    first, second = (torch.load(path) for path in checkpoints)
+    prefixes = tuple(f"body.{unit}." for unit in range(num_units))
+    equal = {key: value for key, value in first["model"].items() if key.startswith(prefixes)}
+    second["model"] |= equal
+    torch.save(second, checkpoints[1])
+
+
+@pytest.mark.parametrize("num_equal", [0, 1, 2])
+def test_frozen_units_run_once_for_all_fold_models(
+    tmp_path, model, checkpoints, reader, monkeypatch, num_equal
+):
+    """Only if they are all equal."""
+    model = replace(model, freeze_until=2)
+    with_equal_prefix(checkpoints, num_equal)
+    runs, prefix = [], ImageClassifier.prefix
+
+    def count(net, images):
+        runs.append(len(images))
+        return prefix(net, images)
+
+    monkeypatch.setattr(ImageClassifier, "prefix", count)
+    run(tmp_path, image_predictor(model, checkpoints, reader), IMAGES)
+    assert sum(runs) == len(IMAGES) * 10 * (1 if num_equal == 2 else 2)
+    each = [mean_over_views(c, model, reader, IMAGES, TEN) for c in checkpoints]
+    assert_topk(TopK.load(tmp_path), IMAGES, sum(each) / 2)
+
+
+class Doubling(torch.nn.Module):
+    def forward(self, maps):
+        return maps.mul_(2)
+
+
+def test_a_fold_model_does_not_change_what_the_next_one_reads(model, checkpoints, reader):
+    """A network may begin with a layer that writes into its input."""
+    model = replace(model, freeze_until=2)
+    with_equal_prefix(checkpoints, 2)
+    predictor = ImagePredictor(model, Predict(), checkpoints, reader, Run())
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (4, 3, *CROP), np.uint8))
+    with torch.inference_mode():
+        for net in predictor._nets:
+            net.freeze_body(False)
+            net.eval()
+            net.units[2].insert(0, Doubling())
+        expected = [net(net.normalise(images)) for net in predictor._nets]
+        for logits, alone in zip(predictor._logits(images, (0, 1)), expected, strict=True):
+            torch.testing.assert_close(logits, alone)
 
 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])

@@ -79,6 +79,39 @@ def test_a_frozen_body_uses_newly_loaded_weights_and_types():
     torch.testing.assert_close(exact.float(), other.embed(images))
 
 
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "densenet121", "small"])
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_a_prefix_and_the_rest_are_the_whole_network(name, is_frozen):
+    torch.manual_seed(1)
+    net = create_model(name, 3, "none").eval()
+    images = net.normalise(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    with torch.inference_mode():
+        expected = net(images)
+        net.freeze_until(3)
+        net.freeze_body(is_frozen)
+        net.eval()
+        maps = net.prefix(images)
+        assert maps.shape[1] != 3
+        torch.testing.assert_close(net.classify(maps), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(net(images), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_networks_have_the_same_prefix_if_its_weights_and_its_end_are_equal():
+    torch.manual_seed(1)
+    net, other = (create_model("small", 3, "none") for _ in range(2))
+    other.load_state_dict(net.state_dict())
+    assert not other.has_prefix_of(net)  # nothing is frozen
+    net.freeze_until(2)
+    assert not other.has_prefix_of(net)
+    other.freeze_until(2)
+    assert other.has_prefix_of(net)
+    with torch.no_grad():
+        other.units[2][0][0].weight += 1  # after the prefix
+    assert other.has_prefix_of(net)
+    other.units[1][0][1].running_mean += 1  # a statistic of it
+    assert not other.has_prefix_of(net)
+
+
 def test_freezing_the_body_leaves_only_the_head_to_train():
     net = create_model("small", 3, "none")
     net.freeze_until(2)

@@ -57,13 +57,13 @@ def test_chunks_cover_every_step_of_an_epoch_once(num_steps):
 def test_the_unfreeze_schedule_counts_epochs_of_the_body():
     schedule = Schedule(replace(MODEL, unfreeze_schedule=(3, 1), freeze_until=4), 100)
     assert [schedule.first_trainable_unit(epoch) for epoch in range(4)] == [3, 3, 1, 1]
-    assert schedule.lowest_trainable_unit == 1
+    assert schedule.model_cfg.lowest_trainable_unit == 1
 
 
 def test_without_an_unfreeze_schedule_the_same_units_train_in_every_epoch():
     schedule = Schedule(replace(MODEL, freeze_until=4), 100)
     assert {schedule.first_trainable_unit(epoch) for epoch in range(4)} == {4}
-    assert schedule.lowest_trainable_unit == 4
+    assert schedule.model_cfg.lowest_trainable_unit == 4
 
 
 def test_head_only_epochs_have_their_own_learning_rate():

@@ -97,7 +97,7 @@ def rehearse_model(model: Model, products: int) -> Model:
         batch_size=piece * pieces,
         grad_accum_steps=pieces,
         batch_size_schedule=(),
-        freeze_until=min(model.unfreeze_schedule, default=model.freeze_until),
+        freeze_until=model.lowest_trainable_unit,
         unfreeze_schedule=(),
         augment=replace(model.augment, ramp_epochs=0, no_aug_epochs=0),
     )

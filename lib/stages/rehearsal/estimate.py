@@ -3,7 +3,8 @@
 Bytes of an artifact are in proportion to what it is made of: images, products or rows; those of a
 booster to its trees. Seconds are too, beyond what every start costs (`costs_after`), and to epochs,
 views and trees where the rehearsal had fewer. Networks train at the rate of the last epoch, when
-nothing warms up any more.
+nothing warms up any more. Out-of-fold they predict at a rate of its own: alone, without a prefix
+that is shared.
 """
 
 import json
@@ -240,10 +241,10 @@ def work_of(config: Config, drawn: Config, name: tuple[str, ...], sizes: Sizes) 
         side = last if last in sizes.images else "train"
         return _work(f"extract/{name[1]}", side, sizes.images, sizes)
     if top in ("predictions", "masks"):
-        folds = 1 if last == "fit" else config.models[name[1]].n_folds
+        folds, by = (1, "one") if last == "fit" else (config.models[name[1]].n_folds, "all")
         sees_views = top == "predictions" and config.models[name[1]].input != "text"
         views = config.predict.tta_views / drawn.predict.tta_views if sees_views else 1
-        return _work(f"{top}/{name[1]}", last, sizes.products, sizes, folds, views)
+        return _work(f"{top}/{name[1]}/{by}", last, sizes.products, sizes, folds, views)
     if top == "embeddings":
         rows = sizes.products if name[1] in config.text_encoders else sizes.images
         return _work(f"{top}/{name[1]}", last, rows, sizes)
@@ -346,5 +347,4 @@ def _batch_lines(rehearsal: Experiment, name: str, network: str) -> list[str]:
 
 def facts(rehearsal: Experiment, name: str) -> dict[str, Any]:
     """What the manifest of an artifact says of it."""
-    path = rehearsal.path(name)
-    return read_json(path / "_manifest.json", "facts")["facts"]
+    return read_json(rehearsal.path(f"{name}/_manifest.json"), "facts")["facts"]

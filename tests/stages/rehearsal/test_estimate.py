@@ -57,6 +57,12 @@ def test_sources_with_as_many_columns_share_a_rate_and_the_draw_takes_no_place()
     assert work_of(CONFIG, DRAWN, ("extract", "whole", "train"), SIZES).bytes == 1
 
 
+def test_a_network_predicts_out_of_fold_at_a_rate_of_its_own():
+    """Elsewhere fold models share what is frozen, and an image takes less than one for each."""
+    kind = lambda part: work_of(CONFIG, DRAWN, ("predictions", "lite0", part), SIZES).kind  # noqa: E731
+    assert kind("locked") == kind("test") != kind("fit")
+
+
 def test_what_a_booster_loads_first_does_not_grow(tmp_path):
     assert growing_seconds(tmp_path, 8.0, 2) == 8.0
     for fold, seconds in enumerate((5.0, 1.0, 1.0, 1.0)):
