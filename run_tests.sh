@@ -10,5 +10,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 setup_env requirements.txt
 setup_env requirements-dev.txt
+unset PYTHONDONTWRITEBYTECODE # tests start many interpreters, each of which would compile lib/ anew
 exec .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile \
     --no-loadscope-reorder "$@"

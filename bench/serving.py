@@ -85,6 +85,7 @@ def service(config: str) -> Iterator[tuple[int, subprocess.Popen]]:
             yield int(found[1]), process
         finally:
             process.send_signal(signal.SIGTERM)
+            process.stdout.read()
 
 
 def forward_passes(experiment: Experiment) -> Callable[[], None]:

@@ -152,6 +152,22 @@ def test_show_config_prints_all_settings_and_builds_nothing(config, tmp_path, ca
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("option", ["--show-config", "--dry-run"])  # more and less than a buffer
+def test_output_that_nobody_reads_any_more_ends_the_command_in_silence(config, option):
+    """As `| head` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as output:
+        done = subprocess.run(
+            [sys.executable, "01_extract.py", "--config", config, option],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
 def test_a_dry_run_shows_every_artifact_and_changes_nothing(config, tmp_path, capsys):
     before = files(tmp_path)
     assert run_stage(train, ["--config", config, "--dry-run"]) == 0

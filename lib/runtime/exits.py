@@ -1,7 +1,10 @@
 """The exit status of a command: errors that its user can mend become one line"""
 
 import logging
+import os
+import select
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +17,8 @@ def exit_status(work: Callable[[], int], folder: Callable[[], Path], logger: log
     """Call `work`, and turn what the user can mend into one line of `logger`.
 
     folder: that is named where memory or the disk runs out.
-    The status of `work`; 2: a UserError, or no memory or disk; 130 and 143: it was interrupted.
-    Other errors pass.
+    The status of `work`; 2: a UserError, or no memory or disk; 130 and 143: it was interrupted;
+    141: nobody reads what it prints any more, as after `| head`. Other errors pass.
     """
 
     def fail(text: str, status: int = 2) -> int:
@@ -23,13 +26,18 @@ def exit_status(work: Callable[[], int], folder: Callable[[], Path], logger: log
         return status
 
     try:
-        return work()
+        status = work()
+        print(end="", flush=True)
+        return status
     except UserError as error:
         return fail(str(error))
     except KeyboardInterrupt as error:
         number = signal.SIGTERM if isinstance(error, signals.Terminated) else signal.SIGINT
         return fail(signals.words(number), 128 + number)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it
+            return 128 + signal.SIGPIPE
         reason = explain_disk_error(error, folder())
         if workers.is_out_of_memory(error):
             reason = f"{folder()}: out of memory; free some, or lower run.threads or run.workers,"
@@ -37,3 +45,10 @@ def exit_status(work: Callable[[], int], folder: Callable[[], Path], logger: log
             raise
         logger.debug("failed", exc_info=True)
         return fail(f"{reason} and rerun the same command: finished work is kept")
+
+
+def _has_no_reader() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

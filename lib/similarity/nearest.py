@@ -10,6 +10,7 @@ Kermarrec and Le Scouarnec, "Quicker ADC" (2019); Douze et al., "The Faiss libra
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,13 @@ class NearestImages:
             cosine.shape[1],
             CPU,
             self.scale,
+            self._units,
         )
+
+    @cached_property
+    def _units(self) -> np.ndarray:
+        """The unit vectors of at most `EXACT` images: a loaded search needs them at every call."""
+        return unit_vectors(self.embeddings, slice(None), self.scale)
 
     def _search_cells(self, queries: np.ndarray, cosine: np.ndarray, row: np.ndarray) -> None:
         """Fill `cosine` and `row`, of one block, with the best of the candidates."""

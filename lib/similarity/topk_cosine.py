@@ -19,6 +19,7 @@ def topk_cosine(
     k: int,
     device: torch.device = CPU,
     scale: np.ndarray | None = None,
+    reference_units: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k largest cosines of each query, falling: float32 [q, k], -inf beyond the last.
 
@@ -27,6 +28,7 @@ def topk_cosine(
 
     query_embeddings, reference_embeddings: float [n, d] each, of which `query_rows` and
     `reference_rows`, int64, count; scale: as in `unit_vectors`.
+    reference_units: float32 [r, d], `unit_vectors` of the reference rows where they are at hand.
     """
     query = torch.from_numpy(unit_vectors(query_embeddings, query_rows, scale)).to(device)
     top = np.full((len(query_rows), k), -np.inf, np.float32)
@@ -35,7 +37,10 @@ def topk_cosine(
     num_rows, num_columns = (ROWS, COLUMNS) if on_cpu else (GPU_ROWS, GPU_COLUMNS)
     for start in range(0, len(reference_rows), num_columns):
         rows = reference_rows[start : start + num_columns]
-        units = unit_vectors(reference_embeddings, rows, scale)
+        if reference_units is None:
+            units = unit_vectors(reference_embeddings, rows, scale)
+        else:
+            units = reference_units[start : start + num_columns]
         references = torch.from_numpy(units).to(device).T
         for first in range(0, len(query), num_rows):
             block = slice(first, first + num_rows)

@@ -45,6 +45,15 @@ def test_a_probe_reads_several_networks_at_the_largest_size_or_one_at_that_of_th
     assert sizes == {(12_000, 1), (50_176, 1), (50_176, 3)}
 
 
+def test_of_many_products_a_trained_network_earns_more_than_frozen_ones(fashion):
+    """As measured with half of the epochs, and half of the pixels (docs/fashion.md)."""
+    few = [plan for plan in plans(fashion) if (plan.folds, plan.boosters) == (2, "few")]
+    frozen = {len(p.probe.archs): p.points for p in few if not p.is_trained and p.area == 6_100}
+    trained = max(p.points for p in few if p.is_trained and p.area == 2_700 and p.epochs == 3)
+    assert frozen[2] == pytest.approx(frozen[1] + 1.1)
+    assert trained == pytest.approx(frozen[2] + 0.6, abs=0.11)
+
+
 def test_without_lite0_the_probe_reads_the_network_that_is_here(luma, monkeypatch):
     monkeypatch.setattr(presets, "networks", lambda: ["efficientnet_lite1"])
     trunks = {plan.probe.archs for plan in plans(luma) if plan.probe is not None}

@@ -56,6 +56,21 @@ def test_block_sizes_do_not_change_the_neighbors(monkeypatch):
     np.testing.assert_array_equal(topk_cosine(images, rows, images, rows, 4)[1], whole)
 
 
+def test_unit_vectors_at_hand_give_the_same_bits(monkeypatch):
+    monkeypatch.setattr(module, "COLUMNS", 7)
+    rng = np.random.default_rng(0)
+    images, scale = (
+        rng.normal(size=(50, DIMS)).astype(np.float16),
+        np.arange(DIMS, dtype=np.float32),
+    )
+    rows = rng.permutation(50)[:40]
+    units = unit_vectors(images, rows, scale)
+    expected = topk_cosine(images, np.arange(3), images, rows, 4, scale=scale)
+    found = topk_cosine(images, np.arange(3), images, rows, 4, scale=scale, reference_units=units)
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_unit_vectors_have_length_one_after_the_scale(dtype):
     vectors = np.array([[3, 4, 9], [0, 0, 0], [0, 0, 2]], dtype)
