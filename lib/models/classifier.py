@@ -257,12 +257,20 @@ class ProductClassifier(ImageClassifier):
         super().__init__(name, backbone, head)
         self.pooling = pooling
 
-    def forward(self, inputs: Any) -> torch.Tensor:
-        """Normalised `ProductImages` of n products -> logits float32 [n, num_classes]."""
-        features = self._features(self.prefix(inputs.images))
+    def prefix(self, inputs: Any) -> Any:
+        """Normalised `ProductImages` of n products -> the same of maps."""
+        return inputs._replace(images=super().prefix(inputs.images))
+
+    def classify(self, maps: Any) -> torch.Tensor:
+        """`ProductImages` of maps of n products -> logits float32 [n, num_classes]."""
+        features = self._features(maps.images)
         if not self._head_takes_map:
             features = self._pool(self.body, features)
-        return self.head(pool_images(features, inputs.count, self.pooling))
+        return self.head(pool_images(features, maps.count, self.pooling))
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Not of a network of products. Raises NotImplementedError."""
+        raise NotImplementedError("a network of products embeds no images")
 
     def normalise(self, inputs: Any) -> Any:
         """`ProductImages` of uint8 -> the same of float32."""

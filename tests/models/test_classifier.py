@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from lib.data.products.reader import ProductImages
 from lib.errors import UserError
 from lib.models.classifier import SingleStageClassifier
 from lib.models.factory import create_model
@@ -94,6 +95,21 @@ def test_a_prefix_and_the_rest_are_the_whole_network(name, is_frozen):
         assert maps.shape[1] != 3
         torch.testing.assert_close(net.classify(maps), expected, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(net(images), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_network_of_products_has_a_prefix_too(pooling):
+    torch.manual_seed(1)
+    net = create_model("small", 3, "none", pooling=pooling).eval()
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    products = net.normalise(ProductImages(pixels, torch.tensor([1, 2])))
+    with torch.inference_mode():
+        expected = net(products)
+        net.freeze_until(2)
+        maps = net.prefix(products)
+        assert maps.count.tolist() == [1, 2]
+        assert maps.images.shape[1] != 3
+        torch.testing.assert_close(net.classify(maps), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_networks_have_the_same_prefix_if_its_weights_and_its_end_are_equal():
