@@ -4,8 +4,9 @@ Nothing here outlives its batch: lib/inference/topk_writer.py keeps the most pro
 """
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from lib.config.schema import Predict, Run
 from lib.data.aspect.reader import batch_shapes
 from lib.data.crops import crop, tta_crops
 from lib.data.image_reader import ImageReader
-from lib.data.products.reader import ProductImages
 from lib.runtime import device as devices
 from lib.training.checkpoint import load_classifier, load_fusion_model
 from lib.training.loaders.embedding_loader import EmbeddingLoader
@@ -145,7 +145,7 @@ class ImagePredictor:
             with devices.autocast(self.model, self.device):
                 maps = net.prefix(net.normalise(images)) if shared is None else shared
                 if self._prefix_is_shared and len(models) > 1:
-                    shared, maps = maps, _copy(maps)  # `classify` may overwrite it
+                    shared, maps = maps, deepcopy(maps)  # `classify` may overwrite it
                 logits = net.classify(maps)
             yield logits
 
@@ -203,13 +203,6 @@ class FusionPredictor:
                 tta = tta + scores / len(views)
                 center = center if mirror else center + scores / len(models)
             yield BatchProbs(*(_probs(mean, self.geometric) for mean in (tta, center)))
-
-
-def _copy(maps: Any) -> Any:
-    """A copy of what the `prefix` of a network returned, for images or for products."""
-    if isinstance(maps, ProductImages):
-        return maps._replace(images=maps.images.clone())
-    return maps.clone()
 
 
 def _scores(logits: torch.Tensor, geometric: bool, multi_label: bool = False) -> torch.Tensor:

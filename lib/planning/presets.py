@@ -35,7 +35,7 @@ FROZEN_AREAS = {2_700: 0.0, 6_100: 2.0, 12_000: 3.1, 25_600: 4.5, 50_176: 7.3}
 LITE0, LITE1, LITE2 = PACKAGES
 TRUNKS = {(LITE0,): 0.0, (LITE0, LITE2): 4.3, (LITE0, LITE1, LITE2): 4.9}
 # With many products boosters know more: on fashion, lite2 is +3.6 for the probe and +1.1 for the
-# blend (docs/fashion.md). Both networks are not measured there.
+# blend (docs/fashion.md). What lite1 adds to both is not measured there.
 TRUNKS_OF_MANY = {(LITE0,): 0.0, (LITE0, LITE2): 1.1, (LITE0, LITE1, LITE2): 1.2}
 # Of what a better probe earns alone, beside a network that trains: not measured, so it gets only
 # the time that nothing else can use.
